@@ -1,0 +1,1 @@
+"""comface-bench: which backbone best estimates how a face changed."""

@@ -1,0 +1,1 @@
+"""Declared facts and small pure functions; nothing here imports torch or pandas."""
