@@ -1,1 +1,8 @@
-"""."""
+"""Leaderboards, rebuilt from result files; importing this loads neither pandas nor torch."""
+
+from __future__ import annotations
+
+from comface_bench.leaderboards.pages import build
+from comface_bench.leaderboards.table import load
+
+__all__ = ["build", "load"]

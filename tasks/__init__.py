@@ -1,1 +1,1 @@
-"""."""
+"""Tasks: one module per family of tasks, each declaring its cards."""

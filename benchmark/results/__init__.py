@@ -1,1 +1,1 @@
-"""."""
+"""Records: what a finished run leaves, and how it is kept; nothing here imports torch or pandas."""

@@ -1,1 +1,1 @@
-"""."""
+"""Statistics of change estimates; nothing here imports torch or pandas."""

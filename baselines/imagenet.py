@@ -1,0 +1,50 @@
+"""ImageNet: supervised pre-training, with the weights that the paper's timm 0.4.12 calls `resnet50`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from comface_bench.baselines.checkpoints import load_strictly, read_tensors
+from comface_bench.baselines.networks import build_backbone
+from comface_bench.core.card import Checkpoint, MethodCard, Preprocess
+
+if TYPE_CHECKING:
+    from torch import nn
+
+CARD = MethodCard(
+    name="imagenet",
+    version=1,
+    build=":build",
+    backbone="ResNet-50",
+    feature="average-pooled map of the last stage",
+    feature_dim=2048,
+    preprocess=Preprocess(),
+    checkpoint=Checkpoint(
+        file="resnet50_ram-a26f946b.pth",
+        sha256="a26f946b",
+        url="https://github.com/huggingface/pytorch-image-models/releases/download/v0.1-weights/"
+        "resnet50_ram-a26f946b.pth",
+    ),
+    options={"checkpoint": ()},
+    dropped_keys=("fc.",),
+    trained_on=("ImageNet",),
+    group="General Pre-training",
+    summary="Supervised ResNet-50. Later timm versions give the name resnet50 to other weights;"
+    " these are resnet50.ram_in1k.",
+    licence="Apache-2.0 (timm's code); none stated for the file",
+    source="timm 0.4.12, today's tag resnet50.ram_in1k",
+    paper="supplement, Tables F, G, J and N",
+    training_scale="1.28M",
+    training_source="Images+Human labels",
+)
+
+
+def build(options: Mapping[str, str], weights: Path | None, seed: int) -> nn.Module:
+    """Build the backbone and load the classifier's weights into it, without the classifier."""
+    del options
+    assert weights is not None
+    network = build_backbone("resnet50", seed)
+    load_strictly(network, read_tensors(weights), weights, CARD.dropped_keys)
+    return network

@@ -1,0 +1,56 @@
+"""Topologies that several baselines share, with weights drawn from a seed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from comface_bench.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_WIDTHS = {"resnet50": 2048, "resnet18": 512, "resnet101": 2048, "vit_base_patch16": 768}
+
+BACKBONES = tuple(_WIDTHS)
+"""The backbones of the supplement's Table I, the paper's own first."""
+
+FEATURES = "average-pooled map of the last stage (ResNet), class token after the last norm (ViT)"
+
+
+def feature_width(name: str) -> int:
+    """Return the size D of a backbone's feature."""
+    return _WIDTHS[name]
+
+
+def build_backbone(name: str, seed: int = 0) -> nn.Module:
+    """Build a backbone of Table I without its classifier.
+
+    Args:
+        name: One of `BACKBONES`.
+        seed: Of the random weights.
+
+    Returns:
+        A module from normalised images (N, 3, H, W) to features (N, D), D as `feature_width` says; ViT-B/16
+        takes H and W in multiples of 16.
+
+    Raises:
+        UsageError: The name isn't one of them.
+    """
+    import torch
+    import torchvision
+    from torch import nn
+
+    if name not in BACKBONES:
+        raise UsageError(f"backbone={name}: not one of {', '.join(BACKBONES)}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if name.startswith("resnet"):
+            network: nn.Module = getattr(torchvision.models, name)(weights=None)
+            network.fc = nn.Identity()
+            return network
+        import timm
+
+        vit: nn.Module = timm.create_model(
+            "vit_base_patch16_224", pretrained=False, num_classes=0, dynamic_img_size=True
+        )
+        return vit

@@ -1,0 +1,81 @@
+"""One method on one task from Python; the command line runs the same plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from comface_bench.core.errors import UnitError, UsageError
+from comface_bench.core.events import Report, ignore
+from comface_bench.core.names import is_pattern
+
+if TYPE_CHECKING:
+    from comface_bench.results.schema import Record
+
+
+def run(
+    method: str,
+    task: str,
+    protocol: str = "linear",
+    *,
+    data: Path | str | None = None,
+    results: Path | str = "results",
+    folds: Sequence[int] | None = None,
+    seeds: Sequence[int] = (0,),
+    device: str = "auto",
+    precision: str = "auto",
+    plugins: Sequence[Path | str] = (),
+    options: Mapping[str, str | int | float] | None = None,
+    report: Report | None = None,
+    **overrides: str | int | float,
+) -> Record:
+    """Run one method on one task and return its record; finished units aren't run again.
+
+    Args:
+        method: Name of the method, options allowed (`scratch+backbone=resnet18`).
+        task: Name of the task, options allowed (`age+split=leave-one-out`).
+        protocol: `linear`, `finetune` or `quick`, overrides allowed.
+        data: Data root; default COMFACE_DATA, else `data`.
+        results: Folder of records.
+        folds: Folds to run; None for all.
+        seeds: Repetitions to run.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        precision: `auto`, `float32` or `bfloat16`.
+        plugins: Files that declare further methods or tasks.
+        options: What `-o key=value` sets on the command line.
+        report: Called with each event of the run.
+        **overrides: More of `options`, as keywords: `epochs=5, image_size=112`.
+
+    Raises:
+        BenchError: A name or option is wrong, or data or weights are missing.
+        UnitError: A unit failed; the message lists which, the others are recorded.
+    """
+    from comface_bench.execute.local import run_plan
+    from comface_bench.execute.plan import Request, make_plan
+
+    for kind, name in (("method", method), ("task", task)):
+        if "," in name or is_pattern(name):
+            raise UsageError(f"run takes one {kind}, not {name!r}", "Call it once for each.")
+    twice = sorted(set(options or {}) & set(overrides))
+    if twice:
+        raise UsageError(f"{', '.join(twice)} is given twice: in options and as a keyword")
+    request = Request(
+        methods=[method],
+        tasks=[task],
+        protocol=protocol,
+        options={key: str(value) for key, value in {**(options or {}), **overrides}.items()},
+        data=Path(data) if data is not None else None,
+        results=Path(results),
+        folds=folds,
+        seeds=seeds,
+        device=device,
+        precision=precision,
+        plugin_files=[Path(file) for file in plugins],
+    )
+    finished = run_plan(make_plan(request), request, report or ignore)
+    if finished.failed:
+        listed = "; ".join(f"{unit.label}: {error}" for unit, error in finished.failed)
+        raise UnitError(f"{len(finished.failed)} unit(s) failed: {listed}") from finished.failed[0][1]
+    (record,) = finished.records
+    return record

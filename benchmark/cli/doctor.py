@@ -1,0 +1,141 @@
+"""`comface-bench doctor`: what this installation has and lacks."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import typer
+
+from comface_bench.cli.groups import make_app
+from comface_bench.cli.options import Data, Results
+from comface_bench.cli.presence import find_method_weights, find_task_data
+from comface_bench.cli.tables import print_facts
+from comface_bench.core.errors import BenchError
+from comface_bench.core.plugins import METHODS_GROUP, TASKS_GROUP, installed_plugins
+from comface_bench.core.registry import method_registry, task_registry
+from comface_bench.core.weights import cache_folder, weights_folder
+from comface_bench.version import __version__
+
+app = make_app()
+
+_PACKAGES = ("torch", "torchvision", "timm", "open-clip-torch", "numpy", "scipy", "pandas", "pillow")
+_EXTRAS = {"synth": "anny", "slurm": "submitit", "plots": "matplotlib"}
+
+
+class Finding(NamedTuple):
+    """One line of the report; `broken` makes the command fail."""
+
+    name: str
+    text: str
+    broken: bool = False
+
+
+@app.command()
+def doctor(data: Data = None, results: Results = Path("results")) -> None:
+    """Say what this installation has and lacks; exit status 1 if something is broken."""
+    sections = {
+        "versions": list(_versions()),
+        "device": list(_device()),
+        "folders": list(_folders(data, results)),
+        "data sets": list(_data_sets(data)),
+        "weights": list(_weights()),
+        "extras": list(_extras()),
+        "plugins": list(_plugins()),
+    }
+    for title, findings in sections.items():
+        typer.echo(title)
+        print_facts(
+            (f"  {finding.name}", f"{'BROKEN: ' if finding.broken else ''}{finding.text}")
+            for finding in findings
+        )
+    broken = [finding.name for findings in sections.values() for finding in findings if finding.broken]
+    typer.echo(f"\nbroken: {', '.join(broken)}" if broken else "\nnothing is broken")
+    if broken:
+        raise typer.Exit(1)
+
+
+def _versions() -> Iterator[Finding]:
+    yield Finding("comface-bench", __version__)
+    yield Finding("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
+    for package in _PACKAGES:
+        try:
+            yield Finding(package, importlib.metadata.version(package))
+        except importlib.metadata.PackageNotFoundError:
+            yield Finding(package, "not installed", broken=True)
+
+
+def _device() -> Iterator[Finding]:
+    try:
+        import torch
+
+        from comface_bench.engine.precision import choose_machine
+
+        machine = choose_machine()
+    except Exception as error:  # A damaged torch fails in many ways; each is a finding.
+        yield Finding("torch", f"{type(error).__name__}: {error}", broken=True)
+        return
+    name = torch.cuda.get_device_name(machine.device) if machine.device.type == "cuda" else ""
+    yield Finding("device", f"{machine.device}{f' ({name})' if name else ''}")
+    yield Finding("precision", f"{machine.precision} (what auto picks)")
+    yield Finding("threads", f"{torch.get_num_threads()} of {os.cpu_count()} cores")
+
+
+def _folders(data: Path | None, results: Path) -> Iterator[Finding]:
+    from comface_bench.data.task import data_root
+
+    folders = {
+        "data root": data_root(data),
+        "weights": weights_folder(),
+        "cache": cache_folder(),
+        "results": results,
+    }
+    for name, folder in folders.items():
+        there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+        space = f"{shutil.disk_usage(there).free / 2**30:.1f} GiB free"
+        writable = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+        state = "exists" if there == folder.absolute() else "doesn't exist yet"
+        state += ", writable" if writable else ", not writable"
+        # The suite writes nothing but results and what can be made again.
+        yield Finding(
+            name, f"{folder}: {state}, {space}", broken=not writable and name in ("cache", "results")
+        )
+
+
+def _data_sets(data: Path | None) -> Iterator[Finding]:
+    cards = {entry.card.data: entry.card for entry in task_registry(plugins=False).declared()}
+    for name, card in sorted(cards.items()):
+        state = find_task_data(card, data)
+        # Only what should have come with the package can be broken.
+        yield Finding(name, state, broken=card.ships and state == "missing")
+
+
+def _weights() -> Iterator[Finding]:
+    for entry in method_registry(plugins=False).declared():
+        yield Finding(entry.card.name, find_method_weights(entry))
+
+
+def _extras() -> Iterator[Finding]:
+    for extra, module in _EXTRAS.items():
+        there = importlib.util.find_spec(module) is not None
+        yield Finding(extra, "installed" if there else f"not installed: pip install 'comface-bench[{extra}]'")
+
+
+def _plugins() -> Iterator[Finding]:
+    if not (installed_plugins(METHODS_GROUP) or installed_plugins(TASKS_GROUP)):
+        yield Finding("none", "no installed package offers a method or task")
+    for registry, group in ((method_registry(), METHODS_GROUP), (task_registry(), TASKS_GROUP)):
+        for plugin in installed_plugins(group):
+            try:
+                registry.get(plugin.name)
+            except BenchError as error:
+                yield Finding(plugin.name, error.message, broken=True)
+            else:
+                yield Finding(plugin.name, f"a {registry.kind} of {plugin.origin}")

@@ -1,0 +1,99 @@
+"""The entry point: the table of commands, and what becomes of errors."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar
+
+import typer
+
+from comface_bench.cli.groups import Deferred, DeferredGroup
+from comface_bench.core.errors import BenchError
+from comface_bench.version import __version__
+
+_HERE = "comface_bench.cli"
+
+
+class _Root(DeferredGroup):
+    deferred: ClassVar[Mapping[str, Deferred]] = {
+        "run": Deferred(f"{_HERE}.run", "Run methods on tasks and write the leaderboard."),
+        "list": Deferred(f"{_HERE}.listing", "List methods, tasks or protocols."),
+        "show": Deferred(f"{_HERE}.show", "Show all facts of a method, task or protocol."),
+        "data": Deferred(f"{_HERE}.data", "Check data sets."),
+        "synth": Deferred(f"{_HERE}.synth", "Render synthetic faces."),
+        "leaderboard": Deferred(f"{_HERE}.leaderboard", "Write leaderboards from result files."),
+        "doctor": Deferred(f"{_HERE}.doctor", "Say what this installation has and lacks."),
+    }
+
+
+app = typer.Typer(cls=_Root, rich_markup_mode=None, no_args_is_help=True)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"comface-bench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error; taken anywhere on the line.")
+    ] = False,
+) -> None:
+    """Which backbone best estimates how a face changed between two images of one person?"""
+    del version, debug
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: What follows the program's name; the process's own by default.
+
+    Returns:
+        The exit status of an error: its own, or 1 for one that nobody foresaw. Everything else leaves
+        by SystemExit: 0 if all was done, 1 if a unit failed, 2 after a usage error.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    command: Any = typer.main.get_command(app)
+    warnings.formatwarning = _format_warning
+    try:
+        command(words, prog_name="comface-bench", obj={"debug": debug})
+    except BenchError as error:
+        if debug:
+            traceback.print_exc()
+        print_error(error.message, error.hint)
+        return error.exit_status
+    except OSError as error:
+        if debug:
+            traceback.print_exc()
+        print_error(str(error))
+        return 2
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        hint = "" if debug else "This was not foreseen; --debug shows where it happened."
+        print_error(f"{type(error).__name__}: {error}", hint)
+        return 1
+    return 0
+
+
+def print_error(message: str, hint: str = "") -> None:
+    """Print what is wrong, and what to do, to stderr."""
+    typer.echo(f"error: {message}", err=True)
+    if hint:
+        typer.echo(hint, err=True)
+
+
+def _format_warning(message: Warning | str, *_: object, **__: object) -> str:
+    return f"warning: {message}\n"

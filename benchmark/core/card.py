@@ -1,0 +1,179 @@
+"""Cards: the declared facts of tasks and methods.
+
+A card is a frozen dataclass, cheap to import. Fields marked as prose explain; all others decide
+what is computed and enter the key of every unit (`facts`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from comface_bench.core.digest import digest
+
+Family = Literal["expression", "weight", "age", "custom"]
+PairRule = Literal["all", "pre-post", "pre-post-same-day"]
+Aggregate = Literal["pooled", "fold-mean"]
+Group = Literal[
+    "Scratch",
+    "General Pre-training",
+    "Visual Representation Learning",
+    "Facial Representation Learning",
+    "Other",
+]
+
+
+def _prose(default: Any = "") -> Any:
+    return field(default=default, metadata={"prose": True})
+
+
+@dataclass(frozen=True)
+class TaskCard:
+    """What a task is: data, target, pairs, folds, metrics and the family of hyper-parameters.
+
+    Attributes:
+        name: Name on the command line.
+        version: Raised when a declared fact changes its meaning.
+        family: Which of the supplement's tables gives the hyper-parameters (C expression, D weight, E age).
+        data: Folder of the data set under the data root; the manifest's name.
+        read: "module:function" of the loader, `function(root) -> iterable of row mappings`;
+            an empty module means the one that the card is declared in.
+        target: Label column whose change is estimated.
+        unit: Unit of the target.
+        label_range: Smallest and largest label that is accepted.
+        metrics: Names of metrics, the first one primary.
+        train_pairs: Rule for training pairs.
+        test_pairs: Rule for validation and test pairs.
+        test_pairs_per_subject: Cap on those pairs for each subject, drawn by seed; None takes all.
+        splits: Names of the splits that the task offers, the default first: a file in `tasks/splits`,
+            `balanced-K` or `leave-one-out`.
+        aggregate: Whether the headline pools all folds' predictions or averages the folds' metrics.
+        ships: The data set comes with the package.
+        summary, licence, how_to_get, source: Prose.
+    """
+
+    name: str
+    version: int
+    family: Family
+    data: str
+    read: str = field(metadata={"prose": True})
+    target: str
+    unit: str
+    label_range: tuple[float, float]
+    metrics: tuple[str, ...]
+    train_pairs: PairRule = "all"
+    test_pairs: PairRule = "all"
+    test_pairs_per_subject: int | None = None
+    splits: tuple[str, ...] = ("balanced-4",)
+    aggregate: Aggregate = "pooled"
+    ships: bool = False
+    summary: str = _prose()
+    licence: str = _prose()
+    how_to_get: str = _prose()
+    source: str = _prose()
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How a backbone wants its input, starting from RGB in [0, 1].
+
+    The encoder reorders channels, multiplies by `scale`, subtracts `mean` and divides by `std`;
+    `mean` and `std` are in the backbone's own channel order and scale.
+
+    Attributes:
+        size: The only image size in pixels that the backbone takes; None if it takes any.
+    """
+
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    channels: Literal["RGB", "BGR"] = "RGB"
+    scale: float = 1.0
+    size: int | None = None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The authors' file of a method.
+
+    Attributes:
+        file: File name in the weights folder.
+        sha256: Published digest, or its published leading digits; empty where none is published.
+        url: Where the authors offer it. Prose: moving a file changes no result.
+    """
+
+    file: str
+    sha256: str = ""
+    url: str = _prose()
+
+
+@dataclass(frozen=True)
+class MethodCard:
+    """What a method is: a backbone, its checkpoint and its own preprocessing.
+
+    Attributes:
+        name: Name on the command line.
+        version: Raised when a declared fact changes its meaning.
+        build: "module:function" that makes the backbone; an empty module means the one that the card
+            is declared in. Called as `function(options, weights, seed)` it returns a `torch.nn.Module`
+            from normalised images (N, 3, H, W) to features (N, D).
+        backbone: Name of the topology.
+        feature: Which activation is the feature.
+        feature_dim: D, or None where only the library behind the method knows.
+        preprocess: Input convention, or None where the library's own configuration gives it.
+        checkpoint: The authors' file; None for a method that needs none.
+        options: Name → accepted values, the default first; an empty tuple takes any value.
+        drawn: Backbone weights are drawn from a seed, so each repetition has a backbone of its own.
+        pretrained_head: The method brings a pair head (head starts (b) and (d) of the supplement).
+        dropped_keys: Prefixes of checkpoint keys that are left out on purpose.
+        trained_on: Data sets seen in pre-training.
+        group: Group in the supplement's tables.
+        summary, licence, source, paper, training_scale, training_source: Prose.
+    """
+
+    name: str
+    version: int
+    build: str = field(metadata={"prose": True})
+    backbone: str
+    feature: str = ""
+    feature_dim: int | None = None
+    preprocess: Preprocess | None = None
+    checkpoint: Checkpoint | None = None
+    options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    drawn: bool = False
+    pretrained_head: bool = False
+    dropped_keys: tuple[str, ...] = ()
+    trained_on: tuple[str, ...] = ()
+    group: Group = "Other"
+    summary: str = _prose()
+    licence: str = _prose()
+    source: str = _prose()
+    paper: str = _prose()
+    training_scale: str = _prose()
+    training_source: str = _prose()
+
+
+Card = TaskCard | MethodCard
+
+
+def facts(card: Any) -> dict[str, Any]:
+    """Return the declared facts of a card: its fields without prose, nested cards likewise."""
+    found: dict[str, Any] = {}
+    for item in dataclasses.fields(card):
+        if item.metadata.get("prose"):
+            continue
+        value = getattr(card, item.name)
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            value = facts(value)
+        elif isinstance(value, Mapping):
+            value = {key: list(entry) for key, entry in value.items()}
+        elif isinstance(value, tuple):
+            value = list(value)
+        found[item.name] = value
+    return found
+
+
+def card_digest(card: Any) -> str:
+    """Return the SHA-256 of a card's declared facts."""
+    return digest(facts(card))

@@ -1,0 +1,46 @@
+"""Events: what a run tells whoever watches it (a terminal, a log, another program)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["plan", "stage", "progress", "epoch", "unit", "skip", "failure", "record", "notice"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened.
+
+    Attributes:
+        kind: `plan` states how many units there are and how many are done already; `stage` names the
+            work that begins; `progress` counts within it; `epoch`, `unit`, `skip`, `failure` and
+            `record` end something; `notice` is for people.
+        text: One line for people.
+        method, task, protocol: Names, where they apply.
+        fold, seed, epoch: Numbers, where they apply.
+        done, total: Count within the stage.
+        amount: What was processed since the last event, for rates (pairs or images).
+        value: The number that the event reports, such as a validation loss.
+    """
+
+    kind: Kind
+    text: str = ""
+    method: str | None = None
+    task: str | None = None
+    protocol: str | None = None
+    fold: int | None = None
+    seed: int | None = None
+    epoch: int | None = None
+    done: int = 0
+    total: int = 0
+    amount: int = 0
+    value: float | None = None
+
+
+Report = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """Take no notice of an event."""

@@ -1,0 +1,84 @@
+"""Options: what `-o key=value` may set, and whose it is (the protocol's, the method's or the task's)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from comface_bench.core.card import MethodCard
+from comface_bench.core.errors import UsageError
+from comface_bench.core.protocol import override_keys
+
+TASK_OPTIONS = ("split",)
+
+
+def parse_options(texts: Iterable[str]) -> dict[str, str]:
+    """Turn `key=value` texts into a mapping.
+
+    Raises:
+        UsageError: A text has no `=`, or a key stands twice.
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not (key and equals and value):
+            raise UsageError(f"-o {text}: expected key=value")
+        if key in found:
+            raise UsageError(f"-o gives {key} twice")
+        found[key] = value
+    return found
+
+
+def divide_options(
+    options: Mapping[str, str], cards: Iterable[MethodCard]
+) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+    """Divide options into those of the protocol, of methods and of tasks.
+
+    Args:
+        options: As the user gave them.
+        cards: Methods that will run; an option that one of them takes is a method's.
+
+    Raises:
+        UsageError: Nobody takes an option; the message lists what is taken.
+    """
+    methods_take = {key for card in cards for key in card.options}
+    protocol: dict[str, str] = {}
+    method: dict[str, str] = {}
+    task: dict[str, str] = {}
+    for key, value in options.items():
+        if key in override_keys():
+            protocol[key] = value
+        elif key in methods_take:
+            method[key] = value
+        elif key in TASK_OPTIONS:
+            task[key] = value
+        else:
+            raise UsageError(
+                f"-o {key}={value}: nothing takes {key!r}",
+                f"The protocol takes {', '.join(override_keys())}"
+                f"\nthese methods take {', '.join(sorted(methods_take)) or 'none'}"
+                f"\nthe tasks take {', '.join(TASK_OPTIONS)}",
+            )
+    return protocol, method, task
+
+
+def method_options(card: MethodCard, given: Mapping[str, str]) -> dict[str, str]:
+    """Complete a method's options by its defaults, and check them.
+
+    Raises:
+        UsageError: The method doesn't take an option, or not that value.
+    """
+    for key, value in given.items():
+        if key not in card.options:
+            takes = ", ".join(sorted(card.options)) or "none"
+            raise UsageError(f"method {card.name} takes no option {key!r}; it takes: {takes}")
+        if (accepted := card.options[key]) and value not in accepted:
+            raise UsageError(f"method {card.name}: {key}={value} isn't one of {', '.join(accepted)}")
+    defaults = {key: accepted[0] for key, accepted in card.options.items() if accepted}
+    return defaults | dict(given)
+
+
+def differing(card: MethodCard, chosen: Mapping[str, str]) -> dict[str, str]:
+    """Return the options that differ from the card's defaults."""
+    return {
+        key: value for key, value in chosen.items() if not card.options[key] or value != card.options[key][0]
+    }

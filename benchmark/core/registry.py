@@ -1,0 +1,210 @@
+"""Registries of methods and tasks: names, where they come from, and their cards on demand.
+
+A built-in module declares `CARD`, `CARDS`, or, for an open family such as `timm/<model>`, a `FAMILY`
+prefix and a `make_card(name)` function. The modules are light; nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Generic, TypeVar
+
+from comface_bench.core.card import MethodCard, TaskCard
+from comface_bench.core.errors import DuplicateNameError, PluginError
+from comface_bench.core.names import is_pattern, match_names, unknown_name
+from comface_bench.core.plugins import (
+    METHODS_GROUP,
+    TASKS_GROUP,
+    PluginName,
+    installed_plugins,
+    load_plugin,
+    load_plugin_file,
+)
+
+CardT = TypeVar("CardT", bound=MethodCard | TaskCard)
+
+
+@dataclass(frozen=True)
+class Entry(Generic[CardT]):
+    """A registered card with its origin and the module that declares it."""
+
+    card: CardT
+    origin: str
+    module: str
+
+    def resolve(self, reference: str) -> Any:
+        """Import what a card's "module:function" names; an empty module is the card's own.
+
+        Raises:
+            PluginError: The module can't be imported, or has no such function.
+        """
+        module, _, name = reference.partition(":")
+        try:
+            found = importlib.import_module(module or self.module)
+        except ImportError as error:
+            raise PluginError(f"{self.card.name}: can't import {module or self.module}: {error}") from error
+        if not hasattr(found, name):
+            raise PluginError(f"{self.card.name}: {module or self.module} has no function {name!r}")
+        return getattr(found, name)
+
+    def hook(self, name: str) -> Any:
+        """Return an optional function of the card's module, or None if it has none."""
+        return getattr(importlib.import_module(self.module), name, None)
+
+
+@dataclass(frozen=True)
+class Family(Generic[CardT]):
+    """An open family of names that share a prefix; `example` shows one."""
+
+    prefix: str
+    example: str
+    origin: str
+    module: ModuleType
+
+
+class Registry(Generic[CardT]):
+    """All names of one kind.
+
+    Args:
+        kind: "method" or "task", for messages.
+        card_type: Class of the cards.
+        package: Package whose modules declare the built-in cards.
+        group: Entry-point group of plugins.
+        files: Plugin files; their names count beside the built-in ones.
+        plugins: Whether installed plugins are looked up.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        card_type: type[CardT],
+        package: str,
+        group: str,
+        files: Iterable[Path] = (),
+        plugins: bool = True,
+    ) -> None:
+        self.kind = kind
+        self._card_type = card_type
+        self._package = package
+        self._group = group
+        self._files = tuple(files)
+        self._plugins = plugins
+
+    @cached_property
+    def _declared(self) -> tuple[dict[str, Entry[CardT]], list[Family[CardT]]]:
+        entries: dict[str, Entry[CardT]] = {}
+        families: list[Family[CardT]] = []
+        package = importlib.import_module(self._package)
+        for info in pkgutil.iter_modules(package.__path__):
+            if not info.ispkg:
+                module = importlib.import_module(f"{self._package}.{info.name}")
+                self._collect(module, "comface-bench", entries, families)
+        for path in self._files:
+            self._collect(load_plugin_file(path), str(path), entries, families)
+        return entries, families
+
+    @cached_property
+    def _offered(self) -> dict[str, PluginName]:
+        offered: dict[str, PluginName] = {}
+        for plugin in installed_plugins(self._group) if self._plugins else []:
+            known = self._declared[0].get(plugin.name) or offered.get(plugin.name)
+            if known is not None:
+                raise self._duplicate(plugin.name, known.origin, plugin.origin)
+            offered[plugin.name] = plugin
+        return offered
+
+    def _collect(
+        self,
+        module: ModuleType,
+        origin: str,
+        entries: dict[str, Entry[CardT]],
+        families: list[Family[CardT]],
+    ) -> None:
+        for card in self._cards(module):
+            if card.name in entries:
+                raise self._duplicate(card.name, entries[card.name].origin, origin)
+            entries[card.name] = Entry(card, origin, module.__name__)
+        if hasattr(module, "FAMILY"):
+            families.append(Family(module.FAMILY, module.EXAMPLE, origin, module))
+
+    def _cards(self, module: ModuleType) -> list[CardT]:
+        cards = list(getattr(module, "CARDS", ()))
+        if hasattr(module, "CARD"):
+            cards.append(module.CARD)
+        return [card for card in cards if isinstance(card, self._card_type)]
+
+    def _duplicate(self, name: str, first: str, second: str) -> DuplicateNameError:
+        return DuplicateNameError(
+            f"two {self.kind}s are called {name!r}: one of {first}, one of {second}",
+            "Rename one, or remove a plugin.",
+        )
+
+    def names(self) -> dict[str, str]:
+        """Return every fixed name with its origin, sorted; plugins are named, not loaded."""
+        origins = {name: entry.origin for name, entry in self._declared[0].items()}
+        origins |= {name: plugin.origin for name, plugin in self._offered.items()}
+        return dict(sorted(origins.items()))
+
+    def families(self) -> list[Family[CardT]]:
+        """Return the open families of names."""
+        return self._declared[1]
+
+    def declared(self) -> list[Entry[CardT]]:
+        """Return the entries that need no plugin to be loaded, sorted by name."""
+        return [entry for _, entry in sorted(self._declared[0].items())]
+
+    def get(self, name: str) -> Entry[CardT]:
+        """Return the entry of a name, loading its plugin if it comes from one.
+
+        Raises:
+            UnknownNameError: Nothing has that name; the message offers near ones.
+            PluginError: The plugin can't be loaded or doesn't declare the name.
+            DuplicateNameError: Two origins offer one name.
+        """
+        entries, families = self._declared
+        offered = self._offered  # Looked up first: a plugin of the same name is an error, never passed over.
+        if name in entries:
+            return entries[name]
+        for family in families:
+            if name.startswith(family.prefix):
+                return Entry(family.module.make_card(name), family.origin, family.module.__name__)
+        if name in offered:
+            plugin = offered[name]
+            module = load_plugin(plugin)
+            for card in self._cards(module):
+                if card.name == name:
+                    return Entry(card, plugin.origin, module.__name__)
+            raise PluginError(f"plugin {plugin.origin} offers {name!r} but declares no such card")
+        examples = [family.example for family in families]
+        raise unknown_name(name, [*self.names(), *examples], self.kind)
+
+    def expand(self, patterns: Iterable[str]) -> list[str]:
+        """Replace each pattern by the names it matches; other names are checked and kept.
+
+        Raises:
+            UnknownNameError: A name is unknown, or a pattern matches none.
+        """
+        expanded: list[str] = []
+        for pattern in patterns:
+            base, plus, options = pattern.partition("+")
+            names = (
+                match_names(base, self.names(), self.kind) if is_pattern(base) else [self.get(base).card.name]
+            )
+            expanded += [name + plus + options for name in names]
+        return list(dict.fromkeys(expanded))
+
+
+def method_registry(files: Iterable[Path] = (), plugins: bool = True) -> Registry[MethodCard]:
+    """Return the registry of methods: `comface_bench.baselines`, plugins and plugin files."""
+    return Registry("method", MethodCard, "comface_bench.baselines", METHODS_GROUP, files, plugins)
+
+
+def task_registry(files: Iterable[Path] = (), plugins: bool = True) -> Registry[TaskCard]:
+    """Return the registry of tasks: `comface_bench.tasks`, plugins and plugin files."""
+    return Registry("task", TaskCard, "comface_bench.tasks", TASKS_GROUP, files, plugins)

@@ -1,0 +1,194 @@
+"""Splits: which subjects train, validate and test in each fold.
+
+Published splits are JSON files of subject ids with a digest. Rule splits (`balanced-K`,
+`leave-one-out`) are computed from the subjects and written into every record by their digest.
+No subject is ever in two parts of a fold.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from comface_bench.core.digest import digest
+from comface_bench.core.errors import SplitError
+from comface_bench.core.seeds import seed_for
+
+Part = Literal["train", "validation", "test"]
+PARTS: tuple[Part, ...] = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Subjects of one fold, by part."""
+
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+
+    def subjects(self, part: Part) -> tuple[str, ...]:
+        """Return the subjects of a part."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}[part]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Folds over one set of subjects.
+
+    Raises:
+        SplitError: A part is empty, a subject is in two parts of a fold, or the folds don't cover
+            the same subjects.
+    """
+
+    name: str
+    folds: tuple[Fold, ...]
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        everyone = self.subjects
+        for number, fold in enumerate(self.folds):
+            listed = [subject for part in PARTS for subject in fold.subjects(part)]
+            twice = sorted(subject for subject, times in Counter(listed).items() if times > 1)
+            if twice:
+                raise SplitError(f"split {self.name}, fold {number}: {', '.join(twice)} stand more than once")
+            empty = [part for part in PARTS if not fold.subjects(part)]
+            if empty:
+                raise SplitError(f"split {self.name}, fold {number}: no subject in {', '.join(empty)}")
+            if set(listed) != everyone:
+                missing = ", ".join(sorted(everyone - set(listed)))
+                raise SplitError(f"split {self.name}, fold {number} lacks {missing}")
+
+    @property
+    def subjects(self) -> set[str]:
+        """All subjects of all folds."""
+        return {subject for fold in self.folds for part in PARTS for subject in fold.subjects(part)}
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the folds; the order of subjects within a part doesn't matter."""
+        return split_digest([{part: sorted(fold.subjects(part)) for part in PARTS} for fold in self.folds])
+
+    def check(self, subjects: Sequence[str], data: str) -> None:
+        """Check that a data set holds exactly the split's subjects.
+
+        Raises:
+            SplitError: Names the subjects that one side lacks.
+        """
+        strangers = sorted(set(subjects) - self.subjects)
+        missing = sorted(self.subjects - set(subjects))
+        hint = "Compute folds from the subjects you have: -o split=balanced-4"
+        if strangers:
+            raise SplitError(f"split {self.name} doesn't know {_listed(strangers)} of {data}", hint)
+        if missing:
+            raise SplitError(f"{data} lacks {_listed(missing)} of split {self.name}", hint)
+
+
+def split_digest(folds: Sequence[Mapping[str, Sequence[str]]]) -> str:
+    """Return the SHA-256 of folds given as part → sorted subjects."""
+    return digest(list(folds))
+
+
+def read_split(path: Path) -> Split:
+    """Read a split file and check its digest.
+
+    Raises:
+        SplitError: The file is malformed, its digest doesn't fit, or its folds overlap.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        folds = tuple(Fold(*(tuple(fold[part]) for part in PARTS)) for fold in content["folds"])
+        split = Split(content["name"], folds, content.get("source", ""))
+        stated = content["digest"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise SplitError(f"{path.name}: not a split file: {error}") from error
+    if split.digest != stated:
+        raise SplitError(f"{path.name}: its folds have digest {split.digest}, not {stated}")
+    return split
+
+
+def write_split(split: Split, path: Path) -> None:
+    """Write a split file, with its digest."""
+    content = {
+        "name": split.name,
+        "source": split.source,
+        "digest": split.digest,
+        "folds": [{part: sorted(fold.subjects(part)) for part in PARTS} for fold in split.folds],
+    }
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def balanced_split(name: str, weights: Mapping[str, int], folds: int, seed_name: str) -> Split:
+    """Split subjects into folds whose weights (numbers of pairs) are nearly equal.
+
+    Subjects are shuffled by the seed of `seed_name`, then placed heaviest first into the lightest
+    group. Fold k tests group k. Its validation part is taken from the other subjects: each group
+    gives its every fourth subject, so about a quarter of what isn't tested chooses the epoch.
+
+    Args:
+        name: Name of the split.
+        weights: Subject → number of pairs.
+        folds: Number of folds, at least 2.
+        seed_name: Name that the shuffle's seed is derived from.
+
+    Raises:
+        SplitError: There are too few subjects.
+    """
+    if folds < 2 or len(weights) < 2 * folds:
+        raise SplitError(f"split {name}: {len(weights)} subjects are too few for {folds} folds")
+    order = sorted(weights)
+    random.Random(seed_for("split", seed_name)).shuffle(order)  # noqa: S311 - no secret
+    groups: list[list[str]] = [[] for _ in range(folds)]
+    for subject in sorted(order, key=lambda subject: -weights[subject]):
+        lightest = min(groups, key=lambda group: (sum(weights[member] for member in group), len(group)))
+        lightest.append(subject)
+    made = []
+    for number in range(folds):
+        rest = [subject for group in groups[number + 1 :] + groups[:number] for subject in group]
+        made.append(_with_validation(rest, groups[number]))
+    return Split(name, tuple(made), f"rule balanced-{folds}, seed of {seed_name!r}")
+
+
+def leave_one_out_split(name: str, weights: Mapping[str, int]) -> Split:
+    """Test each subject in a fold of its own; every fourth of the others validates.
+
+    Raises:
+        SplitError: There are fewer than three subjects.
+    """
+    order = sorted(weights)
+    if len(order) < 3:
+        raise SplitError(f"split {name}: {len(order)} subjects are too few to leave one out")
+    made = []
+    for number, subject in enumerate(order):
+        made.append(_with_validation(order[number + 1 :] + order[:number], [subject]))
+    return Split(name, tuple(made), "rule leave-one-out")
+
+
+def rule_split(name: str, weights: Mapping[str, int], seed_name: str) -> Split:
+    """Compute the split that a rule's name stands for.
+
+    Raises:
+        SplitError: The name is no rule, or there are too few subjects.
+    """
+    rule, _, count = name.rpartition("-")
+    if rule == "balanced" and count.isdecimal():
+        return balanced_split(name, weights, int(count), seed_name)
+    if name == "leave-one-out":
+        return leave_one_out_split(name, weights)
+    raise SplitError(f"no split is called {name!r}", "Rules: balanced-4 (any number), leave-one-out")
+
+
+def _with_validation(rest: Sequence[str], test: Sequence[str]) -> Fold:
+    validation = rest[1::4]
+    return Fold(tuple(sorted(set(rest) - set(validation))), tuple(sorted(validation)), tuple(sorted(test)))
+
+
+def _listed(subjects: Sequence[str]) -> str:
+    shown = ", ".join(subjects[:5])
+    return (
+        f"subject {shown}" if len(subjects) == 1 else f"subjects {shown}{' …' if len(subjects) > 5 else ''}"
+    )

@@ -1,0 +1,152 @@
+"""Tasks at run time: a card together with its data, folds and pairs."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.resources
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from comface_bench.core.card import TaskCard
+from comface_bench.core.errors import DataMissingError, UsageError
+from comface_bench.core.names import format_name, parse_name
+from comface_bench.core.registry import Entry, Registry, task_registry
+from comface_bench.core.seeds import seed_for
+from comface_bench.data.manifest import Manifest
+from comface_bench.data.pairs import PairList, PairSource
+from comface_bench.data.splits import Fold, Part, Split, read_split, rule_split
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A task with its data.
+
+    Attributes:
+        card: Declared facts.
+        options: Options that differ from the card's defaults.
+        table: The manifest.
+        split: The folds.
+    """
+
+    card: TaskCard
+    options: Mapping[str, str]
+    table: Manifest
+    split: Split
+
+    @property
+    def name(self) -> str:
+        """The task's name with its options."""
+        return format_name(self.card.name, self.options)
+
+    @property
+    def manifest(self) -> Any:
+        """The manifest as a pandas table: image, subject, session, phase and one column per label."""
+        return self.table.frame
+
+    @property
+    def folds(self) -> tuple[Fold, ...]:
+        """The folds, each with its train, validation and test subjects."""
+        return self.split.folds
+
+    @cached_property
+    def labels(self) -> NDArray[np.float64]:
+        """The target's label of each image; NaN where an image has none."""
+        return self.table.target(self.card.target, self.card.label_range)
+
+    @cached_property
+    def source(self) -> PairSource:
+        """Where pairs are drawn from."""
+        return PairSource(self.table, self.labels)
+
+    def pairs(self, fold: int, part: Part = "test") -> PairList:
+        """Return the fixed pairs of a part: all that the rule allows, or the card's cap on them.
+
+        For `train` this lists the pairs that epochs are drawn from, under the same cap.
+        """
+        rule = self.card.train_pairs if part == "train" else self.card.test_pairs
+        subjects = self.folds[fold].subjects(part)
+        # One seed for all folds and parts: a subject's pairs are the same wherever it stands.
+        seed = seed_for("pairs", self.card.name)
+        return self.source.evaluate(subjects, rule, self.card.test_pairs_per_subject, seed)
+
+    def draw(self, fold: int, repetition: int, epoch: int, count: int) -> PairList:
+        """Draw the training pairs of one epoch (1-based)."""
+        seed = seed_for("pairs", f"{self.card.name}/epoch {epoch}", fold, repetition)
+        return self.source.draw(self.folds[fold].train, self.card.train_pairs, count, seed)
+
+
+def data_root(data: Path | None) -> Path:
+    """Return the data root: the argument, else COMFACE_DATA, else `data` in the working folder."""
+    return data or Path(os.environ.get("COMFACE_DATA") or "data")
+
+
+def shipped_root() -> Path:
+    """Return the folder of the faces that ship with the package."""
+    return Path(str(importlib.resources.files("comface_bench.tasks"))) / "synthfaces"
+
+
+def load_task(name: str, data: Path | str | None = None, registry: Registry[TaskCard] | None = None) -> Task:
+    """Load a task's manifest and folds.
+
+    Args:
+        name: Name of the task, options included (`age+split=leave-one-out`).
+        data: Data root; see `data_root`.
+        registry: Where to look the name up; the built-in tasks and installed plugins by default.
+
+    Raises:
+        UnknownNameError: No task has that name.
+        DataMissingError: The data set isn't there; the message says how to get it.
+        DataFormatError: It is there but malformed.
+        SplitError: The folds don't fit the data.
+        UsageError: An option that the task doesn't take.
+    """
+    base, options = parse_name(name)
+    entry = (registry or task_registry()).get(base)
+    return open_task(entry, options, Path(data) if data is not None else None)
+
+
+def open_task(
+    entry: Entry[TaskCard],
+    options: Mapping[str, str],
+    data: Path | None,
+    manifests: dict[tuple[str, Path], Manifest] | None = None,
+) -> Task:
+    """Load the task of a registry entry; `manifests` keeps tables that several tasks share."""
+    card = entry.card
+    unknown = sorted(set(options) - {"split"})
+    if unknown:
+        raise UsageError(f"task {card.name} takes no option {unknown[0]!r}; it takes: split")
+    root = (shipped_root() if card.ships else data_root(data)) / card.data.removeprefix("synthfaces/")
+    manifests = {} if manifests is None else manifests
+    if (card.read, root) not in manifests:
+        if not root.is_dir():
+            how = card.how_to_get or "Point --data at the folder that holds it."
+            raise DataMissingError(f"task {card.name} needs {root}, which doesn't exist", how)
+        manifests[card.read, root] = Manifest.from_rows(card.data, root, entry.resolve(card.read)(root))
+    table = manifests[card.read, root]
+    chosen = options.get("split", card.splits[0])
+    task = Task(
+        card, {key: value for key, value in options.items() if value != card.splits[0]}, table, _NO_SPLIT
+    )
+    split = _find_split(chosen, task)
+    split.check(table.subject_names, card.data)
+    return dataclasses.replace(task, split=split)
+
+
+_NO_SPLIT = Split("none", ())
+
+
+def _find_split(name: str, task: Task) -> Split:
+    published = Path(str(importlib.resources.files("comface_bench.tasks"))) / "splits" / f"{name}.json"
+    if name in task.card.splits and published.is_file():
+        return read_split(published)
+    return rule_split(name, task.source.counts(), task.card.data)

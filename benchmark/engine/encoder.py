@@ -1,0 +1,139 @@
+"""Encoders: a backbone behind one interface, preprocessing included."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from comface_bench.core.card import MethodCard, Preprocess
+from comface_bench.core.errors import PluginError, UsageError
+from comface_bench.core.names import parse_name
+from comface_bench.core.options import method_options
+from comface_bench.core.registry import Entry, Registry, method_registry
+from comface_bench.core.seeds import seed_for
+from comface_bench.core.weights import find_weights
+
+
+class Encoder(nn.Module):
+    """Images in, features out.
+
+    Takes RGB images in [0, 1], shape (N, 3, H, W), float32, and returns features (N, D), float32.
+    Channel order, range, mean and std are the method's own and applied inside.
+
+    Args:
+        name: Name of the method, for messages.
+        backbone: From normalised images to features.
+        preprocess: The backbone's input convention.
+
+    Attributes:
+        head_weight: Weight of the method's own pair head, (D,) or (2D,), or None.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, name: str, backbone: nn.Module, preprocess: Preprocess) -> None:
+        super().__init__()
+        self.name = name
+        self.backbone = backbone
+        self.preprocess = preprocess
+        self.head_weight: Tensor | None = getattr(backbone, "head_weight", None)
+        self.register_buffer("mean", torch.tensor(preprocess.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(preprocess.std).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Encode images.
+
+        Raises:
+            UsageError: The images aren't of the one size that the backbone takes.
+            PluginError: The backbone returns anything but features (N, D).
+        """
+        wanted = self.preprocess.size
+        if wanted is not None and images.shape[-2:] != (wanted, wanted):
+            raise UsageError(
+                f"{self.name} takes images of {wanted} pixels, not {images.shape[-1]}",
+                f"Set the size: -o image_size={wanted}",
+            )
+        if self.preprocess.channels == "BGR":
+            images = images.flip(1)
+        normalised = (images * self.preprocess.scale - self.mean) / self.std
+        features = self.backbone(normalised.contiguous(memory_format=torch.channels_last))
+        if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != len(images):
+            raise PluginError(f"{self.name} must return features of shape ({len(images)}, D)")
+        return features.float()
+
+    def measure(self, image_size: int) -> int:
+        """Return D by encoding two grey images, without changing the backbone."""
+        was_training = self.training
+        self.eval()
+        with torch.no_grad():
+            device = self.mean.device
+            features = self(torch.full((2, 3, image_size, image_size), 0.5, device=device))
+        self.train(was_training)
+        return int(features.shape[1])
+
+    def parameter_count(self) -> int:
+        """Return the number of the backbone's parameters."""
+        return sum(parameter.numel() for parameter in self.backbone.parameters())
+
+
+def build_encoder(
+    entry: Entry[MethodCard], options: Mapping[str, str], weights: Path | None, seed: int
+) -> Encoder:
+    """Build the encoder of a registry entry.
+
+    Args:
+        entry: The method.
+        options: All of its options, defaults included.
+        weights: Its weights file, if it needs one.
+        seed: Index of the repetition, which drawn weights are derived from.
+
+    Raises:
+        PluginError: What the card builds is no module, or its preprocessing isn't declared.
+    """
+    # Every method draws from the same stream, and every task of a repetition starts from one backbone.
+    drawn = seed_for("backbone", "all tasks", None, seed)
+    backbone: Any = entry.resolve(entry.card.build)(options, weights, drawn)
+    if not isinstance(backbone, nn.Module):
+        raise PluginError(f"{entry.card.name}: {entry.card.build} must return a torch.nn.Module")
+    preprocess = entry.card.preprocess or getattr(backbone, "preprocess", None)
+    if not isinstance(preprocess, Preprocess):
+        raise PluginError(
+            f"{entry.card.name} declares no preprocessing",
+            "Set preprocess in its card, or an attribute `preprocess` of the module it builds.",
+        )
+    return Encoder(entry.card.name, backbone, preprocess)
+
+
+def load_method(
+    name: str,
+    *,
+    checkpoint: str | Path | None = None,
+    seed: int = 0,
+    registry: Registry[MethodCard] | None = None,
+    **options: str,
+) -> Encoder:
+    """Load a method's encoder, in eval mode.
+
+    Args:
+        name: Name of the method, options allowed (`scratch+backbone=resnet18`).
+        checkpoint: Weights file, instead of the one in the weights folder.
+        seed: Index of the repetition, which drawn weights are derived from.
+        registry: Where to look the name up; the built-in methods and installed plugins by default.
+        options: Options of the method.
+
+    Raises:
+        UnknownNameError: No method has that name.
+        UsageError: An option that the method doesn't take.
+        WeightsMissingError: Its weights aren't there.
+        WeightsFormatError: They don't fit.
+    """
+    base, named = parse_name(name)
+    entry = (registry or method_registry()).get(base)
+    given = {**named, **options} | ({"checkpoint": str(checkpoint)} if checkpoint is not None else {})
+    chosen = method_options(entry.card, given)
+    return build_encoder(entry, chosen, find_weights(entry, chosen), seed).eval()

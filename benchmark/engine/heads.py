@@ -1,0 +1,48 @@
+"""Pair heads: from the features of two images to the change between them.
+
+`difference`: ŷ(x, y) = w·(f(y) − f(x)), without a bias, so that ŷ(x, y) = −ŷ(y, x).
+`concat`: ŷ(x, y) = w·[f(x), f(y)].
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+HeadKind = Literal["difference", "concat"]
+
+
+def join(kind: HeadKind, first: Tensor, second: Tensor) -> Tensor:
+    """Combine the features of both images, (…, D) each, into the head's input, (…, D) or (…, 2D)."""
+    if kind == "difference":
+        return second - first
+    return torch.cat([first, second], dim=-1)
+
+
+def draw_head(kind: HeadKind, feature_dim: int, seed: int) -> Tensor:
+    """Draw a head's weight as a fresh linear layer has it: uniform within ±1/√(its inputs)."""
+    inputs = feature_dim if kind == "difference" else 2 * feature_dim
+    generator = torch.Generator().manual_seed(seed)
+    return (torch.rand(inputs, generator=generator) * 2 - 1) / math.sqrt(inputs)
+
+
+def predict(kind: HeadKind, weight: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """Predict the change in training: weight (…, inputs), features (…, D), answer (…)."""
+    return (join(kind, first, second) * weight).sum(dim=-1)
+
+
+def score(kind: HeadKind, weight: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """Predict the change in evaluation, in float64: weight (inputs,), features (n, D), answer (n,)."""
+    return predict(kind, weight.double(), first.double(), second.double())
+
+
+def pair_loss(kind: Literal["l1", "l2", "smooth-l1"], predicted: Tensor, target: Tensor) -> Tensor:
+    """Return the loss of each pair, without averaging."""
+    if kind == "l1":
+        return (predicted - target).abs()
+    if kind == "l2":
+        return (predicted - target).square()
+    return torch.nn.functional.smooth_l1_loss(predicted, target, reduction="none")

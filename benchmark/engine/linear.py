@@ -1,0 +1,168 @@
+"""Linear evaluation: a frozen backbone, and all heads trained together on shared features.
+
+Each (image, view) is encoded once for all folds, seeds and targets of a data set. Adam works element
+by element and the heads' losses are separate, so training them in one batch gives what training
+each alone gives.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from comface_bench.core.errors import UnitError
+from comface_bench.core.events import Event, Report
+from comface_bench.core.protocol import Protocol
+from comface_bench.core.seeds import seed_for
+from comface_bench.data.pairs import PairList
+from comface_bench.data.task import Task
+from comface_bench.engine.encoder import Encoder
+from comface_bench.engine.features import ImageSource, encode, state_digest
+from comface_bench.engine.heads import draw_head, pair_loss, predict
+from comface_bench.engine.outcome import Outcome, check_finite, peak_memory_mb, score_pairs
+
+
+@dataclass(frozen=True)
+class HeadJob:
+    """One head of a linear run: a task's fold and repetition."""
+
+    task: Task
+    fold: int
+    seed: int
+    label: str
+
+
+def run_linear(
+    jobs: Sequence[HeadJob], encoder: Encoder, protocol: Protocol, source: ImageSource, report: Report
+) -> list[Outcome | UnitError]:
+    """Train and test the heads of several units that share encoder, data set and protocol.
+
+    Args:
+        jobs: The units; their tasks share one manifest.
+        encoder: Frozen; left bit for bit as it was, which is checked.
+        protocol: With `trains` = `head`.
+        source: Renders the images.
+        report: Told of every batch and epoch.
+
+    Returns:
+        An outcome for each job in order; a `UnitError` where a head's loss left the finite numbers.
+
+    Raises:
+        UnitError: The frozen backbone changed.
+    """
+    started = time.perf_counter()
+    encoder.eval().requires_grad_(False)
+    before = state_digest(encoder)
+    validation = [job.task.pairs(job.fold, "validation") for job in jobs]
+    test = [job.task.pairs(job.fold, "test") for job in jobs]
+    plain = _SharedFeatures.encode([*validation, *test], encoder, source, None, report)
+    weights = _start(jobs, encoder, protocol, plain.values.shape[1]).requires_grad_()
+    optimizer = torch.optim.Adam([weights], lr=protocol.learning_rate)
+    best = weights.detach().clone()
+    best_epoch = [0] * len(jobs)
+    curves: list[list[float]] = [[] for _ in jobs]
+    for epoch in range(1, protocol.epochs + 1):
+        drawn = [job.task.draw(job.fold, job.seed, epoch, protocol.pairs_per_epoch) for job in jobs]
+        views = _SharedFeatures.encode(drawn, encoder, source, epoch, report)
+        _train_epoch(weights, optimizer, views, drawn, protocol)
+        for number, pairs in enumerate(validation):
+            weight = weights[number].detach()
+            loss = _validation_loss(weight, plain, pairs, protocol)
+            curves[number].append(loss)
+            if loss < min(curves[number][:-1], default=float("inf")):
+                best[number], best_epoch[number] = weight, epoch
+        losses = [curve[-1] for curve in curves]
+        report(Event("epoch", epoch=epoch, total=protocol.epochs, value=float(np.mean(losses))))
+    if state_digest(encoder) != before:
+        raise UnitError(f"{encoder.name}: the frozen backbone changed while heads were trained")
+    seconds = (time.perf_counter() - started) / len(jobs)
+    outcomes: list[Outcome | UnitError] = []
+    for number, (job, pairs) in enumerate(zip(jobs, test, strict=True)):
+        try:
+            for epoch, loss in enumerate(curves[number], start=1):
+                check_finite(loss, job.label, epoch)
+        except UnitError as error:
+            outcomes.append(error)
+            continue
+        predicted = plain.score(best[number], pairs, protocol)
+        details = {"units_sharing_features": len(jobs)}
+        memory = peak_memory_mb(source.machine)
+        outcomes.append(Outcome(predicted, best_epoch[number], curves[number], seconds, memory, {**details}))
+    return outcomes
+
+
+class _SharedFeatures:
+    """Features of the images that some pair lists use, each image encoded once."""
+
+    def __init__(self, values: Tensor, place: np.ndarray[tuple[int], np.dtype[np.int64]]) -> None:
+        self.values = values
+        self.place = place
+
+    @classmethod
+    def encode(
+        cls,
+        lists: Sequence[PairList],
+        encoder: Encoder,
+        source: ImageSource,
+        view: int | None,
+        report: Report,
+    ) -> _SharedFeatures:
+        rows = np.unique(np.concatenate([rows for pairs in lists for rows in (pairs.x, pairs.y)]))
+        place = np.full(len(source.keys), -1, dtype=np.int64)
+        place[rows] = np.arange(len(rows))
+        stage = "encoding" if view is None else f"encoding views of epoch {view}"
+        report(Event("stage", stage, epoch=view, total=len(rows)))
+
+        def render(batch: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Tensor:
+            if view is None:
+                return source.plain(batch)
+            return source.augmented(batch, np.full(len(batch), view, dtype=np.int64))
+
+        def tick(count: int) -> None:
+            report(Event("progress", stage, amount=count, total=len(rows), epoch=view))
+
+        return cls(encode(encoder, render, rows, source.machine, tick), place)
+
+    def score(
+        self, weight: Tensor, pairs: PairList, protocol: Protocol
+    ) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        return score_pairs(protocol.head, weight, self.values, self.place[pairs.x], self.place[pairs.y])
+
+
+def _start(jobs: Sequence[HeadJob], encoder: Encoder, protocol: Protocol, feature_dim: int) -> Tensor:
+    if protocol.head_start == "pretrained":
+        assert encoder.head_weight is not None
+        return encoder.head_weight.detach().float().repeat(len(jobs), 1)
+    seeds = [seed_for("head", job.task.card.name, job.fold, job.seed) for job in jobs]
+    return torch.stack([draw_head(protocol.head, feature_dim, seed) for seed in seeds])
+
+
+def _train_epoch(
+    weights: Tensor,
+    optimizer: torch.optim.Optimizer,
+    views: _SharedFeatures,
+    drawn: Sequence[PairList],
+    protocol: Protocol,
+) -> None:
+    x = torch.from_numpy(np.stack([views.place[pairs.x] for pairs in drawn]))
+    y = torch.from_numpy(np.stack([views.place[pairs.y] for pairs in drawn]))
+    target = torch.from_numpy(np.stack([pairs.target for pairs in drawn])).float()
+    for start in range(0, x.shape[1], protocol.batch_size):
+        batch = slice(start, start + protocol.batch_size)
+        first, second = views.values[x[:, batch]], views.values[y[:, batch]]
+        predicted = predict(protocol.head, weights.unsqueeze(1), first, second)
+        # The mean over each head's own pairs, summed over heads: no head feels another.
+        loss = pair_loss(protocol.loss, predicted, target[:, batch]).mean(dim=1).sum()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+
+def _validation_loss(weight: Tensor, plain: _SharedFeatures, pairs: PairList, protocol: Protocol) -> float:
+    predicted = torch.from_numpy(plain.score(weight, pairs, protocol))
+    return float(pair_loss(protocol.loss, predicted, torch.from_numpy(pairs.target)).mean())

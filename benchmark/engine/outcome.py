@@ -1,0 +1,103 @@
+"""What training one unit yields."""
+
+from __future__ import annotations
+
+import math
+import resource
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from comface_bench.core.errors import UnitError
+from comface_bench.engine.heads import HeadKind, score
+from comface_bench.engine.precision import Machine
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_SCORE_CHUNK = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """The test predictions of a unit and how they came about.
+
+    Attributes:
+        predictions: ŷ of the test pairs in their order, float64 (n,), in the target's unit.
+        best_epoch: Epoch of the lowest validation loss, 1-based; 0 if nothing was trained.
+        validation_curve: Validation loss (mean L1 by default) after each epoch.
+        seconds: Wall time of the unit; units that shared their work share it equally.
+        peak_memory_mb: Largest memory in use, of the device on CUDA, of the process on a CPU.
+        details: Facts about how the unit ran, such as how many shared its features.
+    """
+
+    predictions: NDArray[np.float64]
+    best_epoch: int
+    validation_curve: list[float]
+    seconds: float
+    peak_memory_mb: float
+    details: dict[str, str | int | float | bool | None] = field(default_factory=dict)
+
+
+def score_pairs(
+    kind: HeadKind, weight: Tensor, features: Tensor, x: NDArray[np.int64], y: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Score pairs by the features of their images.
+
+    Args:
+        kind: Of the head.
+        weight: Of the head, (inputs,).
+        features: (number of images, D).
+        x: Rows of `features` for the first image of each pair, (n,).
+        y: Likewise for the second image.
+
+    Returns:
+        Predicted changes, float64 (n,).
+    """
+    parts = [np.empty(0)]
+    for start in range(0, len(x), _SCORE_CHUNK):
+        chunk = slice(start, start + _SCORE_CHUNK)
+        first, second = features[torch.from_numpy(x[chunk])], features[torch.from_numpy(y[chunk])]
+        parts.append(score(kind, weight, first, second).numpy())
+    return np.concatenate(parts)
+
+
+def check_finite(loss: float, label: str, epoch: int) -> None:
+    """Check a loss.
+
+    Raises:
+        UnitError: It isn't a finite number.
+    """
+    if not math.isfinite(loss):
+        raise UnitError(
+            f"{label}: the loss is {loss} in epoch {epoch}",
+            "A smaller learning rate may help: -o learning_rate=…",
+        )
+
+
+def check_predictions(predictions: NDArray[np.float64], label: str) -> None:
+    """Check that predictions can be a result.
+
+    Raises:
+        UnitError: They are constant, which is a collapsed backbone or a broken head.
+    """
+    if not np.isfinite(predictions).all():
+        raise UnitError(f"{label}: some predictions aren't finite")
+    if len(predictions) > 1 and np.ptp(predictions) == 0:
+        raise UnitError(
+            f"{label}: every pair gets the same answer, {predictions[0]:g}",
+            "The backbone gives all faces the same feature: check its preprocessing and weights.",
+        )
+
+
+def peak_memory_mb(machine: Machine) -> float:
+    """Return the largest memory in use so far, in MB (10⁶ bytes)."""
+    if machine.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(machine.device) / 1e6
+    # Linux counts kilobytes, macOS bytes.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6

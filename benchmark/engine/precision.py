@@ -1,0 +1,68 @@
+"""Device and floating-point precision of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from comface_bench.core.errors import UsageError
+
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and how a run computes.
+
+    Attributes:
+        device: `cpu`, `cuda` or `cuda:N`.
+        precision: `float32`, or `bfloat16` for autocast; losses, heads and scores are always float32
+            or wider.
+    """
+
+    device: torch.device
+    precision: str
+
+    def autocast(self) -> torch.autocast:
+        """Return the context that runs a backbone in this precision."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+
+
+def choose_machine(device: str = "auto", precision: str = "auto") -> Machine:
+    """Choose device and precision; `auto` takes CUDA, and bfloat16 where the processor computes in it.
+
+    Raises:
+        UsageError: The device isn't there, or the precision is unknown.
+    """
+    if precision not in PRECISIONS:
+        raise UsageError(f"precision {precision!r} isn't one of {', '.join(PRECISIONS)}")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise UsageError(f"no device is called {device!r}", "Use auto, cpu, cuda or cuda:N.") from error
+    if chosen.type not in ("cpu", "cuda"):
+        raise UsageError(f"device {device!r} isn't supported", "Use auto, cpu, cuda or cuda:N.")
+    if chosen.type == "cuda" and not (
+        torch.cuda.is_available() and (chosen.index or 0) < torch.cuda.device_count()
+    ):
+        raise UsageError(f"device {device!r} isn't there", "See what is: comface-bench doctor")
+    if precision == "auto":
+        precision = "bfloat16" if _computes_bfloat16(chosen.type) else "float32"
+    return Machine(chosen, precision)
+
+
+@lru_cache
+def _computes_bfloat16(device_type: str) -> bool:
+    if device_type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    # Elsewhere bfloat16 is emulated and slower than float32.
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags

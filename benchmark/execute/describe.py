@@ -1,0 +1,112 @@
+"""Describing what ran, in the terms of a record."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from comface_bench.core.card import card_digest, facts
+from comface_bench.core.protocol import Protocol
+from comface_bench.core.unit import Unit
+from comface_bench.data.task import Task
+from comface_bench.execute.plan import Cell
+from comface_bench.version import __version__
+
+if TYPE_CHECKING:
+    from comface_bench.engine.outcome import Outcome
+    from comface_bench.results.predictions import Row
+    from comface_bench.results.schema import MethodInfo, ProtocolInfo, Provenance, TaskInfo, UnitResult
+
+
+def describe_task(task: Task) -> TaskInfo:
+    """Describe a task with its data."""
+    from comface_bench.results.schema import TaskInfo
+
+    card = task.card
+    return TaskInfo(
+        name=task.name,
+        card=facts(card),
+        card_digest=card_digest(card),
+        data=card.data,
+        target=card.target,
+        unit=card.unit,
+        metrics=list(card.metrics),
+        aggregate=card.aggregate,
+        manifest_digest=task.table.digest,
+        split=task.split.name,
+        split_digest=task.split.digest,
+        folds=len(task.folds),
+    )
+
+
+def describe_method(cell: Cell, feature_dim: int, parameters: int) -> MethodInfo:
+    """Describe a method as it was built."""
+    from comface_bench.results.schema import MethodInfo
+
+    options = dict(cell.options)
+    if "checkpoint" in options:
+        options["checkpoint"] = cell.named_options["checkpoint"]
+    return MethodInfo(
+        name=cell.method_name,
+        card=facts(cell.method.card),
+        card_digest=card_digest(cell.method.card),
+        options=options,
+        checkpoint_digest=cell.checkpoint_digest,
+        feature_dim=feature_dim,
+        parameters=parameters,
+    )
+
+
+def describe_protocol(protocol: Protocol) -> ProtocolInfo:
+    """Describe a resolved protocol."""
+    from comface_bench.results.schema import ProtocolInfo
+
+    return ProtocolInfo(name=protocol.name, values=protocol.facts(), digest=protocol.digest())
+
+
+def make_provenance(cell: Cell) -> Provenance:
+    """State who made a record and the command that makes it again, free of paths."""
+    from comface_bench.results.schema import Provenance
+
+    return Provenance(
+        kind="ours",
+        created=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        tool_version=__version__,
+        command=f"comface-bench run --method {cell.method_name} --task {cell.task.name}"
+        f" --protocol {cell.protocol.name}",
+    )
+
+
+def make_unit_result(
+    task: Task, unit: Unit, outcome: Outcome, details: Mapping[str, str]
+) -> tuple[UnitResult, list[Row]]:
+    """Turn a unit's outcome into what its record stores: the result and a row for each test pair."""
+    from comface_bench.results.predictions import Row, digest_rows
+    from comface_bench.results.schema import UnitResult
+    from comface_bench.stats.metrics import compute_metrics, constant_answer
+
+    pairs = task.pairs(unit.fold, "test")
+    names = task.card.metrics
+    rows = [
+        Row(name, int(subject), unit.fold, unit.seed, float(target), float(predicted))
+        for name, subject, target, predicted in zip(
+            task.source.identifiers(pairs), pairs.subject, pairs.target, outcome.predictions, strict=True
+        )
+    ]
+    result = UnitResult(
+        fold=unit.fold,
+        seed=unit.seed,
+        key=unit.key(),
+        metrics=compute_metrics(pairs.target, outcome.predictions, names),
+        constant=constant_answer(pairs.target, names),
+        n_pairs=len(rows),
+        n_subjects=len({row.subject for row in rows}),
+        best_epoch=outcome.best_epoch,
+        validation_curve=outcome.validation_curve,
+        seconds=outcome.seconds,
+        peak_memory_mb=outcome.peak_memory_mb,
+        details={**details, **outcome.details},
+        predictions_digest=digest_rows(rows),
+    )
+    return result, rows

@@ -1,0 +1,233 @@
+"""The record of a run: one JSON per task × protocol × method.
+
+Models refuse unknown fields and numbers that aren't finite, and are frozen. A record is checked against
+itself: no (fold, seed) twice, folds within the split, metrics as the task names them.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Final, Literal, Self
+
+import pydantic
+from pydantic import Field
+
+from comface_bench.core.digest import digest
+from comface_bench.stats.metrics import MetricValue
+
+SCHEMA_VERSION: Final = 1
+
+Aggregate = Literal["pooled", "fold-mean"]
+Count = Annotated[int, Field(ge=0)]
+Metrics = dict[str, MetricValue]
+Measure = Annotated[float, Field(ge=0)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+def _as_json(facts: dict[str, Any]) -> dict[str, Any]:
+    """Copy free-form facts as JSON has them, so that a record read back equals the one written."""
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(facts, allow_nan=False))
+    except TypeError as error:
+        raise ValueError(str(error)) from None
+    return plain
+
+
+Facts = Annotated[dict[str, Any], pydantic.AfterValidator(_as_json)]
+
+
+class _Model(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class TaskInfo(_Model):
+    """What was estimated, on which images, split how.
+
+    Attributes:
+        name: Name of the task, such as `age` or `disfa-au12`.
+        card: The card's declared facts.
+        card_digest: Digest of the card.
+        data: Name of the data set.
+        target: Name of the quantity whose change is estimated.
+        unit: Unit of the target, such as `kg`; also of MAE and RMSE.
+        metrics: Names of the metrics, the primary one first.
+        aggregate: Which summary counts: all folds pooled, or the mean over folds that share test pairs.
+        manifest_digest: Digest of the data set's table.
+        split: Name of the split.
+        split_digest: Digest of the split's folds.
+        folds: How many folds the split has.
+    """
+
+    name: str
+    card: Facts
+    card_digest: str
+    data: str
+    target: str
+    unit: str
+    metrics: list[str]
+    aggregate: Aggregate
+    manifest_digest: str
+    split: str
+    split_digest: str
+    folds: Annotated[int, Field(ge=1)]
+
+
+class MethodInfo(_Model):
+    """What encoded the images.
+
+    Attributes:
+        name: Name of the method, options included, such as `scratch+backbone=resnet18`.
+        card: The card's declared facts.
+        card_digest: Digest of the card.
+        options: The method's options as resolved.
+        checkpoint_digest: Digest of the weights file; None where the method needs none.
+        feature_dim: Length of a feature.
+        parameters: Number of the backbone's parameters.
+    """
+
+    name: str
+    card: Facts
+    card_digest: str
+    options: Facts
+    checkpoint_digest: str | None
+    feature_dim: Count
+    parameters: Count
+
+
+class ProtocolInfo(_Model):
+    """How the method was trained: every hyper-parameter as resolved, and their digest."""
+
+    name: str
+    values: Facts
+    digest: str
+
+
+class UnitResult(_Model):
+    """Outcome of one fold with one seed.
+
+    Attributes:
+        fold: Index of the fold.
+        seed: The user's seed.
+        key: The unit's key.
+        metrics: Metrics of the test predictions.
+        constant: Metrics of always answering "no change" on the same pairs.
+        n_pairs: Number of test pairs.
+        n_subjects: Number of test subjects.
+        best_epoch: Selected epoch, counted from 1; 0 is the untrained start.
+        validation_curve: Validation loss per epoch, in the target's unit.
+        seconds: Wall clock.
+        peak_memory_mb: Highest memory of the device, None where unknown.
+        details: Further facts of this run, such as the precision used.
+        predictions_digest: Digest of the unit's rows in the predictions file.
+    """
+
+    fold: Count
+    seed: Count
+    key: str
+    metrics: Metrics
+    constant: Metrics
+    n_pairs: Count
+    n_subjects: Count
+    best_epoch: Count
+    validation_curve: list[float]
+    seconds: Measure
+    peak_memory_mb: Measure | None
+    details: dict[str, str | int | float | bool | None] = {}
+    predictions_digest: Sha256
+
+
+class Failure(_Model):
+    """A unit that ended without a result: the error's class, its message and the next command to type."""
+
+    fold: Count
+    seed: Count
+    key: str
+    error: str
+    message: str
+    hint: str
+
+
+class Summary(_Model):
+    """The record's units taken together.
+
+    Attributes:
+        pooled: All folds of one seed pooled, then the metric, then the mean over seeds.
+        fold_mean: Mean of the units' metrics.
+        constant: The "no change" answer, aggregated as the task says.
+        n_pairs: Number of distinct test pairs.
+        n_subjects: Number of distinct test subjects.
+        folds_done: Folds with a result for every seed that occurs.
+        seeds: Seeds that occur.
+        complete: True if no unit failed and all folds of the split are done for every seed.
+    """
+
+    pooled: Metrics
+    fold_mean: Metrics
+    constant: Metrics
+    n_pairs: Count
+    n_subjects: Count
+    folds_done: list[int]
+    seeds: list[int]
+    complete: bool
+
+
+class Provenance(_Model):
+    """Where a record comes from: its kind, an ISO date, the tool's version and the command."""
+
+    kind: Literal["ours", "submitted", "paper"]
+    created: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}")]
+    tool_version: str
+    command: str | None
+
+
+class Record(_Model):
+    """All that one method's run on one task under one protocol left, but for the predictions beside it."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    task: TaskInfo
+    method: MethodInfo
+    protocol: ProtocolInfo
+    units: list[UnitResult]
+    failures: list[Failure]
+    summary: Summary
+    environment: Facts
+    provenance: Provenance
+
+    @property
+    def primary(self) -> Metrics:
+        """The summary that counts for this task: pooled, or the mean over folds."""
+        return self.summary.pooled if self.task.aggregate == "pooled" else self.summary.fold_mean
+
+    @pydantic.model_validator(mode="after")
+    def _agree(self) -> Self:
+        places = [(unit.fold, unit.seed) for unit in self.units]
+        places += [(failure.fold, failure.seed) for failure in self.failures]
+        if len(set(places)) < len(places):
+            raise ValueError("a fold and seed occur twice")
+        if any(fold >= self.task.folds for fold, _ in places):
+            raise ValueError(f"a fold is outside the split's {self.task.folds}")
+        names = set(self.task.metrics)
+        for unit in self.units:
+            if set(unit.metrics) != names or set(unit.constant) != names:
+                raise ValueError(f"the metrics of fold {unit.fold}, seed {unit.seed} aren't the task's")
+        return self
+
+
+def header_digest(task: TaskInfo, method: MethodInfo, protocol: ProtocolInfo) -> str:
+    """Digest what makes two runs the same record: names, digests, options; no measured fact."""
+    return digest(
+        {
+            "task": task.model_dump(exclude={"card"}),
+            "method": method.model_dump(exclude={"card", "feature_dim", "parameters"}),
+            "protocol": protocol.model_dump(exclude={"values"}),
+        }
+    )
+
+
+def dump_json(model: pydantic.BaseModel) -> str:
+    """Write a model in its one textual form: keys in the model's order, indent 1, floats exact.
+
+    Raises:
+        ValueError: A number isn't finite.
+    """
+    return json.dumps(model.model_dump(), indent=1, allow_nan=False) + "\n"

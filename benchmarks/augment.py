@@ -1,0 +1,72 @@
+"""Images/s of batched views against torchvision v2, one sample at a time, as a ratio.
+
+Both do Table C's changes on float images on one core: the reference composes torchvision's own
+transforms, which draw for themselves. Run: python benchmarks/augment.py
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torchvision.transforms import v2
+
+from comface_bench.core.augmentation import TABLE_C, Augmentation
+from comface_bench.data.augment import render
+
+BATCH = 32
+ROUNDS = 7
+
+
+def compose_reference(augmentation: Augmentation, size: int) -> v2.Compose:
+    jitter = v2.ColorJitter(
+        augmentation.brightness, augmentation.contrast, augmentation.saturation, augmentation.hue
+    )
+    return v2.Compose(
+        [
+            v2.ToDtype(torch.float32, scale=True),
+            v2.RandomResizedCrop(size, augmentation.crop_scale or (1.0, 1.0), antialias=True),
+            v2.RandomHorizontalFlip(augmentation.flip),
+            v2.RandomApply([jitter], augmentation.jitter_prob),
+            v2.RandomGrayscale(augmentation.grayscale_prob),
+        ]
+    )
+
+
+def seconds(work: Callable[[int], object]) -> list[float]:
+    times = []
+    for turn in range(ROUNDS):
+        start = time.perf_counter()
+        work(turn)
+        times.append(time.perf_counter() - start)
+    return times
+
+
+def compare(stored: int, size: int) -> None:
+    images = torch.randint(0, 256, (BATCH, 3, stored, stored), dtype=torch.uint8)
+    images = v2.functional.gaussian_blur(images, [9, 9])
+    keys = np.arange(BATCH, dtype=np.uint64)
+    reference = compose_reference(TABLE_C, size)
+
+    def batched(turn: int) -> object:
+        return render(images, TABLE_C, 0, keys, np.full(BATCH, turn), size)
+
+    def looped(_: int) -> object:
+        return torch.stack([reference(image) for image in images])
+
+    batched(0), looped(0)
+    ours, theirs = statistics.median(seconds(batched)), statistics.median(seconds(looped))
+    print(
+        f"{stored} -> {size}, batch {BATCH}: {BATCH / ours:7.0f} images/s, "
+        f"torchvision loop {BATCH / theirs:7.0f} images/s, ratio {theirs / ours:.2f}"
+    )
+
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    for stored, size in ((256, 224), (128, 112)):
+        compare(stored, size)

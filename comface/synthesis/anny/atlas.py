@@ -1,0 +1,150 @@
+"""Where things are on a face: brows, folds and regions as maps over the front of the template.
+
+A map is a function of (|x|, y), the template's own coordinates in cm, so left and right mirror each
+other and one raster, made once, serves every face.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from comface_bench.comface.synthesis.anny.arrays import Floats
+
+_STEP = 0.04
+_WIDTH, _LOW, _HIGH = 9.0, 58.0, 86.0
+
+Line = tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A crease of the skin.
+
+    Attributes:
+        lines: Polylines in (|x|, y), cm.
+        width: Standard deviation of its profile, cm.
+        age: Depth in [0, 1] that it reaches at 70 years.
+        units: Action units that deepen it, with the depth at intensity 5.
+    """
+
+    lines: tuple[Line, ...]
+    width: float
+    age: float
+    units: tuple[tuple[int, float], ...] = ()
+
+
+FOLDS: dict[str, Fold] = {
+    "nasolabial": Fold(
+        (((1.75, 69.9), (2.4, 68.7), (3.05, 67.2), (3.3, 65.9)),),
+        0.17,
+        0.9,
+        ((12, 0.75), (9, 0.5), (6, 0.25)),
+    ),
+    "forehead-inner": Fold(
+        (((0, 76.9), (2.2, 77.1)), ((0, 77.9), (2.2, 78.1)), ((0, 78.9), (2.0, 79.0))), 0.12, 0.6, ((1, 0.9),)
+    ),
+    "forehead-outer": Fold(
+        (((2.2, 77.1), (5.0, 77.2)), ((2.2, 78.1), (4.8, 78.1)), ((2.0, 79.0), (4.2, 78.9))),
+        0.12,
+        0.55,
+        ((2, 0.9),),
+    ),
+    "glabella": Fold((((0.45, 74.0), (0.6, 76.2)),), 0.12, 0.45, ((4, 1.0),)),
+    "crow": Fold(
+        (((4.95, 73.2), (6.1, 74.0)), ((5.0, 72.8), (6.3, 72.8)), ((4.9, 72.4), (6.1, 71.7))),
+        0.11,
+        0.8,
+        ((6, 0.8), (12, 0.2)),
+    ),
+    "lower-lid": Fold((((1.8, 71.9), (2.8, 71.2), (3.9, 71.25), (4.7, 71.9)),), 0.15, 0.7, ((6, 0.5),)),
+    "nose-bridge": Fold((((0, 73.5), (0.9, 73.1)), ((0, 72.9), (1.1, 72.3))), 0.11, 0.15, ((9, 0.9),)),
+    "marionette": Fold((((2.65, 65.8), (2.95, 64.8), (2.95, 63.6)),), 0.14, 0.7, ((15, 0.8),)),
+    "chin": Fold((((0, 64.3), (1.0, 64.15), (1.7, 63.7)),), 0.16, 0.3, ((17, 0.8),)),
+    "cheek": Fold((((3.5, 67.6), (4.0, 66.3), (3.9, 65.0)),), 0.15, 0.5, ((12, 0.3), (20, 0.6))),
+    "lip-lines": Fold(
+        tuple(((x, 67.35), (x * 1.05, 67.95)) for x in (0.35, 0.8, 1.25, 1.7)), 0.06, 0.55, ((17, 0.2),)
+    ),
+    "neck": Fold((((0, 58.9), (3.5, 59.4)), ((0, 60.2), (3.0, 60.6))), 0.15, 0.6),
+}
+
+_BROW: Line = ((1.25, 74.8), (2.4, 75.1), (3.8, 75.2), (5.1, 74.6))
+
+
+@dataclass(frozen=True)
+class Atlas:
+    """Maps over the front of the face.
+
+    Attributes:
+        names: Names of the channels: the folds, then `brow-distance` (cm), `brow-along` (0 inner end to
+            1 outer end), `blush`, `beard`, `moustache`, `socket`, `bag`.
+    """
+
+    names: tuple[str, ...]
+    raster: Floats
+
+    def look_up(self, canonical: Floats) -> dict[str, Floats]:
+        """Return each channel at template places (N, 3), zero-order interpolation."""
+        column = np.clip(np.abs(canonical[:, 0]) / _STEP, 0, self.raster.shape[1] - 1).astype(np.int32)
+        row = np.clip((canonical[:, 1] - _LOW) / _STEP, 0, self.raster.shape[0] - 1).astype(np.int32)
+        values = self.raster[row, column]
+        return {name: values[:, index] for index, name in enumerate(self.names)}
+
+
+@functools.lru_cache(maxsize=1)
+def face_atlas() -> Atlas:
+    """Draw the maps; about a second, once."""
+    x, y = np.meshgrid(np.arange(0, _WIDTH, _STEP), np.arange(_LOW, _HIGH, _STEP))
+    maps: dict[str, Floats] = {}
+    for name, fold in FOLDS.items():
+        depth = np.zeros_like(x)
+        for line in fold.lines:
+            distance, along = _nearest(x, y, line)
+            taper = np.clip(np.minimum(along, 1 - along) * 6 + 0.35, 0, 1)
+            if line[0][0] == 0:
+                taper = np.clip((1 - along) * 6 + 0.35, 0, 1)
+            depth = np.maximum(depth, taper * np.exp(-0.5 * (distance / fold.width) ** 2))
+        maps[name] = depth
+    maps["brow-distance"], maps["brow-along"] = _nearest(x, y, _BROW)
+    maps["blush"] = _blob(x, y, 4.3, 69.6, 1.9, 1.6) + 0.8 * _blob(x, y, 0, 69.4, 1.2, 0.9)
+    # From the side hair down the jaw, under the cheek, to the corners of the mouth.
+    edge = np.interp(x, (0.0, 1.2, 2.6, 3.6, 5.2, 6.0, 7.5), (64.9, 65.1, 66.6, 66.2, 67.2, 69.5, 72.0))
+    maps["beard"] = _step(edge - y, 1.1) * _step(y - 59.5, 1.2)
+    maps["moustache"] = (
+        _step(y - 67.15 + 0.25 * x, 0.3) * _step(68.3 - 0.22 * x - y, 0.5) * _step(2.9 - x, 0.6)
+    )
+    maps["socket"] = _blob(x, y, 3.0, 72.9, 2.0, 1.2)
+    maps["bag"] = _blob(x, y, 3.1, 71.75, 1.4, 0.45)
+    raster = np.stack(list(maps.values()), axis=2).astype(np.float32)
+    return Atlas(tuple(maps), raster)
+
+
+def _nearest(x: Floats, y: Floats, line: Line) -> tuple[Floats, Floats]:
+    """Return the distance to a polyline and the place of its nearest point as a share of its length."""
+    lengths = [np.hypot(b[0] - a[0], b[1] - a[1]) for a, b in itertools.pairwise(line)]
+    total, before = sum(lengths), 0.0
+    best, along = np.full(x.shape, np.inf), np.zeros(x.shape)
+    for (a, b), length in zip(itertools.pairwise(line), lengths, strict=True):
+        dx, dy = b[0] - a[0], b[1] - a[1]
+        share = np.clip(((x - a[0]) * dx + (y - a[1]) * dy) / length**2, 0, 1)
+        distance = np.hypot(x - a[0] - share * dx, y - a[1] - share * dy)
+        nearer = distance < best
+        best = np.where(nearer, distance, best)
+        along = np.where(nearer, (before + share * length) / total, along)
+        before += length
+    return best, along
+
+
+def _blob(x: Floats, y: Floats, cx: float, cy: float, sx: float, sy: float) -> Floats:
+    value: Floats = np.exp(-0.5 * (((x - cx) / sx) ** 2 + ((y - cy) / sy) ** 2))
+    return value
+
+
+def _step(value: Floats, width: float) -> Floats:
+    ramp: Floats = np.clip(value / width + 0.5, 0, 1)
+    return ramp * ramp * (3 - 2 * ramp)

@@ -1,0 +1,25 @@
+"""Edema-A and Edema-B: the change of body weight of dialysis patients (supplement, Table D)."""
+
+from comface_bench.core.card import TaskCard
+
+CARDS = tuple(
+    TaskCard(
+        name=f"edema-{letter.lower()}",
+        version=1,
+        family="weight",
+        data=f"Edema-{letter}",
+        read="comface_bench.tasks.formats.edema:read_edema",
+        target="weight_kg",
+        unit="kg",
+        label_range=(10, 400),
+        metrics=("mae", "pearson", "acc", "rmse", "spearman", "ccc", "icc31"),
+        train_pairs="all",
+        test_pairs="pre-post",
+        splits=("balanced-4", "leave-one-out"),
+        summary=f"Change of body weight in kg between two faces of one dialysis patient (Edema-{letter}).",
+        licence="Private; the suite defines a format for those who hold such data.",
+        how_to_get="The paper's Edema data are private; docs/datasets.md defines the format for your own.",
+        source="Akamatsu et al., IEEE JBHI 27(3), 2023 (Edema-A).",
+    )
+    for letter in "AB"
+)

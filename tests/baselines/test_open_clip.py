@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import huggingface_hub.constants
+import open_clip
+import pytest
+import torch
+from safetensors.torch import save_file
+from torchvision.transforms import Normalize
+
+from comface_bench.core.errors import UnknownNameError, UsageError, WeightsFormatError, WeightsMissingError
+from comface_bench.engine.encoder import load_method
+
+ARCH = "comface-test-tiny"
+CONFIG = {
+    "embed_dim": 12,
+    "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "patch_size": 16, "head_width": 16},
+    "text_cfg": {"context_length": 8, "vocab_size": 64, "width": 16, "heads": 2, "layers": 1},
+}
+MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+
+
+@pytest.fixture(autouse=True)
+def tiny(tmp_path, monkeypatch):
+    """An architecture of open_clip's that is small enough for tests; no hub cache."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, ARCH, CONFIG)
+
+
+def images(size=32):
+    return torch.rand((2, 3, size, size), generator=torch.Generator().manual_seed(0))
+
+
+def put(own_folders, tensors, tag="mine", ending=".safetensors"):
+    path = own_folders / "weights" / "open_clip" / ARCH / f"{tag}{ending}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, path) if ending == ".safetensors" else torch.save(tensors, path)
+    return path
+
+
+def trained(**settings):
+    torch.manual_seed(5)
+    return open_clip.create_model(ARCH, **settings).eval()
+
+
+def expected(model, mean=MEAN, std=STD):
+    with torch.no_grad():
+        return model.encode_image(Normalize(mean, std)(images()))
+
+
+def test_untrained_towers_are_drawn_from_the_seed():
+    with torch.no_grad():
+        outputs = [load_method(f"open_clip/{ARCH}", seed=seed)(images()) for seed in (0, 0, 1)]
+    assert outputs[0].shape == (2, 12)
+    assert torch.equal(outputs[0], outputs[1])
+    assert not torch.equal(outputs[0], outputs[2])
+
+
+@pytest.mark.parametrize("ending", [".safetensors", ".bin", ".pt"])
+def test_features_of_a_tag_are_the_models_image_embedding(own_folders, ending):
+    model = trained()
+    put(own_folders, model.state_dict(), ending=ending)
+    with torch.no_grad():
+        found = load_method(f"open_clip/{ARCH}/mine")(images())
+    assert expected(model).std() > 0.01
+    assert (found - expected(model)).abs().max() < 1e-5
+
+
+def test_the_tags_own_mean_std_and_activation_are_used(own_folders, monkeypatch):
+    config = {
+        "hf_hub": "nobody/nothing/",
+        "quick_gelu": True,
+        "mean": (0.5, 0.5, 0.5),
+        "std": (0.25, 0.25, 0.25),
+    }
+    monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda arch, tag: config)
+    model = trained(force_quick_gelu=True)
+    put(own_folders, model.state_dict())
+    with torch.no_grad():
+        found = load_method(f"open_clip/{ARCH}/mine")(images())
+    wanted = expected(model, config["mean"], config["std"])
+    assert (found - wanted).abs().max() < 1e-5
+    assert (found - expected(model)).abs().max() > 1e-3
+
+
+def test_towers_take_one_size():
+    encoder = load_method(f"open_clip/{ARCH}")
+    with pytest.raises(UsageError, match="takes images of 32 pixels, not 64") as caught:
+        encoder(images(64))
+    assert caught.value.hint.endswith("-o image_size=32")
+
+
+@pytest.mark.parametrize("fault", ["part", "other", "extra"])
+def test_weights_that_do_not_fit_are_refused(own_folders, fault):
+    tensors = dict(trained().state_dict())
+    if fault == "part":
+        del tensors["visual.proj"]
+    elif fault == "other":
+        tensors = {"nonsense": torch.zeros(2)}
+    else:
+        tensors["nonsense"] = torch.zeros(2)
+    put(own_folders, tensors)
+    with pytest.raises(WeightsFormatError, match=f"doesn't fit open_clip's {ARCH}"):
+        load_method(f"open_clip/{ARCH}/mine")
+
+
+def test_weights_with_code_are_refused(own_folders):
+    put(own_folders, {"a": print}, ending=".bin")
+    with pytest.raises(WeightsFormatError, match=r"mine\.bin can't be read as plain tensors"):
+        load_method(f"open_clip/{ARCH}/mine")
+
+
+def test_missing_weights_of_a_known_tag_say_where_and_how(own_folders):
+    with pytest.raises(WeightsMissingError) as caught:
+        load_method("open_clip/ViT-B-16/laion2b_s34b_b88k")
+    told = str(caught.value)
+    assert str(own_folders / "weights" / "open_clip") in told
+    assert "download laion/CLIP-ViT-B-16-laion2B-s34B-b88K" in told
+
+
+def test_unknown_tags_and_architectures_offer_near_ones():
+    with pytest.raises(UnknownNameError, match="open_clip/ViT-B-16/openai"):
+        load_method("open_clip/ViT-B-16/openaii")
+    with pytest.raises(UnknownNameError, match="open_clip/ViT-B-16"):
+        load_method("open_clip/ViT-B-166")
+
+
+def test_nothing_is_fetched_for_a_text_tower():
+    with pytest.raises(UsageError, match="would be fetched from the network"):
+        load_method("open_clip/roberta-ViT-B-32")
+
+
+def test_a_real_architecture():
+    encoder = load_method("open_clip/ViT-S-32")
+    with torch.no_grad():
+        assert encoder(images(224)).shape == (2, 384)
+    assert (encoder.preprocess.mean, encoder.preprocess.std) == (MEAN, STD)

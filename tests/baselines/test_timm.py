@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import huggingface_hub.constants
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from torchvision.transforms import Normalize
+
+from comface_bench.core.errors import UnknownNameError, UsageError, WeightsFormatError, WeightsMissingError
+from comface_bench.engine.encoder import load_method
+
+TAGS = (
+    "test_resnet.r160_in1k",
+    "test_vit.r160_in1k",
+    "test_efficientnet.r160_in1k",
+    "test_convnext.r160_in1k",
+)
+"""timm's smallest models, one of each kind."""
+
+
+@pytest.fixture(autouse=True)
+def no_hub_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+
+
+def trained(name):
+    """The whole classifier of a tag with weights that stand for trained ones."""
+    torch.manual_seed(9)
+    model = timm.create_model(name, pretrained=False).eval()
+    for parameter in model.parameters():
+        parameter.data += 0.02 * torch.randn_like(parameter)
+    return model
+
+
+def put(own_folders, name, tensors, ending=".safetensors"):
+    path = own_folders / "weights" / "timm" / f"{name}{ending}"
+    path.parent.mkdir(exist_ok=True)
+    save_file(tensors, path) if ending == ".safetensors" else torch.save(tensors, path)
+    return path
+
+
+def images(size):
+    return torch.rand((2, 3, size, size), generator=torch.Generator().manual_seed(0))
+
+
+def features_of(model, config, given):
+    with torch.no_grad():
+        normalised = Normalize(config["mean"], config["std"])(given)
+        return model.forward_head(model.forward_features(normalised), pre_logits=True)
+
+
+@pytest.mark.parametrize("name", TAGS)
+def test_features_of_a_tag_are_those_of_the_model_itself(own_folders, name):
+    model = trained(name)
+    put(own_folders, name, model.state_dict())
+    given = images(model.pretrained_cfg["input_size"][-1])
+    expected = features_of(model, model.pretrained_cfg, given)
+    with torch.no_grad():
+        found = load_method(f"timm/{name}")(given)
+    assert expected.std() > 1e-3
+    assert (found - expected).abs().max() < 1e-5 * max(1.0, float(expected.abs().max()))
+
+
+def test_the_mean_and_std_are_the_tags_own(own_folders):
+    model = trained("test_vit.r160_in1k")
+    put(own_folders, "test_vit.r160_in1k", model.state_dict())
+    encoder = load_method("timm/test_vit.r160_in1k")
+    assert encoder.preprocess.mean == model.pretrained_cfg["mean"] != (0.485, 0.456, 0.406)
+    assert encoder.preprocess.std == model.pretrained_cfg["std"]
+
+
+@pytest.mark.parametrize("ending", [".safetensors", ".pth", ".bin"])
+def test_all_endings_are_found(own_folders, ending):
+    model = trained("test_resnet.r160_in1k")
+    put(own_folders, "test_resnet.r160_in1k", model.state_dict(), ending)
+    loaded = load_method("timm/test_resnet.r160_in1k").backbone
+    assert torch.equal(loaded.conv1[0].weight, model.conv1[0].weight)
+
+
+def test_a_file_may_be_named(tmp_path):
+    model = trained("test_resnet")
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "mine.pth")
+    loaded = load_method("timm/test_resnet", checkpoint=tmp_path / "mine.pth").backbone
+    assert torch.equal(loaded.conv1[0].weight, model.conv1[0].weight)
+
+
+@pytest.mark.parametrize("name", TAGS)
+@pytest.mark.parametrize("fault", ["part", "other", "shape", "extra"])
+def test_weights_that_do_not_fit_are_never_loaded_in_part(own_folders, name, fault):
+    tensors = dict(trained(name).state_dict())
+    first = next(key for key in tensors if tensors[key].ndim == 4)
+    last = [key for key in tensors if tensors[key].ndim >= 2][-2]
+    if fault == "part":
+        del tensors[last]
+    elif fault == "other":
+        tensors = {"nonsense": torch.zeros(2)}
+    elif fault == "shape":
+        tensors[first] = tensors[first][:-1].clone()
+    else:
+        tensors["nonsense"] = torch.zeros(2)
+    put(own_folders, name, tensors)
+    with pytest.raises(WeightsFormatError, match="doesn't fit timm's"):
+        load_method(f"timm/{name}")
+
+
+def test_weights_with_code_are_refused(own_folders):
+    path = put(own_folders, "test_resnet.r160_in1k", {"a": print}, ".pth")
+    with pytest.raises(WeightsFormatError, match=f"{path.name} can't be read as plain tensors"):
+        load_method("timm/test_resnet.r160_in1k")
+
+
+def test_the_model_keeps_no_second_copy_of_its_weights(own_folders):
+    put(own_folders, "test_resnet.r160_in1k", trained("test_resnet.r160_in1k").state_dict())
+    assert "state_dict" not in load_method("timm/test_resnet.r160_in1k").backbone.pretrained_cfg
+
+
+def test_missing_weights_say_where_and_how(own_folders):
+    with pytest.raises(WeightsMissingError) as caught:
+        load_method("timm/test_resnet.r160_in1k")
+    told = str(caught.value)
+    assert str(own_folders / "weights" / "timm") in told
+    assert "download timm/test_resnet.r160_in1k" in told
+    assert "--method timm/test_resnet" in told
+
+
+def test_untrained_models_are_drawn_from_the_seed():
+    zero, again, one = (load_method("timm/resnet10t", seed=seed) for seed in (0, 0, 1))
+    with torch.no_grad():
+        outputs = [encoder(images(64)) for encoder in (zero, again, one)]
+    assert outputs[0].shape == (2, 512)
+    assert torch.equal(outputs[0], outputs[1])
+    assert not torch.equal(outputs[0], outputs[2])
+
+
+@pytest.mark.parametrize("size", [64, 96])
+def test_vision_transformers_take_any_size(size):
+    with torch.no_grad():
+        assert load_method("timm/test_vit")(images(size)).shape == (2, 64)
+
+
+def test_models_of_one_size_say_so():
+    encoder = load_method("timm/mixer_s32_224")
+    assert encoder.preprocess.size == 224
+    with pytest.raises(UsageError, match="takes images of 224 pixels, not 64") as caught:
+        encoder(images(64))
+    assert caught.value.hint.endswith("-o image_size=224")
+
+
+def test_unknown_models_offer_near_ones():
+    with pytest.raises(UnknownNameError, match=r"no method is called 'timm/resnet1O'.*timm/resnet"):
+        load_method("timm/resnet1O")

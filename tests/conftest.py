@@ -1,0 +1,93 @@
+"""Fixtures for all tests: no test reads the user's folders, and small trees are drawn on the fly."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+# Read when huggingface_hub is imported, hence here: no test may reach the network.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+ACTION_UNITS = (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26)
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path_factory, monkeypatch):
+    """Point every folder that the suite reads by default to an empty one."""
+    base = tmp_path_factory.mktemp("own")
+    for name in ("CACHE", "WEIGHTS", "DATA"):
+        (base / name.lower()).mkdir()
+        monkeypatch.setenv(f"COMFACE_{name}", str(base / name.lower()))
+    return base
+
+
+@pytest.fixture(scope="session")
+def draw_image():
+    """Write a small picture that depends on a seed; returns its path."""
+
+    def draw(path: Path, seed: int = 0, size: tuple[int, int] = (12, 10), mode: str = "RGB") -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        noise = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+        Image.fromarray(noise).convert(mode).save(path)
+        return path
+
+    return draw
+
+
+@pytest.fixture(scope="session")
+def make_disfa(draw_image):
+    """Lay out a DISFA tree: `make_disfa(root, subjects, frames)`; intensity is a function of all three."""
+
+    def make(root: Path, subjects=("SN001", "SN002"), frames=(1, 2, 3), lines: int = 6) -> Path:
+        for number, subject in enumerate(subjects):
+            for frame in frames:
+                draw_image(root / "frames" / subject / f"{frame:05d}.jpg", seed=100 * number + frame)
+            for unit in ACTION_UNITS:
+                path = root / "ActionUnit_Labels" / subject / f"{subject}_au{unit}.txt"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                rows = [f"{frame},{intensity(number, unit, frame)}\n" for frame in range(1, lines + 1)]
+                path.write_text("".join(rows))
+        return root
+
+    return make
+
+
+def intensity(subject: int, unit: int, frame: int) -> int:
+    """The intensity that `make_disfa` writes."""
+    return (subject + unit + frame) % 6
+
+
+@pytest.fixture(scope="session")
+def make_edema(draw_image):
+    """Lay out an Edema tree; weights are 50 + patient + day, and a kilogram less after treatment."""
+
+    def make(root: Path, patients=("P1", "P2"), days=("1", "2")) -> Path:
+        rows = ["image,patient,day,phase,weight_kg"]
+        for number, patient in enumerate(patients):
+            for day in days:
+                for phase in ("pre", "post"):
+                    name = f"images/{patient}_{day}_{phase}.jpg"
+                    draw_image(root / name, seed=len(rows))
+                    weight = 50 + number + int(day) - (phase == "post")
+                    rows.append(f"{name},{patient},{day},{phase},{weight}")
+        (root / "manifest.csv").write_text("\n".join(rows) + "\n")
+        return root
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_fgnet(draw_image):
+    """Lay out an FG-NET tree from file names."""
+
+    def make(root: Path, names=("001A02.JPG", "001A08.JPG", "002A43a.JPG", "002A43b.JPG")) -> Path:
+        (root / "images").mkdir(parents=True, exist_ok=True)
+        for number, name in enumerate(names):
+            draw_image(root / "images" / name, seed=number, mode="L" if number % 2 else "RGB")
+        return root
+
+    return make

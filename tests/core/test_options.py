@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import pytest
+
+from comface_bench.core.card import MethodCard
+from comface_bench.core.errors import UsageError
+from comface_bench.core.options import differing, divide_options, method_options, parse_options
+from comface_bench.core.protocol import override_keys
+
+CARD = MethodCard(
+    name="m",
+    version=1,
+    build=":build",
+    backbone="b",
+    options={"backbone": ("resnet50", "resnet18"), "checkpoint": ()},
+)
+PLAIN = MethodCard(name="plain", version=1, build=":build", backbone="b")
+
+
+def test_options_are_parsed():
+    assert parse_options(["a=1", "checkpoint=x=y"]) == {"a": "1", "checkpoint": "x=y"}
+    assert parse_options([]) == {}
+
+
+@pytest.mark.parametrize("text", ["a", "a=", "=1", ""])
+def test_half_options_are_refused(text):
+    with pytest.raises(UsageError, match="expected key=value"):
+        parse_options([text])
+
+
+def test_repeated_options_are_refused():
+    with pytest.raises(UsageError, match="-o gives a twice"):
+        parse_options(["a=1", "a=1"])
+
+
+def test_options_go_to_whom_they_belong():
+    given = {"epochs": "3", "backbone": "resnet18", "split": "leave-one-out", "checkpoint": "f"}
+    protocol, method, task = divide_options(given, [PLAIN, CARD])
+    assert protocol == {"epochs": "3"}
+    assert method == {"backbone": "resnet18", "checkpoint": "f"}
+    assert task == {"split": "leave-one-out"}
+
+
+def test_an_option_that_no_method_at_hand_takes_is_refused_with_all_that_are():
+    with pytest.raises(UsageError, match="nothing takes 'backbone'") as caught:
+        divide_options({"backbone": "resnet18"}, [PLAIN])
+    for key in (*override_keys(), "split"):
+        assert key in caught.value.hint
+    assert "methods take none" in caught.value.hint
+
+
+def test_no_shipped_method_option_hides_behind_one_of_the_protocol_or_task():
+    from comface_bench.core.registry import method_registry
+
+    for entry in method_registry(plugins=False).declared():
+        assert not set(entry.card.options) & {*override_keys(), "split"}, entry.card.name
+
+
+def test_method_options_are_completed_by_defaults():
+    assert method_options(CARD, {}) == {"backbone": "resnet50"}
+    chosen = method_options(CARD, {"backbone": "resnet18", "checkpoint": "anything"})
+    assert chosen == {"backbone": "resnet18", "checkpoint": "anything"}
+
+
+def test_unknown_method_options_are_refused():
+    with pytest.raises(UsageError, match="method m takes no option 'size'; it takes: backbone, checkpoint"):
+        method_options(CARD, {"size": "1"})
+    with pytest.raises(UsageError, match="it takes: none"):
+        method_options(PLAIN, {"size": "1"})
+
+
+def test_values_that_are_not_accepted_are_refused():
+    with pytest.raises(UsageError, match=r"backbone=vgg isn't one of resnet50, resnet18"):
+        method_options(CARD, {"backbone": "vgg"})
+
+
+def test_only_differing_options_are_part_of_a_name():
+    assert differing(CARD, {"backbone": "resnet50"}) == {}
+    chosen = {"backbone": "resnet18", "checkpoint": "f"}
+    assert differing(CARD, chosen) == chosen

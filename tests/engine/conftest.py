@@ -1,0 +1,84 @@
+"""A tiny data set, network and image source that every engine test shares."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from comface_bench.core.augmentation import TABLE_C
+from comface_bench.core.card import Preprocess
+from comface_bench.core.protocol import Protocol, resolve_protocol
+from comface_bench.data.augment import image_key
+from comface_bench.data.image_store import open_image_store
+from comface_bench.data.task import Task, load_task
+from comface_bench.engine.encoder import Encoder
+from comface_bench.engine.features import ImageSource
+from comface_bench.engine.precision import Machine
+
+SIZE = 16
+
+
+class TinyNet(nn.Module):
+    """Two convolutions with batch norm, 8 features."""
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.layers = nn.Sequential(
+                nn.Conv2d(3, 8, 3, stride=2, bias=False),  # a bias before batch norm has no gradient
+                nn.BatchNorm2d(8),
+                nn.ReLU(),
+                nn.Conv2d(8, 8, 3, stride=2),
+                nn.ReLU(),
+                nn.AdaptiveAvgPool2d(1),
+                nn.Flatten(),
+            )
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        features: torch.Tensor = self.layers(images)
+        return features
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """An FG-NET tree of 12 subjects at 4 ages; the older, the brighter."""
+    folder = tmp_path / "data" / "FGNET" / "images"
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for subject in range(1, 13):
+        for age in (3, 11, 24, 50):
+            pixels = random.integers(0, 60, (20, 20, 3)) + 3 * age
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{subject:03d}A{age:02d}.JPG", quality=95)
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def task(data: Path) -> Task:
+    return load_task("age+split=balanced-4", data)
+
+
+@pytest.fixture
+def source(task: Task, tmp_path: Path) -> ImageSource:
+    store = open_image_store(task.table.root, task.table.images, SIZE + 3, cache=tmp_path / "cache")
+    keys = np.array([image_key(name) for name in store.names], dtype=np.uint64)
+    return ImageSource(store, keys, SIZE, TABLE_C, 7, Machine(torch.device("cpu"), "float32"))
+
+
+@pytest.fixture
+def make_encoder() -> Callable[[], Encoder]:
+    return lambda: Encoder("tiny", TinyNet(), Preprocess())
+
+
+@pytest.fixture
+def make_protocol() -> Callable[..., Protocol]:
+    def make(name: str, **overrides: object) -> Protocol:
+        texts = {"epochs": "3", "pairs_per_epoch": "24", "batch_size": "5", "learning_rate": "0.01"}
+        texts |= {key: str(value) for key, value in overrides.items()}
+        return resolve_protocol(name, "age", {"image_size": str(SIZE), **texts})
+
+    return make

@@ -1,0 +1,166 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from comface_bench.core.errors import UnitError
+from comface_bench.core.events import Event, ignore
+from comface_bench.core.protocol import Protocol
+from comface_bench.core.seeds import seed_for
+from comface_bench.data.task import Task
+from comface_bench.engine import finetune
+from comface_bench.engine.encoder import Encoder
+from comface_bench.engine.features import ImageSource
+from comface_bench.engine.finetune import FineTuneJob, run_finetune, view_numbers
+from comface_bench.engine.heads import draw_head
+
+MakeEncoder = Callable[[], Encoder]
+MakeProtocol = Callable[..., Protocol]
+
+
+@pytest.fixture
+def job(task: Task, tmp_path: Path) -> FineTuneJob:
+    return FineTuneJob(task, 0, 0, "key", "unit", tmp_path / "states" / "unit.pt")
+
+
+def test_one_unit_equals_an_independent_loop(
+    job: FineTuneJob, source: ImageSource, make_encoder: MakeEncoder, make_protocol: MakeProtocol
+) -> None:
+    protocol = make_protocol("finetune", epochs=2)
+    outcome = run_finetune(job, make_encoder(), protocol, source, ignore)
+
+    encoder, task = make_encoder(), job.task
+    layer = torch.nn.Linear(8, 1, bias=False)
+    with torch.no_grad():
+        layer.weight.copy_(draw_head("difference", 8, seed_for("head", "age", 0, 0))[None])
+    optimizer = torch.optim.Adam([*encoder.parameters(), *layer.parameters()], lr=protocol.learning_rate)
+
+    def answers(part: str) -> tuple[torch.Tensor, torch.Tensor]:
+        pairs = task.pairs(0, part)  # type: ignore[arg-type]
+        encoder.eval()
+        with torch.no_grad():
+            change = encoder(source.plain(pairs.y)) - encoder(source.plain(pairs.x))
+            return layer(change)[:, 0], torch.from_numpy(pairs.target)
+
+    losses, tests = [], []
+    for epoch in (1, 2):
+        encoder.train()
+        pairs = task.draw(0, 0, epoch, protocol.pairs_per_epoch)
+        for start in range(0, len(pairs), 5):
+            batch = slice(start, start + 5)
+            x, y = pairs.x[batch], pairs.y[batch]
+            numbers = [(epoch << 32) + 2 * (start + i) for i in range(len(x))]
+            images = torch.cat(
+                [
+                    source.augmented(x, np.array(numbers)),
+                    source.augmented(y, np.array(numbers) + 1),
+                ]
+            )
+            features = encoder(images)
+            predicted = layer(features[len(x) :] - features[: len(x)])[:, 0]
+            loss = (predicted - torch.from_numpy(pairs.target[batch]).float()).abs().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        found, target = answers("validation")
+        losses.append(float((found - target).abs().mean()))
+        tests.append(answers("test")[0].numpy())
+    assert outcome.validation_curve == pytest.approx(losses, rel=1e-4)
+    assert outcome.best_epoch == 1 + int(np.argmin(losses))
+    assert np.allclose(outcome.predictions, tests[outcome.best_epoch - 1], rtol=1e-3, atol=1e-3)
+
+
+def test_two_runs_are_bit_equal(
+    job: FineTuneJob, source: ImageSource, make_encoder: MakeEncoder, make_protocol: MakeProtocol
+) -> None:
+    protocol = make_protocol("finetune")
+    first = run_finetune(job, make_encoder(), protocol, source, ignore)
+    job.checkpoint.unlink(missing_ok=True)
+    second = run_finetune(job, make_encoder(), protocol, source, ignore)
+    assert np.array_equal(first.predictions, second.predictions)
+    assert first.validation_curve == second.validation_curve
+
+
+class KilledError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("last", [1, 2, 3])
+def test_a_unit_killed_after_an_epoch_goes_on_to_the_same_result(
+    job: FineTuneJob,
+    source: ImageSource,
+    make_encoder: MakeEncoder,
+    make_protocol: MakeProtocol,
+    last: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(finetune, "SAVE_INTERVAL_S", 0.0)
+    protocol = make_protocol("finetune")
+    unbroken = run_finetune(job, make_encoder(), protocol, source, ignore)
+    job.checkpoint.unlink()
+
+    def kill(event: Event) -> None:
+        if event.kind == "epoch" and event.epoch == last:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        run_finetune(job, make_encoder(), protocol, source, kill)
+    stages: list[Event] = []
+    resumed = run_finetune(job, make_encoder(), protocol, source, stages.append)
+    trained = {event.epoch for event in stages if event.kind == "stage"}
+    assert trained == set(range(last + 1, 4))
+    assert np.array_equal(resumed.predictions, unbroken.predictions)
+    assert resumed.validation_curve == unbroken.validation_curve
+    assert resumed.best_epoch == unbroken.best_epoch
+
+
+def test_a_state_of_another_unit_or_a_broken_one_is_not_resumed(
+    job: FineTuneJob,
+    source: ImageSource,
+    make_encoder: MakeEncoder,
+    make_protocol: MakeProtocol,
+    task: Task,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(finetune, "SAVE_INTERVAL_S", 0.0)
+    protocol = make_protocol("finetune", epochs=1)
+    run_finetune(job, make_encoder(), protocol, source, ignore)
+    other = FineTuneJob(task, 0, 0, "another key", "unit", job.checkpoint)
+    stages: list[Event] = []
+    run_finetune(other, make_encoder(), protocol, source, stages.append)
+    assert [event.epoch for event in stages if event.kind == "stage"] == [1]
+    job.checkpoint.write_bytes(job.checkpoint.read_bytes()[:100])
+    stages.clear()
+    run_finetune(other, make_encoder(), protocol, source, stages.append)
+    assert [event.epoch for event in stages if event.kind == "stage"] == [1]
+
+
+def test_no_two_images_of_a_run_share_a_view(make_protocol: MakeProtocol) -> None:
+    protocol = make_protocol("finetune")
+    numbers = np.concatenate(
+        [view_numbers(epoch, start, 5, protocol) for epoch in (1, 2, 3) for start in range(0, 50, 5)]
+    )
+    assert len(np.unique(numbers)) == len(numbers)
+    shared = make_protocol("finetune", views="epoch")
+    assert set(view_numbers(2, 0, 5, shared)) == {2}
+
+
+def test_a_loss_that_is_not_finite_stops_the_unit(
+    job: FineTuneJob, source: ImageSource, make_encoder: MakeEncoder, make_protocol: MakeProtocol
+) -> None:
+    encoder = make_encoder()
+    with torch.no_grad():
+        next(encoder.backbone.parameters()).fill_(float("nan"))
+    with pytest.raises(UnitError, match="epoch 1"):
+        run_finetune(job, encoder, make_protocol("finetune"), source, ignore)
+
+
+def test_training_lowers_the_validation_loss(
+    job: FineTuneJob, source: ImageSource, make_encoder: MakeEncoder, make_protocol: MakeProtocol
+) -> None:
+    protocol = make_protocol("finetune", epochs=8, pairs_per_epoch=120, augmentation="none")
+    outcome = run_finetune(job, make_encoder(), protocol, source, ignore)
+    pairs = job.task.pairs(0, "test")
+    assert np.abs(outcome.predictions - pairs.target).mean() < 0.5 * np.abs(pairs.target).mean()

@@ -1,0 +1,170 @@
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from comface_bench.core.errors import UnitError
+from comface_bench.core.events import Event, ignore
+from comface_bench.core.protocol import Protocol
+from comface_bench.core.seeds import seed_for
+from comface_bench.data.task import Task
+from comface_bench.engine.encoder import Encoder
+from comface_bench.engine.features import ImageSource
+from comface_bench.engine.heads import draw_head
+from comface_bench.engine.linear import HeadJob, run_linear
+from comface_bench.engine.outcome import Outcome
+
+MakeEncoder = Callable[[], Encoder]
+MakeProtocol = Callable[..., Protocol]
+
+
+def plain_loop(
+    task: Task, fold: int, seed: int, encoder: Encoder, protocol: Protocol, source: ImageSource
+) -> tuple[np.ndarray, int, list[float]]:
+    """The obvious program: one unit, every image of every pair encoded anew, by itself."""
+    encoder.eval()
+    layer = torch.nn.Linear(8, 1, bias=False)
+    with torch.no_grad():
+        layer.weight.copy_(draw_head("difference", 8, seed_for("head", task.card.name, fold, seed))[None])
+    optimizer = torch.optim.Adam(layer.parameters(), lr=protocol.learning_rate)
+    loss_function = torch.nn.L1Loss()
+
+    def features(row: int, view: int | None) -> torch.Tensor:
+        rows = np.array([row])
+        images = source.plain(rows) if view is None else source.augmented(rows, np.array([view]))
+        with torch.no_grad():
+            return encoder(images)[0]
+
+    def answers(part: str) -> tuple[np.ndarray, np.ndarray]:
+        pairs = task.pairs(fold, part)  # type: ignore[arg-type]
+        with torch.no_grad():
+            found = [
+                layer(features(y, None) - features(x, None)).item()
+                for x, y in zip(pairs.x, pairs.y, strict=True)
+            ]
+        return np.array(found), pairs.target
+
+    curve: list[float] = []
+    kept, best_epoch = layer.weight.detach().clone(), 0
+    for epoch in range(1, protocol.epochs + 1):
+        pairs = task.draw(fold, seed, epoch, protocol.pairs_per_epoch)
+        for start in range(0, len(pairs), protocol.batch_size):
+            batch = range(start, min(start + protocol.batch_size, len(pairs)))
+            change = torch.stack([features(pairs.y[i], epoch) - features(pairs.x[i], epoch) for i in batch])
+            target = torch.tensor([pairs.target[i] for i in batch], dtype=torch.float32)
+            loss = loss_function(layer(change)[:, 0], target)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        found, target_values = answers("validation")
+        curve.append(float(np.abs(found - target_values).mean()))
+        if curve[-1] < min(curve[:-1], default=float("inf")):
+            kept, best_epoch = layer.weight.detach().clone(), epoch
+    with torch.no_grad():
+        layer.weight.copy_(kept)
+    return answers("test")[0], best_epoch, curve
+
+
+def run(
+    task: Task, places: list[tuple[int, int]], encoder: Encoder, protocol: Protocol, source: ImageSource
+) -> list[Outcome]:
+    jobs = [HeadJob(task, fold, seed, f"fold {fold}") for fold, seed in places]
+    outcomes = run_linear(jobs, encoder, protocol, source, ignore)
+    assert all(isinstance(outcome, Outcome) for outcome in outcomes)
+    return outcomes  # type: ignore[return-value]
+
+
+def test_shared_features_equal_the_plain_loop(
+    task: Task, source: ImageSource, make_encoder: MakeEncoder, make_protocol: MakeProtocol
+) -> None:
+    protocol = make_protocol("linear")
+    places = [(0, 0), (1, 0), (0, 1)]
+    for (fold, seed), outcome in zip(
+        places, run(task, places, make_encoder(), protocol, source), strict=True
+    ):
+        predicted, best_epoch, curve = plain_loop(task, fold, seed, make_encoder(), protocol, source)
+        assert np.abs(outcome.predictions - predicted).max() <= 1e-5 * max(1, np.abs(predicted).max())
+        assert outcome.best_epoch == best_epoch
+        assert outcome.validation_curve == pytest.approx(curve, abs=1e-4)
+
+
+def test_a_joint_run_equals_separate_runs(
+    task: Task, source: ImageSource, make_encoder: MakeEncoder, make_protocol: MakeProtocol
+) -> None:
+    protocol = make_protocol("linear")
+    places = [(fold, seed) for seed in (0, 1) for fold in range(4)]
+    together = run(task, places, make_encoder(), protocol, source)
+    for place, joint in zip(places, together, strict=True):
+        (alone,) = run(task, [place], make_encoder(), protocol, source)
+        assert np.allclose(joint.predictions, alone.predictions, rtol=1e-5, atol=1e-5)
+        assert joint.best_epoch == alone.best_epoch
+
+
+def test_two_runs_are_bit_equal(
+    task: Task, source: ImageSource, make_encoder: MakeEncoder, make_protocol: MakeProtocol
+) -> None:
+    first, second = (
+        run(task, [(2, 0)], make_encoder(), make_protocol("linear"), source)[0] for _ in range(2)
+    )
+    assert np.array_equal(first.predictions, second.predictions)
+    assert first.validation_curve == second.validation_curve
+
+
+def test_each_image_is_encoded_once_an_epoch(
+    task: Task, source: ImageSource, make_encoder: MakeEncoder, make_protocol: MakeProtocol
+) -> None:
+    events: list[Event] = []
+    jobs = [HeadJob(task, fold, 0, "") for fold in range(4)]
+    run_linear(jobs, make_encoder(), make_protocol("linear"), source, events.append)
+    for epoch in (1, 2, 3):
+        encoded = sum(e.amount for e in events if e.kind == "progress" and e.epoch == epoch)
+        assert encoded <= len(task.table)
+
+
+class Drifting(torch.nn.Module):
+    """A backbone that counts its calls in a buffer, even in eval mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(1))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return images.mean((2, 3))
+
+
+def test_a_frozen_backbone_that_changes_is_an_error(
+    task: Task, source: ImageSource, make_protocol: MakeProtocol, make_encoder: MakeEncoder
+) -> None:
+    encoder = make_encoder()
+    encoder.backbone = Drifting()
+    with pytest.raises(UnitError, match="changed"):
+        run_linear([HeadJob(task, 0, 0, "")], encoder, make_protocol("linear"), source, ignore)
+
+
+def test_a_head_that_leaves_the_finite_numbers_fails_alone(
+    task: Task, source: ImageSource, make_encoder: MakeEncoder, make_protocol: MakeProtocol
+) -> None:
+    encoder = make_encoder()
+    with torch.no_grad():
+        next(encoder.backbone.parameters()).fill_(float("inf"))
+    (outcome,) = run_linear([HeadJob(task, 0, 0, "broken")], encoder, make_protocol("linear"), source, ignore)
+    assert isinstance(outcome, UnitError)
+    assert "broken" in outcome.message
+
+
+def test_head_start_b_begins_with_the_methods_own_head(
+    task: Task, source: ImageSource, make_encoder: MakeEncoder, make_protocol: MakeProtocol
+) -> None:
+    import dataclasses
+
+    encoder = make_encoder()
+    encoder.head_weight = torch.arange(8.0)
+    protocol = dataclasses.replace(make_protocol("linear", epochs=0), head_start="pretrained")
+    (outcome,) = run(task, [(0, 0)], encoder, protocol, source)
+    pairs = task.pairs(0, "test")
+    with torch.no_grad():
+        change = encoder(source.plain(pairs.y)) - encoder(source.plain(pairs.x))
+    assert outcome.best_epoch == 0
+    assert np.allclose(outcome.predictions, (change @ torch.arange(8.0)).numpy(), atol=1e-4)

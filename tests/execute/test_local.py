@@ -1,0 +1,213 @@
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comface_bench.core.errors import PluginError
+from comface_bench.core.events import Event
+from comface_bench.execute.local import Finished, run_plan
+from comface_bench.execute.plan import Request, make_plan
+from comface_bench.results.store import ResultStore
+
+MakeRequest = Callable[..., Request]
+
+
+def run(request: Request, events: list[Event] | None = None) -> Finished:
+    return run_plan(make_plan(request), request, (events if events is not None else []).append)
+
+
+def without_times(record: Any) -> dict[str, Any]:
+    """A record without what two honest runs may differ in."""
+    content: dict[str, Any] = record.model_dump()
+    for name in ("environment", "provenance"):
+        del content[name]
+    for unit in content["units"]:
+        for name in ("seconds", "peak_memory_mb", "details"):
+            del unit[name]
+    return content
+
+
+@pytest.mark.parametrize("protocol", ["linear", "finetune"])
+def test_a_run_leaves_a_record_with_its_predictions(make_request: MakeRequest, protocol: str) -> None:
+    request = make_request(protocol=protocol)
+    finished = run(request)
+    (record,) = finished.records
+    assert not finished.failed
+    assert record.summary.complete
+    assert [unit.fold for unit in record.units] == [0, 1, 2, 3]
+    assert record.method.feature_dim == 4
+    assert record.method.parameters == 3 * 4 * 9 + 4
+    rows = ResultStore(request.results).load_predictions(record)
+    assert len(rows) == record.summary.n_pairs == 8 * 6
+    assert {row.pair_id.count("-") for row in rows} == {2}
+    errors = [abs(row.y - row.yhat) for row in rows]
+    assert record.summary.pooled["mae"].value == pytest.approx(sum(errors) / len(errors))
+    changes = [abs(row.y) for row in rows]
+    assert record.summary.constant["mae"].value == pytest.approx(sum(changes) / len(changes))
+    assert not list(request.results.rglob("*.pt"))
+
+
+def test_finished_units_do_not_run_again(make_request: MakeRequest) -> None:
+    request = make_request()
+    first = run(request)
+    events: list[Event] = []
+    second = run(request, events)
+    assert [event.kind for event in events] == ["plan", "record"]
+    assert first.records == second.records
+
+
+def test_a_unit_alone_gives_what_it_gives_in_company(make_request: MakeRequest, tmp_path: Path) -> None:
+    for protocol in ("linear", "finetune"):
+        (whole,) = run(make_request(protocol=protocol, seeds=[0, 1])).records
+        request = make_request(protocol=protocol, folds=[2], seeds=[1], results=tmp_path / "alone")
+        (alone,) = run(request).records
+        (twin,) = [unit for unit in whole.units if (unit.fold, unit.seed) == (2, 1)]
+        assert alone.units[0].key == twin.key
+        assert alone.units[0].metrics["mae"].value == pytest.approx(twin.metrics["mae"].value, rel=1e-5)
+
+
+def test_repetitions_differ(make_request: MakeRequest) -> None:
+    (record,) = run(make_request(seeds=[0, 1], folds=[0])).records
+    first, second = record.units
+    assert first.predictions_digest != second.predictions_digest
+
+
+def test_tasks_of_one_data_set_share_the_encoding(make_request: MakeRequest, tmp_path: Path) -> None:
+    plugin = tmp_path / "more_tasks.py"
+    plugin.write_text(
+        "import dataclasses\n"
+        "from comface_bench.tasks.fgnet import CARD as AGE\n"
+        "CARDS = (dataclasses.replace(AGE, name='age-again'),)\n"
+    )
+    base = make_request()
+    request = make_request(tasks=["age", "age-again"], plugin_files=[*base.plugin_files, plugin])
+    events: list[Event] = []
+    finished = run(request, events)
+    assert len(finished.records) == 2
+    encoded = [e for e in events if e.kind == "stage" and e.text.startswith("encoding")]
+    assert len(encoded) == 1 + 2
+    (record,) = run(make_request(results=tmp_path / "alone")).records
+    joint = finished.records[0]
+    for one, other in zip(joint.units, record.units, strict=True):
+        assert one.metrics["mae"].value == pytest.approx(other.metrics["mae"].value, rel=1e-5)
+
+
+def test_a_constant_prediction_is_a_failure_and_no_result(make_request: MakeRequest) -> None:
+    events: list[Event] = []
+    finished = run(make_request(methods=["flat", "tiny"], folds=[0]), events)
+    flat, tiny = finished.records
+    assert len(finished.failed) == 1
+    assert flat.units == []
+    (failure,) = flat.failures
+    assert "same answer" in failure.message
+    assert failure.hint
+    assert not flat.summary.complete
+    assert len(tiny.units) == 1
+    assert [event.kind for event in events].count("failure") == 1
+    again = run(make_request(methods=["flat"], folds=[0]))
+    assert len(again.failed) == 1, "a failed unit must be tried again"
+
+
+def test_a_method_that_cannot_be_built_stops_before_anything_is_recorded(make_request: MakeRequest) -> None:
+    request = make_request(methods=["broken"])
+    with pytest.raises(RuntimeError, match="wires crossed"):
+        run(request)
+    assert not list(request.results.rglob("*.json"))
+
+
+def test_a_card_that_lies_about_its_features_is_refused(make_request: MakeRequest) -> None:
+    with pytest.raises(PluginError, match="says 5 features, but there are 4"):
+        run(make_request(methods=["liar"]))
+
+
+def test_the_journal_tells_what_ran(make_request: MakeRequest) -> None:
+    request = make_request(folds=[1])
+    run(request)
+    lines = [json.loads(line) for line in (request.results / "journal.jsonl").read_text().splitlines()]
+    assert [line["event"] for line in lines] == ["start", "end"]
+    assert "fold 1" in lines[0]["unit"]
+
+
+def test_a_record_of_other_data_is_kept_aside(make_request: MakeRequest, data: Path) -> None:
+    request = make_request()
+    (first,) = run(request).records
+    next(iter(sorted((data / "FGNET" / "images").iterdir()))).rename(data / "FGNET" / "images" / "001A05.JPG")
+    events: list[Event] = []
+    (second,) = run(request, events).records
+    assert second.task.manifest_digest != first.task.manifest_digest
+    assert any("kept as" in event.text for event in events if event.kind == "notice")
+    assert len(list(request.results.rglob("*@*.json"))) == 1
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from comface_bench.engine import finetune
+from comface_bench.execute.local import run_plan
+from comface_bench.execute.plan import Request, make_plan
+finetune.SAVE_INTERVAL_S = 0.0
+data, plugin, results = map(Path, sys.argv[1:])
+options = {"split": "balanced-4", "image_size": "16", "epochs": "3", "pairs_per_epoch": "64"}
+request = Request(["tiny"], ["age"], "finetune", options, data, results, plugin_files=[plugin])
+plan = make_plan(request)
+print("ready", flush=True)
+run_plan(plan, request)
+print("done", flush=True)
+"""
+
+
+def kill_and_resume(data: Path, plugin: Path, folder: Path, kills: int) -> None:
+    """Kill runs at random moments until one ends, and compare with an unbroken run."""
+    driver = folder / "driver.py"
+    driver.write_text(DRIVER)
+    environment = {**os.environ, "COMFACE_CACHE": str(folder / "cache")}
+
+    def start(results: Path) -> subprocess.Popen[str]:
+        command = [sys.executable, str(driver), str(data), str(plugin), str(results)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+
+    whole = start(folder / "whole")
+    assert whole.stdout is not None
+    whole.stdout.readline()
+    began = time.perf_counter()
+    assert whole.wait() == 0
+    length = time.perf_counter() - began
+    moments = random.Random(4)
+    for _ in range(kills):
+        process = start(folder / "killed")
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(moments.uniform(0, length))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+    last = start(folder / "killed")
+    assert last.wait() == 0
+    name = ("age+split=balanced-4", make_plan_protocol(), "tiny")
+    unbroken, resumed = (ResultStore(folder / kind).load(*name) for kind in ("whole", "killed"))
+    assert unbroken is not None
+    assert without_times(resumed) == without_times(unbroken)
+    assert not list((folder / "killed").rglob("*.pt"))
+
+
+def make_plan_protocol() -> str:
+    return "finetune+epochs=3+image_size=16+pairs_per_epoch=64"
+
+
+def test_a_run_killed_twice_resumes_to_the_same_record(data: Path, plugin: Path, tmp_path: Path) -> None:
+    kill_and_resume(data, plugin, tmp_path, kills=2)
+
+
+@pytest.mark.slow
+def test_a_run_killed_ten_times_resumes_to_the_same_record(data: Path, plugin: Path, tmp_path: Path) -> None:
+    kill_and_resume(data, plugin, tmp_path, kills=10)

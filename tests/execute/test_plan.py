@@ -1,0 +1,76 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from comface_bench.core.errors import BenchError, DataMissingError, UnknownNameError, UsageError
+from comface_bench.execute.local import run_plan
+from comface_bench.execute.plan import Request, make_plan
+
+MakeRequest = Callable[..., Request]
+
+
+def test_a_plan_holds_every_fold_and_seed(make_request: MakeRequest) -> None:
+    (cell,) = make_plan(make_request(seeds=[0, 3])).cells
+    assert [(unit.fold, unit.seed) for unit in cell.units] == [(f, s) for s in (0, 3) for f in range(4)]
+    assert cell.missing == cell.units
+    assert cell.task.name == "age+split=balanced-4"
+    assert "image_size=16" in cell.protocol.name
+    assert len({unit.key() for unit in cell.units}) == 8
+
+
+def test_a_fold_that_does_not_exist_is_named(make_request: MakeRequest) -> None:
+    with pytest.raises(UsageError, match="fold 4"):
+        make_plan(make_request(folds=[0, 4]))
+
+
+def test_what_the_user_wrote_out_must_be_able_to_run(make_request: MakeRequest) -> None:
+    with pytest.raises(DataMissingError, match="DISFA"):
+        make_plan(make_request(tasks=["disfa-au1"], options={}))
+    with pytest.raises(UnknownNameError, match="Did you mean tiny"):
+        make_plan(make_request(methods=["tinny"]))
+
+
+def test_what_only_a_pattern_matched_is_skipped_with_its_reason(make_request: MakeRequest) -> None:
+    plan = make_plan(make_request(tasks=["age", "disfa-au*"], methods=["tiny", "imag*"]))
+    assert [cell.task.card.name for cell in plan.cells] == ["age"]
+    reasons = {skip.label: skip.reason for skip in plan.skips}
+    assert "resnet50_ram-a26f946b.pth" in reasons["imagenet"]
+    assert len([label for label in reasons if label.startswith("disfa-au")]) == 12
+    assert all(skip.hint for skip in plan.skips)
+
+
+def test_nothing_that_can_run_is_an_error(make_request: MakeRequest) -> None:
+    with pytest.raises(BenchError, match="nothing can run"):
+        make_plan(make_request(tasks=["disfa-au*"]))
+
+
+def test_finished_units_are_hits_and_any_change_misses(make_request: MakeRequest, data: Path) -> None:
+    request = make_request(folds=[0, 2])
+    run_plan(make_plan(request), request)
+    (cell,) = make_plan(make_request()).cells
+    assert [unit.fold for unit in cell.missing] == [1, 3]
+    image = next(iter(sorted((data / "FGNET" / "images").iterdir())))
+    image.rename(image.with_name("001A05.JPG"))
+    (cell,) = make_plan(make_request()).cells
+    assert len(cell.missing) == 4
+
+
+def test_units_can_be_picked_by_the_start_of_their_key(make_request: MakeRequest) -> None:
+    (cell,) = make_plan(make_request()).cells
+    chosen = cell.units[2]
+    (only,) = make_plan(make_request(units=[chosen.key()[:12]])).cells
+    assert only.units == (chosen,)
+    with pytest.raises(UsageError, match="no unit"):
+        make_plan(make_request(units=["0" * 64]))
+
+
+def test_a_checkpoint_is_named_by_its_content_not_its_path(make_request: MakeRequest, tmp_path: Path) -> None:
+    weights = tmp_path / "secret name.safetensors"
+    weights.write_bytes(b"weights")
+    plan = make_plan(make_request(methods=["imagenet"], options={"checkpoint": str(weights)}))
+    (cell,) = plan.cells
+    assert cell.checkpoint_digest is not None
+    assert cell.method_name == f"imagenet+checkpoint={cell.checkpoint_digest[:12]}"
+    other = make_plan(make_request(methods=["scratch"])).cells[0]
+    assert other.checkpoint_digest is None

@@ -1,0 +1,117 @@
+"""Hand-made results: records of several methods, complete or not, on several tasks."""
+
+import random
+from types import SimpleNamespace
+
+import pytest
+
+from comface_bench.core.digest import digest
+from comface_bench.results.predictions import Row, digest_rows
+from comface_bench.results.schema import (
+    Failure,
+    MethodInfo,
+    ProtocolInfo,
+    Provenance,
+    TaskInfo,
+    UnitResult,
+)
+from comface_bench.results.store import ResultStore
+from comface_bench.stats.metrics import compute_metrics, constant_answer
+
+METRICS = ["mae", "pearson", "acc"]
+
+
+def add(
+    results,
+    task="age",
+    protocol="finetune",
+    method="scratch",
+    *,
+    group="Scratch",
+    noise=1.0,
+    folds=(0, 1),
+    failed=(),
+    constant=False,
+    facts=None,
+    split="folds-2",
+):
+    """Store a record whose error grows with `noise`; `facts` replaces fields of the task."""
+    rng = random.Random(5)
+    info = {
+        "name": task,
+        "card": {},
+        "card_digest": digest(task),
+        "data": "fgnet",
+        "target": "age",
+        "unit": "years",
+        "metrics": METRICS,
+        "aggregate": "pooled",
+        "manifest_digest": digest("manifest"),
+        "split": split,
+        "split_digest": digest(split),
+        "folds": 2,
+    }
+    header = (
+        TaskInfo(**(info | (facts or {}))),
+        MethodInfo(
+            name=method,
+            card={"group": group},
+            card_digest=digest(method),
+            options={},
+            checkpoint_digest=None,
+            feature_dim=8,
+            parameters=10,
+        ),
+        ProtocolInfo(name=protocol, values={}, digest=digest(protocol)),
+        Provenance(kind="ours", created="2026-01-02", tool_version="0.1.0", command=None),
+        {},
+    )
+    with ResultStore(results).open(*header) as writer:
+        for fold in range(2):
+            drawn = [(rng.gauss(0, 9), rng.gauss(0, 1)) for _ in range(8)]
+            rows = [
+                Row(f"{fold}-{i}", 2 * fold + i // 4, fold, 0, y, 0.5 if constant else y + noise * e)
+                for i, (y, e) in enumerate(drawn)
+            ]
+            if fold in folds:
+                y, yhat = [row.y for row in rows], [row.yhat for row in rows]
+                unit = UnitResult(
+                    fold=fold,
+                    seed=0,
+                    key="k",
+                    metrics=compute_metrics(y, yhat, METRICS),
+                    constant=constant_answer(y, METRICS),
+                    n_pairs=8,
+                    n_subjects=2,
+                    best_epoch=1,
+                    validation_curve=[1.0],
+                    seconds=1.0,
+                    peak_memory_mb=None,
+                    predictions_digest=digest_rows(rows),
+                )
+                writer.add(unit, rows)
+        for fold in failed:
+            writer.fail(Failure(fold=fold, seed=0, key="k", error="UnitError", message="m", hint=""))
+    return writer.record()
+
+
+def fill(results):
+    facial = "Facial Representation Learning"
+    add(results, method="comface", group=facial, noise=0.5)
+    add(results, method="farl", group=facial, noise=1.0)
+    add(results, method="imagenet", group="General Pre-training", noise=2.0)
+    add(results, method="scratch+backbone=resnet18", noise=8.0)
+    add(results, method="timm/vit", group="Other", noise=0.1, folds=(0,), failed=(1,))
+    add(results, "synth-age", "quick", method="scratch", noise=3.0)
+    add(results, "synth-age", "quick", method="timm/vit", group="Other", constant=True)
+    add(results, "disfa-au12", "quick", method="scratch", noise=3.0)
+
+
+@pytest.fixture
+def results(tmp_path):
+    return tmp_path / "results"
+
+
+@pytest.fixture(scope="session")
+def made():
+    return SimpleNamespace(add=add, fill=fill)

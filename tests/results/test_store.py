@@ -1,0 +1,248 @@
+"""The result store: round trips, merging, setting aside, tampering."""
+
+import gzip
+import json
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from comface_bench.core.errors import ResultError, UsageError
+from comface_bench.results.store import ResultStore
+
+
+@pytest.fixture
+def store(tmp_path):
+    return ResultStore(tmp_path / "results")
+
+
+def fill(store, made, places, **header):
+    with store.open(*made.header(**header)) as writer:
+        for fold, seed in places:
+            writer.add(*made.run(fold, seed))
+    return writer
+
+
+def names(store):
+    return sorted(str(path.relative_to(store.root)) for path in store.root.rglob("*") if path.is_file())
+
+
+def test_round_trip(store, made):
+    writer = fill(store, made, [(1, 0), (0, 1), (0, 0)])
+    record = store.load("age", "linear", "scratch")
+    assert record == writer.record()
+    assert [(unit.fold, unit.seed) for unit in record.units] == [(0, 0), (1, 0), (0, 1)]
+    assert record.units[0] == made.run(0, 0)[0]
+    expected = sorted(made.rows(0, 0), key=lambda row: row.subject)
+    assert store.load_predictions(record)[:6] == expected
+    assert list(store.records()) == [record]
+    assert writer.set_aside is None
+    assert writer.finished == store.finished_units("age", "linear", "scratch")
+    assert writer.finished == {(u.fold, u.seed): u.key for u in record.units}
+    assert names(store) == ["age/linear/scratch.json", "age/linear/scratch.predictions.csv.gz"]
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    order=st.permutations([(fold, seed) for fold in range(3) for seed in range(2)]), split=st.integers(0, 6)
+)
+def test_order_and_interruption_leave_no_trace(tmp_path_factory, made, order, split):
+    straight = ResultStore(tmp_path_factory.mktemp("a"))
+    broken = ResultStore(tmp_path_factory.mktemp("b"))
+    fill(straight, made, sorted(order))
+    fill(broken, made, order[:split])
+    fill(broken, made, order[split:])
+    assert names(straight) == names(broken)
+    for name in names(straight):
+        assert (straight.root / name).read_bytes() == (broken.root / name).read_bytes()
+
+
+def test_nothing_stored(store, made):
+    assert store.load("age", "linear", "scratch") is None
+    assert store.finished_units("age", "linear", "scratch") == {}
+    assert list(store.records()) == []
+    with store.open(*made.header()) as writer:
+        assert writer.finished == {}
+        assert writer.record().summary.complete is False
+    assert names(store) == []
+
+
+def test_names(store):
+    path = store.record_path("csv:my/file.csv", "finetune+image_size=112", "timm/resnet18.a1_in1k")
+    assert path == store.root / "csv__my__file.csv/finetune+image_size=112/timm__resnet18.a1_in1k.json"
+    for bad in ("", "..", ".hidden", "a@b", "a b", "a\\b", "a\nb", "x" * 200, "a\u202eb"):
+        with pytest.raises(UsageError):
+            store.record_path("age", "linear", bad)
+    with pytest.raises(UsageError):
+        store.record_path("leaderboard", "linear", "scratch")
+
+
+def test_a_failure_is_recorded_but_is_no_result(store, made):
+    writer = fill(store, made, [(0, 0)])
+    writer.fail(made.failure(1))
+    record = store.load("age", "linear", "scratch")
+    assert [(f.fold, f.error) for f in record.failures] == [(1, "UnitError")]
+    assert set(writer.finished) == {(0, 0)} == set(store.finished_units("age", "linear", "scratch"))
+    assert (
+        record.summary.pooled == fill(ResultStore(store.root / "x"), made, [(0, 0)]).record().summary.pooled
+    )
+    writer.fail(made.failure(1).model_copy(update={"message": "again"}))
+    assert [f.message for f in writer.record().failures] == ["again"]
+    writer.add(*made.run(1))
+    assert writer.record().failures == []
+    writer.fail(made.failure(1))
+    assert writer.record().failures == [], "a finished unit stands"
+
+
+def test_a_unit_added_again_replaces_the_first(store, made):
+    fill(store, made, [(0, 0), (1, 0)])
+    unit, rows = made.run(0, 0, shift=1.0)
+    with store.open(*made.header()) as writer:
+        writer.add(unit, rows)
+    assert store.load("age", "linear", "scratch").units[0] == unit
+    assert sorted(store.load_predictions(writer.record())[:6]) == sorted(rows)
+
+
+def test_rows_must_be_the_units(store, made):
+    unit, rows = made.run(0)
+    with store.open(*made.header()) as writer:
+        for bad_unit, bad_rows in [
+            (unit, rows[1:]),
+            (unit, []),
+            (unit, made.run(1)[1]),
+            (unit, [rows[0]._replace(yhat=9.0), *rows[1:]]),
+            (unit.model_copy(update={"n_subjects": 1}), rows),
+        ]:
+            with pytest.raises(ResultError):
+                writer.add(bad_unit, bad_rows)
+    assert names(store) == []
+
+
+def test_a_record_of_other_digests_is_set_aside_and_taken_up_again(store, made):
+    fill(store, made, [(0, 0), (1, 0)])
+    first = [(store.root / name).read_bytes() for name in names(store)]
+    other = {"values": {"epochs": 5}}
+    with store.open(*made.header(**other)) as writer:
+        assert writer.finished == {}
+        assert writer.set_aside.exists()
+        assert "@" in writer.set_aside.name
+        writer.add(*made.run(2))
+    assert [u.fold for u in store.load("age", "linear", "scratch").units] == [2]
+    assert [(store.root / name).read_bytes() for name in names(store) if "@" in name] == first
+    assert len(list(store.records())) == 1
+    with store.open(*made.header()) as writer:
+        assert set(writer.finished) == {(0, 0), (1, 0)}
+    with store.open(*made.header(**other)) as writer:
+        assert set(writer.finished) == {(2, 0)}
+    assert len(names(store)) == 4
+
+
+def test_a_malformed_record_is_an_error_to_read_and_set_aside_to_write(store, made):
+    fill(store, made, [(0, 0)])
+    path = store.record_path("age", "linear", "scratch")
+    path.write_text("{ not json")
+    with pytest.raises(ResultError, match=r"scratch\.json"):
+        store.load("age", "linear", "scratch")
+    with pytest.raises(ResultError):
+        list(store.records())
+    assert store.finished_units("age", "linear", "scratch") == {}
+    with pytest.warns(UserWarning, match="set aside"), store.open(*made.header()) as writer:
+        assert writer.finished == {}
+    assert writer.set_aside.read_text() == "{ not json"
+    assert len(names(store)) == 2, "its predictions are kept with it"
+
+
+def tamper_predictions(path):
+    text = gzip.decompress(path.read_bytes()).decode().splitlines(keepends=True)
+    line = text[1].rstrip("\n").split(",")
+    line[5] = repr(float(line[5]) + 1)
+    text[1] = ",".join(line) + "\n"
+    path.write_bytes(gzip.compress("".join(text).encode()))
+
+
+def test_tampered_predictions_drop_their_unit_only(store, made):
+    fill(store, made, [(0, 0), (1, 0)])
+    tamper_predictions(store.root / "age/linear/scratch.predictions.csv.gz")
+    assert set(store.finished_units("age", "linear", "scratch")) == {(1, 0)}
+    with pytest.raises(ResultError, match="fold 0, seed 0"):
+        store.load_predictions(store.load("age", "linear", "scratch"))
+    with pytest.warns(UserWarning, match="fold 0, seed 0"), store.open(*made.header()) as writer:
+        assert set(writer.finished) == {(1, 0)}
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut"])
+def test_lost_predictions_drop_all_units(store, made, damage):
+    fill(store, made, [(0, 0), (1, 0)])
+    path = store.root / "age/linear/scratch.predictions.csv.gz"
+    path.write_bytes(path.read_bytes()[:40]) if damage == "cut" else path.unlink()
+    assert store.finished_units("age", "linear", "scratch") == {}
+    with pytest.warns(UserWarning), store.open(*made.header()) as writer:
+        assert writer.finished == {}
+
+
+def test_a_record_under_another_name_is_refused(store, made):
+    fill(store, made, [(0, 0)])
+    path = store.record_path("age", "linear", "scratch")
+    path.rename(path.with_name("other.json"))
+    with pytest.raises(ResultError, match=r"other\.json"):
+        list(store.records())
+
+
+def test_records_come_by_path_and_pages_are_no_records(store, made):
+    for task, method in [("synth-age", "b"), ("age", "timm/x"), ("age", "a")]:
+        fill(store, made, [(0, 0)], task=task, method=method)
+    pages = store.root / "leaderboard/age"
+    pages.mkdir(parents=True)
+    (pages / "x.json").write_text("{}")
+    found = [(record.task.name, record.method.name) for record in store.records()]
+    assert found == [("age", "a"), ("age", "timm/x"), ("synth-age", "b")]
+
+
+def test_two_processes_add_to_one_record(store, made, tmp_path):
+    """Each process adds its own folds to one record, at the same time; all of them are in it at the end."""
+    script = tmp_path / "adder.py"
+    script.write_text(ADDER)
+    jobs = [[(fold, seed) for seed in range(12)] for fold in (0, 1)]
+    command = [sys.executable, script, made.run.__code__.co_filename, store.root]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    processes = [subprocess.Popen([*command, json.dumps(job)], **pipes) for job in jobs]
+    for process in processes:
+        process.stdout.readline()
+    for process in processes:
+        process.stdin.close()
+    assert [process.wait(timeout=60) for process in processes] == [0, 0]
+    straight = ResultStore(tmp_path / "straight")
+    fill(straight, made, [place for job in jobs for place in job])
+    assert names(store) == names(straight)
+    for name in names(store):
+        assert (store.root / name).read_bytes() == (straight.root / name).read_bytes()
+    for process in processes:
+        process.stdout.close()
+
+
+ADDER = """
+import importlib.util, json, pathlib, sys
+from comface_bench.results.store import ResultStore
+
+spec = importlib.util.spec_from_file_location("made", sys.argv[1])
+made = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(made)
+print("ready", flush=True)
+sys.stdin.read()
+with ResultStore(pathlib.Path(sys.argv[2])).open(*made.header()) as writer:
+    for fold, seed in json.loads(sys.argv[3]):
+        if (fold, seed) not in writer.finished:
+            writer.add(*made.run(fold, seed))
+"""
+
+
+def test_importing_the_store_is_cheap():
+    code = (
+        "import sys, comface_bench.results.store as s, pathlib\n"
+        "s.ResultStore(pathlib.Path('none')).finished_units('a', 'b', 'c')\n"
+        "heavy = {'torch', 'pandas', 'pydantic', 'numpy', 'scipy'} & set(sys.modules)\n"
+        "sys.exit(repr(heavy) if heavy else 0)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
