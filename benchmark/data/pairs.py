@@ -122,9 +122,11 @@ class PairSource:
         for subject in sorted(subjects):
             random = np.random.default_rng([seed, numbers[subject]])
             table = self._enumerate(subject, rule)
-            index = np.arange(_size(table))
-            if per_subject is not None and len(index) > per_subject:
-                index = np.sort(random.choice(len(index), per_subject, replace=False))
+            count = _size(table)
+            if per_subject is None or count <= per_subject:
+                index = np.arange(count)
+            else:
+                index = np.sort(random.choice(count, per_subject, replace=False))
             x, y = _take(table, index)
             xs.append(x)
             ys.append(y)

@@ -60,7 +60,7 @@ def run_finetune(
     """
     started = saved = time.perf_counter()
     machine = source.machine
-    encoder.to(machine.device).to(memory_format=torch.channels_last).requires_grad_()
+    encoder.to(machine.device).requires_grad_()
     head = _start(job, encoder, protocol).to(machine.device).requires_grad_()
     optimizer = torch.optim.Adam([*encoder.parameters(), head], lr=protocol.learning_rate, fused=True)
     state = load_state(job.checkpoint, job.key)
