@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from comface_bench.cli.progress import Pace, describe_end, describe_epoch, place_of
+from comface_bench.cli.progress import Pace, describe_end, describe_epoch, fold_of, heading_of
 from comface_bench.core.events import Event
 from comface_bench.execute.plan import Plan
 
@@ -58,7 +57,7 @@ class LiveDisplay:
         elif event.kind == "progress":
             self._advance(event)
         elif event.kind == "epoch":
-            self._print(f"{_fold_of(event)}{describe_epoch(event, self._pace)}")
+            self._print(f"{fold_of(event)}{describe_epoch(event, self._pace)}")
             self._progress.update(self._now, completed=event.epoch or 0)
         elif event.kind in ("unit", "failure", "skip", "notice"):
             self._print(describe_end(event))
@@ -69,7 +68,7 @@ class LiveDisplay:
 
     def _begin(self, event: Event) -> None:
         self._seen = 0
-        heading = place_of(dataclasses.replace(event, fold=None, seed=None))
+        heading = heading_of(event)
         if heading != self._heading:
             # Names can be long: they stand once on a line of their own, and the bars stay short.
             self._heading = heading
@@ -80,7 +79,7 @@ class LiveDisplay:
             )
             return
         epochs = self._epochs.get(event.protocol or "", event.epoch)
-        place = f"{_fold_of(event)}epochs"
+        place = f"{fold_of(event)}epochs"
         if self._progress.tasks[1].description != place:
             self._progress.reset(self._now, description=place, total=epochs, completed=event.epoch - 1)
         self._progress.update(self._now, count=f"{event.epoch}/{epochs}", rate="")
@@ -94,7 +93,3 @@ class LiveDisplay:
 
     def _print(self, line: str) -> None:
         self._progress.console.print(line, markup=False, highlight=False)
-
-
-def _fold_of(event: Event) -> str:
-    return "" if event.fold is None else f"fold {event.fold} · "

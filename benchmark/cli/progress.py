@@ -45,7 +45,7 @@ class Pace:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._place: tuple[object, ...] | None = None
-        self._epochs_began = self._stage_began = clock()
+        self._epochs_began = self._stage_began = self._counted_at = clock()
         self._first = 1
         self._count = 0
         self._unit = "images"
@@ -54,6 +54,7 @@ class Pace:
         """Take an event into account."""
         if event.kind == "stage":
             self._stage_began, self._count = self._clock(), 0
+            self._counted_at = self._stage_began
             # Fine-tuning runs fold by fold and counts pairs; heads of all folds train together, on images.
             self._unit = "images" if event.fold is None else "pairs"
             place = (event.method, event.task, event.protocol, event.fold, event.seed)
@@ -61,11 +62,13 @@ class Pace:
                 self._place, self._first, self._epochs_began = place, event.epoch, self._clock()
         elif event.kind == "progress":
             self._count += event.amount
+            self._counted_at = self._clock()
 
     @property
     def rate(self) -> str:
         """Speed within the stage, such as `412 images/s`; empty before the first item."""
-        seconds = self._clock() - self._stage_began
+        # Up to the last item: the validation that follows an epoch's pairs isn't theirs.
+        seconds = self._counted_at - self._stage_began
         return f"{self._count / seconds:.0f} {self._unit}/s" if self._count and seconds > 0 else ""
 
     def left(self, event: Event) -> float:
@@ -86,27 +89,33 @@ class Lines:
     def __init__(self, write: Callable[[str], None] = lambda line: typer.echo(line, err=True)) -> None:
         self._write = write
         self._pace = Pace()
+        self._heading = ""
 
     def report(self, event: Event) -> None:
         """Print a line, if the event is worth one."""
         self._pace.note(event)
+        if event.kind == "stage" and heading_of(event) != self._heading:
+            self._heading = heading_of(event)
+            self._write(self._heading)
         if event.kind == "epoch":
-            self._write(f"{place_of(event)}: {describe_epoch(event, self._pace)}")
+            self._write(f"  {fold_of(event)}{describe_epoch(event, self._pace)}")
         elif event.kind == "stage":
             if event.epoch is None:
-                self._write(f"{place_of(event)}: {event.text}")
+                self._write(f"  {event.text}")
         elif event.kind in ("unit", "failure", "skip", "notice"):
             self._write(describe_end(event))
         elif event.kind == "plan":
             self._write(event.text)
 
 
-def place_of(event: Event) -> str:
-    """Name what an event belongs to: method, task, and fold and seed where it is of one unit."""
-    words = [event.method, event.task, event.protocol]
-    words += [f"fold {event.fold}" if event.fold is not None else None]
-    words += [f"seed {event.seed}" if event.seed is not None else None]
-    return " · ".join(word for word in words if word)
+def heading_of(event: Event) -> str:
+    """Name what a stage belongs to: method, task and protocol."""
+    return " · ".join(word for word in (event.method, event.task, event.protocol) if word)
+
+
+def fold_of(event: Event) -> str:
+    """Name the fold and seed of an event of one unit, ready to stand before more words; else nothing."""
+    return "" if event.fold is None else f"fold {event.fold} · seed {event.seed} · "
 
 
 def describe_epoch(event: Event, pace: Pace) -> str:

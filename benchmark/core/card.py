@@ -1,13 +1,14 @@
 """Cards: the declared facts of tasks and methods.
 
-A card is a frozen dataclass, cheap to import. Fields marked as prose explain; all others decide
-what is computed and enter the key of every unit (`facts`).
+A card is a frozen dataclass, cheap to import. Three kinds of fields: prose explains; an offer lists what
+may be chosen; all others decide what is computed. Keys hash the deciding fields and, of an offer, only what
+was chosen, so that offering one thing more costs nobody a finished result.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -23,6 +24,10 @@ Group = Literal[
     "Facial Representation Learning",
     "Other",
 ]
+
+
+def _offer(make_default: Callable[[], Any]) -> Any:
+    return field(default_factory=make_default, metadata={"offer": True})
 
 
 def _prose(default: Any = "") -> Any:
@@ -66,7 +71,7 @@ class TaskCard:
     train_pairs: PairRule = "all"
     test_pairs: PairRule = "all"
     test_pairs_per_subject: int | None = None
-    splits: tuple[str, ...] = ("balanced-4",)
+    splits: tuple[str, ...] = _offer(lambda: ("balanced-4",))
     aggregate: Aggregate = "pooled"
     ships: bool = False
     summary: str = _prose()
@@ -140,7 +145,7 @@ class MethodCard:
     feature_dim: int | None = None
     preprocess: Preprocess | None = None
     checkpoint: Checkpoint | None = None
-    options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    options: Mapping[str, tuple[str, ...]] = _offer(dict)
     drawn: bool = False
     pretrained_head: bool = False
     dropped_keys: tuple[str, ...] = ()
@@ -174,6 +179,12 @@ def facts(card: Any) -> dict[str, Any]:
     return found
 
 
+def deciding_facts(card: Any) -> dict[str, Any]:
+    """Return the facts that decide what is computed: `facts` without what a card merely offers."""
+    offers = {item.name for item in dataclasses.fields(card) if item.metadata.get("offer")}
+    return {name: value for name, value in facts(card).items() if name not in offers}
+
+
 def card_digest(card: Any) -> str:
-    """Return the SHA-256 of a card's declared facts."""
-    return digest(facts(card))
+    """Return the SHA-256 of the facts of a card that decide what is computed."""
+    return digest(deciding_facts(card))

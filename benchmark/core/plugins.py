@@ -69,7 +69,7 @@ def load_plugin_file(path: Path) -> ModuleType:
     """Import one file as a plugin module.
 
     Raises:
-        PluginError: The file is missing or its code fails.
+        PluginError: The file is missing, its code fails, or it declares nothing.
     """
     if not path.is_file():
         raise PluginError(f"plugin file {path} doesn't exist")
@@ -89,4 +89,7 @@ def load_plugin_file(path: Path) -> ModuleType:
     except Exception as error:
         del sys.modules[name]
         raise PluginError(f"plugin file {path} fails: {type(error).__name__}: {error}") from error
+    if not any(hasattr(module, name) for name in ("CARD", "CARDS", "FAMILY")):
+        del sys.modules[name]
+        raise PluginError(f"plugin file {path} declares no CARD, CARDS or FAMILY")
     return module

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from comface_bench.core.card import MethodCard, TaskCard, facts
+from comface_bench.core.card import MethodCard, TaskCard, deciding_facts
 from comface_bench.core.digest import digest
 from comface_bench.core.names import format_name
+from comface_bench.core.options import differing
 from comface_bench.core.protocol import Protocol
 
 ENGINE_EPOCH = 1
@@ -21,9 +22,9 @@ class Unit:
 
     Attributes:
         task: Card of the task.
-        task_options: Options that differ from the task's defaults.
+        task_options: All options of the task: the split that was chosen.
         method: Card of the method.
-        method_options: Options that differ from the method's defaults, values as recorded.
+        method_options: All options of the method, values as recorded (a checkpoint by its digest).
         protocol: Resolved protocol.
         manifest_digest: Digest of the data set's table.
         split_digest: Digest of the folds.
@@ -46,12 +47,13 @@ class Unit:
     @property
     def task_name(self) -> str:
         """The task's name with its options."""
-        return format_name(self.task.name, self.task_options)
+        named = {key: value for key, value in self.task_options.items() if value != self.task.splits[0]}
+        return format_name(self.task.name, named)
 
     @property
     def method_name(self) -> str:
         """The method's name with its options."""
-        return format_name(self.method.name, self.method_options)
+        return format_name(self.method.name, differing(self.method, self.method_options))
 
     @property
     def label(self) -> str:
@@ -64,9 +66,9 @@ class Unit:
         return digest(
             {
                 "engine_epoch": ENGINE_EPOCH,
-                "task": facts(self.task),
+                "task": deciding_facts(self.task),
                 "task_options": dict(self.task_options),
-                "method": facts(self.method),
+                "method": deciding_facts(self.method),
                 "method_options": dict(self.method_options),
                 "protocol": self.protocol.facts(),
                 "manifest": self.manifest_digest,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,17 @@ class Split:
     def digest(self) -> str:
         """SHA-256 of the folds; the order of subjects within a part doesn't matter."""
         return split_digest([{part: sorted(fold.subjects(part)) for part in PARTS} for fold in self.folds])
+
+    def check_tested_once(self) -> None:
+        """Check that pooling the folds' test pairs counts every subject once.
+
+        Raises:
+            SplitError: A subject is tested in no fold, or in several.
+        """
+        tested = Counter(subject for fold in self.folds for subject in fold.test)
+        wrong = sorted(subject for subject in self.subjects if tested[subject] != 1)
+        if wrong:
+            raise SplitError(f"split {self.name} must test each subject once, but not so {_listed(wrong)}")
 
     def check(self, subjects: Sequence[str], data: str) -> None:
         """Check that a data set holds exactly the split's subjects.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.resources
 import os
 from collections.abc import Mapping
@@ -134,19 +133,16 @@ def open_task(
         manifests[card.read, root] = Manifest.from_rows(card.data, root, entry.resolve(card.read)(root))
     table = manifests[card.read, root]
     chosen = options.get("split", card.splits[0])
-    task = Task(
-        card, {key: value for key, value in options.items() if value != card.splits[0]}, table, _NO_SPLIT
-    )
-    split = _find_split(chosen, task)
+    split = _find_split(chosen, card, table)
     split.check(table.subject_names, card.data)
-    return dataclasses.replace(task, split=split)
+    if card.aggregate == "pooled":
+        split.check_tested_once()
+    return Task(card, {} if chosen == card.splits[0] else {"split": chosen}, table, split)
 
 
-_NO_SPLIT = Split("none", ())
-
-
-def _find_split(name: str, task: Task) -> Split:
+def _find_split(name: str, card: TaskCard, table: Manifest) -> Split:
     published = Path(str(importlib.resources.files("comface_bench.tasks"))) / "splits" / f"{name}.json"
-    if name in task.card.splits and published.is_file():
+    if name in card.splits and published.is_file():
         return read_split(published)
-    return rule_split(name, task.source.counts(), task.card.data)
+    source = PairSource(table, table.target(card.target, card.label_range))
+    return rule_split(name, source.counts(), card.data)

@@ -208,9 +208,9 @@ def _make_cell(
     units = tuple(
         Unit(
             task=task.card,
-            task_options=task.options,
+            task_options={"split": task.split.name},
             method=ready.entry.card,
-            method_options=ready.named_options,
+            method_options={**ready.options, **ready.named_options},
             protocol=protocol,
             manifest_digest=task.table.digest,
             split_digest=task.split.digest,

@@ -5,7 +5,15 @@ from collections.abc import Mapping
 
 import pytest
 
-from comface_bench.core.card import Checkpoint, MethodCard, Preprocess, TaskCard, card_digest, facts
+from comface_bench.core.card import (
+    Checkpoint,
+    MethodCard,
+    Preprocess,
+    TaskCard,
+    card_digest,
+    deciding_facts,
+    facts,
+)
 
 TASK = TaskCard(
     name="t",
@@ -71,11 +79,11 @@ def variants(card):
             yield item.name, False, dataclasses.replace(card, **{item.name: None})
         else:
             changed = dataclasses.replace(card, **{item.name: mutate(item.name, value)})
-            yield item.name, bool(item.metadata.get("prose")), changed
+            yield item.name, bool(item.metadata.get("prose") or item.metadata.get("offer")), changed
 
 
 @pytest.mark.parametrize(("card", "count"), [(TASK, 19), (METHOD, 19)], ids=["task", "method"])
-def test_digest_follows_every_fact_and_no_prose(card, count):
+def test_digest_follows_every_deciding_fact_and_neither_prose_nor_offers(card, count):
     assert len(dataclasses.fields(card)) >= count
     digests = [card_digest(card)]
     for name, prose, changed in variants(card):
@@ -100,14 +108,12 @@ def test_nested_facts_leave_out_prose():
     assert facts(METHOD)["preprocess"]["size"] == 64
 
 
-def test_digest_does_not_depend_on_the_order_of_options():
-    turned = dataclasses.replace(METHOD, options=dict(reversed(METHOD.options.items())))
-    assert card_digest(turned) == card_digest(METHOD)
-
-
-def test_digest_depends_on_which_accepted_value_is_the_default():
-    other = dataclasses.replace(METHOD, options={"backbone": ("b", "a"), "checkpoint": ()})
-    assert card_digest(other) != card_digest(METHOD)
+def test_offers_are_facts_that_decide_nothing():
+    assert {item.name for item in dataclasses.fields(TASK) if item.metadata.get("offer")} == {"splits"}
+    assert {item.name for item in dataclasses.fields(METHOD) if item.metadata.get("offer")} == {"options"}
+    assert facts(METHOD)["options"] == {"backbone": ["a", "b"], "checkpoint": []}
+    assert "options" not in deciding_facts(METHOD)
+    assert "splits" not in deciding_facts(TASK)
 
 
 def test_cards_are_frozen():

@@ -21,7 +21,13 @@ TASK = TaskCard(
     label_range=(0, 5),
     metrics=("mae",),
 )
-METHOD = MethodCard(name="m", version=1, build=":build", backbone="ResNet-50")
+METHOD = MethodCard(
+    name="m",
+    version=1,
+    build=":build",
+    backbone="ResNet-50",
+    options={"backbone": ("resnet50", "resnet18"), "checkpoint": ()},
+)
 UNIT = Unit(
     task=TASK,
     method=METHOD,
@@ -67,12 +73,12 @@ def test_key_follows_the_engine_epoch(monkeypatch):
     assert dataclasses.replace(UNIT).key() != before
 
 
-def test_key_ignores_the_order_of_options_and_prose():
+def test_key_ignores_the_order_of_options_prose_and_what_is_merely_offered():
     turned = dataclasses.replace(
         UNIT,
         method_options=dict(reversed(UNIT.method_options.items())),
-        task=dataclasses.replace(TASK, summary="other", read="other:f"),
-        method=dataclasses.replace(METHOD, licence="other", build="other:f"),
+        task=dataclasses.replace(TASK, summary="other", read="other:f", splits=("balanced-4", "more")),
+        method=dataclasses.replace(METHOD, licence="other", build="other:f", options={"more": ("a",)}),
     )
     assert turned.key() == UNIT.key()
 

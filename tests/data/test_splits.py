@@ -350,3 +350,12 @@ def test_the_splits_of_synthfaces_follow_their_rule():
     for name, weights, data in (("age", people, "FGNET"), ("weight", patients, "Edema-A")):
         split = read_split(NAMES[f"synth-{name}-4fold"])
         assert rule_split("balanced-4", weights, f"synthfaces/{data}").digest == split.digest
+
+
+def test_a_pooled_split_tests_each_subject_once():
+    fold = Fold(("a", "b"), ("c",), ("d",))
+    with pytest.raises(SplitError, match="subjects a, b, c"):
+        Split("partial", (fold,)).check_tested_once()
+    with pytest.raises(SplitError, match="subject"):
+        Split("twice", (fold, fold)).check_tested_once()
+    balanced_split("whole", {name: 1 for name in "abcdefgh"}, 4, "x").check_tested_once()

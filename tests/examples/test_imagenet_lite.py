@@ -68,7 +68,9 @@ torch.save(cb.load_method("imagenet-lite")(images).detach(), sys.argv[1])
     ramp = torch.linspace(0, 1, 96).expand(3, 96, 96)
     folder = Path(__file__).parents[2] / "tasks" / "synthfaces" / "FGNET" / "images"
     face = Image.open(next(iter(sorted(folder.iterdir())))).convert("RGB").resize((96, 96))
-    pixels = torch.frombuffer(bytearray(face.tobytes()), dtype=torch.uint8).view(96, 96, 3).permute(2, 0, 1) / 255
+    pixels = (
+        torch.frombuffer(bytearray(face.tobytes()), dtype=torch.uint8).view(96, 96, 3).permute(2, 0, 1) / 255
+    )
     path = tmp_path / "images.pt"
     torch.save(torch.stack([pixels, pixels.flip(2) * 0.8, ramp, ramp.mT * 0.8]), path)
     environment = {**os.environ, "PYTHONPATH": str(installed)}

@@ -185,4 +185,5 @@ def _sample(path: Any, uv: Floats) -> Floats:
     height, width = pixels.shape
     x = np.clip((uv[:, 0] * width).astype(int), 0, width - 1)
     y = np.clip(((1 - uv[:, 1]) * height).astype(int), 0, height - 1)
-    return pixels[y, x] / 255.0
+    brightness: Floats = pixels[y, x] / 255.0
+    return brightness

@@ -109,5 +109,6 @@ def averaging(around: csr_matrix) -> csr_matrix:
 def vertex_normals(points: Floats, triangles: Ints, around: csr_matrix) -> Floats:
     """Return area-weighted unit normals (V, 3) of `points` (V, 3); `around` is `incidence`'s matrix."""
     a, b, c = (points[triangles[:, k]] for k in range(3))
-    normals = around @ np.cross(b - a, c - a)
-    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
+    normals: Floats = around @ np.cross(b - a, c - a)
+    unit: Floats = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
+    return unit

@@ -76,7 +76,8 @@ def render(head: Head, person: Person, state: State, view: View, size: int) -> P
     weights = hits.weights[met].astype(np.float32)
 
     def blend(values: Floats) -> Floats:
-        return np.einsum("nk,nkc->nc", weights, values[corners])
+        blended: Floats = np.einsum("nk,nkc->nc", weights, values[corners])
+        return blended
 
     used = np.zeros(len(points), np.bool_)
     used[corners] = True
@@ -128,10 +129,11 @@ def _rays(view: View, wide: int, half: float) -> Floats:
     steps = (np.arange(wide) + 0.5) / wide * 2 - 1
     x, y = np.meshgrid(steps - view.shift[0], -steps - view.shift[1])
     rays = np.stack([x * half, y * half, np.full_like(x, -view.distance)], axis=2).reshape(-1, 3)
-    return (rays / np.linalg.norm(rays, axis=1, keepdims=True)).astype(np.float32)
+    directions: Floats = (rays / np.linalg.norm(rays, axis=1, keepdims=True)).astype(np.float32)
+    return directions
 
 
-def _visible(head: Head, person: Person, state: State) -> tuple[Floats, Floats]:
+def _visible(head: Head, person: Person, state: State) -> tuple[Ints, Floats]:
     """Return the triangles that are there and the chance that each stops a ray."""
     first = head.triangles[:, 0]
     part, place = head.part[first], head.canonical[first]

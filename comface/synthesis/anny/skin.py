@@ -116,7 +116,8 @@ class _Skin:
         freckles = freckles * smooth((75 - self.places[:, 1]) / 4)
         liver = smooth((noise(self.at / 0.9 + 23.0) - 0.5) * 6) * np.clip(self.sag - 0.35, 0, 1)
         spots = np.clip(0.4 * freckles + 0.35 * liver, 0, 0.6)
-        return colour * (1 - spots[:, None] * triple(0.6, 0.85, 1.0))
+        spotted: Floats = colour * (1 - spots[:, None] * triple(0.6, 0.85, 1.0))
+        return spotted
 
     def _creases(self) -> Floats:
         """Return the depth of folds and fine lines, 0 to 1.3, by age and action units."""
@@ -144,14 +145,16 @@ class _Skin:
         upper = self.maps["moustache"] * max(person.moustache, person.stubble)
         beard = np.maximum(self.maps["beard"] * person.stubble, upper) * self.front * adult
         beard = beard * (1 - self.lips) * (0.85 + 0.2 * self.fine + 0.2 * self.pores)
-        return np.clip(0.85 * beard, 0, 0.92)
+        cover: Floats = np.clip(0.85 * beard, 0, 0.92)
+        return cover
 
     def _brows(self) -> Floats:
         along, away = self.maps["brow-along"], self.maps["brow-distance"]
         width = self.person.brow * (1.05 - 0.75 * along**1.6) * np.clip(along * 12 + 0.55, 0, 1)
         strands = 0.75 + 0.35 * noise(self.at * triple(4.0, 9.0, 3.0))
         grown = 0.35 + 0.5 * float(np.clip(self.state.years / 14, 0, 1))
-        return np.clip(smooth((width - away) / 0.16 + 0.5) * strands * self.front * grown, 0, 0.92)
+        cover: Floats = np.clip(smooth((width - away) / 0.16 + 0.5) * strands * self.front * grown, 0, 0.92)
+        return cover
 
     def _brow_colour(self, hair: Floats) -> Floats:
         # Brows are darker than the hair and grey a dozen years later.
@@ -162,7 +165,8 @@ class _Skin:
         cover = hair_cover(self.places, self.ears, self.person, self.state.years)
         hair = smooth((cover + 0.30 * self.middle + 0.25 * self.fine) / 1.2 + 0.5)
         thin = np.clip(self.sag * self.person.baldness / 9, 0, 0.75)
-        return hair * (1 - thin * smooth((self.places[:, 1] - 80) / 3))
+        scalp: Floats = hair * (1 - thin * smooth((self.places[:, 1] - 80) / 3))
+        return scalp
 
     def _cloth(self) -> tuple[Floats, Floats]:
         """Return where clothes cover the shoulders, outside a round neck, and their colour."""

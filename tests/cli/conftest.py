@@ -1,0 +1,136 @@
+"""A data root, a plugin of tiny methods, and ways to call the command line."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from comface_bench.cli.main import main
+
+TINY = """
+import torch
+from comface_bench.core.card import MethodCard, Preprocess
+
+
+def card(name, **facts):
+    return MethodCard(name=name, version=1, build=":build", backbone="tiny", preprocess=Preprocess(),
+                      options={"mode": (name,)}, summary=f"The method {name}.", **facts)
+
+
+CARDS = (card("tiny", drawn=True), card("flat"), card("slow"))
+
+
+class Slow(torch.nn.Module):
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, images):
+        import time
+
+        time.sleep(0.05)
+        return self.network(images)
+
+
+def build(options, weights, seed):
+    torch.manual_seed(seed)
+    pool = torch.nn.AdaptiveAvgPool2d(1)
+    layers = [torch.nn.Conv2d(3, 4, 3, stride=2), torch.nn.ReLU(), pool, torch.nn.Flatten()]
+    if options["mode"] == "flat":
+        layers[0].weight.data.zero_()
+        layers[0].requires_grad_(False)
+    network = torch.nn.Sequential(*layers)
+    return Slow(network) if options["mode"] == "slow" else network
+"""
+
+
+SMALL = [
+    *("-o", "split=balanced-4", "-o", "image_size=16", "-o", "epochs=2"),
+    *("-o", "pairs_per_epoch=16", "-o", "learning_rate=0.01", "--device", "cpu", "--no-plugins"),
+]
+
+
+@pytest.fixture
+def data(tmp_path):
+    folder = tmp_path / "data" / "FGNET" / "images"
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for subject in range(1, 9):
+        for age in (2, 9, 31, 60):
+            pixels = random.integers(0, 50, (20, 20, 3)) + 3 * age
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{subject:03d}A{age:02d}.JPG")
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def plugin(tmp_path):
+    path = tmp_path / "tiny_methods.py"
+    path.write_text(TINY)
+    return path
+
+
+@pytest.fixture
+def call(capsys):
+    """Call the command line in this process; returns (exit status, stdout, stderr)."""
+
+    def run(*words):
+        try:
+            status = main([str(word) for word in words])
+        except SystemExit as leaving:
+            status = leaving.code or 0
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return run
+
+
+@pytest.fixture
+def run_words(data, plugin, tmp_path):
+    """The words of a small run; further words follow."""
+
+    def words(method="tiny", *more):
+        return [
+            *("run", "--method", method, "--task", "age", "--data", str(data), "--plugin", str(plugin)),
+            *("--results", str(tmp_path / "results"), *SMALL, *more),
+        ]
+
+    return words
+
+
+@pytest.fixture
+def spawn(tmp_path):
+    """Start the command line in a process of its own, in another folder."""
+
+    def start(*words):
+        command = [sys.executable, "-m", "comface_bench", *words]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen(command, cwd=tmp_path, env=dict(os.environ), **pipes)
+
+    return start
+
+
+@pytest.fixture
+def imported(tmp_path):
+    """Run the command line in a process of its own; returns the process and the modules that it imported."""
+    probe = (
+        "import atexit, pathlib, sys; from comface_bench.cli.main import main;"
+        "atexit.register(lambda: pathlib.Path('modules').write_text('\\n'.join(sys.modules)));"
+        "sys.exit(main())"
+    )
+
+    def run(*words):
+        command = [sys.executable, "-c", probe, *words]
+        process = subprocess.run(command, cwd=tmp_path, env=dict(os.environ), capture_output=True, text=True)
+        return process, set((tmp_path / "modules").read_text().split())
+
+    return run
+
+
+@pytest.fixture
+def events():
+    """Parse one JSON object a line."""
+    return lambda text: [json.loads(line) for line in text.splitlines()]

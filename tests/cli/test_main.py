@@ -1,0 +1,110 @@
+"""The entry point: help, version, errors and their exit statuses, completion."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from comface_bench.cli.main import _Root, main
+from comface_bench.version import __version__
+
+
+def test_help_names_every_command(call):
+    status, out, _ = call("--help")
+    assert status == 0
+    for name, command in _Root.deferred.items():
+        assert f"  {name} " in out
+        assert command.summary in out
+
+
+def test_help_of_one_command_imports_no_other(imported):
+    process, modules = imported("run", "--help")
+    assert process.returncode == 0
+    assert "--dry-run" in process.stdout
+    assert "comface_bench.cli.run" in modules
+    assert not modules & {f"comface_bench.cli.{name}" for name in ("doctor", "show", "listing", "data")}
+
+
+def test_version(call):
+    assert call("--version") == (0, f"comface-bench {__version__}\n", "")
+
+
+@pytest.mark.parametrize(("wrong", "right"), [("rum", "run"), ("docter", "doctor")])
+def test_unknown_command_gets_did_you_mean(call, wrong, right):
+    status, out, err = call(wrong)
+    assert (status, out) == (2, "")
+    assert err.splitlines()[0].startswith("error: no command is called")
+    assert right in err
+
+
+def test_unknown_subcommand_gets_did_you_mean(call):
+    status, _, err = call("data", "chek")
+    assert status == 2
+    assert "Did you mean check?" in err
+    assert "comface-bench data --help" in err
+
+
+def test_usage_error_exits_2(call):
+    assert call("list", "nonsense")[0] == 2
+    assert call("run", "--task", "age")[0] == 2
+
+
+def test_error_has_message_and_hint_and_no_traceback(call, tmp_path):
+    status, out, err = call("data", "check", "age", "--data", tmp_path)
+    assert (status, out) == (2, "")
+    first, hint = err.splitlines()[:2]
+    assert first.startswith("error: task age needs")
+    assert "docs/datasets.md" in hint
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("place", ["front", "end"])
+def test_debug_shows_the_traceback_wherever_it_stands(call, tmp_path, place):
+    words = ["data", "check", "age", "--data", tmp_path]
+    words = ["--debug", *words] if place == "front" else [*words, "--debug"]
+    status, _, err = call(*words)
+    assert status == 2
+    assert "Traceback" in err
+    assert "error: task age needs" in err
+
+
+def test_unforeseen_error_exits_1_and_asks_for_debug(call, monkeypatch):
+    def fail(*_, **__):
+        raise ZeroDivisionError("oh")
+
+    monkeypatch.setattr("comface_bench.core.protocol.protocol_names", fail)
+    status, _, err = call("list", "protocols")
+    assert status == 1
+    assert err == "error: ZeroDivisionError: oh\nThis was not foreseen; --debug shows where it happened.\n"
+
+
+def test_main_returns_the_status_of_an_error(capsys):
+    assert main(["show", "nothing-like-it"]) == 2
+    assert "error: no method, task or protocol" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("comface-bench run --method ", {"scratch", "comface", "imagenet", "timm/resnet18"}),
+        ("comface-bench run --method scratch,im", {"scratch,imagenet"}),
+        ("comface-bench run --task synth-w", {"synth-weight"}),
+        ("comface-bench run --protocol ", {"linear", "finetune", "quick"}),
+        ("comface-bench show fine", {"finetune"}),
+        ("comface-bench list ", {"methods", "tasks", "protocols"}),
+        ("comface-bench doc", {"doctor"}),
+    ],
+)
+def test_shell_completion(line, expected, tmp_path):
+    words = line.split(" ")
+    asked = {
+        "_COMFACE_BENCH_COMPLETE": "complete_bash",
+        "COMP_WORDS": line,
+        "COMP_CWORD": str(len(words) - 1),
+    }
+    command = [sys.executable, "-m", "comface_bench"]
+    ran = subprocess.run(command, env=os.environ | asked, cwd=tmp_path, capture_output=True, text=True)
+    offered = set(ran.stdout.split())
+    assert expected <= offered
+    assert len(offered) == len(expected) or line.endswith("--method ")

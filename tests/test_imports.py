@@ -1,0 +1,227 @@
+"""What may import what: layers that point one way, and commands that stay light."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = {
+    "": "benchmark",
+    "baselines": "baselines",
+    "comface": "comface",
+    "leaderboards": "leaderboards",
+    "tasks": "tasks",
+}
+"""Sub-package → folder of the repository; the rest of the package lies in `benchmark`."""
+
+ALLOWED = {
+    "core": set(),
+    "data": {"core"},
+    "engine": {"core", "data"},
+    "execute": {"core", "data", "engine", "results", "stats"},
+    "cli": {"core", "data", "engine", "execute", "results", "stats", "leaderboards", "comface"},
+    "results": {"core", "stats"},
+    "stats": {"core"},
+    "leaderboards": {"core", "results", "stats"},
+    "tasks": {"core"},
+    "baselines": {"core", "comface"},
+    "comface": {"core.errors"},
+    "api": {"core", "execute", "results"},
+    "__main__": {"cli"},
+    "": {"api", "data", "engine"},
+}
+"""Layer → layers or modules that it may import besides itself; `version` is free to all."""
+
+EXCEPTIONS = {
+    # Offered here for those who look for it beside the baselines; by name, when it is asked for.
+    ("baselines", "engine.encoder"),
+}
+LIGHT = {
+    "core",
+    "tasks",
+    "baselines",
+    "results",
+    "stats",
+    "leaderboards",
+    "cli",
+    "execute",
+    "api",
+    "__main__",
+    "",
+}
+"""Layers that import none of HEAVY at the top of a module."""
+HEAVY = {"torch", "torchvision", "timm", "open_clip", "pandas", "anny", "warp", "matplotlib"}
+
+
+def layer_of(module: str) -> str:
+    """Return the layer of a module, given without the package's name."""
+    first = module.partition(".")[0]
+    return first
+
+
+def modules(root: Path):
+    """Yield (dotted name without the package, path) of all source files."""
+    for package, folder in FOLDERS.items():
+        for path in sorted((root / folder).rglob("*.py")):
+            parts = [*([package] if package else []), *path.relative_to(root / folder).with_suffix("").parts]
+            if parts[-1] == "__init__":
+                parts.pop()
+            yield ".".join(parts), path
+
+
+def imports_of(tree: ast.Module):
+    """Yield (module, whether it runs when the file is imported, line) of each import."""
+
+    def visit(node: ast.AST, runs: bool):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, runs, node.lineno
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            for alias in node.names:
+                # `from package import module` names a module only together.
+                yield f"{node.module}.{alias.name}", runs, node.lineno
+        elif isinstance(node, ast.Call) and _names_module(node):
+            yield node.args[0].value, False, node.lineno
+        for child in ast.iter_child_nodes(node):
+            inside = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            typing = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+            yield from visit(child, runs and not inside and not (typing and child in node.body))
+
+    yield from visit(tree, True)
+
+
+def _names_module(call: ast.Call) -> bool:
+    return (
+        ast.unparse(call.func).endswith("import_module")
+        and bool(call.args)
+        and isinstance(call.args[0], ast.Constant)
+    )
+
+
+def violations(root: Path) -> list[str]:
+    """Return every import under a repository that breaks a rule."""
+    found = []
+    for module, path in modules(root):
+        layer = layer_of(module)
+        for target, runs, line in imports_of(ast.parse(path.read_text())):
+            where = f"{path.relative_to(root)}:{line}"
+            top, _, rest = target.partition(".")
+            if top == "comface_bench":
+                if not may_import(layer, rest):
+                    found.append(f"{where}: {layer or 'the package'} imports {rest}")
+            elif layer in LIGHT and runs and top in HEAVY:
+                found.append(f"{where}: {layer or 'the package'} imports {top} at the top")
+    return found
+
+
+def may_import(layer: str, target: str) -> bool:
+    """Tell whether a layer may import a module or a name of it."""
+    if layer_of(target) in (layer, "version"):
+        return True
+    allowed = ALLOWED[layer]
+    if any(target == name or target.startswith(f"{name}.") for name in allowed):
+        return True
+    return any(layer == known and target.startswith(name) for known, name in EXCEPTIONS)
+
+
+def test_dependencies_point_one_way():
+    assert violations(ROOT) == []
+
+
+def test_every_source_file_is_seen():
+    seen = {path for _, path in modules(ROOT)}
+    assert {layer_of(module) for module, _ in modules(ROOT)} - {"version"} == set(ALLOWED)
+    assert ROOT / "benchmark" / "core" / "errors.py" in seen
+    assert ROOT / "tasks" / "formats" / "fgnet.py" in seen
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "said"),
+    [
+        ("benchmark/core/card.py", "from comface_bench.data.task import Task", "core imports data"),
+        ("benchmark/core/card.py", "import comface_bench.engine.heads", "core imports engine"),
+        ("benchmark/core/card.py", "from comface_bench import engine", "core imports engine"),
+        (
+            "benchmark/results/store.py",
+            "def f():\n    import comface_bench.engine.heads",
+            "results imports engine",
+        ),
+        ("benchmark/stats/m.py", "from comface_bench.results.schema import Record", "stats imports results"),
+        ("tasks/age.py", "from comface_bench.data.manifest import Manifest", "tasks imports data"),
+        (
+            "comface/model.py",
+            "from comface_bench.core.registry import Entry",
+            "comface imports core.registry",
+        ),
+        ("benchmark/engine/x.py", "from comface_bench.execute.plan import Plan", "engine imports execute"),
+        (
+            "benchmark/core/t.py",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import comface_bench.data.task",
+            "core imports data",
+        ),
+        ("baselines/x.py", "import torch", "baselines imports torch at the top"),
+        ("leaderboards/x.py", "from pandas import DataFrame", "leaderboards imports pandas at the top"),
+        ("benchmark/cli/x.py", "class A:\n    import torch.nn", "cli imports torch at the top"),
+        (
+            "benchmark/execute/x.py",
+            "try:\n    import timm\nexcept ImportError:\n    pass",
+            "execute imports timm",
+        ),
+        (
+            "tasks/y.py",
+            'import importlib\nimportlib.import_module("comface_bench.cli.main")',
+            "tasks imports cli",
+        ),
+    ],
+)
+def test_planted_violation_is_found(tmp_path, path, text, said):
+    (tmp_path / path).parent.mkdir(parents=True)
+    (tmp_path / path).write_text(text + "\n")
+    (found,) = violations(tmp_path)
+    assert found.startswith(f"{path}:")
+    assert said in found
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("baselines/x.py", "def build():\n    import torch"),
+        ("leaderboards/x.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import pandas"),
+        ("benchmark/engine/x.py", "import torch\nfrom comface_bench.data.task import Task"),
+        ("benchmark/execute/x.py", "from comface_bench.results.store import ResultStore"),
+        ("comface/x.py", "import torch\nfrom comface_bench.core.errors import UsageError"),
+        ("benchmark/core/x.py", "from comface_bench.version import __version__"),
+    ],
+)
+def test_what_is_allowed_is_not_reported(tmp_path, path, text):
+    (tmp_path / path).parent.mkdir(parents=True)
+    (tmp_path / path).write_text(text + "\n")
+    assert violations(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-c", "import comface_bench"],
+        ["-c", "import comface_bench.leaderboards"],
+        ["-m", "comface_bench", "--help"],
+        ["-m", "comface_bench", "list", "methods", "--json"],
+        ["-m", "comface_bench", "list", "tasks", "--json"],
+        ["-m", "comface_bench", "show", "age"],
+    ],
+    ids=" ".join,
+)
+def test_light_commands_import_neither_torch_nor_pandas(words, tmp_path):
+    command = [sys.executable, "-X", "importtime", *words]
+    process = subprocess.run(command, cwd=tmp_path, env=dict(os.environ), capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    imported = {line.rpartition("|")[2].strip() for line in process.stderr.splitlines()}
+    assert "comface_bench.version" in imported
+    assert not {name.partition(".")[0] for name in imported} & (HEAVY | {"scipy"})
+    if "--help" in words or "methods" in words:
+        assert not {name.partition(".")[0] for name in imported} & {"numpy", "rich"}
