@@ -29,7 +29,8 @@ def build(options, weights, seed):
     convolution = torch.nn.Conv2d(3, 4, 3, stride=2)
     if options["mode"] == "flat":
         convolution.weight.data.zero_()
-    return torch.nn.Sequential(convolution, torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    pool = torch.nn.AdaptiveAvgPool2d(1)
+    return torch.nn.Sequential(convolution, torch.nn.ReLU(), pool, torch.nn.Flatten())
 """
 
 

@@ -59,8 +59,7 @@ HEAVY = {"torch", "torchvision", "timm", "open_clip", "pandas", "anny", "warp", 
 
 def layer_of(module: str) -> str:
     """Return the layer of a module, given without the package's name."""
-    first = module.partition(".")[0]
-    return first
+    return module.partition(".")[0]
 
 
 def modules(root: Path):

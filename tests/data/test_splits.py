@@ -358,4 +358,4 @@ def test_a_pooled_split_tests_each_subject_once():
         Split("partial", (fold,)).check_tested_once()
     with pytest.raises(SplitError, match="subject"):
         Split("twice", (fold, fold)).check_tested_once()
-    balanced_split("whole", {name: 1 for name in "abcdefgh"}, 4, "x").check_tested_once()
+    balanced_split("whole", dict.fromkeys("abcdefgh", 1), 4, "x").check_tested_once()
