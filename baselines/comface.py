@@ -59,4 +59,6 @@ def build(options: Mapping[str, str], weights: Path | None, seed: int) -> nn.Mod
     backbone = build_backbone(options["backbone"], seed)
     network = ComFace(backbone, feature_width(options["backbone"]))
     load_strictly(network, tensors, weights)
-    return network
+    # Downstream only the backbone and the head's weight count; the projector stays behind.
+    backbone.head_weight = network.head_weight
+    return backbone

@@ -41,7 +41,7 @@ def run(
         folds: Folds to run; None for all.
         seeds: Repetitions to run.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        precision: `auto`, `float32` or `bfloat16`.
+        precision: `auto`, `float32` or `bfloat16`; the option of that name.
         plugins: Files that declare further methods or tasks.
         options: What `-o key=value` sets on the command line.
         report: Called with each event of the run.
@@ -60,17 +60,19 @@ def run(
     twice = sorted(set(options or {}) & set(overrides))
     if twice:
         raise UsageError(f"{', '.join(twice)} is given twice: in options and as a keyword")
+    settings: dict[str, str | int | float] = {**(options or {}), **overrides}
+    if precision != "auto":
+        settings.setdefault("precision", precision)
     request = Request(
         methods=[method],
         tasks=[task],
         protocol=protocol,
-        options={key: str(value) for key, value in {**(options or {}), **overrides}.items()},
+        options={key: str(value) for key, value in settings.items()},
         data=Path(data) if data is not None else None,
         results=Path(results),
         folds=folds,
         seeds=seeds,
         device=device,
-        precision=precision,
         plugin_files=[Path(file) for file in plugins],
     )
     finished = run_plan(make_plan(request), request, report or ignore)

@@ -9,7 +9,7 @@ from comface_bench.core.errors import UsageError
 from comface_bench.leaderboards.board import MARK, board_page
 from comface_bench.leaderboards.index import index_page
 from comface_bench.leaderboards.table import read_entries
-from comface_bench.results.files import file_stem, replace_file
+from comface_bench.results.files import file_stem, locked, replace_file
 
 _LIST = ".pages"
 _INDEX = "README.md"
@@ -33,6 +33,12 @@ def build(results: Path | str, out: Path | str) -> list[Path]:
     """
     out = Path(out)
     texts = _render(Path(results))
+    out.mkdir(parents=True, exist_ok=True)
+    with locked(out / ".lock"):
+        return _write(texts, out)
+
+
+def _write(texts: dict[str, str], out: Path) -> list[Path]:
     for name in texts:
         _refuse_foreign(out / name)
     for name in sorted(_listed(out) - set(texts)):

@@ -11,6 +11,7 @@ import typer
 from comface_bench.cli.complete import complete_method, complete_protocol, complete_task
 from comface_bench.cli.groups import InterruptedRunError, make_app
 from comface_bench.cli.options import Data, Json, NoPlugins, Plugins, Results, parse_numbers
+from comface_bench.core.errors import BenchError
 from comface_bench.core.options import parse_options
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def run(
         ),
     ] = [],  # noqa: B006
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16 (as -o precision=…).")] = "auto",
     plugin: Plugins = [],  # noqa: B006
     no_plugins: NoPlugins = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and run nothing.")] = False,
@@ -80,18 +81,20 @@ def run(
     """
     from comface_bench.execute.plan import Request, make_plan
 
+    options = parse_options(option)
+    if precision != "auto":
+        options.setdefault("precision", precision)
     request = Request(
         methods=method,
         tasks=task,
         protocol=protocol,
-        options=parse_options(option),
+        options=options,
         data=data,
         results=results,
         folds=None if folds is None else parse_numbers(folds, "--folds"),
         seeds=parse_numbers(seeds, "--seeds"),
         units=unit,
         device=device,
-        precision=precision,
         plugin_files=plugin,
         use_plugins=not no_plugins,
     )
@@ -112,7 +115,11 @@ def run(
 
         print_closing(finished.records)
     if not no_leaderboard:
-        _build_leaderboard(finished, results, as_json)
+        try:
+            _build_leaderboard(finished, results, as_json)
+        except BenchError as unbuilt:
+            # The run is done and stored, whatever stands beside its records.
+            typer.echo(f"warning: no leaderboard: {unbuilt}", err=True)
     if (context.obj or {}).get("debug"):
         for _, error in finished.failed:
             traceback.print_exception(error)

@@ -2,7 +2,7 @@
 
 A card is a frozen dataclass, cheap to import. Three kinds of fields: prose explains; an offer lists what
 may be chosen; all others decide what is computed. Keys hash the deciding fields and, of an offer, only what
-was chosen, so that offering one thing more costs nobody a finished result.
+was chosen, so that one more value on offer costs nobody a finished result.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from typing import Literal, get_args
 
-Purpose = Literal["split", "pairs", "augment", "backbone", "head", "shuffle"]
+Purpose = Literal["split", "pairs", "augment", "backbone", "head", "dropout"]
 
 
 def seed_for(purpose: Purpose, task: str, fold: int | None = None, repetition: int | None = None) -> int:

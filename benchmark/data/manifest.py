@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from comface_bench.core.digest import digest_file
 from comface_bench.core.errors import DataFormatError, DataMissingError
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Manifest:
         images: Relative names with forward slashes, all distinct.
         subjects, sessions, phases: One entry an image; sessions and phases may be None.
         labels: Label name → float64 array of shape (number of images,).
-        sizes: Bytes of each image file.
+        contents: SHA-256 of each image file.
     """
 
     name: str
@@ -45,7 +46,7 @@ class Manifest:
     sessions: tuple[str | None, ...]
     phases: tuple[str | None, ...]
     labels: Mapping[str, NDArray[np.float64]]
-    sizes: tuple[int, ...]
+    contents: tuple[str, ...]
 
     @classmethod
     def from_rows(cls, name: str, root: Path, rows: Iterable[Mapping[str, Any]]) -> Manifest:
@@ -79,7 +80,7 @@ class Manifest:
                 column: np.array([_label(row, column) for row in found], dtype=np.float64)
                 for column in sorted(known)
             },
-            sizes=tuple(_size(root, row) for row in found),
+            contents=tuple(_content(root, row) for row in found),
         )
 
     def __len__(self) -> int:
@@ -87,13 +88,13 @@ class Manifest:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over all rows: names, subjects, sessions, phases, labels and file sizes.
+        """SHA-256 over all rows: names, subjects, sessions, phases, labels and image contents.
 
         It doesn't depend on the order of the loader's rows, nor on where the data set lies.
         """
         sha = hashlib.sha256()
         columns = sorted(self.labels)
-        sha.update(json.dumps([*_FIXED, "bytes", *columns]).encode())
+        sha.update(json.dumps([*_FIXED, "content", *columns]).encode())
         for row in range(len(self)):
             values = [self.labels[column][row] for column in columns]
             plain = [None if math.isnan(value) else repr(float(value)) for value in values]
@@ -102,7 +103,7 @@ class Manifest:
                 self.subjects[row],
                 self.sessions[row],
                 self.phases[row],
-                self.sizes[row],
+                self.contents[row],
                 *plain,
             ]
             sha.update(b"\n" + json.dumps(facts).encode())
@@ -171,7 +172,7 @@ def _label(row: Mapping[str, Any], column: str) -> float:
     return number
 
 
-def _size(root: Path, row: Mapping[str, Any]) -> int:
+def _content(root: Path, row: Mapping[str, Any]) -> str:
     name = PurePosixPath(str(row["image"]))
     if name.is_absolute() or ".." in name.parts:
         raise DataFormatError(f"{_where(row)}: {name} leaves the data root")
@@ -182,4 +183,4 @@ def _size(root: Path, row: Mapping[str, Any]) -> int:
         )
     if not (root / name).is_file():
         raise DataMissingError(f"{_where(row)}: {name} isn't a file under {root}")
-    return (root / name).stat().st_size
+    return digest_file(root / name)

@@ -118,9 +118,9 @@ class PairSource:
             DataFormatError: The subjects have no pair.
         """
         xs, ys, swaps = [], [], []
-        numbers = {subject: number for number, subject in enumerate(self.manifest.subject_names)}
         for subject in sorted(subjects):
-            random = np.random.default_rng([seed, numbers[subject]])
+            # By the name, not the number: who else is there doesn't matter.
+            random = np.random.default_rng([seed, *subject.encode()])
             table = self._enumerate(subject, rule)
             count = _size(table)
             if per_subject is None or count <= per_subject:

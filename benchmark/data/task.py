@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from comface_bench.core.card import TaskCard
-from comface_bench.core.errors import DataMissingError, UsageError
+from comface_bench.core.errors import DataFormatError, DataMissingError, UsageError
 from comface_bench.core.names import format_name, parse_name
 from comface_bench.core.registry import Entry, Registry, task_registry
 from comface_bench.core.seeds import seed_for
@@ -75,7 +75,13 @@ class Task:
         subjects = self.folds[fold].subjects(part)
         # One seed for all folds and parts: a subject's pairs are the same wherever it stands.
         seed = seed_for("pairs", self.card.name)
-        return self.source.evaluate(subjects, rule, self.card.test_pairs_per_subject, seed)
+        try:
+            return self.source.evaluate(subjects, rule, self.card.test_pairs_per_subject, seed)
+        except DataFormatError as error:
+            raise DataFormatError(
+                f"{self.name}, fold {fold}, {part}: {error.message} (subjects {', '.join(subjects[:5])})",
+                "Other folds may do: -o split=balanced-4",
+            ) from error
 
     def draw(self, fold: int, repetition: int, epoch: int, count: int) -> PairList:
         """Draw the training pairs of one epoch (1-based)."""

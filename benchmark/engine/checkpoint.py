@@ -1,52 +1,64 @@
-"""Checkpoints inside a unit: what an epoch leaves, so that a killed unit goes on from it."""
+"""Checkpoints: what an epoch leaves, so that a killed run goes on from it.
+
+Everything that the next epoch depends on is in the state. Random numbers are no part of it: pairs, views,
+head and dropout are functions of seeds and the epoch.
+"""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 import torch
 
+SAVE_INTERVAL_S = 20.0
+"""Seconds between two saved epochs: what a kill can cost, beside the epoch in progress."""
 
-@dataclass
-class TrainingState:
-    """Everything that the next epoch depends on.
 
-    Random numbers are no part of it: pairs, views and head are functions of seeds and the epoch.
+class Checkpoint:
+    """The state of one training, in one file.
+
+    Args:
+        path: The file; its folder is made when first needed.
+        key: Of what is trained. A file of another key is never resumed.
     """
 
-    epoch: int
-    model: dict[str, Any]
-    head: torch.Tensor
-    optimizer: dict[str, Any]
-    best: dict[str, Any]
-    best_epoch: int
-    curve: list[float]
-    seconds: float
+    def __init__(self, path: Path, key: str) -> None:
+        self._path = path
+        self._key = key
+        self._saved = time.perf_counter()
 
+    def load(self) -> dict[str, Any] | None:
+        """Read the state, or None if there is none, or it is another training's or unreadable.
 
-def save_state(state: TrainingState, path: Path, key: str) -> None:
-    """Write a state so that a kill leaves the earlier one or this one, never half of one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".writing")
-    with temporary.open("wb") as stream:
-        torch.save({"key": key, **vars(state)}, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
-
-
-def load_state(path: Path, key: str) -> TrainingState | None:
-    """Read the state of a unit, or None if there is none, or it is another unit's or unreadable.
-
-    Tensors and plain values only; nothing in the file is executed.
-    """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        if content.pop("key") != key:
+        Tensors and plain values only; nothing in the file is executed.
+        """
+        try:
+            content = torch.load(self._path, map_location="cpu", weights_only=True)
+            found: dict[str, Any] = content["state"]
+            return found if content["key"] == self._key else None
+        except Exception:  # an unreadable checkpoint only costs the time to train again
             return None
-        return TrainingState(**content)
-    except Exception:  # an unreadable checkpoint only costs the time to train again
-        return None
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Write the state, if the last time is long enough ago.
+
+        A kill leaves the earlier file or this one, never half of one. A full disk costs the checkpoint,
+        not the training.
+        """
+        if time.perf_counter() - self._saved < SAVE_INTERVAL_S:
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=self._path.parent, suffix=".writing")
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                torch.save({"key": self._key, "state": state}, stream)
+                stream.flush()
+                os.fsync(stream.fileno())
+            Path(temporary).replace(self._path)
+        except (OSError, RuntimeError):
+            Path(temporary).unlink(missing_ok=True)
+        self._saved = time.perf_counter()

@@ -106,6 +106,11 @@ def build_encoder(
             f"{entry.card.name} declares no preprocessing",
             "Set preprocess in its card, or an attribute `preprocess` of the module it builds.",
         )
+    if entry.card.pretrained_head and getattr(backbone, "head_weight", None) is None:
+        raise PluginError(
+            f"{entry.card.name} declares a pre-trained pair head but builds none",
+            "Give the module an attribute `head_weight`, (D,), or leave pretrained_head out of the card.",
+        )
     # Channels last is how convolutions are fastest, on both kinds of device; other layers don't mind.
     return Encoder(entry.card.name, backbone, preprocess).to(memory_format=torch.channels_last)
 

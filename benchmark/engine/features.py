@@ -66,7 +66,7 @@ def encode(
     render: Callable[[NDArray[np.int64]], Tensor],
     rows: NDArray[np.int64],
     machine: Machine,
-    tick: Callable[[int], object] = int,
+    tick: Callable[[int], None] | None = None,
 ) -> Tensor:
     """Encode images once each with a frozen encoder.
 
@@ -84,10 +84,12 @@ def encode(
     with torch.inference_mode():
         for start in range(0, len(rows), ENCODE_BATCH):
             batch = rows[start : start + ENCODE_BATCH]
+            images = render(batch)
             with machine.autocast():
-                features = encoder(render(batch))
+                features = encoder(images)
             parts.append(features.float().cpu())
-            tick(len(batch))
+            if tick is not None:
+                tick(len(batch))
     return torch.cat(parts)
 
 

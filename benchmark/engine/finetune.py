@@ -16,14 +16,17 @@ from comface_bench.core.protocol import Protocol
 from comface_bench.core.seeds import seed_for
 from comface_bench.data.pairs import PairList
 from comface_bench.data.task import Task
-from comface_bench.engine.checkpoint import TrainingState, load_state, save_state
+from comface_bench.engine.checkpoint import Checkpoint
 from comface_bench.engine.encoder import Encoder
 from comface_bench.engine.features import ImageSource, encode
 from comface_bench.engine.heads import draw_head, pair_loss, predict
-from comface_bench.engine.outcome import Outcome, check_finite, peak_memory_mb, score_pairs
-
-SAVE_INTERVAL_S = 20.0
-"""Seconds between two saved epochs: what a kill can cost, beside the epoch in progress."""
+from comface_bench.engine.outcome import (
+    Outcome,
+    check_finite,
+    peak_memory_mb,
+    reset_peak_memory,
+    score_pairs,
+)
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,8 @@ class FineTuneJob:
     """A unit to fine-tune.
 
     Attributes:
-        key: The unit's key; a checkpoint of another key is never resumed.
-        checkpoint: Where epochs are saved.
+        key: Of this training: the unit's key and the precision it runs in.
+        checkpoint: File that epochs are saved in.
     """
 
     task: Task
@@ -58,56 +61,48 @@ def run_finetune(
     Raises:
         UnitError: The loss left the finite numbers.
     """
-    started = saved = time.perf_counter()
+    started = time.perf_counter()
     machine = source.machine
+    reset_peak_memory(machine)
     encoder.to(machine.device).requires_grad_()
     head = _start(job, encoder, protocol).to(machine.device).requires_grad_()
     optimizer = torch.optim.Adam([*encoder.parameters(), head], lr=protocol.learning_rate, fused=True)
-    state = load_state(job.checkpoint, job.key)
-    if state is None:
-        state = TrainingState(0, {}, head, {}, _snapshot(encoder, head), 0, [], 0.0)
-    else:
-        encoder.load_state_dict(state.model)
+    checkpoint = Checkpoint(job.checkpoint, job.key)
+    done, spent, curve = 0, 0.0, []
+    best, best_epoch = _snapshot(encoder, head), 0
+    if (state := checkpoint.load()) is not None:
+        encoder.load_state_dict(state["model"])
         with torch.no_grad():
-            head.copy_(state.head)
-        optimizer.load_state_dict(state.optimizer)
-        report(Event("notice", f"{job.label}: going on after epoch {state.epoch}"))
+            head.copy_(state["head"])
+        optimizer.load_state_dict(state["optimizer"])
+        done, spent, curve = state["epoch"], state["seconds"], state["curve"]
+        best, best_epoch = state["best"], state["best_epoch"]
+        report(Event("notice", f"{job.label}: going on after epoch {done}"))
     validation = job.task.pairs(job.fold, "validation")
-    spent = state.seconds
-    for epoch in range(state.epoch + 1, protocol.epochs + 1):
-        pairs = job.task.draw(job.fold, job.seed, epoch, protocol.pairs_per_epoch)
-        report(Event("stage", f"epoch {epoch}", fold=job.fold, seed=job.seed, epoch=epoch, total=len(pairs)))
-        encoder.train()
-        for start in range(0, len(pairs), protocol.batch_size):
-            loss = _step(encoder, head, optimizer, source, pairs, start, epoch, protocol)
-            check_finite(loss, job.label, epoch)
-            done = min(protocol.batch_size, len(pairs) - start)
-            report(
-                Event("progress", f"epoch {epoch}", epoch=epoch, amount=done, total=len(pairs), value=loss)
-            )
-        predicted = evaluate(encoder, head.detach(), validation, source, protocol)
-        target = torch.from_numpy(validation.target)
-        validation_loss = float(pair_loss(protocol.loss, torch.from_numpy(predicted), target).mean())
-        check_finite(validation_loss, job.label, epoch)
-        if validation_loss < min(state.curve, default=float("inf")):
-            state.best, state.best_epoch = _snapshot(encoder, head), epoch
-        state.curve.append(validation_loss)
-        state.epoch, state.model, state.head = epoch, encoder.state_dict(), head.detach()
-        state.optimizer = optimizer.state_dict()
-        state.seconds = spent + time.perf_counter() - started
-        if time.perf_counter() - saved >= SAVE_INTERVAL_S:
-            save_state(state, job.checkpoint, job.key)
-            saved = time.perf_counter()
-        report(Event("epoch", epoch=epoch, total=protocol.epochs, value=validation_loss))
-    encoder.load_state_dict(state.best["model"])
-    predicted = evaluate(encoder, state.best["head"], job.task.pairs(job.fold, "test"), source, protocol)
-    return Outcome(
-        predicted,
-        state.best_epoch,
-        state.curve,
-        spent + time.perf_counter() - started,
-        peak_memory_mb(machine),
-    )
+    for epoch in range(done + 1, protocol.epochs + 1):
+        _train_epoch(job, encoder, head, optimizer, source, epoch, protocol, report)
+        loss = _validation_loss(encoder, head, validation, source, protocol)
+        check_finite(loss, job.label, epoch)
+        if loss < min(curve, default=float("inf")):
+            best, best_epoch = _snapshot(encoder, head), epoch
+        curve.append(loss)
+        checkpoint.save(
+            {
+                "epoch": epoch,
+                "model": encoder.state_dict(),
+                "head": head.detach(),
+                "optimizer": optimizer.state_dict(),
+                "best": best,
+                "best_epoch": best_epoch,
+                "curve": curve,
+                "seconds": spent + time.perf_counter() - started,
+            }
+        )
+        report(Event("epoch", epoch=epoch, total=protocol.epochs, value=loss))
+    encoder.load_state_dict(best["model"])
+    predicted = evaluate(encoder, best["head"], job.task.pairs(job.fold, "test"), source, protocol)
+    seconds = spent + time.perf_counter() - started
+    return Outcome(predicted, best_epoch, curve, seconds, peak_memory_mb(machine))
 
 
 def evaluate(
@@ -127,6 +122,39 @@ def _start(job: FineTuneJob, encoder: Encoder, protocol: Protocol) -> Tensor:
         return encoder.head_weight.detach().float().clone()
     feature_dim = encoder.measure(protocol.image_size)
     return draw_head(protocol.head, feature_dim, seed_for("head", job.task.card.name, job.fold, job.seed))
+
+
+def _train_epoch(
+    job: FineTuneJob,
+    encoder: Encoder,
+    head: Tensor,
+    optimizer: torch.optim.Optimizer,
+    source: ImageSource,
+    epoch: int,
+    protocol: Protocol,
+    report: Report,
+) -> None:
+    pairs = job.task.draw(job.fold, job.seed, epoch, protocol.pairs_per_epoch)
+    stage = f"epoch {epoch}"
+    report(Event("stage", stage, fold=job.fold, seed=job.seed, epoch=epoch, total=len(pairs)))
+    encoder.train()
+    # Dropout and its like draw from torch's own generators: seeded anew each epoch, they are the same
+    # whether a unit was interrupted or not.
+    device = source.machine.device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed_for("dropout", f"{job.task.card.name}/epoch {epoch}", job.fold, job.seed))
+        for start in range(0, len(pairs), protocol.batch_size):
+            loss = _step(encoder, head, optimizer, source, pairs, start, epoch, protocol)
+            check_finite(loss, job.label, epoch)
+            count = min(protocol.batch_size, len(pairs) - start)
+            report(Event("progress", stage, epoch=epoch, amount=count, total=len(pairs), value=loss))
+
+
+def _validation_loss(
+    encoder: Encoder, head: Tensor, pairs: PairList, source: ImageSource, protocol: Protocol
+) -> float:
+    predicted = torch.from_numpy(evaluate(encoder, head.detach(), pairs, source, protocol))
+    return float(pair_loss(protocol.loss, predicted, torch.from_numpy(pairs.target)).mean())
 
 
 def _step(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,10 +22,17 @@ from comface_bench.core.protocol import Protocol
 from comface_bench.core.seeds import seed_for
 from comface_bench.data.pairs import PairList
 from comface_bench.data.task import Task
+from comface_bench.engine.checkpoint import Checkpoint
 from comface_bench.engine.encoder import Encoder
 from comface_bench.engine.features import ImageSource, encode, state_digest
 from comface_bench.engine.heads import draw_head, pair_loss, predict
-from comface_bench.engine.outcome import Outcome, check_finite, peak_memory_mb, score_pairs
+from comface_bench.engine.outcome import (
+    Outcome,
+    check_finite,
+    peak_memory_mb,
+    reset_peak_memory,
+    score_pairs,
+)
 
 
 @dataclass(frozen=True)
@@ -38,7 +46,13 @@ class HeadJob:
 
 
 def run_linear(
-    jobs: Sequence[HeadJob], encoder: Encoder, protocol: Protocol, source: ImageSource, report: Report
+    jobs: Sequence[HeadJob],
+    encoder: Encoder,
+    protocol: Protocol,
+    source: ImageSource,
+    report: Report,
+    checkpoint: Path | None = None,
+    key: str = "",
 ) -> list[Outcome | UnitError]:
     """Train and test the heads of several units that share encoder, data set and protocol.
 
@@ -48,6 +62,8 @@ def run_linear(
         protocol: With `trains` = `head`.
         source: Renders the images.
         report: Told of every batch and epoch.
+        checkpoint: File that epochs are saved in, and gone on from; None saves nothing.
+        key: Of this training, all units and the precision together.
 
     Returns:
         An outcome for each job in order; a `UnitError` where a head's loss left the finite numbers.
@@ -56,6 +72,7 @@ def run_linear(
         UnitError: The frozen backbone changed.
     """
     started = time.perf_counter()
+    reset_peak_memory(source.machine)
     encoder.eval().requires_grad_(False)
     before = state_digest(encoder)
     validation = [job.task.pairs(job.fold, "validation") for job in jobs]
@@ -66,7 +83,16 @@ def run_linear(
     best = weights.detach().clone()
     best_epoch = [0] * len(jobs)
     curves: list[list[float]] = [[] for _ in jobs]
-    for epoch in range(1, protocol.epochs + 1):
+    done, spent = 0, 0.0
+    saved = Checkpoint(checkpoint, key) if checkpoint is not None else None
+    if saved is not None and (state := saved.load()) is not None:
+        with torch.no_grad():
+            weights.copy_(state["weights"])
+        optimizer.load_state_dict(state["optimizer"])
+        best, best_epoch, curves = state["best"], state["best_epoch"], state["curves"]
+        done, spent = state["epoch"], state["seconds"]
+        report(Event("notice", f"going on after epoch {done}"))
+    for epoch in range(done + 1, protocol.epochs + 1):
         drawn = [job.task.draw(job.fold, job.seed, epoch, protocol.pairs_per_epoch) for job in jobs]
         views = _SharedFeatures.encode(drawn, encoder, source, epoch, report)
         _train_epoch(weights, optimizer, views, drawn, protocol)
@@ -76,11 +102,23 @@ def run_linear(
             curves[number].append(loss)
             if loss < min(curves[number][:-1], default=float("inf")):
                 best[number], best_epoch[number] = weight, epoch
+        if saved is not None:
+            saved.save(
+                {
+                    "epoch": epoch,
+                    "weights": weights.detach(),
+                    "optimizer": optimizer.state_dict(),
+                    "best": best,
+                    "best_epoch": best_epoch,
+                    "curves": curves,
+                    "seconds": spent + time.perf_counter() - started,
+                }
+            )
         losses = [curve[-1] for curve in curves]
         report(Event("epoch", epoch=epoch, total=protocol.epochs, value=float(np.mean(losses))))
     if state_digest(encoder) != before:
         raise UnitError(f"{encoder.name}: the frozen backbone changed while heads were trained")
-    seconds = (time.perf_counter() - started) / len(jobs)
+    seconds = (spent + time.perf_counter() - started) / len(jobs)
     outcomes: list[Outcome | UnitError] = []
     for number, (job, pairs) in enumerate(zip(jobs, test, strict=True)):
         try:
@@ -90,9 +128,9 @@ def run_linear(
             outcomes.append(error)
             continue
         predicted = plain.score(best[number], pairs, protocol)
-        details = {"units_sharing_features": len(jobs)}
         memory = peak_memory_mb(source.machine)
-        outcomes.append(Outcome(predicted, best_epoch[number], curves[number], seconds, memory, {**details}))
+        shared: dict[str, str | int | float | bool | None] = {"units_sharing_features": len(jobs)}
+        outcomes.append(Outcome(predicted, best_epoch[number], curves[number], seconds, memory, shared))
     return outcomes
 
 
@@ -137,7 +175,7 @@ class _SharedFeatures:
 def _start(jobs: Sequence[HeadJob], encoder: Encoder, protocol: Protocol, feature_dim: int) -> Tensor:
     if protocol.head_start == "pretrained":
         assert encoder.head_weight is not None
-        return encoder.head_weight.detach().float().repeat(len(jobs), 1)
+        return encoder.head_weight.detach().float().cpu().repeat(len(jobs), 1)
     seeds = [seed_for("head", job.task.card.name, job.fold, job.seed) for job in jobs]
     return torch.stack([draw_head(protocol.head, feature_dim, seed) for seed in seeds])
 

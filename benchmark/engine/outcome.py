@@ -31,7 +31,8 @@ class Outcome:
         best_epoch: Epoch of the lowest validation loss, 1-based; 0 if nothing was trained.
         validation_curve: Validation loss (mean L1 by default) after each epoch.
         seconds: Wall time of the unit; units that shared their work share it equally.
-        peak_memory_mb: Largest memory in use, of the device on CUDA, of the process on a CPU.
+        peak_memory_mb: Largest memory in use, of the device during the unit on CUDA, of the process until
+            the unit's end on a CPU.
         details: Facts about how the unit ran, such as how many shared its features.
     """
 
@@ -92,6 +93,12 @@ def check_predictions(predictions: NDArray[np.float64], label: str) -> None:
             f"{label}: every pair gets the same answer, {predictions[0]:g}",
             "The backbone gives all faces the same feature: check its preprocessing and weights.",
         )
+
+
+def reset_peak_memory(machine: Machine) -> None:
+    """Begin to measure peak memory anew, which only CUDA can; a process on a CPU keeps its maximum."""
+    if machine.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(machine.device)
 
 
 def peak_memory_mb(machine: Machine) -> float:

@@ -31,8 +31,14 @@ class Machine:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
 
-def choose_machine(device: str = "auto", precision: str = "auto") -> Machine:
-    """Choose device and precision; `auto` takes CUDA, and bfloat16 where the processor computes in it.
+def choose_machine(device: str = "auto", precision: str = "auto", trains: bool = True) -> Machine:
+    """Choose device and precision.
+
+    Args:
+        device: `auto` takes CUDA where it is.
+        precision: `auto` takes bfloat16 for a backbone that is trained, where the processor computes in
+            it, and float32 for a frozen one, whose rounding no training would even out.
+        trains: Whether the backbone is trained.
 
     Raises:
         UsageError: The device isn't there, or the precision is unknown.
@@ -52,7 +58,13 @@ def choose_machine(device: str = "auto", precision: str = "auto") -> Machine:
     ):
         raise UsageError(f"device {device!r} isn't there", "See what is: comface-bench doctor")
     if precision == "auto":
-        precision = "bfloat16" if _computes_bfloat16(chosen.type) else "float32"
+        precision = "bfloat16" if trains and _computes_bfloat16(chosen.type) else "float32"
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
+        # Else float32 would mean ten bits of mantissa in convolutions.
+        exact = precision == "float32"
+        torch.backends.cudnn.allow_tf32 = not exact
+        torch.backends.cuda.matmul.allow_tf32 = not exact
     return Machine(chosen, precision)
 
 

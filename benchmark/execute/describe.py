@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from comface_bench.core.card import card_digest, facts
+from comface_bench.core.digest import digest
+from comface_bench.core.names import format_name
 from comface_bench.core.protocol import Protocol
-from comface_bench.core.unit import Unit
+from comface_bench.core.unit import ENGINE_EPOCH, Unit
 from comface_bench.data.task import Task
 from comface_bench.execute.plan import Cell
 from comface_bench.version import __version__
@@ -62,19 +64,25 @@ def describe_protocol(protocol: Protocol) -> ProtocolInfo:
     """Describe a resolved protocol."""
     from comface_bench.results.schema import ProtocolInfo
 
-    return ProtocolInfo(name=protocol.name, values=protocol.facts(), digest=protocol.digest())
+    # The engine's epoch stands with the protocol, so that records of other mathematics are set aside.
+    values = {**protocol.facts(), "engine_epoch": ENGINE_EPOCH}
+    return ProtocolInfo(name=protocol.name, values=values, digest=digest(values))
 
 
 def make_provenance(cell: Cell) -> Provenance:
     """State who made a record and the command that makes it again, free of paths."""
     from comface_bench.results.schema import Provenance
 
+    # A checkpoint is named by its digest; its place on this machine is nobody's business.
+    named = {key: value for key, value in cell.named_options.items() if key != "checkpoint"}
+    checkpoint = " -o checkpoint=FILE" if "checkpoint" in cell.named_options else ""
+    method = format_name(cell.method.card.name, named)
     return Provenance(
         kind="ours",
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
         tool_version=__version__,
-        command=f"comface-bench run --method {cell.method_name} --task {cell.task.name}"
-        f" --protocol {cell.protocol.name}",
+        command=f"comface-bench run --method {method} --task {cell.task.name}"
+        f" --protocol {cell.protocol.name}{checkpoint}",
     )
 
 

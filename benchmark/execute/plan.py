@@ -1,6 +1,7 @@
 """Plans: which units a request means, which of them are finished, and why any are left out.
 
-Planning reads cards, manifests, folds and records; it needs neither torch nor pandas.
+Planning reads cards, manifests, folds and records; it needs neither torch nor pandas, but where
+open_clip has to be asked which repository a tag is in.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Generic, TypeVar
 from comface_bench.core.card import MethodCard, TaskCard
 from comface_bench.core.digest import digest_file
 from comface_bench.core.errors import BenchError, DataMissingError, UsageError, WeightsMissingError
-from comface_bench.core.names import format_name, parse_name, split_list
+from comface_bench.core.names import format_name, parse_name, split_list, unknown_name
 from comface_bench.core.options import differing, divide_options, method_options
 from comface_bench.core.protocol import Protocol, resolve_protocol
 from comface_bench.core.registry import Entry, Registry, method_registry, task_registry
@@ -23,6 +24,7 @@ from comface_bench.core.weights import find_weights
 from comface_bench.data.manifest import Manifest
 from comface_bench.data.task import Task, open_task
 from comface_bench.results.store import ResultStore
+from comface_bench.stats.metrics import METRICS
 
 DEFAULT_PROTOCOL = "linear"
 DEFAULT_RESULTS = Path("results")
@@ -41,7 +43,7 @@ class Request:
         folds: Folds to run, or None for all.
         seeds: Repetitions to run.
         units: Keys, or leading digits of keys, of the only units to run; empty for all.
-        device, precision: As `engine.precision.choose_machine` takes them.
+        device: As `engine.precision.choose_machine` takes it.
         plugin_files: Files that declare further methods or tasks.
         use_plugins: Whether installed plugins are looked up.
     """
@@ -56,7 +58,6 @@ class Request:
     seeds: Sequence[int] = (0,)
     units: Sequence[str] = ()
     device: str = "auto"
-    precision: str = "auto"
     plugin_files: Sequence[Path] = ()
     use_plugins: bool = True
 
@@ -141,6 +142,10 @@ def make_plan(request: Request) -> Plan:
             ready_methods.append(_ReadyMethod.find(method, for_methods))
         except WeightsMissingError as error:
             _skip_or_raise(method.explicit, method.name, error, skips)
+    for named in tasks:
+        for metric in named.entry.card.metrics:
+            if metric not in METRICS:
+                raise unknown_name(metric, METRICS, "metric")
     manifests: dict[tuple[str, Path], Manifest] = {}
     cells = []
     store = ResultStore(request.results)
@@ -201,7 +206,10 @@ def _make_cell(
     ready: _ReadyMethod, task: Task, protocol: Protocol, request: Request, store: ResultStore
 ) -> Cell:
     count = len(task.folds)
-    folds = range(count) if request.folds is None else request.folds
+    folds = range(count) if request.folds is None else sorted(set(request.folds))
+    seeds = sorted(set(request.seeds))
+    if not folds or not seeds or seeds[0] < 0:
+        raise UsageError("folds and seeds are whole numbers from 0, at least one of each")
     for fold in folds:
         if not 0 <= fold < count:
             raise UsageError(f"task {task.name} has no fold {fold}", f"Its folds are 0 to {count - 1}.")
@@ -218,7 +226,7 @@ def _make_cell(
             fold=fold,
             seed=seed,
         )
-        for seed in request.seeds
+        for seed in seeds
         for fold in folds
     )
     name = format_name(ready.entry.card.name, ready.named_options)
@@ -256,7 +264,7 @@ def _only_units(cells: Sequence[Cell], keys: Sequence[str]) -> tuple[Cell, ...]:
         if not any(unit.key().startswith(key) for cell in cells for unit in cell.units):
             raise UsageError(
                 f"no unit of this request has the key {key}",
-                "Its code, data or settings may have changed; see the keys: comface-bench run … --dry-run",
+                "Its cards, data or settings may have changed; see the keys: comface-bench run … --dry-run",
             )
     return tuple(cell for cell in kept if cell.units)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pydantic
 
 from comface_bench.core.errors import ResultError
-from comface_bench.results.predictions import digest_text, encode, read_texts
+from comface_bench.results.predictions import SIZE_LIMIT, digest_text, encode, read_texts
 from comface_bench.results.schema import Record, dump_json, header_digest
 from comface_bench.results.summary import summarise
 
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
         TaskInfo,
         UnitResult,
     )
-
-_LIMIT = 64 * 2**20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,10 +61,13 @@ class Content:
         self.failures.pop(place, None)
 
     def fail(self, failure: Failure) -> None:
-        """Record a failure; a finished unit of the same fold and seed stands."""
+        """Record a failure; a finished unit of the same key stands, one of another key is outdated."""
         place = (failure.fold, failure.seed)
-        if place not in self.units:
-            self.failures[place] = failure
+        if place in self.units and self.units[place].key == failure.key:
+            return
+        self.units.pop(place, None)
+        self.texts.pop(place, None)
+        self.failures[place] = failure
 
     def record(self) -> Record:
         """Build the record, units by seed and fold."""
@@ -154,11 +155,11 @@ def _header(record: Record) -> Header:
 def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as stream:
-            data = stream.read(_LIMIT + 1)
+            data = stream.read(SIZE_LIMIT + 1)
     except OSError as error:
         raise ResultError(f"{path}: can't be read ({error.strerror})") from None
-    if len(data) > _LIMIT:
-        raise ResultError(f"{path}: bigger than {_LIMIT} bytes")
+    if len(data) > SIZE_LIMIT:
+        raise ResultError(f"{path}: bigger than {SIZE_LIMIT} bytes")
     return data
 
 

@@ -183,6 +183,8 @@ class RecordWriter:
         with locked(self._files.lock):
             self._files.stage(f"{unit.fold}-{unit.seed}", write_staged(staged))
             self._content = self._collect()
+        if self.finished.get((unit.fold, unit.seed)) != unit.key:
+            raise ResultError(f"{self._files.path}: fold {unit.fold}, seed {unit.seed} could not be stored")
 
     def fail(self, failure: Failure) -> None:
         """Record a unit's failure; a finished unit of the same fold and seed stands."""

@@ -44,17 +44,12 @@ def build(options, weights, seed):
 
 
 def _rename(name, blocks):
-    outer = {
-        "_conv_stem": "conv_stem",
-        "_bn0": "bn1",
-        "_conv_head": "conv_head",
-        "_bn1": "bn2",
-        "_fc": "classifier",
-    }
+    outer = ["_conv_stem", "_bn0", "_conv_head", "_bn1", "_fc"]
+    renamed = ["conv_stem", "bn1", "conv_head", "bn2", "classifier"]
     match = re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", name)
     if match is None:
         layer, _, tensor = name.rpartition(".")
-        return f"{outer[layer]}.{tensor}"
+        return f"{renamed[outer.index(layer)]}.{tensor}"
     inner = ["_expand_conv", "_bn0", "_depthwise_conv", "_bn1", "_project_conv", "_bn2"]
     new = ["conv_pw", "bn1", "conv_dw", "bn2", "conv_pwl", "bn3"]
     if match[1] == "0":  # the first block doesn't expand, so timm counts its layers from the second

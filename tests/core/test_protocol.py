@@ -43,7 +43,7 @@ EPOCHS = {"linear": 20, "finetune": 10}
 def test_values_are_the_published_ones(table, name):
     family, learning_rate, crop = PUBLISHED[table]
     protocol = resolve_protocol(name, family)
-    assert protocol.name == protocol.base_name == name
+    assert protocol.name == name
     assert protocol.learning_rate == learning_rate
     assert protocol.batch_size == 16
     assert protocol.epochs == EPOCHS[name]
@@ -88,7 +88,8 @@ def test_quick_is_small_for_every_family():
         quick = resolve_protocol("quick", family)
         assert quick.image_size < 224
         assert quick.epochs < 10
-        assert quick.learning_rate == 1.0e-3
+        assert quick.learning_rate == 5.0e-4
+        assert quick.augmentation == "table-d"
         assert quick.name == "quick"
 
 
@@ -123,7 +124,7 @@ def test_head_start_by_override():
 def test_a_pretrained_head_needs_a_method_that_brings_one(name):
     with pytest.raises(UsageError, match="head_start=pretrained needs a method") as caught:
         resolve_protocol(name, "age", {"head_start": "pretrained"})
-    assert "comface-bench list methods" in caught.value.hint
+    assert "--method comface" in caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -148,7 +149,6 @@ def test_overrides_are_typed_and_named(key, text, value):
     assert found == value
     assert type(found) is type(value)
     assert protocol.name == f"finetune+{key}={value}"
-    assert protocol.base_name == "finetune"
     untouched = {item.name for item in dataclasses.fields(protocol)} - {key, "name"}
     standard = resolve_protocol("finetune", "age")
     assert all(getattr(protocol, item) == getattr(standard, item) for item in untouched)
@@ -218,3 +218,17 @@ def test_frozen_features_cannot_be_rendered_anew_for_each_pair():
 def test_unknown_protocols_offer_near_ones():
     with pytest.raises(UnknownNameError, match=r"no protocol is called 'finetun'.*Did you mean finetune"):
         resolve_protocol("finetun", "age")
+
+
+def test_a_concatenating_head_starts_from_scratch():
+    protocol = resolve_protocol("finetune", "age", {"head": "concat"}, pretrained_head=True)
+    assert (protocol.head_start, protocol.name) == ("scratch", "finetune+head=concat")
+    with pytest.raises(UsageError, match="head=difference"):
+        resolve_protocol(
+            "finetune", "age", {"head": "concat", "head_start": "pretrained"}, pretrained_head=True
+        )
+
+
+def test_precision_is_a_choice_like_any_other():
+    assert resolve_protocol("linear", "age").precision == "auto"
+    assert resolve_protocol("linear", "age", {"precision": "float32"}).name == "linear+precision=float32"

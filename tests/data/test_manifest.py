@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import math
 
 import numpy as np
@@ -36,7 +37,8 @@ def test_rows_are_sorted_by_image_name_with_everything_that_belongs_to_them(root
     manifest = Manifest.from_rows("d", root, rows())
     assert manifest.images == ("a/10.jpg", "a/9.jpg", "b/1.jpg", "b/2.jpg")
     assert manifest.subjects == ("a", "a", "b", "b")
-    assert manifest.sizes == (2, 3, 4, 1)
+    lengths = (2, 3, 4, 1)
+    assert manifest.contents == tuple(hashlib.sha256(b"x" * length).hexdigest() for length in lengths)
     assert manifest.labels["kg"].tolist() == [61, 62, 63, 60]
     assert manifest.labels["kg"].dtype == np.float64
     assert list(manifest.labels) == ["age", "kg"]
@@ -94,12 +96,12 @@ def test_the_digest_follows_any_label(root, column, row, value):
     assert len(digests) == (1 if same else 2)
 
 
-def test_the_digest_follows_the_size_of_a_file_and_not_the_folder(tmp_path):
+def test_the_digest_follows_the_content_of_a_file_and_not_the_folder(tmp_path):
     digests = []
-    for number, size in enumerate((1, 1, 2)):
+    for number, content in enumerate((b"x", b"x", b"y")):
         place = tmp_path / str(number)
         place.mkdir()
-        (place / "a.jpg").write_bytes(b"x" * size)
+        (place / "a.jpg").write_bytes(content)
         digests.append(Manifest.from_rows("d", place, [{"image": "a.jpg", "subject": "s"}]).digest)
     assert digests[0] == digests[1] != digests[2]
 

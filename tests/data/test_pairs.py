@@ -28,7 +28,7 @@ def manifest_of(cells):
         sessions=tuple(session for _, session, *_ in cells),
         phases=tuple(phase for _, _, phase, _ in cells),
         labels={"kg": labels},
-        sizes=(1,) * len(cells),
+        contents=("0" * 64,) * len(cells),
     )
 
 

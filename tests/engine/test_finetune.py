@@ -10,7 +10,7 @@ from comface_bench.core.events import Event, ignore
 from comface_bench.core.protocol import Protocol
 from comface_bench.core.seeds import seed_for
 from comface_bench.data.task import Task
-from comface_bench.engine import finetune
+from comface_bench.engine import checkpoint
 from comface_bench.engine.encoder import Encoder
 from comface_bench.engine.features import ImageSource
 from comface_bench.engine.finetune import FineTuneJob, run_finetune, view_numbers
@@ -96,7 +96,7 @@ def test_a_unit_killed_after_an_epoch_goes_on_to_the_same_result(
     last: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(finetune, "SAVE_INTERVAL_S", 0.0)
+    monkeypatch.setattr(checkpoint, "SAVE_INTERVAL_S", 0.0)
     protocol = make_protocol("finetune")
     unbroken = run_finetune(job, make_encoder(), protocol, source, ignore)
     job.checkpoint.unlink()
@@ -124,7 +124,7 @@ def test_a_state_of_another_unit_or_a_broken_one_is_not_resumed(
     task: Task,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(finetune, "SAVE_INTERVAL_S", 0.0)
+    monkeypatch.setattr(checkpoint, "SAVE_INTERVAL_S", 0.0)
     protocol = make_protocol("finetune", epochs=1)
     run_finetune(job, make_encoder(), protocol, source, ignore)
     other = FineTuneJob(task, 0, 0, "another key", "unit", job.checkpoint)
@@ -164,3 +164,33 @@ def test_training_lowers_the_validation_loss(
     outcome = run_finetune(job, make_encoder(), protocol, source, ignore)
     pairs = job.task.pairs(0, "test")
     assert np.abs(outcome.predictions - pairs.target).mean() < 0.5 * np.abs(pairs.target).mean()
+
+
+def test_dropout_is_the_same_however_often_a_unit_is_interrupted(
+    job: FineTuneJob,
+    source: ImageSource,
+    make_encoder: MakeEncoder,
+    make_protocol: MakeProtocol,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(checkpoint, "SAVE_INTERVAL_S", 0.0)
+
+    def dropping() -> Encoder:
+        encoder = make_encoder()
+        encoder.backbone = torch.nn.Sequential(encoder.backbone, torch.nn.Dropout(0.5))
+        return encoder
+
+    protocol = make_protocol("finetune")
+    torch.manual_seed(1)
+    unbroken = run_finetune(job, dropping(), protocol, source, ignore)
+    job.checkpoint.unlink()
+
+    def kill(event: Event) -> None:
+        if event.kind == "epoch" and event.epoch == 1:
+            raise KilledError
+
+    torch.manual_seed(2)
+    with pytest.raises(KilledError):
+        run_finetune(job, dropping(), protocol, source, kill)
+    resumed = run_finetune(job, dropping(), protocol, source, ignore)
+    assert np.array_equal(resumed.predictions, unbroken.predictions)

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from comface_bench.core.events import Event, ignore
 from comface_bench.core.protocol import Protocol
 from comface_bench.core.seeds import seed_for
 from comface_bench.data.task import Task
+from comface_bench.engine import checkpoint
 from comface_bench.engine.encoder import Encoder
 from comface_bench.engine.features import ImageSource
 from comface_bench.engine.heads import draw_head
@@ -168,3 +170,39 @@ def test_head_start_b_begins_with_the_methods_own_head(
         change = encoder(source.plain(pairs.y)) - encoder(source.plain(pairs.x))
     assert outcome.best_epoch == 0
     assert np.allclose(outcome.predictions, (change @ torch.arange(8.0)).numpy(), atol=1e-4)
+
+
+class KilledError(Exception):
+    pass
+
+
+def test_heads_killed_after_an_epoch_go_on_to_the_same_result(
+    task: Task,
+    source: ImageSource,
+    make_encoder: MakeEncoder,
+    make_protocol: MakeProtocol,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(checkpoint, "SAVE_INTERVAL_S", 0.0)
+    protocol, file = make_protocol("linear"), tmp_path / "states" / "heads.pt"
+    jobs = [HeadJob(task, fold, 0, "") for fold in range(2)]
+    unbroken = run_linear(jobs, make_encoder(), protocol, source, ignore)
+
+    def kill(event: Event) -> None:
+        if event.kind == "epoch" and event.epoch == 2:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        run_linear(jobs, make_encoder(), protocol, source, kill, file, "key")
+    events: list[Event] = []
+    resumed = run_linear(jobs, make_encoder(), protocol, source, events.append, file, "key")
+    assert [event.epoch for event in events if event.kind == "epoch"] == [3]
+    for one, other in zip(unbroken, resumed, strict=True):
+        assert isinstance(one, Outcome)
+        assert isinstance(other, Outcome)
+        assert np.array_equal(one.predictions, other.predictions)
+        assert one.validation_curve == other.validation_curve
+    events.clear()
+    run_linear(jobs, make_encoder(), protocol, source, events.append, file, "another key")
+    assert [event.epoch for event in events if event.kind == "epoch"] == [1, 2, 3]

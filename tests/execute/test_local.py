@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from comface_bench.core.errors import PluginError
+from comface_bench.core.errors import PluginError, UsageError
 from comface_bench.core.events import Event
 from comface_bench.execute.local import Finished, run_plan
 from comface_bench.execute.plan import Request, make_plan
@@ -123,6 +123,75 @@ def test_a_method_that_cannot_be_built_stops_before_anything_is_recorded(make_re
     assert not list(request.results.rglob("*.json"))
 
 
+def test_a_method_that_cannot_be_built_does_not_keep_others_from_running(make_request: MakeRequest) -> None:
+    events: list[Event] = []
+    finished = run(make_request(methods=["broken", "tiny"], folds=[0]), events)
+    assert [record.method.name for record in finished.records] == ["tiny"]
+    assert [unit.method_name for unit, _ in finished.failed] == ["broken"]
+    assert any("wires crossed" in event.text for event in events if event.kind == "failure")
+
+
+def test_a_fold_without_pairs_fails_alone(make_request: MakeRequest, data: Path) -> None:
+    (data / "FGNET" / "images" / "009A05.JPG").write_bytes(
+        (data / "FGNET" / "images" / "001A02.JPG").read_bytes()
+    )
+    request = make_request(options={"split": "leave-one-out"})
+    finished = run(request)
+    (record,) = finished.records
+    (failure,) = record.failures
+    assert failure.fold == 8
+    assert "009" in failure.message
+    assert {unit.fold for unit in record.units} == set(range(8))
+
+
+def test_a_failure_says_nothing_of_this_machines_folders(make_request: MakeRequest, plugin: Path) -> None:
+    text = plugin.read_text().replace(
+        'raise RuntimeError("wires crossed")', 'return Careless(str(__import__("pathlib").Path.home()))'
+    )
+    plugin.write_text(
+        text
+        + """
+
+class Careless(torch.nn.Module):
+    def __init__(self, place):
+        super().__init__()
+        self.place, self.calls = place, 0
+
+    def forward(self, images):
+        self.calls += 1
+        if self.calls > 1:
+            raise FileNotFoundError(self.place + "/patients/list.txt")
+        return images.mean((2, 3))
+"""
+    )
+    (record,) = run(make_request(methods=["broken"], folds=[0])).records
+    assert "~/patients/list.txt" in record.failures[0].message
+
+
+def test_results_of_other_mathematics_are_set_aside(
+    make_request: MakeRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(make_request())
+    for module in ("comface_bench.core.unit", "comface_bench.execute.describe"):
+        monkeypatch.setattr(f"{module}.ENGINE_EPOCH", 99)
+    (record,) = run(make_request(folds=[0])).records
+    assert [unit.fold for unit in record.units] == [0]
+
+
+def test_precision_asked_for_is_another_record(make_request: MakeRequest) -> None:
+    first = run(make_request(folds=[0])).records[0]
+    second = run(make_request(folds=[0], options={"precision": "bfloat16"})).records[0]
+    assert first.units[0].details["precision"] == "float32", "a frozen backbone is exact by default"
+    assert second.units[0].details["precision"] == "bfloat16"
+    assert first.protocol.name != second.protocol.name
+
+
+@pytest.mark.parametrize("wrong", [{"folds": []}, {"seeds": []}, {"seeds": [-1]}])
+def test_folds_and_seeds_must_be_some(make_request: MakeRequest, wrong: dict[str, list[int]]) -> None:
+    with pytest.raises(UsageError, match="whole numbers"):
+        run(make_request(**wrong))
+
+
 def test_a_card_that_lies_about_its_features_is_refused(make_request: MakeRequest) -> None:
     with pytest.raises(PluginError, match="says 5 features, but there are 4"):
         run(make_request(methods=["liar"]))
@@ -152,10 +221,10 @@ import sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from comface_bench.engine import finetune
+from comface_bench.engine import checkpoint
 from comface_bench.execute.local import run_plan
 from comface_bench.execute.plan import Request, make_plan
-finetune.SAVE_INTERVAL_S = 0.0
+checkpoint.SAVE_INTERVAL_S = 0.0
 data, plugin, results = map(Path, sys.argv[1:])
 options = {"split": "balanced-4", "image_size": "16", "epochs": "3", "pairs_per_epoch": "64"}
 request = Request(["tiny"], ["age"], "finetune", options, data, results, plugin_files=[plugin])

@@ -92,8 +92,11 @@ def test_a_failure_is_recorded_but_is_no_result(store, made):
     assert [f.message for f in writer.record().failures] == ["again"]
     writer.add(*made.run(1))
     assert writer.record().failures == []
-    writer.fail(made.failure(1))
+    unit = writer.record().units[1]
+    writer.fail(made.failure(1).model_copy(update={"key": unit.key}))
     assert writer.record().failures == [], "a finished unit stands"
+    writer.fail(made.failure(1).model_copy(update={"key": "another"}))
+    assert [unit.fold for unit in writer.record().units] == [0], "a result of another key is outdated"
 
 
 def test_a_unit_added_again_replaces_the_first(store, made):
