@@ -84,7 +84,7 @@ def _device() -> Iterator[Finding]:
         return
     name = torch.cuda.get_device_name(machine.device) if machine.device.type == "cuda" else ""
     yield Finding("device", f"{machine.device}{f' ({name})' if name else ''}")
-    yield Finding("precision", f"{machine.precision} (what auto picks)")
+    yield Finding("precision", f"{machine.precision} to train a backbone, float32 for a frozen one")
     yield Finding("threads", f"{torch.get_num_threads()} of {os.cpu_count()} cores")
 
 
