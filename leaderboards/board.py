@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 MARK = "<!-- Written by `comface-bench leaderboard build`; changes are lost at the next build. -->"
 INCOMPLETE = " †"
+IDLE = " ‡"
+IDLE_NOTE = f"{IDLE} The error is no smaller than that of always answering 0: nothing was learned that helps."
 CONSTANT = "*no change*"
 
 _AGGREGATES = {
@@ -57,8 +59,13 @@ def metric_heading(name: str) -> str:
 
 
 def method_cell(entry: Entry) -> str:
-    """Return a method's name, marked if its record is incomplete."""
-    return escape(entry.method) + ("" if entry.complete else INCOMPLETE)
+    """Return a method's name with its marks."""
+    return escape(entry.method) + marks(entry)
+
+
+def marks(entry: Entry) -> str:
+    """Return the marks of a record: incomplete, or no better than "no change"."""
+    return ("" if entry.complete else INCOMPLETE) + (IDLE if entry.idle else "")
 
 
 def format_value(name: str, value: float | None) -> str:
@@ -134,6 +141,8 @@ def _notes(entries: Sequence[Entry], published: bool) -> list[str]:
     notes = ["The best complete row is in bold, the second underlined. *no change* always answers 0."]
     if any(not entry.complete for entry in entries):
         notes.append("† Folds are missing or failed; the row covers what is done and isn't ranked.")
+    if any(entry.idle for entry in entries):
+        notes.append(IDLE_NOTE.strip())
     if len({entry.version for entry in entries}) > 1:
         notes.append("Rows were measured on different versions of data or split, so none is marked as best.")
     task, protocol = entries[0].task, entries[0].protocol

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 from comface_bench.leaderboards.board import (
     CONSTANT,
+    IDLE_NOTE,
     INCOMPLETE,
     MARK,
     column_styles,
     constant_entry,
     format_value,
+    marks,
     metric_heading,
 )
 from comface_bench.leaderboards.markdown import DASH, escape, table
@@ -44,6 +46,7 @@ def index_page(entries: Sequence[Entry], pages: Mapping[tuple[str, str], str]) -
             "- Cells hold the metrics named in the column's heading; the best complete value is in bold, the "
             "second underlined. *no change* always answers 0.",
             f"-{INCOMPLETE} Folds are missing or failed; the value covers what is done and isn't ranked.",
+            f"-{IDLE_NOTE}",
         ]
     return "\n".join(lines).rstrip("\n") + "\n"
 
@@ -65,7 +68,7 @@ def _protocol_table(entries: Sequence[Entry], pages: Mapping[tuple[str, str], st
         constant.append(" / ".join(format_value(name, floor[name].value) for name in names))
         columns = zip(*(column_styles(board, name) for name in names), strict=True)
         for entry, values in zip(board, columns, strict=True):
-            cells[entry.method, task] = " / ".join(values) + ("" if entry.complete else INCOMPLETE)
+            cells[entry.method, task] = " / ".join(values) + marks(entry)
     rows = [constant]
     # A method whose records name different groups is listed once, in the first of them.
     methods = {entry.method: entry for entry in sorted(entries, key=method_order, reverse=True)}

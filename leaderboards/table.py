@@ -44,6 +44,7 @@ class Entry:
         n_pairs, n_subjects: Distinct test pairs and subjects.
         failures: Number of failed units.
         complete: Whether the record may be ranked.
+        idle: Whether its error is no smaller than that of the "no change" answer.
     """
 
     task: str
@@ -66,6 +67,7 @@ class Entry:
     n_subjects: int
     failures: int
     complete: bool
+    idle: bool
 
     @property
     def ranked(self) -> bool:
@@ -97,6 +99,7 @@ def entry_of(record: Record) -> Entry:
         n_subjects=summary.n_subjects,
         failures=len(record.failures),
         complete=summary.complete,
+        idle=record.idle,
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+import typer
+
 from comface_bench.cli.tables import print_table
 
 if TYPE_CHECKING:
@@ -37,6 +39,9 @@ def print_closing(records: Iterable[Record]) -> None:
     headings += ["folds", "seconds"]
     rows = [_row(record, metrics, compared) for record in records]
     print_table(headings, rows, numbers=headings[2:])
+    for record in records:
+        if record.idle:
+            typer.echo(f"{record.method.name} on {record.task.name} is no better than always answering 0")
 
 
 def _row(record: Record, metrics: Iterable[str], compared: set[str]) -> list[str]:

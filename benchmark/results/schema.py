@@ -198,6 +198,14 @@ class Record(_Model):
         """The summary that counts for this task: pooled, or the mean over folds."""
         return self.summary.pooled if self.task.aggregate == "pooled" else self.summary.fold_mean
 
+    @property
+    def idle(self) -> bool:
+        """Whether the MAE is no smaller than that of always answering "no change"."""
+        error, floor = self.primary.get("mae"), self.summary.constant.get("mae")
+        if error is None or floor is None or error.value is None or floor.value is None:
+            return False
+        return error.value >= floor.value
+
     @pydantic.model_validator(mode="after")
     def _agree(self) -> Self:
         places = [(unit.fold, unit.seed) for unit in self.units]

@@ -229,3 +229,13 @@ def test_a_metric_that_only_newer_records_have(results, made):
     page = board_page([old, new])
     assert cells(page, "a")["Corr. ↑"] == "—"
     assert cells(page, "b")["Corr. ↑"] == "**0.993**"
+
+
+def test_a_row_no_better_than_no_change_is_marked(results, made, tmp_path):
+    made.add(results, method="scratch", noise=1.0)
+    made.add(results, method="farl", noise=60.0)
+    build(results, tmp_path / "out")
+    page = (tmp_path / "out" / "age" / "finetune.md").read_text()
+    assert "| farl ‡ |" in page
+    assert "| scratch |" in page
+    assert "nothing was learned that helps" in page
