@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,10 +33,15 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # A damaged file makes the readers fail in a dozen ways.
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        # torch's own advice on such files is to run what is in them; it isn't passed on.
+        if code := re.search(r"GLOBAL (\S+)", str(error)):
+            raise WeightsFormatError(
+                f"{path.name} can't be read as plain tensors: it would have to run {code[1]}",
+                "Files that carry code are never loaded; save the state dict as safetensors.",
+            ) from error
         raise WeightsFormatError(
-            f"{path.name} can't be read as plain tensors: {reason}",
-            "Files that carry code are never loaded; save the state dict as safetensors.",
+            f"{path.name} can't be read as plain tensors: it is no checkpoint, or a damaged one",
+            "Get it again. Files that carry code are never loaded, only safetensors and plain state dicts.",
         ) from error
     for container in _CONTAINERS:
         if isinstance(content, Mapping) and isinstance(content.get(container), Mapping):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 MARK = "<!-- Written by `comface-bench leaderboard build`; changes are lost at the next build. -->"
 INCOMPLETE = " †"
 IDLE = " ‡"
+NO_CHANGE = "MAE of *no change*"
 IDLE_NOTE = f"{IDLE} The error is no smaller than that of always answering 0: nothing was learned that helps."
 CONSTANT = "*no change*"
 
@@ -36,6 +37,7 @@ def board_page(entries: Sequence[Entry]) -> str:
     measured = list(dict.fromkeys(name for entry in entries for name in entry.metrics))
     published = published_metrics(first.task, first.protocol)
     header = ["Method", *(metric_heading(name) for name in measured)]
+    header += [NO_CHANGE] if "mae" in measured else []
     header += [f"{METRICS[name].title}, paper" for name in published]
     header += ["Folds", "Seeds", "Pairs", "Subjects", "Failed", "From"]
     width = len(header)
@@ -46,6 +48,7 @@ def board_page(entries: Sequence[Entry]) -> str:
         for index, entry in enumerate(entries):
             if entry.group == group:
                 values = [styles[name][index] for name in measured]
+                values += [format_value("mae", entry.constant["mae"].value)] if "mae" in measured else []
                 rows.append([method_cell(entry), *values, *_paper_cells(entry, published), *_facts(entry)])
     lines = [MARK, "", f"# {escape(first.task)}, {escape(first.protocol)}", "", *_about(first)]
     lines += ["", *table(header, rows), "", *_notes(entries, bool(published))]
@@ -106,9 +109,12 @@ def constant_entry(entries: Sequence[Entry]) -> Entry:
 
 
 def _constant_row(entries: Sequence[Entry], measured: Sequence[str], width: int) -> list[str]:
-    constant = constant_entry(entries).constant
+    chosen = constant_entry(entries)
+    constant = chosen.constant
     values = [format_value(name, constant[name].value) if name in constant else DASH for name in measured]
-    return [CONSTANT, *values, *[""] * (width - 1 - len(values))]
+    counts = [f"{chosen.folds_done}/{chosen.folds}", "", str(chosen.n_pairs), str(chosen.n_subjects), "", ""]
+    name = CONSTANT + ("" if chosen.complete else INCOMPLETE)
+    return [name, *values, *[""] * (width - 1 - len(values) - len(counts)), *counts]
 
 
 def _paper_cells(entry: Entry, published: Sequence[str]) -> list[str]:
@@ -128,8 +134,9 @@ def _about(entry: Entry) -> list[str]:
     options = "".join(f" -o {override}" for override in overrides)
     return [
         f"Estimated is the change of {escape(entry.target)}, in {escape(entry.unit)}, between two images of "
-        f"one person. Data: {escape(entry.data)}. Split: {escape(entry.split)}, {entry.folds} folds, no "
-        f"subject in two parts of a fold. {_AGGREGATES[entry.aggregate]}",
+        f"one person. Data: {escape(entry.data)}, manifest {entry.version[0][:8]}. "
+        f"Split: {escape(entry.split)}, {entry.folds} folds, no subject in two parts of a fold. "
+        f"{_AGGREGATES[entry.aggregate]}",
         "",
         "A row comes from",
         "",
@@ -138,7 +145,10 @@ def _about(entry: Entry) -> list[str]:
 
 
 def _notes(entries: Sequence[Entry], published: bool) -> list[str]:
-    notes = ["The best complete row is in bold, the second underlined. *no change* always answers 0."]
+    notes = [
+        "The best complete row is in bold, the second underlined. *no change* always answers 0; its MAE on a "
+        "row's own pairs stands in that row."
+    ]
     if any(not entry.complete for entry in entries):
         notes.append("† Folds are missing or failed; the row covers what is done and isn't ranked.")
     if any(entry.idle for entry in entries):

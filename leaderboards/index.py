@@ -64,8 +64,9 @@ def _protocol_table(entries: Sequence[Entry], pages: Mapping[tuple[str, str], st
         names = headline_metrics(board[0])
         headings = " / ".join(metric_heading(name) for name in names)
         header.append(f"[{escape(task)}]({pages[task, board[0].protocol]})<br>{headings}")
-        floor = constant_entry(board).constant
-        constant.append(" / ".join(format_value(name, floor[name].value) for name in names))
+        chosen = constant_entry(board)
+        floor = " / ".join(format_value(name, chosen.constant[name].value) for name in names)
+        constant.append(floor + ("" if chosen.complete else INCOMPLETE))
         columns = zip(*(column_styles(board, name) for name in names), strict=True)
         for entry, values in zip(board, columns, strict=True):
             cells[entry.method, task] = " / ".join(values) + marks(entry)

@@ -15,6 +15,6 @@ CARD = TaskCard(
     splits=("fgnet-4fold", "leave-one-out"),
     summary="Change of age in years between two photographs of one person.",
     licence="No licence file; given out for research only.",
-    how_to_get="FG-NET must be laid out by hand; docs/datasets.md shows the layout and says where it is.",
+    how_to_get="FG-NET must be laid out by hand; docs/datasets.md shows the layout and the terms.",
     source="Panis et al., IET Biometrics 5(2), 2016.",
 )

@@ -31,16 +31,24 @@ def check(
         typer.Argument(help="Task whose data are checked.", autocompletion=complete_task, show_default=False),
     ],
     data: Data = None,
+    option: Annotated[
+        list[str],
+        typer.Option(
+            "-o", "--option", metavar="KEY=VALUE", help="Set split; repeatable.", show_default=False
+        ),
+    ] = [],  # noqa: B006 - typer reads the default and never changes it
     as_json: Json = False,
     plugin: Plugins = [],  # noqa: B006 - typer reads the default and never changes it
     no_plugins: NoPlugins = False,
 ) -> None:
     """Count images, subjects, pairs and folds of a task's data set; exit status 2 on any problem."""
+    from comface_bench.core.options import parse_options
     from comface_bench.core.registry import task_registry
     from comface_bench.data.check import check_data
     from comface_bench.data.task import load_task
 
-    loaded = load_task(task, data, task_registry(plugin, not no_plugins))
+    name = "+".join([task, *(f"{key}={value}" for key, value in parse_options(option).items())])
+    loaded = load_task(name, data, task_registry(plugin, not no_plugins))
     with counted("opening images", as_json) as progress:
         found = check_data(loaded, progress)
     if as_json:

@@ -117,7 +117,7 @@ def run(
     if not no_leaderboard:
         try:
             _build_leaderboard(finished, results, as_json)
-        except BenchError as unbuilt:
+        except (BenchError, OSError) as unbuilt:
             # The run is done and stored, whatever stands beside its records.
             typer.echo(f"warning: no leaderboard: {unbuilt}", err=True)
     if (context.obj or {}).get("debug"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import sys
+import traceback
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -72,7 +73,7 @@ def load_plugin_file(path: Path) -> ModuleType:
         PluginError: The file is missing, its code fails, or it declares nothing.
     """
     if not path.is_file():
-        raise PluginError(f"plugin file {path} doesn't exist")
+        raise PluginError(f"plugin file {path} is no file")
     # Two files of one name in two folders are two modules.
     place = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
     name = f"comface_bench_plugin_{path.stem}_{place}"
@@ -86,9 +87,13 @@ def load_plugin_file(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise PluginError(f"plugin file {path} fails: {type(error).__name__}: {error}") from error
+        lines = [
+            frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)
+        ]
+        place = f"{path}:{lines[-1]}" if lines else str(path)
+        raise PluginError(f"plugin file {place} fails: {type(error).__name__}: {error}") from error
     if not any(hasattr(module, name) for name in ("CARD", "CARDS", "FAMILY")):
         del sys.modules[name]
         raise PluginError(f"plugin file {path} declares no CARD, CARDS or FAMILY")

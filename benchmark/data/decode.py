@@ -49,8 +49,8 @@ def decode_image(root: Path, name: str, size: int, resize: Resize) -> NDArray[np
         raise missing_image(root, name) from error
     except Exception as error:  # Decoders raise whatever comes: OSError, SyntaxError, struct.error, ...
         raise DataFormatError(
-            f"{name} can't be decoded: {error}",
-            "Get this image again from where the data set came from, or remove its row from the manifest.",
+            f"{root / name} can't be decoded: {error}",
+            "Get the file again, or remove it and whatever lists it.",
         ) from error
     return np.asarray(_fit(upright, size, resize)).transpose(2, 0, 1)
 

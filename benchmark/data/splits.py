@@ -149,8 +149,13 @@ def balanced_split(name: str, weights: Mapping[str, int], folds: int, seed_name:
     Raises:
         SplitError: There are too few subjects.
     """
-    if folds < 2 or len(weights) < 2 * folds:
-        raise SplitError(f"split {name}: {len(weights)} subjects are too few for {folds} folds")
+    if folds < 2:
+        raise SplitError(f"split {name}: there must be at least 2 folds", "For example: -o split=balanced-4")
+    if len(weights) < 2 * folds:
+        raise SplitError(
+            f"split {name}: {len(weights)} subjects are too few for {folds} folds",
+            f"At most {len(weights) // 2} folds: -o split=balanced-2",
+        )
     order = sorted(weights)
     random.Random(seed_for("split", seed_name)).shuffle(order)  # noqa: S311 - no secret
     groups: list[list[str]] = [[] for _ in range(folds)]

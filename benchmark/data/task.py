@@ -19,7 +19,7 @@ from comface_bench.core.registry import Entry, Registry, task_registry
 from comface_bench.core.seeds import seed_for
 from comface_bench.data.manifest import Manifest
 from comface_bench.data.pairs import PairList, PairSource
-from comface_bench.data.splits import Fold, Part, Split, read_split, rule_split
+from comface_bench.data.splits import PARTS, Fold, Part, Split, read_split, rule_split
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -71,6 +71,12 @@ class Task:
 
         For `train` this lists the pairs that epochs are drawn from, under the same cap.
         """
+        if not 0 <= fold < len(self.folds):
+            raise UsageError(
+                f"task {self.name} has no fold {fold}", f"Its folds are 0 to {len(self.folds) - 1}."
+            )
+        if part not in PARTS:
+            raise UsageError(f"a fold has no part {part!r}", f"Its parts: {', '.join(PARTS)}")
         rule = self.card.train_pairs if part == "train" else self.card.test_pairs
         subjects = self.folds[fold].subjects(part)
         # One seed for all folds and parts: a subject's pairs are the same wherever it stands.

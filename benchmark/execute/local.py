@@ -7,11 +7,13 @@ the others from running.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comface_bench.core.errors import BenchError
+from comface_bench.core.errors import BenchError, UsageError
 from comface_bench.core.events import Event, Report, ignore
 from comface_bench.core.unit import Unit
 from comface_bench.execute.plan import Cell, Plan, Request
@@ -51,6 +53,8 @@ def run_plan(plan: Plan, request: Request, report: Report = ignore) -> Finished:
         report(Event("skip", f"{skip.label}: {skip.reason}"))
     failed: list[tuple[Unit, Exception]] = []
     groups = list(_groups(plan.cells))
+    if groups:
+        _check_writable(request.results)
     unstarted: list[Exception] = []
     for group in groups:
         try:
@@ -68,8 +72,24 @@ def run_plan(plan: Plan, request: Request, report: Report = ignore) -> Finished:
         record = store.load(cell.task.name, cell.protocol.name, cell.method_name)
         if record is not None:
             records.append(record)
-            report(Event("record", cell.label, cell.method_name, cell.task.name, cell.protocol.name))
+            report(_record_event(cell, record))
     return Finished(tuple(records), tuple(failed))
+
+
+def _check_writable(results: Path) -> None:
+    """Check that records can be written, before hours are spent on them.
+
+    Raises:
+        UsageError: They can't.
+    """
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=results):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"records can't be written to {results}: {error.strerror}", "Name another folder: --results DIR"
+        ) from error
 
 
 def _groups(cells: Sequence[Cell]) -> Iterator[tuple[Cell, ...]]:
@@ -84,3 +104,22 @@ def _groups(cells: Sequence[Cell]) -> Iterator[tuple[Cell, ...]]:
             grouped.setdefault(key, []).append(cell)
     for group in grouped.values():
         yield tuple(group)
+
+
+def _record_event(cell: Cell, record: Record) -> Event:
+    """Tell a record's primary metric, with the constant answer beside it."""
+    name = record.task.metrics[0]
+    value, constant = record.primary[name].value, record.summary.constant[name].value
+    shown = ", ".join(
+        f"{what} {number:.6g}"
+        for what, number in ((name, value), (f"{name} of no change", constant))
+        if number is not None
+    )
+    return Event(
+        "record",
+        f"{cell.label}: {shown}" if shown else cell.label,
+        method=cell.method_name,
+        task=cell.task.name,
+        protocol=cell.protocol.name,
+        value=value,
+    )

@@ -128,6 +128,9 @@ def make_plan(request: Request) -> Plan:
     method_names = method_registry(request.plugin_files, request.use_plugins)
     task_names = task_registry(request.plugin_files, request.use_plugins)
     wanted_methods, wanted_tasks = split_list(request.methods), split_list(request.tasks)
+    for kind, names in (("method", wanted_methods), ("task", wanted_tasks)):
+        if not names:
+            raise UsageError(f"no {kind} is named", f"See which there are: comface-bench list {kind}s")
     methods = [
         _Named(method_names, name, name in wanted_methods) for name in method_names.expand(wanted_methods)
     ]

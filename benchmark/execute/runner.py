@@ -301,7 +301,12 @@ class GroupRunner:
             describe_environment(),
         )
         if writer.set_aside is not None:
-            self._report(Event("notice", f"a record of other settings is kept as {writer.set_aside.name}"))
+            self._report(
+                Event(
+                    "notice",
+                    f"an earlier record, of other settings or damaged, is kept as {writer.set_aside.name}",
+                )
+            )
         return writer
 
 

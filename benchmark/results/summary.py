@@ -25,14 +25,19 @@ def summarise(
 ) -> Summary:
     """Take units together.
 
+    Where seeds have different folds, only the folds that every seed has are counted, so that all numbers
+    of a summary are of the same pairs; if there is none in common, all units are.
+
     Args:
         task: Names the metrics, the number of folds and which aggregate counts.
         units: Finished units by (fold, seed).
         failures: Failed units by (fold, seed).
         texts: The canonical prediction lines of each finished unit.
     """
-    columns = {place: _columns(texts[place]) for place in units}
     seeds = sorted({seed for _, seed in (*units, *failures)})
+    done = [fold for fold in range(task.folds) if seeds and all((fold, seed) in units for seed in seeds)]
+    units = {place: unit for place, unit in units.items() if place[0] in done} or units
+    columns = {place: _columns(texts[place]) for place in units}
     pooled, constant = [], []
     for seed in sorted({seed for _, seed in units}):
         parts = [columns[place] for place in sorted(units) if place[1] == seed]
@@ -42,7 +47,6 @@ def summarise(
         constant.append(constant_answer(y, task.metrics))
     if task.aggregate == "fold-mean":
         constant = [dict(units[place].constant) for place in sorted(units)]
-    done = [fold for fold in range(task.folds) if seeds and all((fold, seed) in units for seed in seeds)]
     return Summary(
         pooled=_mean(task.metrics, pooled),
         fold_mean=_mean(task.metrics, [units[place].metrics for place in sorted(units)]),

@@ -24,6 +24,22 @@ def test_check_in_json(call, data):
     assert sum(fold["test_pairs"] for fold in found["folds"]) == 48
 
 
+def test_the_hint_of_a_split_that_does_not_fit_can_be_typed(call, data):
+    status, _, err = call("data", "check", "age", "--data", data)
+    assert status == 2
+    option = err.strip().rsplit(": ", 1)[1].split()
+    assert option == ["-o", "split=balanced-4"]
+    assert call("data", "check", "age", "--data", data, *option)[0] == 0
+
+
+def test_a_truncated_image_is_found(call, data):
+    path = data / "FGNET" / "images" / "001A02.JPG"
+    path.write_bytes(path.read_bytes()[:-200])
+    status, _, err = call("data", "check", "age+split=balanced-4", "--data", data)
+    assert status == 2
+    assert "001A02.JPG: can't be decoded" in err
+
+
 def test_check_of_what_ships_needs_no_data(call):
     status, out, _ = call("data", "check", "synth-age")
     assert status == 0

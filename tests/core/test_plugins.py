@@ -103,7 +103,7 @@ def test_two_files_of_one_method_are_refused_with_both_origins(plugin_file):
 
 
 def test_missing_files_are_named(tmp_path):
-    with pytest.raises(PluginError, match=r"nothing\.py doesn't exist"):
+    with pytest.raises(PluginError, match=r"nothing\.py is no file"):
         method_registry([tmp_path / "nothing.py"], plugins=False).names()
 
 

@@ -96,7 +96,7 @@ def test_a_truncated_file_is_named(tmp_path, suffix, kept, monkeypatch):
     decode_image(tmp_path, f"in/cut.{suffix}", 8, "squash")
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * kept)])
-    with pytest.raises(DataFormatError, match=rf"^in/cut\.{suffix} can't be decoded") as caught:
+    with pytest.raises(DataFormatError, match=rf"in/cut\.{suffix} can't be decoded") as caught:
         decode_image(tmp_path, f"in/cut.{suffix}", 8, "squash")
     assert caught.value.hint
 

@@ -207,3 +207,11 @@ def test_the_faces_that_ship(names, subjects, folds):
         # Something to estimate, and no side that is always larger.
         assert targets.std() > 0.2
         assert 0.4 < (targets[targets != 0] > 0).mean() < 0.6
+
+
+def test_pairs_of_a_fold_or_part_that_is_not_there_are_refused():
+    task = load_task("synth-age")
+    with pytest.raises(UsageError, match="no fold 4"):
+        task.pairs(4)
+    with pytest.raises(UsageError, match="train, validation, test"):
+        task.pairs(0, "tst")

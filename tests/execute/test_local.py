@@ -192,6 +192,27 @@ def test_folds_and_seeds_must_be_some(make_request: MakeRequest, wrong: dict[str
         run(make_request(**wrong))
 
 
+def test_a_results_folder_that_cannot_be_written_is_said_before_any_work(
+    make_request: MakeRequest, tmp_path: Path
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    events: list[Event] = []
+    for results in (file, Path("/proc/results") if Path("/proc").is_dir() else file):
+        with pytest.raises(UsageError, match="records can't be written") as caught:
+            run(make_request(results=results), events)
+        assert "--results" in caught.value.hint
+    assert not any(event.kind == "stage" for event in events)
+
+
+def test_the_record_event_tells_the_metric_and_the_constant_answer(make_request: MakeRequest) -> None:
+    events: list[Event] = []
+    (record,) = run(make_request(folds=[0]), events).records
+    (told,) = [event for event in events if event.kind == "record"]
+    assert told.value == record.primary["mae"].value
+    assert "mae of no change" in told.text
+
+
 def test_a_card_that_lies_about_its_features_is_refused(make_request: MakeRequest) -> None:
     with pytest.raises(PluginError, match="says 5 features, but there are 4"):
         run(make_request(methods=["liar"]))

@@ -74,3 +74,9 @@ def test_a_checkpoint_is_named_by_its_content_not_its_path(make_request: MakeReq
     assert cell.method_name == f"imagenet+checkpoint={cell.checkpoint_digest[:12]}"
     other = make_plan(make_request(methods=["scratch"])).cells[0]
     assert other.checkpoint_digest is None
+
+
+@pytest.mark.parametrize("empty", [{"methods": [""]}, {"tasks": [" , "]}])
+def test_no_name_at_all_is_an_error(make_request: MakeRequest, empty: dict[str, list[str]]) -> None:
+    with pytest.raises(UsageError, match="is named"):
+        make_plan(make_request(**empty))

@@ -72,3 +72,14 @@ def test_one_unit_without_a_correlation_leaves_the_mean_without_one(made):
     summary = summarise(made.header()[0], units, {}, texts)
     assert summary.fold_mean["pearson"].reason == "constant prediction"
     assert summary.pooled["pearson"].value is not None
+
+
+def test_seeds_of_different_folds_are_compared_on_the_folds_they_share(made):
+    """Seed 0 has both folds, seed 1 only fold 0: all numbers are of fold 0."""
+    mixed = summary_of(made, [(0, 0), (1, 0), (0, 1)])
+    shared = summary_of(made, [(0, 0), (0, 1)])
+    assert mixed.folds_done == [0]
+    assert mixed == shared
+    apart = summary_of(made, [(0, 0), (1, 1)])
+    assert apart.folds_done == []
+    assert apart.n_pairs == 12
