@@ -91,3 +91,21 @@ def make_fgnet(draw_image):
         return root
 
     return make
+
+
+@pytest.fixture(scope="session")
+def make_ages():
+    """Lay out an FG-NET tree from which age can be learned: the older, the brighter. Returns its root."""
+
+    def make(root: Path, subjects: int = 8, ages=(2, 9, 31, 60), noise: int = 50, quality: int = 75) -> Path:
+        folder = root / "FGNET" / "images"
+        folder.mkdir(parents=True)
+        random = np.random.default_rng(0)
+        for subject in range(1, subjects + 1):
+            for age in ages:
+                pixels = random.integers(0, noise, (20, 20, 3)) + 3 * age
+                image = Image.fromarray(pixels.astype(np.uint8))
+                image.save(folder / f"{subject:03d}A{age:02d}.JPG", quality=quality)
+        return root
+
+    return make

@@ -71,6 +71,16 @@ class Task:
 
         For `train` this lists the pairs that epochs are drawn from, under the same cap.
         """
+        if (fold, part) not in self._pairs:
+            self._pairs[fold, part] = self._list_pairs(fold, part)
+        return self._pairs[fold, part]
+
+    @cached_property
+    def _pairs(self) -> dict[tuple[int, Part], PairList]:
+        # A record's heads, checks and results all ask for the same few lists.
+        return {}
+
+    def _list_pairs(self, fold: int, part: Part) -> PairList:
         if not 0 <= fold < len(self.folds):
             raise UsageError(
                 f"task {self.name} has no fold {fold}", f"Its folds are 0 to {len(self.folds) - 1}."

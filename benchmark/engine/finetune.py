@@ -19,10 +19,11 @@ from comface_bench.data.task import Task
 from comface_bench.engine.checkpoint import Checkpoint
 from comface_bench.engine.encoder import Encoder
 from comface_bench.engine.features import ImageSource, encode
-from comface_bench.engine.heads import draw_head, pair_loss, predict
+from comface_bench.engine.heads import pair_loss, predict, start_head
 from comface_bench.engine.outcome import (
     Outcome,
     check_finite,
+    mean_loss,
     peak_memory_mb,
     reset_peak_memory,
     score_pairs,
@@ -65,7 +66,10 @@ def run_finetune(
     machine = source.machine
     reset_peak_memory(machine)
     encoder.to(machine.device).requires_grad_()
-    head = _start(job, encoder, protocol).to(machine.device).requires_grad_()
+    seed = seed_for("head", job.task.card.name, job.fold, job.seed)
+    width = encoder.measure(protocol.image_size)
+    head = start_head(protocol.head, protocol.head_start, encoder.head_weight, width, seed)
+    head = head.to(machine.device).requires_grad_()
     optimizer = torch.optim.Adam([*encoder.parameters(), head], lr=protocol.learning_rate, fused=True)
     checkpoint = Checkpoint(job.checkpoint, job.key)
     done, spent, curve = 0, 0.0, []
@@ -81,7 +85,8 @@ def run_finetune(
     validation = job.task.pairs(job.fold, "validation")
     for epoch in range(done + 1, protocol.epochs + 1):
         _train_epoch(job, encoder, head, optimizer, source, epoch, protocol, report)
-        loss = _validation_loss(encoder, head, validation, source, protocol)
+        predicted = evaluate(encoder, head.detach(), validation, source, protocol)
+        loss = mean_loss(protocol.loss, predicted, validation.target)
         check_finite(loss, job.label, epoch)
         if loss < min(curve, default=float("inf")):
             best, best_epoch = _snapshot(encoder, head), epoch
@@ -116,14 +121,6 @@ def evaluate(
     return score_pairs(protocol.head, weight.cpu(), features, x, y)
 
 
-def _start(job: FineTuneJob, encoder: Encoder, protocol: Protocol) -> Tensor:
-    if protocol.head_start == "pretrained":
-        assert encoder.head_weight is not None
-        return encoder.head_weight.detach().float().clone()
-    feature_dim = encoder.measure(protocol.image_size)
-    return draw_head(protocol.head, feature_dim, seed_for("head", job.task.card.name, job.fold, job.seed))
-
-
 def _train_epoch(
     job: FineTuneJob,
     encoder: Encoder,
@@ -148,13 +145,6 @@ def _train_epoch(
             check_finite(loss, job.label, epoch)
             count = min(protocol.batch_size, len(pairs) - start)
             report(Event("progress", stage, epoch=epoch, amount=count, total=len(pairs), value=loss))
-
-
-def _validation_loss(
-    encoder: Encoder, head: Tensor, pairs: PairList, source: ImageSource, protocol: Protocol
-) -> float:
-    predicted = torch.from_numpy(evaluate(encoder, head.detach(), pairs, source, protocol))
-    return float(pair_loss(protocol.loss, predicted, torch.from_numpy(pairs.target)).mean())
 
 
 def _step(

@@ -29,6 +29,24 @@ def draw_head(kind: HeadKind, feature_dim: int, seed: int) -> Tensor:
     return (torch.rand(inputs, generator=generator) * 2 - 1) / math.sqrt(inputs)
 
 
+def start_head(
+    kind: HeadKind, start: Literal["scratch", "pretrained"], own: Tensor | None, feature_dim: int, seed: int
+) -> Tensor:
+    """Return the weight that training starts from, on the CPU: drawn, or the method's own.
+
+    Args:
+        kind: Of the head.
+        start: Which of the two (settings a and c, or b and d, of the supplement).
+        own: Weight of the method's pair head, if it brings one.
+        feature_dim: D.
+        seed: Of a drawn weight.
+    """
+    if start == "pretrained":
+        assert own is not None
+        return own.detach().float().cpu().clone()
+    return draw_head(kind, feature_dim, seed)
+
+
 def predict(kind: HeadKind, weight: Tensor, first: Tensor, second: Tensor) -> Tensor:
     """Predict the change in training: weight (…, inputs), features (…, D), answer (…)."""
     return (join(kind, first, second) * weight).sum(dim=-1)

@@ -25,10 +25,11 @@ from comface_bench.data.task import Task
 from comface_bench.engine.checkpoint import Checkpoint
 from comface_bench.engine.encoder import Encoder
 from comface_bench.engine.features import ImageSource, encode, state_digest
-from comface_bench.engine.heads import draw_head, pair_loss, predict
+from comface_bench.engine.heads import pair_loss, predict, start_head
 from comface_bench.engine.outcome import (
     Outcome,
     check_finite,
+    mean_loss,
     peak_memory_mb,
     reset_peak_memory,
     score_pairs,
@@ -78,7 +79,19 @@ def run_linear(
     validation = [job.task.pairs(job.fold, "validation") for job in jobs]
     test = [job.task.pairs(job.fold, "test") for job in jobs]
     plain = _SharedFeatures.encode([*validation, *test], encoder, source, None, report)
-    weights = _start(jobs, encoder, protocol, plain.values.shape[1]).requires_grad_()
+    own, width = encoder.head_weight, plain.values.shape[1]
+    weights = torch.stack(
+        [
+            start_head(
+                protocol.head,
+                protocol.head_start,
+                own,
+                width,
+                seed_for("head", job.task.card.name, job.fold, job.seed),
+            )
+            for job in jobs
+        ]
+    ).requires_grad_()
     optimizer = torch.optim.Adam([weights], lr=protocol.learning_rate)
     best = weights.detach().clone()
     best_epoch = [0] * len(jobs)
@@ -98,7 +111,7 @@ def run_linear(
         _train_epoch(weights, optimizer, views, drawn, protocol)
         for number, pairs in enumerate(validation):
             weight = weights[number].detach()
-            loss = _validation_loss(weight, plain, pairs, protocol)
+            loss = mean_loss(protocol.loss, plain.score(weight, pairs, protocol), pairs.target)
             curves[number].append(loss)
             if loss < min(curves[number][:-1], default=float("inf")):
                 best[number], best_epoch[number] = weight, epoch
@@ -172,14 +185,6 @@ class _SharedFeatures:
         return score_pairs(protocol.head, weight, self.values, self.place[pairs.x], self.place[pairs.y])
 
 
-def _start(jobs: Sequence[HeadJob], encoder: Encoder, protocol: Protocol, feature_dim: int) -> Tensor:
-    if protocol.head_start == "pretrained":
-        assert encoder.head_weight is not None
-        return encoder.head_weight.detach().float().cpu().repeat(len(jobs), 1)
-    seeds = [seed_for("head", job.task.card.name, job.fold, job.seed) for job in jobs]
-    return torch.stack([draw_head(protocol.head, feature_dim, seed) for seed in seeds])
-
-
 def _train_epoch(
     weights: Tensor,
     optimizer: torch.optim.Optimizer,
@@ -199,8 +204,3 @@ def _train_epoch(
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-
-
-def _validation_loss(weight: Tensor, plain: _SharedFeatures, pairs: PairList, protocol: Protocol) -> float:
-    predicted = torch.from_numpy(plain.score(weight, pairs, protocol))
-    return float(pair_loss(protocol.loss, predicted, torch.from_numpy(pairs.target)).mean())

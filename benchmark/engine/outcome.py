@@ -6,14 +6,14 @@ import math
 import resource
 import sys
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from comface_bench.core.errors import UnitError
-from comface_bench.engine.heads import HeadKind, score
+from comface_bench.engine.heads import HeadKind, pair_loss, score
 from comface_bench.engine.precision import Machine
 
 if TYPE_CHECKING:
@@ -65,6 +65,13 @@ def score_pairs(
         first, second = features[torch.from_numpy(x[chunk])], features[torch.from_numpy(y[chunk])]
         parts.append(score(kind, weight, first, second).numpy())
     return np.concatenate(parts)
+
+
+def mean_loss(
+    kind: Literal["l1", "l2", "smooth-l1"], predicted: NDArray[np.float64], target: NDArray[np.float64]
+) -> float:
+    """Return the mean loss of scored pairs, in float64."""
+    return float(pair_loss(kind, torch.from_numpy(predicted), torch.from_numpy(target)).mean())
 
 
 def check_finite(loss: float, label: str, epoch: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import traceback
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,9 @@ from comface_bench.execute.plan import Cell, Request
 from comface_bench.results.store import ResultStore
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from comface_bench.data.image_store import ImageStore
     from comface_bench.engine.encoder import Encoder
     from comface_bench.engine.features import ImageSource
@@ -275,15 +279,20 @@ class GroupRunner:
             ),
         )
 
-    def _image_source(self, seed: int) -> ImageSource:
+    @cached_property
+    def _image_keys(self) -> NDArray[np.uint64]:
         import numpy as np
 
         from comface_bench.data.augment import image_key
+
+        return np.array([image_key(name) for name in self._images.names], dtype=np.uint64)
+
+    def _image_source(self, seed: int) -> ImageSource:
         from comface_bench.engine.features import ImageSource
 
         return ImageSource(
             store=self._images,
-            keys=np.array([image_key(name) for name in self._images.names], dtype=np.uint64),
+            keys=self._image_keys,
             size=self._protocol.image_size,
             augmentation=AUGMENTATIONS[self._protocol.augmentation],
             seed=seed,

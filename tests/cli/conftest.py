@@ -5,9 +5,7 @@ import os
 import subprocess
 import sys
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from comface_bench.cli.main import main
 
@@ -55,15 +53,8 @@ SMALL = [
 
 
 @pytest.fixture
-def data(tmp_path):
-    folder = tmp_path / "data" / "FGNET" / "images"
-    folder.mkdir(parents=True)
-    random = np.random.default_rng(0)
-    for subject in range(1, 9):
-        for age in (2, 9, 31, 60):
-            pixels = random.integers(0, 50, (20, 20, 3)) + 3 * age
-            Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{subject:03d}A{age:02d}.JPG")
-    return tmp_path / "data"
+def data(make_ages, tmp_path):
+    return make_ages(tmp_path / "data")
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import nn
 
 from comface_bench.core.augmentation import TABLE_C
@@ -45,16 +44,8 @@ class TinyNet(nn.Module):
 
 
 @pytest.fixture
-def data(tmp_path: Path) -> Path:
-    """An FG-NET tree of 12 subjects at 4 ages; the older, the brighter."""
-    folder = tmp_path / "data" / "FGNET" / "images"
-    folder.mkdir(parents=True)
-    random = np.random.default_rng(0)
-    for subject in range(1, 13):
-        for age in (3, 11, 24, 50):
-            pixels = random.integers(0, 60, (20, 20, 3)) + 3 * age
-            Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{subject:03d}A{age:02d}.JPG", quality=95)
-    return tmp_path / "data"
+def data(make_ages: Callable[..., Path], tmp_path: Path) -> Path:
+    return make_ages(tmp_path / "data", subjects=12, ages=(3, 11, 24, 50), noise=60, quality=95)
 
 
 @pytest.fixture

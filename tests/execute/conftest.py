@@ -4,9 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from comface_bench.execute.plan import Request
 
@@ -37,15 +35,8 @@ def build(options, weights, seed):
 
 
 @pytest.fixture
-def data(tmp_path: Path) -> Path:
-    folder = tmp_path / "data" / "FGNET" / "images"
-    folder.mkdir(parents=True)
-    random = np.random.default_rng(0)
-    for subject in range(1, 9):
-        for age in (2, 9, 31, 60):
-            pixels = random.integers(0, 50, (20, 20, 3)) + 3 * age
-            Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{subject:03d}A{age:02d}.JPG")
-    return tmp_path / "data"
+def data(make_ages: Callable[..., Path], tmp_path: Path) -> Path:
+    return make_ages(tmp_path / "data")
 
 
 @pytest.fixture
