@@ -30,10 +30,9 @@ def find_method_weights(entry: Entry[MethodCard]) -> Weights:
 
 def find_task_data(card: TaskCard, data: Path | None) -> Data:
     """Tell whether the data set of a task is there."""
-    from comface_bench.data.task import data_root, shipped_root
+    from comface_bench.data.task import data_location
 
-    root = shipped_root() if card.ships else data_root(data)
-    there = (root / card.data.removeprefix("synthfaces/")).is_dir()
+    there = data_location(card, data).exists()
     if card.ships and there:
         return "ships"
     return "found" if there else "missing"

@@ -55,6 +55,14 @@ class TaskCard:
         splits: Names of the splits that the task offers, the default first: a file in `tasks/splits`,
             `balanced-K` or `leave-one-out`.
         aggregate: Whether the headline pools all folds' predictions or averages the folds' metrics.
+        test_data: Folder of another data set, all of whose subjects are tested by every fold's model;
+            None where a fold tests subjects of `data`.
+        seeds_of: Task whose training pairs, head draws and dropout it shares, so that its models are that
+            task's; empty where it has its own.
+        options: Name → accepted values, the default first; an empty tuple takes any value. A module whose
+            card has options declares `configure(card, chosen) -> card`. `split` needs no declaration.
+        location: File or folder that holds the data where the name itself says so (`csv:FILE`), else empty.
+            Prose: moving a data set changes nothing.
         ships: The data set comes with the package.
         summary, licence, how_to_get, source: Prose.
     """
@@ -73,6 +81,10 @@ class TaskCard:
     test_pairs_per_subject: int | None = None
     splits: tuple[str, ...] = _offer(lambda: ("balanced-4",))
     aggregate: Aggregate = "pooled"
+    test_data: str | None = None
+    seeds_of: str = ""
+    options: Mapping[str, tuple[str, ...]] = _offer(dict)
+    location: str = _prose()
     ships: bool = False
     summary: str = _prose()
     licence: str = _prose()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from comface_bench.core.card import MethodCard
+from comface_bench.core.card import MethodCard, TaskCard
 from comface_bench.core.errors import UsageError
 from comface_bench.core.protocol import override_keys
 
 TASK_OPTIONS = ("split",)
+"""What every task takes."""
 
 
 def parse_options(texts: Iterable[str]) -> dict[str, str]:
@@ -29,18 +30,20 @@ def parse_options(texts: Iterable[str]) -> dict[str, str]:
 
 
 def divide_options(
-    options: Mapping[str, str], cards: Iterable[MethodCard]
+    options: Mapping[str, str], cards: Iterable[MethodCard], tasks: Iterable[TaskCard] = ()
 ) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
     """Divide options into those of the protocol, of methods and of tasks.
 
     Args:
         options: As the user gave them.
         cards: Methods that will run; an option that one of them takes is a method's.
+        tasks: Tasks that will run; they take `split` and their own options.
 
     Raises:
         UsageError: Nobody takes an option; the message lists what is taken.
     """
     methods_take = {key for card in cards for key in card.options}
+    tasks_take = list(dict.fromkeys([*TASK_OPTIONS, *(key for card in tasks for key in card.options)]))
     protocol: dict[str, str] = {}
     method: dict[str, str] = {}
     task: dict[str, str] = {}
@@ -49,14 +52,14 @@ def divide_options(
             protocol[key] = value
         elif key in methods_take:
             method[key] = value
-        elif key in TASK_OPTIONS:
+        elif key in tasks_take:
             task[key] = value
         else:
             raise UsageError(
                 f"-o {key}={value}: nothing takes {key!r}",
                 f"The protocol takes {', '.join(override_keys())}"
                 f"\nthese methods take {', '.join(sorted(methods_take)) or 'none'}"
-                f"\nthe tasks take {', '.join(TASK_OPTIONS)}",
+                f"\nthe tasks take {', '.join(tasks_take)}",
             )
     return protocol, method, task
 
@@ -67,18 +70,44 @@ def method_options(card: MethodCard, given: Mapping[str, str]) -> dict[str, str]
     Raises:
         UsageError: The method doesn't take an option, or not that value.
     """
-    for key, value in given.items():
-        if key not in card.options:
-            takes = ", ".join(sorted(card.options)) or "none"
-            raise UsageError(f"method {card.name} takes no option {key!r}; it takes: {takes}")
-        if (accepted := card.options[key]) and value not in accepted:
-            raise UsageError(f"method {card.name}: {key}={value} isn't one of {', '.join(accepted)}")
-    defaults = {key: accepted[0] for key, accepted in card.options.items() if accepted}
-    return defaults | dict(given)
+    return _complete(f"method {card.name}", card.options, given)
+
+
+def task_options(card: TaskCard, given: Mapping[str, str]) -> dict[str, str]:
+    """Complete a task's options, `split` among them, by its defaults, and check them.
+
+    Any split can be asked for: a rule takes a number, and a file a path.
+
+    Raises:
+        UsageError: The task doesn't take an option, or not that value.
+    """
+    own = {key: value for key, value in given.items() if key != "split"}
+    complete = _complete(f"task {card.name}", card.options, own, also=("split",))
+    return {"split": given.get("split", card.splits[0]), **complete}
 
 
 def differing(card: MethodCard, chosen: Mapping[str, str]) -> dict[str, str]:
-    """Return the options that differ from the card's defaults."""
-    return {
-        key: value for key, value in chosen.items() if not card.options[key] or value != card.options[key][0]
-    }
+    """Return the options that differ from a method's defaults."""
+    return _differing(card.options, chosen)
+
+
+def differing_task_options(card: TaskCard, chosen: Mapping[str, str]) -> dict[str, str]:
+    """Return the options that differ from a task's defaults."""
+    return _differing({**card.options, "split": (card.splits[0],)}, chosen)
+
+
+def _complete(
+    what: str, options: Mapping[str, tuple[str, ...]], given: Mapping[str, str], also: tuple[str, ...] = ()
+) -> dict[str, str]:
+    for key, value in given.items():
+        if key not in options:
+            takes = ", ".join([*also, *sorted(options)]) or "none"
+            raise UsageError(f"{what} takes no option {key!r}; it takes: {takes}")
+        if (accepted := options[key]) and value not in accepted:
+            raise UsageError(f"{what}: {key}={value} isn't one of {', '.join(accepted)}")
+    defaults = {key: accepted[0] for key, accepted in options.items() if accepted}
+    return defaults | dict(given)
+
+
+def _differing(options: Mapping[str, tuple[str, ...]], chosen: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in chosen.items() if not options[key] or value != options[key][0]}

@@ -9,7 +9,7 @@ from functools import cached_property
 from comface_bench.core.card import MethodCard, TaskCard, deciding_facts
 from comface_bench.core.digest import digest
 from comface_bench.core.names import format_name
-from comface_bench.core.options import differing
+from comface_bench.core.options import differing, differing_task_options
 from comface_bench.core.protocol import Protocol
 
 ENGINE_EPOCH = 1
@@ -22,7 +22,7 @@ class Unit:
 
     Attributes:
         task: Card of the task.
-        task_options: All options of the task: the split that was chosen.
+        task_options: All options of the task, the split that was chosen among them.
         method: Card of the method.
         method_options: All options of the method, values as recorded (a checkpoint by its digest).
         protocol: Resolved protocol.
@@ -47,8 +47,7 @@ class Unit:
     @property
     def task_name(self) -> str:
         """The task's name with its options."""
-        named = {key: value for key, value in self.task_options.items() if value != self.task.splits[0]}
-        return format_name(self.task.name, named)
+        return format_name(self.task.name, differing_task_options(self.task, self.task_options))
 
     @property
     def method_name(self) -> str:

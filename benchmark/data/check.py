@@ -1,19 +1,23 @@
-"""Checking a data set: what a task finds in it, counted."""
+"""Checking a data set: what a task finds in it, counted, and everything that is wrong with it."""
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from comface_bench.core.errors import DataFormatError
-from comface_bench.data.task import Task
+from comface_bench.core.card import TaskCard
+from comface_bench.core.names import parse_name
+from comface_bench.core.problems import Problem, ProblemList
+from comface_bench.core.registry import Registry, task_registry
+from comface_bench.data.decodable import decode_all
+from comface_bench.data.manifest import Manifest
+from comface_bench.data.pairs import PairSource
+from comface_bench.data.task import Task, configure, data_location, data_root, open_task, read_manifest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,6 +38,16 @@ class FoldCount:
 
 
 @dataclass(frozen=True)
+class SubjectCount:
+    """A subject's images, those of them with a label, and its pairs for training and for testing."""
+
+    images: int
+    labelled: int
+    train_pairs: int
+    test_pairs: int
+
+
+@dataclass(frozen=True)
 class Bin:
     """Number of labels from `low` to `high`; below `high` in all bins but the last."""
 
@@ -43,49 +57,63 @@ class Bin:
 
 
 @dataclass(frozen=True)
+class LabelCount:
+    """Labels of the target.
+
+    Attributes:
+        range: Smallest and largest, in the target's unit.
+        histogram: Numbers of labels, from the smallest to the largest.
+        first, last: Name and label of the first and last labelled image.
+    """
+
+    range: tuple[float, float]
+    histogram: tuple[Bin, ...]
+    first: tuple[str, float]
+    last: tuple[str, float]
+
+
+@dataclass(frozen=True)
 class DataCheck:
     """What a task finds in its data set.
 
     Attributes:
         task, data, target, unit: Names.
-        images: Number of images.
+        problems: Everything that is wrong; nothing runs while there is any.
+        notes: What the loader left out on purpose, and what is worth knowing.
+        images: Number of images that can be used.
         labelled: Those with a label of the target.
-        subjects: Number of subjects.
-        images_per_subject: Smallest, median and largest number of labelled images.
+        per_subject: Counts of each subject.
         pairs: All within-subject pairs of labelled images.
         zero_change_pairs: Those whose two labels are equal.
-        folds: Counts of each fold.
-        label_range: Smallest and largest label, in the target's unit.
-        histogram: Numbers of labels, from the smallest to the largest.
+        labels: Labels of the target; None if there are none.
         modes: Colour mode by PIL's name → number of images; `L` is grey, `RGB` colour.
-        image_sizes: Smallest and largest (width, height) in pixels, by area.
-        first, last: Name and label of the first and last labelled image.
+        image_sizes: Smallest and largest (width, height) in pixels, by area; None without images.
         manifest_digest: SHA-256 of the data set's table.
-        split, split_digest: Name of the folds and their SHA-256.
-        constant_mae: MAE of the answer "no change" over all test pairs of all folds, in the target's unit.
+        folds: Counts of each fold; none while there are problems.
+        split, split_digest: Name of the folds and their SHA-256; empty while there are problems.
+        constant_mae: MAE of the answer "no change" over all test pairs of all folds, in the target's
+            unit; None while there are problems.
     """
 
     task: str
     data: str
     target: str
     unit: str
+    problems: tuple[Problem, ...]
+    notes: tuple[str, ...]
     images: int
     labelled: int
-    subjects: int
-    images_per_subject: tuple[int, float, int]
+    per_subject: Mapping[str, SubjectCount]
     pairs: int
     zero_change_pairs: int
-    folds: tuple[FoldCount, ...]
-    label_range: tuple[float, float]
-    histogram: tuple[Bin, ...]
+    labels: LabelCount | None
     modes: Mapping[str, int]
-    image_sizes: tuple[tuple[int, int], tuple[int, int]]
-    first: tuple[str, float]
-    last: tuple[str, float]
+    image_sizes: tuple[tuple[int, int], tuple[int, int]] | None
     manifest_digest: str
-    split: str
-    split_digest: str
-    constant_mae: float
+    folds: tuple[FoldCount, ...] = ()
+    split: str = ""
+    split_digest: str = ""
+    constant_mae: float | None = None
 
     @property
     def grey_images(self) -> int:
@@ -93,58 +121,131 @@ class DataCheck:
         return sum(n for mode, n in self.modes.items() if mode in ("1", "L", "LA", "La") or mode[0] in "IF")
 
 
-def check_data(task: Task, progress: Callable[[int, int], None] | None = None) -> DataCheck:
-    """Count what a task finds in its data set; images are opened, but only their headers are read.
+def check_data(
+    name: str,
+    data: Path | None = None,
+    registry: Registry[TaskCard] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> DataCheck:
+    """Look a data set over: every row, every image decoded, every fold; nothing is written.
 
     Args:
-        task: The task with its data; loading it has checked the manifest and the folds.
+        name: Name of the task, options included.
+        data: Data root; see `data_root`.
+        registry: Where to look the name up; the built-in tasks and installed plugins by default.
         progress: Called with (images opened, images in all) after each image.
 
     Raises:
-        DataFormatError: A label leaves its range, an image can't be opened, or a fold has no pair.
+        UnknownNameError: No task has that name.
+        UsageError: An option that the task doesn't take.
+        DataMissingError: The data set isn't there.
     """
-    table, labels = task.table, task.labels
-    rows = np.flatnonzero(~np.isnan(labels))
-    if not rows.size:
-        raise DataFormatError(f"{table.name}: no image has a label {task.card.target!r}")
-    subjects = np.array(table.subjects)[rows]
-    sizes = sorted(Counter(subjects.tolist()).values())
-    modes, image_sizes = _decode_all(task, progress)
-    folds, targets = [], []
-    for number, fold in enumerate(task.folds):
-        task.pairs(number, "validation")
-        pairs = task.pairs(number, "test")
-        targets.append(pairs.target)
-        folds.append(FoldCount(len(fold.train), len(fold.validation), len(fold.test), len(pairs)))
+    base, options = parse_name(name)
+    entry = (registry or task_registry()).get(base)
+    card, _ = configure(entry, options)
+    places = {card.data: data_location(card, data)}
+    if card.test_data is not None:
+        places[card.test_data] = data_root(data) / card.test_data
+    problems = ProblemList()
+    tables = {place: read_manifest(entry, card, place, folder, problems) for folder, place in places.items()}
+    modes, sizes = decode_all(list(tables.values()), problems, progress)
+    labels = [_labels(table, card, problems) for table in tables.values()]
+    task = None
+    if not len(problems):
+        with problems.collect():
+            task = open_task(entry, options, data, {(card.read, place): tables[place] for place in tables})
+    folds, targets = _count_folds(task, problems) if task else ((), [])
+    by_area = sorted(sizes, key=lambda size: (size[0] * size[1], size))
+    table = task.table if task else next(iter(tables.values()))
     return DataCheck(
-        task=task.name,
+        task=task.name if task else name,
         data=table.name,
-        target=task.card.target,
-        unit=task.card.unit,
-        images=len(table),
-        labelled=len(rows),
-        subjects=len(table.subject_names),
-        images_per_subject=(sizes[0], float(np.median(sizes)), sizes[-1]),
-        pairs=sum(task.source.counts().values()),
-        zero_change_pairs=_count_equal(subjects.tolist(), labels[rows].tolist()),
-        folds=tuple(folds),
-        label_range=(float(labels[rows].min()), float(labels[rows].max())),
-        histogram=_histogram(labels[rows]),
+        target=card.target,
+        unit=card.unit,
+        problems=problems.found,
+        notes=tuple(note for table in tables.values() for note in table.notes),
+        images=sum(map(len, tables.values())),
+        labelled=int(sum(np.isfinite(part).sum() for part in labels)),
+        per_subject=_count_subjects(list(tables.values()), labels, card),
+        pairs=sum(
+            sum(PairSource(table, part).counts().values())
+            for table, part in zip(tables.values(), labels, strict=True)
+        ),
+        zero_change_pairs=sum(map(_count_equal, tables.values(), labels)),
+        labels=_count_labels(list(tables.values()), labels),
         modes=modes,
-        image_sizes=image_sizes,
-        first=(table.images[rows[0]], float(labels[rows[0]])),
-        last=(table.images[rows[-1]], float(labels[rows[-1]])),
+        image_sizes=(by_area[0], by_area[-1]) if by_area else None,
         manifest_digest=table.digest,
-        split=task.split.name,
-        split_digest=task.split.digest,
-        constant_mae=float(np.abs(np.concatenate(targets)).mean()),
+        folds=folds,
+        split=task.split.name if task else "",
+        split_digest=task.split.digest if task else "",
+        constant_mae=float(np.abs(np.concatenate(targets)).mean()) if targets else None,
     )
 
 
-def _count_equal(subjects: list[str], labels: list[float]) -> int:
+def _labels(table: Manifest, card: TaskCard, problems: ProblemList) -> NDArray[np.float64]:
+    """Return the target's labels; a column that isn't there or leaves its range is a problem."""
+    before = len(problems)
+    with problems.collect():
+        if len(table):
+            labels = table.target(card.target, card.label_range)
+            if np.isnan(labels).all():
+                problems.add(table.name, f"no image has a label {card.target!r}")
+            return labels
+    if len(problems) > before and card.target in table.labels:
+        return table.labels[card.target]
+    return np.full(len(table), np.nan)
+
+
+def _count_folds(
+    task: Task, problems: ProblemList
+) -> tuple[tuple[FoldCount, ...], list[NDArray[np.float64]]]:
+    folds, targets = [], []
+    for number, fold in enumerate(task.folds):
+        with problems.collect():
+            task.pairs(number, "train")
+            task.pairs(number, "validation")
+            pairs = task.pairs(number, "test")
+            targets.append(pairs.target)
+            folds.append(FoldCount(len(fold.train), len(fold.validation), len(fold.test), len(pairs)))
+    return tuple(folds), targets
+
+
+def _count_subjects(
+    tables: list[Manifest], labels: list[NDArray[np.float64]], card: TaskCard
+) -> dict[str, SubjectCount]:
+    counts = {}
+    for table, part in zip(tables, labels, strict=True):
+        source = PairSource(table, part)
+        images = Counter(table.subjects)
+        labelled = Counter(np.array(table.subjects, dtype=object)[np.isfinite(part)].tolist())
+        train, test = source.counts(card.train_pairs), source.counts(card.test_pairs)
+        prefix = f"{table.name}/" if len(tables) > 1 else ""
+        for subject in table.subject_names:
+            counts[prefix + subject] = SubjectCount(
+                images[subject], labelled[subject], train[subject], test[subject]
+            )
+    return counts
+
+
+def _count_equal(table: Manifest, labels: NDArray[np.float64]) -> int:
     """Count the within-subject pairs of equal labels."""
-    alike = Counter(zip(subjects, labels, strict=True))
+    rows = np.flatnonzero(np.isfinite(labels))
+    alike = Counter((table.subjects[row], float(labels[row])) for row in rows)
     return sum(count * (count - 1) // 2 for count in alike.values())
+
+
+def _count_labels(tables: list[Manifest], labels: list[NDArray[np.float64]]) -> LabelCount | None:
+    named = [
+        (image, float(label))
+        for table, part in zip(tables, labels, strict=True)
+        for image, label in zip(table.images, part, strict=True)
+        if np.isfinite(label)
+    ]
+    if not named:
+        return None
+    values = np.array([label for _, label in named])
+    return LabelCount((float(values.min()), float(values.max())), _histogram(values), named[0], named[-1])
 
 
 def _histogram(labels: NDArray[np.float64]) -> tuple[Bin, ...]:
@@ -158,38 +259,3 @@ def _histogram(labels: NDArray[np.float64]) -> tuple[Bin, ...]:
         Bin(float(low), float(high), int(count))
         for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True)
     )
-
-
-def _decode_all(
-    task: Task, progress: Callable[[int, int], None] | None
-) -> tuple[dict[str, int], tuple[tuple[int, int], tuple[int, int]]]:
-    names = task.table.images
-    modes: Counter[str] = Counter()
-    sizes: set[tuple[int, int]] = set()
-    # Pillow decodes outside the interpreter's lock.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        decoded = pool.map(_decode, (task.table.root / name for name in names))
-        for number, (mode, size) in enumerate(decoded, 1):
-            modes[mode] += 1
-            sizes.add(size)
-            if progress is not None:
-                progress(number, len(names))
-    by_area = sorted(sizes, key=lambda size: (size[0] * size[1], size))
-    return dict(modes.most_common()), (by_area[0], by_area[-1])
-
-
-def _decode(path: Path) -> tuple[str, tuple[int, int]]:
-    """Read a whole image, so that a cut-off file shows, and return its mode and size."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            mode, size = image.mode, image.size
-            # JPEG decodes at an eighth of its size, which still reads every byte.
-            image.draft(None, (1, 1))
-            image.load()
-    except (OSError, ValueError, SyntaxError) as error:
-        raise DataFormatError(
-            f"{path}: can't be decoded: {error}", "Get the file again, or remove it."
-        ) from error
-    return mode, size

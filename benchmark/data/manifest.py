@@ -8,20 +8,21 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from comface_bench.core.digest import digest_file
 from comface_bench.core.errors import DataFormatError, DataMissingError
+from comface_bench.core.problems import Note, ProblemList
+from comface_bench.data.contents import digest_contents
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
 _FIXED = ("image", "subject", "session", "phase")
+_UNKNOWN = "Leave the cell empty if it is unknown."
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +38,9 @@ class Manifest:
         subjects, sessions, phases: One entry an image; sessions and phases may be None.
         labels: Label name → float64 array of shape (number of images,).
         contents: SHA-256 of each image file.
+        places: File and line that each row comes from, or the image's name; for messages only.
+        notes: What the loader left out or passed over on purpose; no part of the digest.
+        joined: Two data sets side by side, made by `join`.
     """
 
     name: str
@@ -47,41 +51,105 @@ class Manifest:
     phases: tuple[str | None, ...]
     labels: Mapping[str, NDArray[np.float64]]
     contents: tuple[str, ...]
+    places: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    joined: bool = False
 
     @classmethod
-    def from_rows(cls, name: str, root: Path, rows: Iterable[Mapping[str, Any]]) -> Manifest:
+    def from_rows(
+        cls,
+        name: str,
+        root: Path,
+        rows: Iterable[Mapping[str, Any] | Note],
+        problems: ProblemList | None = None,
+    ) -> Manifest:
         """Build a manifest from a loader's rows.
 
         Args:
             name: Name of the data set.
             root: Folder that image names are relative to.
             rows: Mappings with `image` and `subject`, optionally `session`, `phase` and `where`
-                (file and line, for messages); every other column is a label.
+                (file and line, for messages); every other column is a label. Notes may stand between.
+            problems: Where to note what is wrong; the rows concerned are left out. None raises it all.
 
         Raises:
-            DataFormatError: An image leaves the root, stands twice, or has an unreadable label.
-            DataMissingError: There are no rows, or an image file doesn't exist.
+            DataProblemsError: An image leaves the root, isn't there, stands twice, has no subject or an
+                unreadable label; and whatever the loader itself found. Only without `problems`.
+            DataMissingError: There are no rows.
         """
-        found = sorted(rows, key=lambda row: str(row["image"]))
-        if not found:
+        noted = ProblemList() if problems is None else problems
+        before = len(noted)
+        found: list[Mapping[str, Any]] = []
+        notes: list[str] = []
+        with noted.collect():
+            for row in rows:
+                if isinstance(row, Note):
+                    notes.append(row.text)
+                else:
+                    found.append(row)
+        found.sort(key=lambda row: str(row["image"]))
+        found = _without_repeats(found, noted)
+        found = [row for row in found if _has_subject(row, noted)]
+        known = sorted({column for row in found for column in row} - {*_FIXED, "where"})
+        columns = {column: [_label(row, column, noted) for row in found] for column in known}
+        contents = digest_contents(root, found, noted)
+        kept = [place for place, content in enumerate(contents) if content is not None]
+        if problems is None:
+            noted.raise_any()
+        if not kept and len(noted) == before:
             raise DataMissingError(f"{name}: no images under {root}")
-        known = {column for row in found for column in row} - {*_FIXED, "where"}
-        for before, row in pairwise(found):
-            if before["image"] == row["image"]:
-                raise DataFormatError(f"{_where(row)}: {row['image']} stands twice")
         return cls(
             name=name,
             root=root,
-            images=tuple(str(row["image"]) for row in found),
-            subjects=tuple(str(row["subject"]) for row in found),
-            sessions=tuple(_optional(row.get("session")) for row in found),
-            phases=tuple(_optional(row.get("phase")) for row in found),
+            images=tuple(str(found[place]["image"]) for place in kept),
+            subjects=tuple(str(found[place]["subject"]) for place in kept),
+            sessions=tuple(_optional(found[place].get("session")) for place in kept),
+            phases=tuple(_optional(found[place].get("phase")) for place in kept),
             labels={
-                column: np.array([_label(row, column) for row in found], dtype=np.float64)
-                for column in sorted(known)
+                column: np.array([values[place] for place in kept], dtype=np.float64)
+                for column, values in columns.items()
             },
-            contents=tuple(_content(root, row) for row in found),
+            contents=tuple(content for content in contents if content is not None),
+            places=tuple(_where(found[place]) for place in kept),
+            notes=tuple(notes),
         )
+
+    @classmethod
+    def join(cls, first: Manifest, second: Manifest) -> Manifest:
+        """Put two data sets side by side under one root; images and subjects get their folder's name.
+
+        Args:
+            first: A manifest.
+            second: Another, whose root lies in the same folder.
+
+        Raises:
+            DataFormatError: They have no label in common.
+        """
+        common = sorted(set(first.labels) & set(second.labels))
+        if not common:
+            raise DataFormatError(f"{first.name} and {second.name} have no label in common")
+        parts = (first, second)
+
+        def prefixed(names: str) -> tuple[str, ...]:
+            return tuple(f"{part.root.name}/{name}" for part in parts for name in getattr(part, names))
+
+        return cls(
+            name=f"{first.name} and {second.name}",
+            root=first.root.parent,
+            images=prefixed("images"),
+            subjects=prefixed("subjects"),
+            sessions=first.sessions + second.sessions,
+            phases=first.phases + second.phases,
+            labels={column: np.concatenate([part.labels[column] for part in parts]) for column in common},
+            contents=first.contents + second.contents,
+            places=first.places + second.places,
+            notes=first.notes + second.notes,
+            joined=True,
+        )
+
+    def own(self, name: str) -> str:
+        """Return an image's or subject's name in its own data set, by which draws are seeded."""
+        return name.partition("/")[2] if self.joined else name
 
     def __len__(self) -> int:
         return len(self.images)
@@ -118,7 +186,8 @@ class Manifest:
         """Return one label column, checked against its range; NaN where an image lacks it.
 
         Raises:
-            DataFormatError: There is no such column, or a value leaves the range.
+            DataFormatError: There is no such column.
+            DataProblemsError: Values leave the range.
         """
         if column not in self.labels:
             offered = ", ".join(sorted(self.labels)) or "none"
@@ -127,12 +196,14 @@ class Manifest:
         low, high = label_range
         with np.errstate(invalid="ignore"):
             outside = np.flatnonzero((values < low) | (values > high))
-        if outside.size:
-            first = int(outside[0])
-            raise DataFormatError(
-                f"{self.images[first]}: {column} is {values[first]:g}, not within {low:g} to {high:g}"
-                f" ({outside.size} such images)"
+        problems = ProblemList()
+        for row in outside:
+            problems.add(
+                self.places[row],
+                f"{column} is {values[row]:g}, not within {low:g} to {high:g}",
+                "Correct the label, or take the image out.",
             )
+        problems.raise_any()
         return values
 
     @property
@@ -159,28 +230,42 @@ def _optional(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
-def _label(row: Mapping[str, Any], column: str) -> float:
+def _without_repeats(rows: list[Mapping[str, Any]], problems: ProblemList) -> list[Mapping[str, Any]]:
+    """Keep the first of the rows of one image; rows are sorted by image."""
+    kept: list[Mapping[str, Any]] = []
+    for row in rows:
+        if kept and kept[-1]["image"] == row["image"]:
+            problems.add(
+                _where(row),
+                f"{row['image']} stands twice",
+                "One row an image; crop each face into an image of its own.",
+            )
+        else:
+            kept.append(row)
+    return kept
+
+
+def _has_subject(row: Mapping[str, Any], problems: ProblemList) -> bool:
+    if str(row["subject"]).strip():
+        return True
+    problems.add(_where(row), "the subject is empty", "Name the person, by a number or pseudonym.")
+    return False
+
+
+def _label(row: Mapping[str, Any], column: str, problems: ProblemList) -> float:
     value = row.get(column)
     if value is None:
         return math.nan
     try:
         number = float(value)
-    except (TypeError, ValueError) as error:
-        raise DataFormatError(f"{_where(row)}: {column} is {value!r}, not a number") from error
+    except (TypeError, ValueError):
+        problems.add(_where(row), f"{column} is {value!r}, not a number", _UNKNOWN)
+        return math.nan
     if not math.isfinite(number):
-        raise DataFormatError(f"{_where(row)}: {column} is {value!r}, not a finite number")
-    return number
-
-
-def _content(root: Path, row: Mapping[str, Any]) -> str:
-    name = PurePosixPath(str(row["image"]))
-    if name.is_absolute() or ".." in name.parts:
-        raise DataFormatError(f"{_where(row)}: {name} leaves the data root")
-    if str(name) != str(row["image"]):
-        # `./a.jpg` and `a//b.jpg` would let one file stand twice under two names.
-        raise DataFormatError(
-            f"{_where(row)}: image {str(row['image'])!r} is written plainly as {str(name)!r}"
+        problems.add(
+            _where(row),
+            f"{column} is {value!r}, not a finite number",
+            _UNKNOWN,
         )
-    if not (root / name).is_file():
-        raise DataMissingError(f"{_where(row)}: {name} isn't a file under {root}")
-    return digest_file(root / name)
+        return math.nan
+    return number

@@ -68,9 +68,9 @@ class PairSource:
         for rows in self._rows.values():
             self._ordinal[rows] = np.arange(len(rows))
 
-    def counts(self) -> dict[str, int]:
-        """Return each subject's number of unordered pairs, whatever the rule."""
-        return {subject: len(rows) * (len(rows) - 1) // 2 for subject, rows in self._rows.items()}
+    def counts(self, rule: PairRule = "all") -> dict[str, int]:
+        """Return each subject's number of unordered pairs that a rule allows."""
+        return {subject: _size(self._enumerate(subject, rule)) for subject in self._rows}
 
     def identifiers(self, pairs: PairList) -> list[str]:
         """Return a name for each pair that reveals nothing: subject-x-y, all ordinal numbers."""
@@ -120,7 +120,7 @@ class PairSource:
         xs, ys, swaps = [], [], []
         for subject in sorted(subjects):
             # By the name, not the number: who else is there doesn't matter.
-            random = np.random.default_rng([seed, *subject.encode()])
+            random = np.random.default_rng([seed, *self.manifest.own(subject).encode()])
             table = self._enumerate(subject, rule)
             count = _size(table)
             if per_subject is None or count <= per_subject:

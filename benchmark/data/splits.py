@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -40,16 +41,27 @@ class Fold:
 class Split:
     """Folds over one set of subjects.
 
+    Attributes:
+        name: Letters, digits, `.`, `_` and `-`: it becomes part of file names.
+        folds: The folds.
+        source: Where the folds come from.
+        covering: Every fold holds every subject; not so where another data set is tested.
+
     Raises:
-        SplitError: A part is empty, a subject is in two parts of a fold, or the folds don't cover
-            the same subjects.
+        SplitError: The name can't be one, a part is empty, a subject is in two parts of a fold, or the
+            folds don't cover the same subjects though they should.
     """
 
     name: str
     folds: tuple[Fold, ...]
     source: str = ""
+    covering: bool = True
 
     def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):
+            raise SplitError(f"split {self.name!r}: a name has only letters, digits, `.`, `_` and `-`")
+        if not self.folds:
+            raise SplitError(f"split {self.name} has no fold")
         everyone = self.subjects
         for number, fold in enumerate(self.folds):
             listed = [subject for part in PARTS for subject in fold.subjects(part)]
@@ -59,7 +71,7 @@ class Split:
             empty = [part for part in PARTS if not fold.subjects(part)]
             if empty:
                 raise SplitError(f"split {self.name}, fold {number}: no subject in {', '.join(empty)}")
-            if set(listed) != everyone:
+            if self.covering and set(listed) != everyone:
                 missing = ", ".join(sorted(everyone - set(listed)))
                 raise SplitError(f"split {self.name}, fold {number} lacks {missing}")
 
@@ -83,6 +95,24 @@ class Split:
         wrong = sorted(subject for subject in self.subjects if tested[subject] != 1)
         if wrong:
             raise SplitError(f"split {self.name} must test each subject once, but not so {_listed(wrong)}")
+
+    def test_elsewhere(self, here: str, there: str, subjects: Sequence[str]) -> Split:
+        """Return the split whose models, trained here, are tested on all subjects of another data set.
+
+        Args:
+            here: Folder of this data set, which its subjects' names get in front of them.
+            there: Folder of the other data set, likewise.
+            subjects: Those of the other data set.
+        """
+
+        def prefixed(folder: str, names: Sequence[str]) -> tuple[str, ...]:
+            return tuple(f"{folder}/{name}" for name in names)
+
+        tested = prefixed(there, subjects)
+        folds = tuple(
+            Fold(prefixed(here, fold.train), prefixed(here, fold.validation), tested) for fold in self.folds
+        )
+        return Split(self.name, folds, f"{self.source}, tested on {there}", covering=False)
 
     def check(self, subjects: Sequence[str], data: str) -> None:
         """Check that a data set holds exactly the split's subjects.
@@ -115,6 +145,8 @@ def read_split(path: Path) -> Split:
         folds = tuple(Fold(*(tuple(fold[part]) for part in PARTS)) for fold in content["folds"])
         split = Split(content["name"], folds, content.get("source", ""))
         stated = content["digest"]
+    except OSError as error:
+        raise SplitError(f"{path}: can't be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise SplitError(f"{path.name}: not a split file: {error}") from error
     if split.digest != stated:

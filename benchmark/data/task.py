@@ -15,6 +15,8 @@ import numpy as np
 from comface_bench.core.card import TaskCard
 from comface_bench.core.errors import DataFormatError, DataMissingError, UsageError
 from comface_bench.core.names import format_name, parse_name
+from comface_bench.core.options import differing_task_options, task_options
+from comface_bench.core.problems import ProblemList
 from comface_bench.core.registry import Entry, Registry, task_registry
 from comface_bench.core.seeds import seed_for
 from comface_bench.data.manifest import Manifest
@@ -31,20 +33,25 @@ class Task:
 
     Attributes:
         card: Declared facts.
-        options: Options that differ from the card's defaults.
+        chosen: All options as resolved, the split's name among them.
         table: The manifest.
         split: The folds.
     """
 
     card: TaskCard
-    options: Mapping[str, str]
+    chosen: Mapping[str, str]
     table: Manifest
     split: Split
 
     @property
     def name(self) -> str:
-        """The task's name with its options."""
-        return format_name(self.card.name, self.options)
+        """The task's name with the options that differ from its defaults."""
+        return format_name(self.card.name, differing_task_options(self.card, self.chosen))
+
+    @property
+    def seed_name(self) -> str:
+        """Name that pairs, head draws and dropout are seeded by."""
+        return self.card.seeds_of or self.card.name
 
     @property
     def manifest(self) -> Any:
@@ -90,9 +97,10 @@ class Task:
         rule = self.card.train_pairs if part == "train" else self.card.test_pairs
         subjects = self.folds[fold].subjects(part)
         # One seed for all folds and parts: a subject's pairs are the same wherever it stands.
-        seed = seed_for("pairs", self.card.name)
+        seed = seed_for("pairs", self.seed_name)
+        source = self.source  # Before the try: a label out of range is another matter than a lack of pairs.
         try:
-            return self.source.evaluate(subjects, rule, self.card.test_pairs_per_subject, seed)
+            return source.evaluate(subjects, rule, self.card.test_pairs_per_subject, seed)
         except DataFormatError as error:
             raise DataFormatError(
                 f"{self.name}, fold {fold}, {part}: {error.message} (subjects {', '.join(subjects[:5])})",
@@ -101,7 +109,7 @@ class Task:
 
     def draw(self, fold: int, repetition: int, epoch: int, count: int) -> PairList:
         """Draw the training pairs of one epoch (1-based)."""
-        seed = seed_for("pairs", f"{self.card.name}/epoch {epoch}", fold, repetition)
+        seed = seed_for("pairs", f"{self.seed_name}/epoch {epoch}", fold, repetition)
         return self.source.draw(self.folds[fold].train, self.card.train_pairs, count, seed)
 
 
@@ -142,29 +150,86 @@ def open_task(
     manifests: dict[tuple[str, Path], Manifest] | None = None,
 ) -> Task:
     """Load the task of a registry entry; `manifests` keeps tables that several tasks share."""
-    card = entry.card
-    unknown = sorted(set(options) - {"split"})
-    if unknown:
-        raise UsageError(f"task {card.name} takes no option {unknown[0]!r}; it takes: split")
-    root = (shipped_root() if card.ships else data_root(data)) / card.data.removeprefix("synthfaces/")
+    card, chosen = configure(entry, options)
     manifests = {} if manifests is None else manifests
-    if (card.read, root) not in manifests:
-        if not root.is_dir():
-            how = card.how_to_get or "Point --data at the folder that holds it."
-            raise DataMissingError(f"task {card.name} needs {root}, which doesn't exist", how)
-        manifests[card.read, root] = Manifest.from_rows(card.data, root, entry.resolve(card.read)(root))
-    table = manifests[card.read, root]
-    chosen = options.get("split", card.splits[0])
-    split = _find_split(chosen, card, table)
-    split.check(table.subject_names, card.data)
+
+    def table_of(folder: Path, name: str) -> Manifest:
+        if (card.read, folder) not in manifests:
+            manifests[card.read, folder] = read_manifest(entry, card, folder, name)
+        return manifests[card.read, folder]
+
+    table = table_of(data_location(card, data), card.data)
+    split = find_split(chosen["split"], card, table)
+    chosen["split"] = split.name
     if card.aggregate == "pooled":
         split.check_tested_once()
-    return Task(card, {} if chosen == card.splits[0] else {"split": chosen}, table, split)
+    if card.test_data is not None:
+        tested = table_of(data_root(data) / card.test_data, card.test_data)
+        table = Manifest.join(table, tested)
+        split = split.test_elsewhere(card.data, card.test_data, tested.subject_names)
+    return Task(card, chosen, table, split)
 
 
-def _find_split(name: str, card: TaskCard, table: Manifest) -> Split:
+def configure(entry: Entry[TaskCard], options: Mapping[str, str]) -> tuple[TaskCard, dict[str, str]]:
+    """Return a task's card under its options, and all options as resolved.
+
+    Raises:
+        UsageError: The task doesn't take an option, or not that value.
+    """
+    chosen = task_options(entry.card, options)
+    own = {key: value for key, value in chosen.items() if key != "split"}
+    change = entry.hook("configure") if entry.card.options else None
+    return (change(entry.card, own) if change else entry.card), chosen
+
+
+def data_location(card: TaskCard, data: Path | None) -> Path:
+    """Return the folder or file that holds a task's data."""
+    if card.location:
+        return Path(card.location)
+    root = shipped_root() if card.ships else data_root(data)
+    return root / card.data.removeprefix("synthfaces/")
+
+
+def read_manifest(
+    entry: Entry[TaskCard],
+    card: TaskCard,
+    place: Path,
+    name: str,
+    problems: ProblemList | None = None,
+) -> Manifest:
+    """Read a data set by its task's loader.
+
+    Args:
+        entry: Where the loader is declared.
+        card: The task's card.
+        place: Folder or file that holds the data.
+        name: Name of the data set.
+        problems: As `Manifest.from_rows` takes it.
+
+    Raises:
+        DataMissingError: There is nothing at `place`; the message says how to get the data.
+        DataProblemsError: The data are malformed.
+    """
+    if not place.exists():
+        how = card.how_to_get or "Point --data at the folder that holds it."
+        raise DataMissingError(f"task {card.name} needs {place}, which doesn't exist", how)
+    root = place if place.is_dir() else place.parent
+    return Manifest.from_rows(name, root, entry.resolve(card.read)(place), problems)
+
+
+def find_split(name: str, card: TaskCard, table: Manifest) -> Split:
+    """Read or compute the folds that a split's name, rule or file stands for.
+
+    Raises:
+        SplitError: There is no such split, or it doesn't fit the subjects.
+    """
     published = Path(str(importlib.resources.files("comface_bench.tasks"))) / "splits" / f"{name}.json"
-    if name in card.splits and published.is_file():
-        return read_split(published)
-    source = PairSource(table, table.target(card.target, card.label_range))
-    return rule_split(name, source.counts(), card.data)
+    if name.endswith(".json"):
+        split = read_split(Path(name))
+    elif name in card.splits and published.is_file():
+        split = read_split(published)
+    else:
+        labels = table.target(card.target, card.label_range)
+        split = rule_split(name, PairSource(table, labels).counts(), card.data)
+    split.check(table.subject_names, card.data)
+    return split

@@ -66,7 +66,7 @@ def run_finetune(
     machine = source.machine
     reset_peak_memory(machine)
     encoder.to(machine.device).requires_grad_()
-    seed = seed_for("head", job.task.card.name, job.fold, job.seed)
+    seed = seed_for("head", job.task.seed_name, job.fold, job.seed)
     width = encoder.measure(protocol.image_size)
     head = start_head(protocol.head, protocol.head_start, encoder.head_weight, width, seed)
     head = head.to(machine.device).requires_grad_()
@@ -139,7 +139,7 @@ def _train_epoch(
     # whether a unit was interrupted or not.
     device = source.machine.device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed_for("dropout", f"{job.task.card.name}/epoch {epoch}", job.fold, job.seed))
+        torch.manual_seed(seed_for("dropout", f"{job.task.seed_name}/epoch {epoch}", job.fold, job.seed))
         for start in range(0, len(pairs), protocol.batch_size):
             loss = _step(encoder, head, optimizer, source, pairs, start, epoch, protocol)
             check_finite(loss, job.label, epoch)

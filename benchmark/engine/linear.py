@@ -87,7 +87,7 @@ def run_linear(
                 protocol.head_start,
                 own,
                 width,
-                seed_for("head", job.task.card.name, job.fold, job.seed),
+                seed_for("head", job.task.seed_name, job.fold, job.seed),
             )
             for job in jobs
         ]

@@ -11,6 +11,7 @@ from comface_bench.core.digest import digest
 from comface_bench.core.names import format_name
 from comface_bench.core.protocol import Protocol
 from comface_bench.core.unit import ENGINE_EPOCH, Unit
+from comface_bench.data.splits import PARTS
 from comface_bench.data.task import Task
 from comface_bench.execute.plan import Cell
 from comface_bench.version import __version__
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
 
 def describe_task(task: Task) -> TaskInfo:
     """Describe a task with its data."""
-    from comface_bench.results.schema import TaskInfo
+    from comface_bench.results.schema import FoldSubjects, TaskInfo
 
     card = task.card
+    number = {subject: place for place, subject in enumerate(task.table.subject_names)}
     return TaskInfo(
         name=task.name,
         card=facts(card),
@@ -39,6 +41,10 @@ def describe_task(task: Task) -> TaskInfo:
         split=task.split.name,
         split_digest=task.split.digest,
         folds=len(task.folds),
+        fold_subjects=[
+            FoldSubjects.of(*([number[subject] for subject in fold.subjects(part)] for part in PARTS))
+            for fold in task.folds
+        ],
     )
 
 

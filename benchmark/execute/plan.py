@@ -16,7 +16,7 @@ from comface_bench.core.card import MethodCard, TaskCard
 from comface_bench.core.digest import digest_file
 from comface_bench.core.errors import BenchError, DataMissingError, UsageError, WeightsMissingError
 from comface_bench.core.names import format_name, parse_name, split_list, unknown_name
-from comface_bench.core.options import differing, divide_options, method_options
+from comface_bench.core.options import TASK_OPTIONS, differing, divide_options, method_options
 from comface_bench.core.protocol import Protocol, resolve_protocol
 from comface_bench.core.registry import Entry, Registry, method_registry, task_registry
 from comface_bench.core.unit import Unit
@@ -136,7 +136,9 @@ def make_plan(request: Request) -> Plan:
     ]
     tasks = [_Named(task_names, name, name in wanted_tasks) for name in task_names.expand(wanted_tasks)]
     protocol_name, protocol_options = parse_name(request.protocol)
-    shared, for_methods, for_tasks = divide_options(request.options, [item.entry.card for item in methods])
+    shared, for_methods, for_tasks = divide_options(
+        request.options, [item.entry.card for item in methods], [item.entry.card for item in tasks]
+    )
     overrides = {**protocol_options, **shared}
     skips: list[Skip] = []
     ready_methods = []
@@ -154,7 +156,12 @@ def make_plan(request: Request) -> Plan:
     store = ResultStore(request.results)
     for named in tasks:
         try:
-            task = open_task(named.entry, {**for_tasks, **named.options}, request.data, manifests)
+            taken = {
+                key: text
+                for key, text in for_tasks.items()
+                if key in TASK_OPTIONS or key in named.entry.card.options
+            }
+            task = open_task(named.entry, {**taken, **named.options}, request.data, manifests)
         except DataMissingError as error:
             _skip_or_raise(named.explicit, named.name, error, skips)
             continue
@@ -219,7 +226,7 @@ def _make_cell(
     units = tuple(
         Unit(
             task=task.card,
-            task_options={"split": task.split.name},
+            task_options=task.chosen,
             method=ready.entry.card,
             method_options={**ready.options, **ready.named_options},
             protocol=protocol,

@@ -125,7 +125,7 @@ class GroupRunner:
             try:
                 encoder = self._take_encoder(seed or 0)
                 # One seed for all folds and repetitions, so that they share each view.
-                source = self._image_source(seed_for("augment", self._cells[0].task.table.name))
+                source = self._image_source(seed_for("augment", self._cells[0].task.card.data))
                 outcomes = run_linear(jobs, encoder, self._protocol, source, self._report, path, key)
             except Exception as error:
                 for item in items:
@@ -154,7 +154,7 @@ class GroupRunner:
         key = digest([self._machine.precision, unit.key()])
         path = self._checkpoint_path(key)
         try:
-            seed = seed_for("augment", task.table.name, unit.fold, unit.seed)
+            seed = seed_for("augment", task.card.data, unit.fold, unit.seed)
             job = FineTuneJob(task, unit.fold, unit.seed, key, unit.label, path)
             encoder = self._take_encoder(unit.seed)
             outcome = run_finetune(job, encoder, self._protocol, self._image_source(seed), self._report)
@@ -285,7 +285,8 @@ class GroupRunner:
 
         from comface_bench.data.augment import image_key
 
-        return np.array([image_key(name) for name in self._images.names], dtype=np.uint64)
+        table = self._cells[0].task.table
+        return np.array([image_key(table.own(name)) for name in table.images], dtype=np.uint64)
 
     def _image_source(self, seed: int) -> ImageSource:
         from comface_bench.engine.features import ImageSource

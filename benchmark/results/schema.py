@@ -7,6 +7,7 @@ itself: no (fold, seed) twice, folds within the split, metrics as the task names
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Annotated, Any, Final, Literal, Self
 
 import pydantic
@@ -20,6 +21,7 @@ SCHEMA_VERSION: Final = 1
 Aggregate = Literal["pooled", "fold-mean"]
 Count = Annotated[int, Field(ge=0)]
 Metrics = dict[str, MetricValue]
+Numbers = Annotated[str, Field(pattern=r"^\d+(,\d+)*$")]
 Measure = Annotated[float, Field(ge=0)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -40,6 +42,31 @@ class _Model(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+class FoldSubjects(_Model):
+    """Who trained, validated and tested in one fold: subjects' numbers, ascending, with commas between.
+
+    Numbers are those of the predictions. A subject in two parts makes the record invalid.
+    """
+
+    train: Numbers
+    validation: Numbers
+    test: Numbers
+
+    @classmethod
+    def of(cls, train: Iterable[int], validation: Iterable[int], test: Iterable[int]) -> Self:
+        """Write three sets of subjects' numbers."""
+        parts = [",".join(map(str, sorted(part))) for part in (train, validation, test)]
+        return cls(train=parts[0], validation=parts[1], test=parts[2])
+
+    @pydantic.model_validator(mode="after")
+    def _apart(self) -> Self:
+        listed = [number for part in (self.train, self.validation, self.test) for number in part.split(",")]
+        twice = sorted({number for number in listed if listed.count(number) > 1}, key=int)
+        if twice:
+            raise ValueError(f"subject {', '.join(twice)} in two parts of a fold")
+        return self
+
+
 class TaskInfo(_Model):
     """What was estimated, on which images, split how.
 
@@ -56,6 +83,7 @@ class TaskInfo(_Model):
         split: Name of the split.
         split_digest: Digest of the split's folds.
         folds: How many folds the split has.
+        fold_subjects: Who is in which part of each fold; empty in records of before it was kept.
     """
 
     name: str
@@ -70,6 +98,13 @@ class TaskInfo(_Model):
     split: str
     split_digest: str
     folds: Annotated[int, Field(ge=1)]
+    fold_subjects: list[FoldSubjects] = []
+
+    @pydantic.model_validator(mode="after")
+    def _all_folds(self) -> Self:
+        if self.fold_subjects and len(self.fold_subjects) != self.folds:
+            raise ValueError(f"{len(self.fold_subjects)} folds have subjects, not {self.folds}")
+        return self
 
 
 class MethodInfo(_Model):
@@ -225,7 +260,7 @@ def header_digest(task: TaskInfo, method: MethodInfo, protocol: ProtocolInfo) ->
     """Digest what makes two runs the same record: names, digests, options; no measured fact."""
     return digest(
         {
-            "task": task.model_dump(exclude={"card"}),
+            "task": task.model_dump(exclude={"card", "fold_subjects"}),
             "method": method.model_dump(exclude={"card", "feature_dim", "parameters"}),
             "protocol": protocol.model_dump(exclude={"values"}),
         }

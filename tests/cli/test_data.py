@@ -20,7 +20,8 @@ def test_check_prints_the_counts(call, data):
 
 def test_check_in_json(call, data):
     found = json.loads(call("data", "check", "age+split=balanced-4", "--data", data, "--json")[1])
-    assert (found["images"], found["subjects"], found["pairs"]) == (32, 8, 48)
+    assert found["ok"] is True
+    assert (found["images"], len(found["per_subject"]), found["pairs"]) == (32, 8, 48)
     assert sum(fold["test_pairs"] for fold in found["folds"]) == 48
 
 
@@ -51,10 +52,22 @@ def test_check_exits_2_on_a_problem(call, data, harm):
     images = data / "FGNET" / "images"
     name = "001A02.JPG" if harm == "not an image" else "face.JPG"
     (images / name).write_bytes(b"nothing")
-    status, out, err = call("data", "check", "age+split=balanced-4", "--data", data)
-    assert (status, out) == (2, "")
-    assert err.startswith("error: ")
+    status, _, err = call("data", "check", "age+split=balanced-4", "--data", data)
+    assert status == 2
+    assert err.strip().startswith("error: 1 problem\n")
     assert name in err
+    found = json.loads(call("data", "check", "age+split=balanced-4", "--data", data, "--json")[1])
+    assert found["ok"] is False
+    assert name in found["problems"][0]["where"]
+
+
+def test_check_counts_each_subject_on_demand(call, data):
+    words = ("data", "check", "age+split=balanced-4", "--data", data)
+    _, out, _ = call(*words, "--subjects")
+    rows = [line.split() for line in out.split("\n\n")[-1].splitlines()]
+    assert rows[1] == ["001", "4", "4", "6", "6"]
+    assert len(rows) == 9
+    assert "training pairs" not in call(*words)[1]
 
 
 def test_render_refuses_a_folder_that_holds_something(call, tmp_path):

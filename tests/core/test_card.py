@@ -47,7 +47,7 @@ OTHER_WORD = {
     "channels": "BGR",
 }
 
-TASK_PROSE = {"read", "summary", "licence", "how_to_get", "source"}
+TASK_PROSE = {"read", "location", "summary", "licence", "how_to_get", "source"}
 METHOD_PROSE = {"build", "summary", "licence", "source", "paper", "training_scale", "training_source"}
 
 
@@ -109,7 +109,10 @@ def test_nested_facts_leave_out_prose():
 
 
 def test_offers_are_facts_that_decide_nothing():
-    assert {item.name for item in dataclasses.fields(TASK) if item.metadata.get("offer")} == {"splits"}
+    assert {item.name for item in dataclasses.fields(TASK) if item.metadata.get("offer")} == {
+        "splits",
+        "options",
+    }
     assert {item.name for item in dataclasses.fields(METHOD) if item.metadata.get("offer")} == {"options"}
     assert facts(METHOD)["options"] == {"backbone": ["a", "b"], "checkpoint": []}
     assert "options" not in deciding_facts(METHOD)

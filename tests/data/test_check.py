@@ -1,12 +1,10 @@
 """Checking data: every count against a plain count over the files."""
 
 import itertools
-import statistics
 
 import numpy as np
 import pytest
 
-from comface_bench.core.errors import DataFormatError
 from comface_bench.data.check import check_data
 from comface_bench.data.task import load_task
 
@@ -17,10 +15,13 @@ NAMES = [
 ]
 
 
+TASK = "age+split=balanced-4"
+
+
 @pytest.fixture
-def task(tmp_path, make_fgnet):
+def root(tmp_path, make_fgnet):
     make_fgnet(tmp_path / "FGNET", NAMES)
-    return load_task("age+split=balanced-4", tmp_path)
+    return tmp_path
 
 
 def by_subject():
@@ -30,42 +31,47 @@ def by_subject():
     return ages
 
 
-def test_counts_equal_a_plain_count(task):
-    found = check_data(task)
+def test_counts_equal_a_plain_count(root):
+    found = check_data(TASK, root)
     ages = by_subject()
     changes = [y - x for images in ages.values() for x, y in itertools.combinations(images, 2)]
-    sizes = [len(images) for images in ages.values()]
     assert found.images == found.labelled == len(NAMES)
-    assert found.subjects == 8
-    assert found.images_per_subject == (min(sizes), statistics.median(sizes), max(sizes))
+    assert found.problems == found.notes == ()
+    assert {subject: count.images for subject, count in found.per_subject.items()} == {
+        subject: len(images) for subject, images in ages.items()
+    }
+    for subject, count in found.per_subject.items():
+        pairs = len(ages[subject]) * (len(ages[subject]) - 1) // 2
+        assert (count.labelled, count.train_pairs, count.test_pairs) == (len(ages[subject]), pairs, pairs)
     assert found.pairs == len(changes)
     assert found.zero_change_pairs == changes.count(0)
     assert found.constant_mae == pytest.approx(np.abs(changes).mean())
-    assert found.label_range == (2, 60)
+    assert found.labels.range == (2, 60)
     assert found.modes == {"RGB": (len(NAMES) + 1) // 2, "L": len(NAMES) // 2}
     assert found.grey_images == len(NAMES) // 2
     assert found.image_sizes == ((12, 10), (12, 10))
-    assert found.first == (f"images/{min(NAMES)}", 2)
-    assert found.last[0] == f"images/{max(NAMES)}"
+    assert found.labels.first == (f"images/{min(NAMES)}", 2)
+    assert found.labels.last[0] == f"images/{max(NAMES)}"
 
 
-def test_folds_count_their_subjects_and_pairs(task):
-    found = check_data(task)
+def test_folds_count_their_subjects_and_pairs(root):
+    found = check_data(TASK, root)
     assert sum(fold.test_pairs for fold in found.folds) == found.pairs
-    for fold, counted in zip(task.folds, found.folds, strict=True):
+    for fold, counted in zip(load_task(TASK, root).folds, found.folds, strict=True):
         assert (counted.train, counted.validation, counted.test) == tuple(
             len(part) for part in (fold.train, fold.validation, fold.test)
         )
         assert counted.train + counted.validation + counted.test == 8
+    task = load_task(TASK, root)
     assert (found.split, found.split_digest) == (task.split.name, task.split.digest)
     assert found.manifest_digest == task.table.digest
 
 
-def test_histogram_holds_every_label_once(task):
-    found = check_data(task)
+def test_histogram_holds_every_label_once(root):
+    found = check_data(TASK, root)
     ages = [age for images in by_subject().values() for age in images]
-    assert sum(part.count for part in found.histogram) == len(ages)
-    for part in found.histogram:
+    assert sum(part.count for part in found.labels.histogram) == len(ages)
+    for part in found.labels.histogram:
         if part.low == part.high:
             assert part.count == ages.count(part.low)
 
@@ -73,30 +79,67 @@ def test_histogram_holds_every_label_once(task):
 def test_histogram_of_many_values_has_ten_bins(tmp_path, make_fgnet):
     names = [f"{subject:03d}A{5 * subject + age:02d}.JPG" for subject in range(1, 9) for age in (0, 1, 3)]
     make_fgnet(tmp_path / "FGNET", names)
-    histogram = check_data(load_task("age+split=balanced-4", tmp_path)).histogram
+    histogram = check_data(TASK, tmp_path).labels.histogram
     assert len(histogram) == 10
     assert histogram[0].low == 5
     assert histogram[-1].high == 43
     assert sum(part.count for part in histogram) == len(names)
 
 
-def test_progress_counts_images(task):
+def test_progress_counts_images(root):
     seen = []
-    check_data(task, lambda done, total: seen.append((done, total)))
+    check_data(TASK, root, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(number, len(NAMES)) for number in range(1, len(NAMES) + 1)]
 
 
-def test_image_that_can_not_be_opened_is_named(task):
-    (task.table.root / task.table.images[3]).write_bytes(b"no image")
-    with pytest.raises(DataFormatError, match=task.table.images[3]):
-        check_data(task)
+def test_every_image_that_can_not_be_decoded_is_a_problem(root):
+    damaged = [root / "FGNET" / "images" / name for name in (NAMES[3], NAMES[5])]
+    damaged[0].write_bytes(b"no image")
+    damaged[1].write_bytes(damaged[1].read_bytes()[:-40])
+    found = check_data(TASK, root)
+    assert sorted(problem.where for problem in found.problems) == sorted(map(str, damaged))
+    assert all(problem.message.startswith("can't be decoded: ") for problem in found.problems)
+    assert all(problem.remedy for problem in found.problems)
+    assert (found.folds, found.split, found.constant_mae) == ((), "", None)
+    assert found.images == len(NAMES)
 
 
-def test_needs_no_torch(task, monkeypatch):
+def test_labels_outside_their_range_are_all_told(tmp_path, draw_image):
+    from comface_bench.core.registry import task_registry
+
+    plugin = tmp_path / "plugin.py"
+    plugin.write_text(
+        "from comface_bench.core.card import TaskCard\n"
+        "CARD = TaskCard(name='toy', version=1, family='age', data='toy', read=':read', target='age',"
+        " unit='years', label_range=(0, 120), metrics=('mae',), splits=('balanced-2',))\n"
+        "def read(root):\n"
+        "    for number, path in enumerate(sorted(root.iterdir())):\n"
+        "        yield {'image': path.name, 'subject': number // 4, 'age': 30 * number - 60,"
+        " 'where': f'list:{number + 1}'}\n"
+    )
+    (tmp_path / "toy").mkdir()
+    for number in range(8):
+        draw_image(tmp_path / "toy" / f"{number}.jpg")
+    found = check_data("toy", tmp_path, task_registry([plugin]))
+    assert [(problem.where, problem.message) for problem in found.problems] == [
+        ("list:1", "age is -60, not within 0 to 120"),
+        ("list:2", "age is -30, not within 0 to 120"),
+        ("list:8", "age is 150, not within 0 to 120"),
+    ]
+    assert found.labels.range == (-60, 150)
+
+
+def test_a_split_that_does_not_fit_is_a_problem(root):
+    (problem,) = check_data("age", root).problems
+    assert "lacks" in problem.message
+    assert problem.remedy.endswith("-o split=balanced-4")
+
+
+def test_needs_no_torch(root, monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "torch", None)  # An import of torch would now fail.
     monkeypatch.delitem(sys.modules, "comface_bench.data.check")
     from comface_bench.data.check import check_data as fresh
 
-    assert fresh(task).images == len(NAMES)
+    assert fresh(TASK, root).images == len(NAMES)

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from comface_bench.core.errors import DataFormatError, DataMissingError
+from comface_bench.core.problems import DataProblemsError, Note, ProblemList
 from comface_bench.data.manifest import Manifest
 
 FILES = ("b/2.jpg", "a/10.jpg", "a/9.jpg", "b/1.jpg")
@@ -138,7 +139,7 @@ def test_a_file_has_one_name(root, image):
 
 @pytest.mark.parametrize("image", ["nothing.jpg", "a", "b/2.jpg/x.jpg"])
 def test_an_image_must_be_a_file(root, image):
-    with pytest.raises(DataMissingError, match=r"table\.csv:2: .* isn't a file under"):
+    with pytest.raises(DataFormatError, match=r"table\.csv:2: .* isn't a file under"):
         Manifest.from_rows("d", root, rows(image=image, where="table.csv:2"))
 
 
@@ -159,7 +160,7 @@ def test_labels_that_an_image_lacks_are_nan_and_within_every_range(root):
 def test_labels_must_be_within_their_range(root):
     manifest = Manifest.from_rows("d", root, rows())
     assert manifest.target("kg", (60, 63)).tolist() == [61, 62, 63, 60]
-    with pytest.raises(DataFormatError, match=r"b/1\.jpg: kg is 63, not within 60 to 62 \(1 such images\)"):
+    with pytest.raises(DataFormatError, match=r"b/1\.jpg: kg is 63, not within 60 to 62"):
         manifest.target("kg", (60, 62))
     with pytest.raises(DataFormatError, match=r"b/2\.jpg: kg is 60, not within 61 to 63"):
         manifest.target("kg", (61, 63))
@@ -174,3 +175,78 @@ def test_numbers_become_names(root):
     manifest = Manifest.from_rows("d", root, rows(subject=7, session=3))
     assert manifest.subjects[3] == "7"
     assert manifest.sessions[3] == "3"
+
+
+def test_a_link_may_not_leave_the_root_but_may_stay_in_it(tmp_path):
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    (root / "real").mkdir(parents=True)
+    outside.mkdir()
+    for folder in (root / "real", outside):
+        (folder / "a.jpg").write_bytes(b"x")
+    (root / "file.jpg").symlink_to(outside / "a.jpg")
+    (root / "folder").symlink_to(outside)
+    (root / "inner").symlink_to(root / "real")
+    (root / "inner.jpg").symlink_to(root / "real" / "a.jpg")
+    for image in ("file.jpg", "folder/a.jpg"):
+        with pytest.raises(DataFormatError, match=f"{image} is a link that leaves the data root"):
+            Manifest.from_rows("d", root, [{"image": image, "subject": "s"}])
+    for image in ("inner/a.jpg", "inner.jpg"):
+        assert len(Manifest.from_rows("d", root, [{"image": image, "subject": "s"}])) == 1
+
+
+def test_the_root_itself_may_be_a_link(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "a.jpg").write_bytes(b"x")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert len(Manifest.from_rows("d", tmp_path / "link", [{"image": "a.jpg", "subject": "s"}])) == 1
+
+
+def test_all_problems_are_told_at_once_with_those_of_the_loader(root):
+    def read():
+        yield from rows(image="nothing.jpg", where="t.csv:2")
+        yield Note("two left out")
+        yield {"image": "b/2.jpg", "subject": "b", "kg": "heavy", "age": 1, "where": "t.csv:6"}
+        own = ProblemList()
+        own.add("t.csv:7", "a cell is missing", "Add it.")
+        own.raise_any()
+
+    with pytest.raises(DataProblemsError) as caught:
+        Manifest.from_rows("d", root, read())
+    assert [str(problem) for problem in caught.value.problems] == [
+        "t.csv:7: a cell is missing",
+        "t.csv:6: kg is 'heavy', not a number",
+        f"t.csv:2: nothing.jpg isn't a file under {root}",
+    ]
+    noted = ProblemList()
+    manifest = Manifest.from_rows("d", root, read(), noted)
+    assert noted.found == caught.value.problems
+    assert manifest.images == ("a/10.jpg", "a/9.jpg", "b/1.jpg", "b/2.jpg")
+    assert manifest.notes == ("two left out",)
+
+
+def test_two_data_sets_side_by_side(root, tmp_path):
+    for part in ("A", "B"):
+        (tmp_path / part / "p").mkdir(parents=True)
+        (tmp_path / part / "p" / "1.jpg").write_bytes(part.encode())
+    first, second = (
+        Manifest.from_rows(part, tmp_path / part, [{"image": "p/1.jpg", "subject": "p", "kg": kg, part: 1.0}])
+        for part, kg in (("A", 60.0), ("B", 70.0))
+    )
+    joined = Manifest.join(first, second)
+    assert joined.images == ("A/p/1.jpg", "B/p/1.jpg")
+    assert joined.subject_names == ("A/p", "B/p")
+    assert [joined.own(name) for name in joined.subjects] == ["p", "p"]
+    assert first.own("p/1.jpg") == "p/1.jpg"
+    assert list(joined.labels) == ["kg"]
+    assert joined.labels["kg"].tolist() == [60, 70]
+    assert all((joined.root / image).is_file() for image in joined.images)
+    assert len({joined.digest, first.digest, second.digest}) == 3
+
+
+def test_two_data_sets_need_a_common_label(root):
+    one, two = (
+        Manifest.from_rows("d", root, [{"image": "b/2.jpg", "subject": "s", label: 1.0}])
+        for label in ("kg", "age")
+    )
+    with pytest.raises(DataFormatError, match="no label in common"):
+        Manifest.join(one, two)
