@@ -1,0 +1,54 @@
+"""`comface-bench test`: whether a task keeps its contract."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from comface_bench.cli.complete import complete_task
+from comface_bench.cli.groups import Group, make_app
+from comface_bench.cli.options import Data, Json, NoPlugins, Plugins
+from comface_bench.cli.tables import print_json, print_table
+
+if TYPE_CHECKING:
+    from comface_bench.contract.finding import Finding
+
+app = make_app(Group)
+
+
+@app.callback()
+def _test() -> None:
+    """Check that a task keeps its contract."""
+
+
+@app.command()
+def task(
+    name: Annotated[str, typer.Argument(help="Task.", autocompletion=complete_task, show_default=False)],
+    data: Data = None,
+    as_json: Json = False,
+    plugin: Plugins = [],  # noqa: B006 - typer reads the default and never changes it
+    no_plugins: NoPlugins = False,
+) -> None:
+    """Check a task on its data; without --data, on the example data that its module can write."""
+    from comface_bench.contract.task import check_task_contract
+    from comface_bench.core.registry import task_registry
+
+    _report(check_task_contract(name, data, task_registry(plugin, not no_plugins)), as_json)
+
+
+def _report(findings: list[Finding], as_json: bool) -> None:
+    if as_json:
+        print_json(
+            [
+                {"rule": item.rule, "holds": item.holds, "broken": item.broken, "detail": item.detail}
+                for item in findings
+            ]
+        )
+    else:
+        print_table(
+            ["", "rule", ""],
+            [["ok" if item.holds else "BROKEN", item.rule, item.broken or item.detail] for item in findings],
+        )
+    if not all(item.holds for item in findings):
+        raise typer.Exit(1)

@@ -1,0 +1,32 @@
+"""`new` and `test`: a plugin that works as soon as it is written."""
+
+import json
+
+
+def test_a_new_task_passes_its_test_and_can_be_run(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, out, _ = call("new", "task", "pain-diary")
+    assert status == 0
+    command = out.rpartition(": comface-bench ")[2].split()
+    status, out, err = call(*command)
+    assert (status, err) == (0, "")
+    assert out.count("ok  ") == 7
+    found = json.loads(call(*command, "--json")[1])
+    assert all(item["holds"] for item in found)
+    assert "pain-diary" in call("list", "tasks", "--plugin", "pain_diary.py")[1]
+
+
+def test_a_broken_task_fails_its_test(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    call("new", "task", "toy")
+    path = tmp_path / "toy.py"
+    path.write_text(path.read_text().replace("label_range=(0, 10)", "label_range=(0, 1)"))
+    status, out, _ = call("test", "task", "toy", "--plugin", "toy.py")
+    assert status == 1
+    assert "BROKEN" in out
+
+
+def test_a_name_that_can_not_be_one_is_refused(call, tmp_path):
+    status, _, err = call("new", "task", "My Task", "--out", tmp_path)
+    assert status == 2
+    assert "comface-bench new task my-task" in err
