@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comface_bench.baselines.checkpoints import load_strictly, read_tensors
 from comface_bench.baselines.networks import BACKBONES, FEATURES, build_backbone, feature_width
 from comface_bench.core.card import MethodCard, Preprocess
 from comface_bench.core.errors import WeightsMissingError
+from comface_bench.weights.read import read_tensors
+from comface_bench.weights.strict import load_strictly
 
 if TYPE_CHECKING:
     from torch import nn

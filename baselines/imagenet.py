@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comface_bench.baselines.checkpoints import load_strictly, read_tensors
 from comface_bench.baselines.networks import build_backbone
 from comface_bench.core.card import Checkpoint, MethodCard, Preprocess
+from comface_bench.weights.read import read_tensors
+from comface_bench.weights.strict import load_strictly
 
 if TYPE_CHECKING:
     from torch import nn

@@ -79,7 +79,7 @@ def build(options: Mapping[str, str], weights: Path | None, seed: int) -> nn.Mod
     import open_clip
     import torch
 
-    from comface_bench.baselines.checkpoints import read_tensors
+    from comface_bench.weights.read import read_tensors
 
     arch, _, tag = options["model"].partition("/")
     if arch not in open_clip.list_models():

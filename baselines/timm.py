@@ -74,7 +74,7 @@ def build(options: Mapping[str, str], weights: Path | None, seed: int) -> nn.Mod
     import torch
     from timm.data.config import resolve_model_data_config
 
-    from comface_bench.baselines.checkpoints import read_tensors
+    from comface_bench.weights.read import read_tensors
 
     name = options["model"]
     if not timm.is_model(name.partition(".")[0]):

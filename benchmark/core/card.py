@@ -63,6 +63,7 @@ class TaskCard:
             card has options declares `configure(card, chosen) -> card`. `split` needs no declaration.
         location: File or folder that holds the data where the name itself says so (`csv:FILE`), else empty.
             Prose: moving a data set changes nothing.
+        overlaps: Data sets, by the names that methods use, which hold people of this one.
         ships: The data set comes with the package.
         summary, licence, how_to_get, source: Prose.
     """
@@ -84,6 +85,7 @@ class TaskCard:
     test_data: str | None = None
     seeds_of: str = ""
     options: Mapping[str, tuple[str, ...]] = _offer(dict)
+    overlaps: tuple[str, ...] = ()
     location: str = _prose()
     ships: bool = False
     summary: str = _prose()
@@ -100,7 +102,9 @@ class Preprocess:
     `mean` and `std` are in the backbone's own channel order and scale.
 
     Attributes:
-        size: The only image size in pixels that the backbone takes; None if it takes any.
+        size: The only image size in pixels that the backbone takes; images of another size are resized
+            inside the encoder. None if it takes any.
+        interpolation: How images are resized to `size`, always with antialiasing.
     """
 
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
@@ -108,6 +112,11 @@ class Preprocess:
     channels: Literal["RGB", "BGR"] = "RGB"
     scale: float = 1.0
     size: int | None = None
+    interpolation: Literal["bilinear", "bicubic"] = "bicubic"
+
+
+IMAGENET = Preprocess()
+"""RGB with ImageNet's mean and standard deviation, which most networks take and some don't."""
 
 
 @dataclass(frozen=True)
@@ -117,11 +126,15 @@ class Checkpoint:
     Attributes:
         file: File name in the weights folder.
         sha256: Published digest, or its published leading digits; empty where none is published.
+        md5: Likewise for MD5, which is all that some authors publish.
+        prefixes: What stands before the backbone's keys; the first of these that any key has is taken off.
         url: Where the authors offer it. Prose: moving a file changes no result.
     """
 
     file: str
     sha256: str = ""
+    md5: str = ""
+    prefixes: tuple[str, ...] = ("",)
     url: str = _prose()
 
 
@@ -143,8 +156,10 @@ class MethodCard:
         options: Name → accepted values, the default first; an empty tuple takes any value.
         drawn: Backbone weights are drawn from a seed, so each repetition has a backbone of its own.
         pretrained_head: The method brings a pair head (head starts (b) and (d) of the supplement).
-        dropped_keys: Prefixes of checkpoint keys that are left out on purpose.
-        trained_on: Data sets seen in pre-training.
+        dropped_keys: Beginnings of the checkpoint's keys, as they stand in the file, that are left out on
+            purpose; every other key must fit the backbone.
+        trained_on: Data sets seen in pre-training; a task on the same people is marked on leaderboards.
+        labels_of: Data sets whose labels were trained on; a task on them is refused.
         group: Group in the supplement's tables.
         summary, licence, source, paper, training_scale, training_source: Prose.
     """
@@ -162,6 +177,7 @@ class MethodCard:
     pretrained_head: bool = False
     dropped_keys: tuple[str, ...] = ()
     trained_on: tuple[str, ...] = ()
+    labels_of: tuple[str, ...] = ()
     group: Group = "Other"
     summary: str = _prose()
     licence: str = _prose()

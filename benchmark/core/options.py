@@ -11,6 +11,10 @@ from comface_bench.core.protocol import override_keys
 TASK_OPTIONS = ("split",)
 """What every task takes."""
 
+METHOD_OPTIONS: Mapping[str, tuple[str, ...]] = {"preprocess": ("native", "imagenet")}
+"""What every method takes. `preprocess=imagenet` feeds RGB with ImageNet's mean and standard deviation,
+whatever the authors did, to measure how much of a result hangs on it."""
+
 
 def parse_options(texts: Iterable[str]) -> dict[str, str]:
     """Turn `key=value` texts into a mapping.
@@ -42,7 +46,7 @@ def divide_options(
     Raises:
         UsageError: Nobody takes an option; the message lists what is taken.
     """
-    methods_take = {key for card in cards for key in card.options}
+    methods_take = {*METHOD_OPTIONS, *(key for card in cards for key in card.options)}
     tasks_take = list(dict.fromkeys([*TASK_OPTIONS, *(key for card in tasks for key in card.options)]))
     protocol: dict[str, str] = {}
     method: dict[str, str] = {}
@@ -70,7 +74,7 @@ def method_options(card: MethodCard, given: Mapping[str, str]) -> dict[str, str]
     Raises:
         UsageError: The method doesn't take an option, or not that value.
     """
-    return _complete(f"method {card.name}", card.options, given)
+    return _complete(f"method {card.name}", {**METHOD_OPTIONS, **card.options}, given)
 
 
 def task_options(card: TaskCard, given: Mapping[str, str]) -> dict[str, str]:
@@ -88,7 +92,7 @@ def task_options(card: TaskCard, given: Mapping[str, str]) -> dict[str, str]:
 
 def differing(card: MethodCard, chosen: Mapping[str, str]) -> dict[str, str]:
     """Return the options that differ from a method's defaults."""
-    return _differing(card.options, chosen)
+    return _differing({**METHOD_OPTIONS, **card.options}, chosen)
 
 
 def differing_task_options(card: TaskCard, chosen: Mapping[str, str]) -> dict[str, str]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from comface_bench.core.card import MethodCard, Preprocess
-from comface_bench.core.errors import PluginError, UsageError
+from comface_bench.core.card import IMAGENET, MethodCard, Preprocess
+from comface_bench.core.errors import PluginError
 from comface_bench.core.names import parse_name
 from comface_bench.core.options import method_options
 from comface_bench.core.registry import Entry, Registry, method_registry
@@ -22,7 +24,8 @@ class Encoder(nn.Module):
     """Images in, features out.
 
     Takes RGB images in [0, 1], shape (N, 3, H, W), float32, and returns features (N, D), float32.
-    Channel order, range, mean and std are the method's own and applied inside.
+    Channel order, range, mean and std are the method's own and applied inside, and so is the size where
+    the backbone takes only one.
 
     Args:
         name: Name of the method, for messages.
@@ -49,15 +52,15 @@ class Encoder(nn.Module):
         """Encode images.
 
         Raises:
-            UsageError: The images aren't of the one size that the backbone takes.
             PluginError: The backbone returns anything but features (N, D).
         """
-        wanted = self.preprocess.size
-        if wanted is not None and images.shape[-2:] != (wanted, wanted):
-            raise UsageError(
-                f"{self.name} takes images of {wanted} pixels, not {images.shape[-1]}",
-                f"Set the size: -o image_size={wanted}",
+        size = self.preprocess.size
+        if size is not None and images.shape[-2:] != (size, size):
+            images = functional.interpolate(
+                images, (size, size), mode=self.preprocess.interpolation, antialias=True
             )
+            # Bicubic weights overshoot at edges; no method has seen values outside [0, 1].
+            images = images.clamp(0, 1)
         if self.preprocess.channels == "BGR":
             images = images.flip(1)
         normalised = (images * self.preprocess.scale - self.mean) / self.std
@@ -105,6 +108,11 @@ def build_encoder(
         raise PluginError(
             f"{entry.card.name} declares no preprocessing",
             "Set preprocess in its card, or an attribute `preprocess` of the module it builds.",
+        )
+    if options.get("preprocess") == "imagenet":
+        # The size isn't a matter of taste: the network takes no other.
+        preprocess = dataclasses.replace(
+            IMAGENET, size=preprocess.size, interpolation=preprocess.interpolation
         )
     if entry.card.pretrained_head and getattr(backbone, "head_weight", None) is None:
         raise PluginError(

@@ -16,7 +16,7 @@ from comface_bench.core.card import MethodCard, TaskCard
 from comface_bench.core.digest import digest_file
 from comface_bench.core.errors import BenchError, DataMissingError, UsageError, WeightsMissingError
 from comface_bench.core.names import format_name, parse_name, split_list, unknown_name
-from comface_bench.core.options import TASK_OPTIONS, differing, divide_options, method_options
+from comface_bench.core.options import METHOD_OPTIONS, TASK_OPTIONS, differing, divide_options, method_options
 from comface_bench.core.protocol import Protocol, resolve_protocol
 from comface_bench.core.registry import Entry, Registry, method_registry, task_registry
 from comface_bench.core.unit import Unit
@@ -201,7 +201,7 @@ class _ReadyMethod:
     @classmethod
     def find(cls, method: _Named[MethodCard], options: Mapping[str, str]) -> _ReadyMethod:
         card = method.entry.card
-        taken = {key: value for key, value in options.items() if key in card.options}
+        taken = {key: value for key, value in options.items() if key in card.options or key in METHOD_OPTIONS}
         chosen = method_options(card, {**taken, **method.options})
         weights = find_weights(method.entry, chosen)
         checkpoint_digest = digest_file(weights) if weights else None

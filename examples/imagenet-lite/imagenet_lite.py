@@ -4,8 +4,9 @@ import importlib.resources
 import re
 from pathlib import Path
 
-from comface_bench.baselines.checkpoints import load_strictly, read_tensors
 from comface_bench.core.card import Checkpoint, MethodCard, Preprocess
+from comface_bench.weights.read import read_tensors
+from comface_bench.weights.strict import load_strictly
 
 CARD = MethodCard(
     name="imagenet-lite",

@@ -1,10 +1,13 @@
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from comface_bench.core.card import Preprocess
+from comface_bench.core.card import MethodCard, Preprocess
 from comface_bench.core.errors import PluginError, UnknownNameError, UsageError
-from comface_bench.engine.encoder import Encoder, load_method
+from comface_bench.engine.encoder import Encoder, build_encoder, load_method
 
 
 def test_normalisation_happens_inside_in_the_methods_own_convention() -> None:
@@ -24,10 +27,33 @@ def test_features_are_float32_even_if_the_backbone_computes_in_less() -> None:
     assert Encoder("half", Half(), Preprocess())(torch.rand(2, 3, 4, 4)).dtype == torch.float32
 
 
-def test_a_backbone_of_one_size_refuses_others_and_says_what_to_type() -> None:
-    encoder = Encoder("fixed", nn.Flatten(), Preprocess(size=8))
-    with pytest.raises(UsageError, match="-o image_size=8"):
-        encoder(torch.rand(2, 3, 4, 4))
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_a_backbone_of_one_size_gets_that_size_as_pillow_resizes(interpolation: str) -> None:
+    from PIL import Image
+
+    plain = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+    encoder = Encoder("fixed", nn.Flatten(), Preprocess(size=8, interpolation=interpolation, **plain))
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 20, 3), dtype=np.uint8)
+    resample = Image.Resampling[interpolation.upper()]
+    expected = np.asarray(Image.fromarray(pixels).resize((8, 8), resample), dtype=np.float32) / 255
+    images = torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255
+    # Pillow rounds to whole numbers after each of its two passes.
+    assert np.abs(encoder(images).numpy().reshape(3, 8, 8) - expected.transpose(2, 0, 1)).max() < 1.5 / 255
+    assert torch.equal(encoder(images[..., :8, :8]), images[..., :8, :8].flatten(1))
+
+
+def test_any_method_can_be_fed_as_imagenet_networks_are() -> None:
+    native = Preprocess(mean=(1.0, 2.0, 3.0), std=(4.0, 5.0, 6.0), channels="BGR", scale=255.0, size=8)
+    card = MethodCard(name="m", version=1, build=":build", backbone="b", preprocess=native)
+    entry = SimpleNamespace(card=card, resolve=lambda _: lambda options, weights, seed: nn.Flatten())
+    images = torch.rand(2, 3, 8, 8)
+    mean, std = (
+        torch.tensor(values).view(3, 1, 1) for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    )
+    fed = build_encoder(entry, {"preprocess": "imagenet"}, None, 0)
+    assert torch.allclose(fed(images), ((images - mean) / std).flatten(1), atol=1e-6)
+    assert fed.preprocess.size == 8
+    assert build_encoder(entry, {"preprocess": "native"}, None, 0).preprocess == native
 
 
 def test_a_backbone_that_returns_maps_is_refused() -> None:

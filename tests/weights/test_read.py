@@ -10,8 +10,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from comface_bench.baselines.checkpoints import load_strictly, read_tensors
 from comface_bench.core.errors import WeightsFormatError
+from comface_bench.weights.read import read_tensors
+from comface_bench.weights.strict import load_strictly
 
 # Torch remarks on the pickle protocol of files that aren't its own.
 pytestmark = pytest.mark.filterwarnings("ignore:Detected pickle protocol")

@@ -1,16 +1,16 @@
-"""Reading checkpoints: tensors only, never code; loading them: strictly, never in part."""
+"""Reading checkpoints: tensors only, never code."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comface_bench.core.errors import WeightsFormatError
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
 _CONTAINERS = ("state_dict", "model")
 
@@ -56,39 +56,3 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             raise WeightsFormatError(f"{path.name}: {name} holds values that aren't finite")
         tensors[name] = value
     return tensors
-
-
-def load_strictly(
-    module: nn.Module, tensors: Mapping[str, Tensor], path: Path, dropped: Iterable[str] = ()
-) -> None:
-    """Load tensors into a module: every one fits a key, every key gets one.
-
-    Args:
-        module: What to load into.
-        tensors: Name → tensor.
-        path: File they come from, for messages.
-        dropped: Prefixes of names that are left out on purpose.
-
-    Raises:
-        WeightsFormatError: Names or shapes don't fit; the message lists some of each.
-    """
-    prefixes = tuple(dropped)
-    kept = {name: tensor for name, tensor in tensors.items() if not (prefixes and name.startswith(prefixes))}
-    wanted = module.state_dict()
-    # Files written before torch 0.4.1 lack this counter, which no feature depends on.
-    missing = [name for name in wanted if name not in kept and not name.endswith("num_batches_tracked")]
-    strange = [name for name in kept if name not in wanted]
-    shapes = [
-        f"{name} {tuple(kept[name].shape)} instead of {tuple(wanted[name].shape)}"
-        for name in wanted
-        if name in kept and kept[name].shape != wanted[name].shape
-    ]
-    faults = [("lacks", missing), ("has unknown", strange), ("has the wrong shape of", shapes)]
-    if any(names for _, names in faults):
-        told = "; ".join(
-            f"{verb} {len(names)}: {', '.join(names[:3])}{' …' if len(names) > 3 else ''}"
-            for verb, names in faults
-            if names
-        )
-        raise WeightsFormatError(f"{path.name} doesn't fit the network: it {told}")
-    module.load_state_dict({**wanted, **kept}, strict=True)

@@ -1,0 +1,1 @@
+"""Weights: files of other people, read as tensors only, checked, and loaded strictly."""

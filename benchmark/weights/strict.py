@@ -1,0 +1,98 @@
+"""Loading checkpoints: strictly, never in part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from comface_bench.core.errors import WeightsFormatError
+from comface_bench.weights.read import read_tensors
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from comface_bench.core.card import MethodCard
+
+
+def read_backbone(path: Path, card: MethodCard) -> dict[str, Tensor]:
+    """Read the backbone's tensors from a file of a method's authors, under the backbone's own names.
+
+    Args:
+        path: The file.
+        card: Says which prefix the backbone's keys have, and which other keys are left out.
+
+    Raises:
+        WeightsFormatError: The file can't be read, or holds no key of the backbone.
+    """
+    assert card.checkpoint is not None
+    return select_backbone(read_tensors(path), path, card.checkpoint.prefixes, card.dropped_keys)
+
+
+def select_backbone(
+    tensors: Mapping[str, Tensor], path: Path, prefixes: Iterable[str] = ("",), dropped: Iterable[str] = ()
+) -> dict[str, Tensor]:
+    """Take the backbone's tensors out of a checkpoint and its prefix off their names.
+
+    Args:
+        tensors: Name in the file → tensor.
+        path: The file, for messages.
+        prefixes: What may stand before the backbone's keys; the first that any key has counts for all.
+        dropped: Beginnings of names, as they stand in the file, that are left out on purpose.
+
+    Raises:
+        WeightsFormatError: No key has any of the prefixes; or a key has it not and isn't to be dropped.
+    """
+    dropped = tuple(dropped)
+    kept = {name: tensor for name, tensor in tensors.items() if not (dropped and name.startswith(dropped))}
+    prefixes = tuple(prefixes)
+    prefix = next((prefix for prefix in prefixes if any(name.startswith(prefix) for name in kept)), None)
+    if prefix is None:
+        raise WeightsFormatError(
+            f"{path.name} holds no backbone: none of its {len(tensors)} keys begins with"
+            f" {' or '.join(map(repr, prefixes))}; its first: {', '.join(list(tensors)[:3])}",
+            "It is another file, or one of another format.",
+        )
+    strange = [name for name in kept if not name.startswith(prefix)]
+    if strange:
+        raise WeightsFormatError(
+            f"{path.name} has {len(strange)} keys outside {prefix!r} that nobody knows:"
+            f" {', '.join(strange[:3])}{' …' if len(strange) > 3 else ''}"
+        )
+    return {name.removeprefix(prefix): tensor for name, tensor in kept.items()}
+
+
+def load_strictly(
+    module: nn.Module, tensors: Mapping[str, Tensor], path: Path, dropped: Iterable[str] = ()
+) -> None:
+    """Load tensors into a module: every one fits a key, every key gets one.
+
+    Args:
+        module: What to load into.
+        tensors: Name → tensor.
+        path: File they come from, for messages.
+        dropped: Prefixes of names that are left out on purpose.
+
+    Raises:
+        WeightsFormatError: Names or shapes don't fit; the message lists some of each.
+    """
+    prefixes = tuple(dropped)
+    kept = {name: tensor for name, tensor in tensors.items() if not (prefixes and name.startswith(prefixes))}
+    wanted = module.state_dict()
+    # Files written before torch 0.4.1 lack this counter, which no feature depends on.
+    missing = [name for name in wanted if name not in kept and not name.endswith("num_batches_tracked")]
+    strange = [name for name in kept if name not in wanted]
+    shapes = [
+        f"{name} {tuple(kept[name].shape)} instead of {tuple(wanted[name].shape)}"
+        for name in wanted
+        if name in kept and kept[name].shape != wanted[name].shape
+    ]
+    faults = [("lacks", missing), ("has unknown", strange), ("has the wrong shape of", shapes)]
+    if any(names for _, names in faults):
+        told = "; ".join(
+            f"{verb} {len(names)}: {', '.join(names[:3])}{' …' if len(names) > 3 else ''}"
+            for verb, names in faults
+            if names
+        )
+        raise WeightsFormatError(f"{path.name} doesn't fit the network: it {told}")
+    module.load_state_dict({**wanted, **kept}, strict=True)
