@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 MARK = "<!-- Written by `comface-bench leaderboard build`; changes are lost at the next build. -->"
 INCOMPLETE = " †"
 IDLE = " ‡"
+OVERLAP = " §"
 NO_CHANGE = "MAE of *no change*"
 IDLE_NOTE = f"{IDLE} The error is no smaller than that of always answering 0: nothing was learned that helps."
 CONSTANT = "*no change*"
@@ -67,8 +68,9 @@ def method_cell(entry: Entry) -> str:
 
 
 def marks(entry: Entry) -> str:
-    """Return the marks of a record: incomplete, or no better than "no change"."""
-    return ("" if entry.complete else INCOMPLETE) + (IDLE if entry.idle else "")
+    """Return the marks of a record: incomplete, no better than "no change", or pre-trained on its people."""
+    told = ((not entry.complete, INCOMPLETE), (entry.idle, IDLE), (bool(entry.overlap), OVERLAP))
+    return "".join(mark for holds, mark in told if holds)
 
 
 def format_value(name: str, value: float | None) -> str:
@@ -153,6 +155,12 @@ def _notes(entries: Sequence[Entry], published: bool) -> list[str]:
         notes.append("† Folds are missing or failed; the row covers what is done and isn't ranked.")
     if any(entry.idle for entry in entries):
         notes.append(IDLE_NOTE.strip())
+    for entry in entries:
+        if entry.overlap:
+            names = ", ".join(map(escape, entry.overlap))
+            notes.append(
+                f"§ {escape(entry.method)} was pre-trained on {names}, which holds people of this data set."
+            )
     if len({entry.version for entry in entries}) > 1:
         notes.append("Rows were measured on different versions of data or split, so none is marked as best.")
     task, protocol = entries[0].task, entries[0].protocol

@@ -10,6 +10,7 @@ from comface_bench.leaderboards.board import (
     IDLE_NOTE,
     INCOMPLETE,
     MARK,
+    OVERLAP,
     column_styles,
     constant_entry,
     format_value,
@@ -47,6 +48,7 @@ def index_page(entries: Sequence[Entry], pages: Mapping[tuple[str, str], str]) -
             "second underlined. *no change* always answers 0.",
             f"-{INCOMPLETE} Folds are missing or failed; the value covers what is done and isn't ranked.",
             f"-{IDLE_NOTE}",
+            f"-{OVERLAP} The method was pre-trained on people of the task's data set.",
         ]
     return "\n".join(lines).rstrip("\n") + "\n"
 

@@ -45,6 +45,7 @@ class Entry:
         failures: Number of failed units.
         complete: Whether the record may be ranked.
         idle: Whether its error is no smaller than that of the "no change" answer.
+        overlap: Data sets of its pre-training that hold people of the task's data.
     """
 
     task: str
@@ -68,6 +69,7 @@ class Entry:
     failures: int
     complete: bool
     idle: bool
+    overlap: tuple[str, ...]
 
     @property
     def ranked(self) -> bool:
@@ -100,6 +102,11 @@ def entry_of(record: Record) -> Entry:
         failures=len(record.failures),
         complete=summary.complete,
         idle=record.idle,
+        overlap=tuple(
+            name
+            for name in record.method.card.get("trained_on", [])
+            if name in record.task.card.get("overlaps", [])
+        ),
     )
 
 

@@ -40,13 +40,14 @@ def list_names(
     else:
         rows, families = _protocols(), []
     if as_json:
-        print_json({kind.value: rows} | ({"families": families} if kind is Kind.METHODS else {}))
+        print_json({kind.value: rows} | ({} if kind is Kind.PROTOCOLS else {"families": families}))
         return
     headings = list(dict.fromkeys(key for row in rows for key in row))
     print_table(headings, [[row.get(key, "") for key in headings] for row in rows])
     for family in families:
         typer.echo(
-            f"\n{family['name']}  any model of that library, such as {family['example']} ({family['origin']})"
+            f"\n{family['name']}  any {kind.value[:-1]} of such a name, for example {family['example']}"
+            f" ({family['origin']})"
         )
 
 

@@ -126,16 +126,16 @@ class Checkpoint:
     Attributes:
         file: File name in the weights folder.
         sha256: Published digest, or its published leading digits; empty where none is published.
-        md5: Likewise for MD5, which is all that some authors publish.
-        prefixes: What stands before the backbone's keys; the first of these that any key has is taken off.
         url: Where the authors offer it. Prose: moving a file changes no result.
+        md5: Like `sha256`, but MD5, which is all that some authors publish.
+        prefixes: What stands before the backbone's keys; the first of these that any key has is taken off.
     """
 
     file: str
     sha256: str = ""
+    url: str = _prose()
     md5: str = ""
     prefixes: tuple[str, ...] = ("",)
-    url: str = _prose()
 
 
 @dataclass(frozen=True)

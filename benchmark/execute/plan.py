@@ -166,6 +166,10 @@ def make_plan(request: Request) -> Plan:
             _skip_or_raise(named.explicit, named.name, error, skips)
             continue
         for ready in ready_methods:
+            if (refusal := _find_leak(ready.entry.card, task.card)) is not None:
+                explicit = named.explicit and ready.explicit
+                _skip_or_raise(explicit, f"{ready.entry.card.name} · {named.name}", refusal, skips)
+                continue
             protocol = resolve_protocol(
                 protocol_name, task.card.family, overrides, ready.entry.card.pretrained_head
             )
@@ -197,6 +201,7 @@ class _ReadyMethod:
     named_options: Mapping[str, str]
     weights: Path | None
     checkpoint_digest: str | None
+    explicit: bool
 
     @classmethod
     def find(cls, method: _Named[MethodCard], options: Mapping[str, str]) -> _ReadyMethod:
@@ -209,7 +214,7 @@ class _ReadyMethod:
         if "checkpoint" in named and checkpoint_digest:
             # A path means nothing elsewhere and may reveal a person; the content's digest is the fact.
             named["checkpoint"] = checkpoint_digest[:12]
-        return cls(method.entry, chosen, named, weights, checkpoint_digest)
+        return cls(method.entry, chosen, named, weights, checkpoint_digest, method.explicit)
 
 
 def _make_cell(
@@ -277,6 +282,17 @@ def _only_units(cells: Sequence[Cell], keys: Sequence[str]) -> tuple[Cell, ...]:
                 "Its cards, data or settings may have changed; see the keys: comface-bench run … --dry-run",
             )
     return tuple(cell for cell in kept if cell.units)
+
+
+def _find_leak(method: MethodCard, task: TaskCard) -> UsageError | None:
+    """Refuse a method that was trained on labels of the task's people: its score would say nothing."""
+    leaked = sorted(set(method.labels_of) & set(task.overlaps))
+    if not leaked:
+        return None
+    return UsageError(
+        f"{method.name} was trained on the labels of {', '.join(leaked)}, which {task.name} tests",
+        f"Leave the two apart; its card shows what it was trained on: comface-bench show {method.name}",
+    )
 
 
 def _skip_or_raise(explicit: bool, label: str, error: BenchError, skips: list[Skip]) -> None:

@@ -104,7 +104,7 @@ def test_facts_leave_out_prose_and_nothing_else(card, prose):
 
 
 def test_nested_facts_leave_out_prose():
-    assert facts(METHOD)["checkpoint"] == {"file": "a.pth", "sha256": "ab"}
+    assert facts(METHOD)["checkpoint"] == {"file": "a.pth", "sha256": "ab", "md5": "", "prefixes": [""]}
     assert facts(METHOD)["preprocess"]["size"] == 64
 
 

@@ -2,9 +2,16 @@ from __future__ import annotations
 
 import pytest
 
-from comface_bench.core.card import MethodCard
+from comface_bench.core.card import MethodCard, TaskCard
 from comface_bench.core.errors import UsageError
-from comface_bench.core.options import differing, divide_options, method_options, parse_options
+from comface_bench.core.options import (
+    differing,
+    differing_task_options,
+    divide_options,
+    method_options,
+    parse_options,
+    task_options,
+)
 from comface_bench.core.protocol import override_keys
 
 CARD = MethodCard(
@@ -46,7 +53,7 @@ def test_an_option_that_no_method_at_hand_takes_is_refused_with_all_that_are():
         divide_options({"backbone": "resnet18"}, [PLAIN])
     for key in (*override_keys(), "split"):
         assert key in caught.value.hint
-    assert "methods take none" in caught.value.hint
+    assert "methods take preprocess\n" in caught.value.hint
 
 
 def test_no_shipped_method_option_hides_behind_one_of_the_protocol_or_task():
@@ -57,15 +64,55 @@ def test_no_shipped_method_option_hides_behind_one_of_the_protocol_or_task():
 
 
 def test_method_options_are_completed_by_defaults():
-    assert method_options(CARD, {}) == {"backbone": "resnet50"}
+    native = {"preprocess": "native"}
+    assert method_options(CARD, {}) == {"backbone": "resnet50"} | native
     chosen = method_options(CARD, {"backbone": "resnet18", "checkpoint": "anything"})
-    assert chosen == {"backbone": "resnet18", "checkpoint": "anything"}
+    assert chosen == {"backbone": "resnet18", "checkpoint": "anything"} | native
+
+
+def test_every_method_can_be_fed_as_imagenet_networks_are():
+    assert method_options(PLAIN, {"preprocess": "imagenet"}) == {"preprocess": "imagenet"}
+    assert differing(PLAIN, {"preprocess": "imagenet"}) == {"preprocess": "imagenet"}
+    assert differing(PLAIN, {"preprocess": "native"}) == {}
+    assert divide_options({"preprocess": "imagenet"}, [PLAIN])[1] == {"preprocess": "imagenet"}
+    with pytest.raises(UsageError, match="preprocess=none isn't one of native, imagenet"):
+        method_options(PLAIN, {"preprocess": "none"})
+
+
+TASK = TaskCard(
+    name="t",
+    version=1,
+    family="custom",
+    data="D",
+    read=":read",
+    target="a",
+    unit="u",
+    label_range=(0, 1),
+    metrics=("mae",),
+    splits=("balanced-4", "mine"),
+    options={"pairs": ("all", "some"), "target": ()},
+)
+
+
+def test_a_task_takes_split_and_its_own():
+    assert task_options(TASK, {}) == {"split": "balanced-4", "pairs": "all"}
+    chosen = task_options(TASK, {"split": "balanced-9", "target": "b", "pairs": "some"})
+    assert chosen == {"split": "balanced-9", "target": "b", "pairs": "some"}
+    assert differing_task_options(TASK, chosen) == chosen
+    assert differing_task_options(TASK, task_options(TASK, {"target": "b"})) == {"target": "b"}
+    assert divide_options({"target": "b", "split": "x"}, [], [TASK])[2] == {"target": "b", "split": "x"}
+    with pytest.raises(UsageError, match="task t takes no option 'size'; it takes: split, pairs, target"):
+        task_options(TASK, {"size": "1"})
+    with pytest.raises(UsageError, match="pairs=none isn't one of all, some"):
+        task_options(TASK, {"pairs": "none"})
 
 
 def test_unknown_method_options_are_refused():
-    with pytest.raises(UsageError, match="method m takes no option 'size'; it takes: backbone, checkpoint"):
+    with pytest.raises(
+        UsageError, match="method m takes no option 'size'; it takes: backbone, checkpoint, preprocess"
+    ):
         method_options(CARD, {"size": "1"})
-    with pytest.raises(UsageError, match="it takes: none"):
+    with pytest.raises(UsageError, match="it takes: preprocess"):
         method_options(PLAIN, {"size": "1"})
 
 

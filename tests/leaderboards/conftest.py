@@ -34,6 +34,7 @@ def add(
     constant=False,
     facts=None,
     split="folds-2",
+    trained_on=(),
 ):
     """Store a record whose error grows with `noise`; `facts` replaces fields of the task."""
     rng = random.Random(5)
@@ -55,7 +56,7 @@ def add(
         TaskInfo(**(info | (facts or {}))),
         MethodInfo(
             name=method,
-            card={"group": group},
+            card={"group": group, "trained_on": trained_on},
             card_digest=digest(method),
             options={},
             checkpoint_digest=None,

@@ -239,3 +239,18 @@ def test_a_row_no_better_than_no_change_is_marked(results, made, tmp_path):
     assert "| farl ‡ |" in page
     assert "| scratch |" in page
     assert "nothing was learned that helps" in page
+
+
+def test_a_method_pre_trained_on_people_of_the_data_is_marked(results, made, tmp_path):
+    facts = {"card": {"overlaps": ["FG-NET", "Others"]}}
+    made.add(results, method="leaky", trained_on=["ImageNet", "FG-NET"], facts=facts)
+    made.add(results, method="clean", trained_on=["ImageNet"], facts=facts)
+    build(results, tmp_path / "out")
+    (page,) = (tmp_path / "out").rglob("age/*.md")
+    rows = {
+        line.split("|")[1].strip(): line for line in page.read_text().splitlines() if line.startswith("|")
+    }
+    assert "leaky §" in rows
+    assert "clean" in rows
+    assert "- § leaky was pre-trained on FG-NET, which holds people of this data set." in page.read_text()
+    assert "§" in (tmp_path / "out" / "README.md").read_text()
