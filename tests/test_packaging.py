@@ -15,6 +15,7 @@ IMPORT_NAMES = {
     "open-clip-torch": "open_clip",
     "pillow": "PIL",
     "huggingface-hub": "huggingface_hub",
+    "dlib-bin": "dlib",
 }
 COMES_WITH = {"warp": "anny"}
 """Import name → the dependency that brings it along, on purpose."""

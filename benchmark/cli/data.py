@@ -1,4 +1,4 @@
-"""`comface-bench data`: data sets."""
+"""`comface-bench data`: checking data sets; `data prepare` hangs below it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from comface_bench.cli import prepare
 from comface_bench.cli.bars import counted
 from comface_bench.cli.complete import complete_task
 from comface_bench.cli.groups import Group, make_app
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from comface_bench.data.check import Bin, DataCheck, SubjectCount
 
 app = make_app(Group)
+app.add_typer(prepare.app, name="prepare")
 
 _MOST_PROBLEMS = 100
 """How many problems are printed; further ones are counted."""
@@ -27,7 +29,7 @@ _MOST_PROBLEMS = 100
 
 @app.callback()
 def _data() -> None:
-    """Check data sets."""
+    """Check and prepare data sets."""
 
 
 @app.command()

@@ -1,0 +1,1 @@
+"""Preparing data sets: from what their owners give out to the layout that the tasks read."""

@@ -1,0 +1,147 @@
+"""FG-NET: from the archive, or a copy of it, to images under their published names.
+
+The images are copied as they are: the paper uses them as distributed (supplement, A.2). Each is compared with
+the published list, which ships with the package as names and Git blob digests.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import importlib.resources
+import io
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from comface_bench.core.errors import DataFormatError, DataMissingError, UsageError
+from comface_bench.prepare.archive import open_members
+from comface_bench.prepare.journal import check_folders, write_whole
+from comface_bench.prepare.watch import Progress, ignore
+
+_NAME = re.compile(r"(\d{3})A(\d{2})([a-z]?)\.jpe?g", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class FgnetReport:
+    """What became of the data set.
+
+    Attributes:
+        root: Folder that was prepared.
+        images: Images in it.
+        copied: Those that this call copied.
+        missing: Published names that the source doesn't have.
+        unknown: JPEG files of the source that aren't on the published list, left out.
+        differing: Images whose bytes aren't the published ones; copied all the same.
+        broken: JPEG files of the source that can't be decoded, left out.
+    """
+
+    root: str
+    images: int
+    copied: int
+    missing: list[str]
+    unknown: list[str]
+    differing: list[str]
+    broken: list[str]
+
+
+def published_images() -> dict[str, str]:
+    """Return the Git blob SHA-1 of each of the 1,002 images, by name."""
+    path = importlib.resources.files("comface_bench.tasks.formats") / "fgnet_names.csv"
+    return {row["name"]: row["git_blob"] for row in csv.DictReader(io.StringIO(path.read_text("utf-8")))}
+
+
+def prepare_fgnet(source: Path, data: Path, *, progress: Progress = ignore) -> FgnetReport:
+    """Copy FG-NET's images, and compare them with the published list.
+
+    Args:
+        source: `FGNET.zip`, or a folder with its contents at any depth.
+        data: Data root; `FGNET/images` in it is filled.
+        progress: Called with (files done, files in all).
+
+    Raises:
+        UsageError: The target lies in the source, or holds other files, or other images of the same names.
+        DataMissingError: There is no such source, or no image of FG-NET in it.
+        DataFormatError: The source can't be read, or holds two different images of one name.
+    """
+    target = data / "FGNET"
+    check_folders(source, target, ())
+    folder = target / "images"
+    known = published_images()
+    _refuse_strangers(folder, known)
+    contents: dict[str, tuple[str, str]] = {}
+    unknown: list[str] = []
+    differing: list[str] = []
+    broken: list[str] = []
+    copied = 0
+    with open_members(source) as members:
+        images = [member for member in members if Path(member.name).suffix.lower() in (".jpg", ".jpeg")]
+        for number, member in enumerate(images):
+            progress(number, len(images))
+            match = _NAME.fullmatch(member.name)
+            name = f"{match[1]}A{match[2]}{match[3].lower()}.JPG" if match else ""
+            if name not in known:
+                unknown.append(member.where)
+                continue
+            content = member.read()
+            if not _is_jpeg(content):
+                broken.append(member.where)
+                continue
+            digest = git_blob(content)
+            before, where = contents.setdefault(name, (digest, member.where))
+            if before != digest:
+                raise DataFormatError(
+                    f"{member.where}: {name} is in the source twice, and differs from {where}",
+                    "Name the folder that holds one copy: --source DIR",
+                )
+            if where == member.where:
+                copied += _copy(folder / name, content)
+                if digest != known[name]:
+                    differing.append(name)
+        progress(len(images), len(images))
+    if not contents:
+        raise DataMissingError(
+            f"{source}: no image of FG-NET, such as 001A02.JPG", "Name FGNET.zip: --source"
+        )
+    missing = sorted(known.keys() - contents.keys())
+    return FgnetReport(str(target), len(contents), copied, missing, unknown, differing, broken)
+
+
+def git_blob(content: bytes) -> str:
+    """Return the SHA-1 under which Git keeps a file of this content."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def _refuse_strangers(folder: Path, known: dict[str, str]) -> None:
+    if not folder.exists():
+        return
+    for path in sorted(folder.iterdir()):
+        if path.name not in known and not path.name.startswith("."):
+            raise UsageError(
+                f"{path} isn't an image of FG-NET under its published name",
+                "Move it away, or name another data root: --data DIR",
+            )
+
+
+def _copy(path: Path, content: bytes) -> bool:
+    if path.exists():
+        if path.read_bytes() != content:
+            raise UsageError(
+                f"{path} is there already, and differs from the source's",
+                "Move it away, or name another data root: --data DIR",
+            )
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, content)
+    return True
+
+
+def _is_jpeg(content: bytes) -> bool:
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(content), formats=["JPEG"]) as image:
+            image.load()
+    except (OSError, SyntaxError, Image.DecompressionBombError):
+        return False
+    return True

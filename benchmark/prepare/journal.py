@@ -1,0 +1,152 @@
+"""`prepare.json`: with which settings a folder was prepared, from what, and what is finished.
+
+It is what lets a killed run go on, and what keeps two runs with different settings apart.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from comface_bench.core.errors import DataFormatError, DataMissingError, UsageError
+
+NAME = "prepare.json"
+
+_TABLES = ("settings", "sources", "done")
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file under another name, then rename it: whoever finds it finds all of it."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_bytes(content)
+    part.replace(path)
+
+
+def check_folders(source: Path, target: Path, made: Sequence[str]) -> None:
+    """See that the source is there, and that the target is apart from it and free.
+
+    Args:
+        source: Folder or archive to read.
+        target: Folder to write.
+        made: Names in the target that the command makes; unless it made them, they may not be there.
+
+    Raises:
+        DataMissingError: There is no source.
+        UsageError: The target lies in the source, or holds other things.
+    """
+    if not source.exists():
+        raise DataMissingError(f"{source} doesn't exist", "Name the folder of the originals: --source DIR")
+    real_source, real_target = source.resolve(), target.resolve()
+    if real_source == real_target or real_source in real_target.parents:
+        raise UsageError(
+            f"{target} lies within the source {source}, which is never written to",
+            "Keep the originals elsewhere, or name another data root: --data DIR",
+        )
+    if target.exists() and not target.is_dir():
+        raise UsageError(f"{target} isn't a folder", "Name another data root: --data DIR")
+    if not (target / NAME).exists():
+        for name in made:
+            if (target / name).exists():
+                raise UsageError(
+                    f"{target / name} is there already, and wasn't made by this command",
+                    "Move it away, or name another data root: --data DIR",
+                )
+
+
+class Journal:
+    """The contents of `prepare.json`; every change is written at once.
+
+    Args:
+        target: Folder that is prepared; made if it isn't there.
+        command: Which preparation this is.
+        settings: All that changes what is written.
+
+    Raises:
+        UsageError: The folder was prepared with other settings.
+        DataFormatError: The file can't be read.
+    """
+
+    def __init__(self, target: Path, command: str, settings: Mapping[str, Any]) -> None:
+        self._path = target / NAME
+        self._content: dict[str, Any] = {
+            "made_by": f"comface-bench data prepare {command}",
+            "settings": dict(settings),
+            "sources": {},
+            "done": {},
+        }
+        if self._path.exists():
+            found = self._read()
+            _compare(self._content, found, self._path)
+            self._content = found
+        else:
+            target.mkdir(parents=True, exist_ok=True)
+            self._write()
+
+    def begin(self, parts: Mapping[str, Mapping[str, str | int]]) -> None:
+        """Note what the parts are made from.
+
+        Args:
+            parts: Facts, such as the file's name and size, by part, such as a subject.
+
+        Raises:
+            UsageError: A part was begun with other facts.
+        """
+        sources = self._content["sources"]
+        for name, facts in parts.items():
+            if sources.setdefault(name, dict(facts)) != facts:
+                raise UsageError(
+                    f"{self._path}: {name} was made from {_words(sources[name])}, "
+                    f"but the source now has {_words(facts)}",
+                    "Give the same source, or name another data root: --data DIR",
+                )
+        self._write()
+
+    def done(self, name: str) -> dict[str, Any] | None:
+        """Return what was noted when a part was finished, or None if it wasn't."""
+        found: dict[str, Any] | None = self._content["done"].get(name)
+        return found
+
+    def finish(self, name: str, **facts: int) -> None:
+        """Note that a part is finished."""
+        self._content["done"][name] = facts
+        self._write()
+
+    def _write(self) -> None:
+        text = json.dumps(self._content, indent=1, ensure_ascii=False) + "\n"
+        write_whole(self._path, text.encode())
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            found = json.loads(self._path.read_bytes())
+            if isinstance(found, dict) and all(isinstance(found[key], dict) for key in _TABLES):
+                return found
+        except (ValueError, KeyError):
+            pass
+        raise DataFormatError(
+            f"{self._path}: not a journal of `data prepare`", "Name another data root: --data DIR"
+        )
+
+
+def _words(facts: Mapping[str, str | int]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in facts.items())
+
+
+def _compare(ours: Mapping[str, Any], found: Mapping[str, Any], path: Path) -> None:
+    if ours["made_by"] != found.get("made_by"):
+        raise UsageError(f"{path}: this folder was made by {found.get('made_by')}")
+    wanted, before = ours["settings"], found["settings"]
+    # Through JSON, since a tuple comes back as a list.
+    changed = [
+        f"{key} was {before.get(key)}, now {wanted.get(key)}"
+        for key in dict.fromkeys([*wanted, *before])
+        if json.dumps(wanted.get(key), sort_keys=True) != json.dumps(before.get(key), sort_keys=True)
+    ]
+    if changed:
+        raise UsageError(
+            f"{path}: this folder was prepared with other settings: {'; '.join(changed)}",
+            f"Give the same settings to go on, name another data root (--data DIR), "
+            f"or move {os.path.normpath(path.parent)} away to begin anew.",
+        )

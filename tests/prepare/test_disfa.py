@@ -1,0 +1,307 @@
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from comface_bench.core.errors import DataFormatError, DataMissingError, UsageError
+from comface_bench.data.task import load_task
+from comface_bench.prepare.disfa import prepare_disfa
+from comface_bench.prepare.faces import Box
+
+pytest.importorskip("dlib")
+
+ACTION_UNITS = (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26)
+GREYS = [20 + 16 * frame for frame in range(12)]
+FACES = [1, 1, 0, 1, 1, 2, 1, 1, 1, 1, 1, 1]
+
+
+class WholeImage:
+    """Says that each image is one face, and counts how often it was asked."""
+
+    def __init__(self, stop_at: int | None = None) -> None:
+        self.asked, self.stop_at = 0, stop_at
+
+    def detect(self, rgb):
+        if self.asked == self.stop_at:
+            raise KeyboardInterrupt
+        self.asked += 1
+        return [Box(0, 0, rgb.shape[1], rgb.shape[0])]
+
+    def describe(self):
+        return {"name": "whole image"}
+
+
+@pytest.fixture(scope="module")
+def originals(tmp_path_factory, make_video, draw_scene):
+    """Both cameras with their own spellings, two subjects, labels in which each frame has its own value."""
+    root = tmp_path_factory.mktemp("originals")
+    for subject in ("SN001", "SN010"):
+        scenes = [draw_scene(faces, grey, subject) for faces, grey in zip(FACES, GREYS, strict=True)]
+        make_video(root / "Video_RightCamera" / f"RightVideo{subject}_Comp.avi", scenes)
+        make_video(root / "Videos_LeftCamera" / f"LeftVideo{subject}_comp.avi", scenes[::-1])
+        for unit in ACTION_UNITS:
+            path = root / "ActionUnit_Labels" / subject / f"{subject}_au{unit}.txt"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("".join(f"{frame},{label(unit, frame)}\n" for frame in range(1, 13)))
+    (root / "Video_RightCamera" / "._RightVideoSN001_Comp.avi").write_bytes(b"junk")
+    return root
+
+
+def label(unit: int, frame: int) -> int:
+    return (unit + frame) % 6
+
+
+def corner(path) -> float:
+    """The grey behind the face, seen in the crop's corner."""
+    with Image.open(path) as image:
+        return float(np.asarray(image.convert("L"))[:8, :8].mean())
+
+
+@pytest.mark.parametrize(("camera", "order"), [("right", 1), ("left", -1)])
+def test_frames_are_numbered_as_the_labels(originals, tmp_path, camera, order):
+    report = prepare_disfa(originals, tmp_path, camera=camera, stride=1, margin=0.8, size=64)
+    folder = tmp_path / "DISFA" / "frames" / "SN001"
+    greys, faces = GREYS[::order], FACES[::order]
+    written = [frame for frame in range(1, 13) if faces[frame - 1] == 1]
+    assert [path.name for path in sorted(folder.iterdir())] == [f"{frame:05d}.jpg" for frame in written]
+    for frame in written:
+        assert corner(folder / f"{frame:05d}.jpg") == pytest.approx(greys[frame - 1], abs=6)
+    assert [(found.subject, found.decoded, found.expected, found.written) for found in report.subjects] == [
+        ("SN001", 12, 12, 10),
+        ("SN010", 12, 12, 10),
+    ]
+    assert len(report.missing) == 25
+    assert "SN001" not in report.missing
+
+
+def test_frames_without_one_face_are_listed(originals, tmp_path):
+    report = prepare_disfa(originals, tmp_path, stride=1)
+    rows = list(csv.reader((tmp_path / "DISFA" / "faces.csv").open()))
+    assert rows == [
+        ["subject", "frame", "problem", "faces"],
+        ["SN001", "3", "no face", "0"],
+        ["SN001", "6", "several faces", "2"],
+        ["SN010", "3", "no face", "0"],
+        ["SN010", "6", "several faces", "2"],
+    ]
+    assert {(found.no_face, found.several_faces) for found in report.subjects} == {(1, 1)}
+
+
+def test_crops_hold_the_entire_face(originals, tmp_path, draw_scene):
+    prepare_disfa(originals, tmp_path, stride=5, size=128)
+    with Image.open(tmp_path / "DISFA" / "frames" / "SN001" / "00001.jpg") as image:
+        assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (128, 128))
+        found = np.asarray(image).astype(float)
+    # The rendered image fills 128 pixels of the scene and holds the entire face; so must the crop.
+    scene = draw_scene(1, GREYS[0], "SN001")[56:184, 96:224].astype(float)
+    shifts = [
+        np.corrcoef(np.roll(found, (y, x), (0, 1))[24:104, 24:104].ravel(), scene[24:104, 24:104].ravel())[
+            0, 1
+        ]
+        for y in range(-16, 17, 4)
+        for x in range(-16, 17, 4)
+    ]
+    assert max(shifts) > 0.7
+
+
+def test_prepared_data_become_a_task(originals, tmp_path):
+    source = tmp_path / "source"
+    shutil.copytree(originals, source)
+    for subject in ("SN002", "SN003"):
+        video = source / "Video_RightCamera" / "RightVideoSN001_Comp.avi"
+        shutil.copy(video, str(video).replace("SN001", subject))
+        for path in list((source / "ActionUnit_Labels" / "SN001").iterdir()):
+            copy = source / "ActionUnit_Labels" / subject / path.name.replace("SN001", subject)
+            copy.parent.mkdir(exist_ok=True)
+            shutil.copy(path, copy)
+    assert prepare_disfa(source, tmp_path, stride=2, size=32).has_labels
+    task = load_task("disfa-au12+split=balanced-2", tmp_path)
+    frames = [int(name[-9:-4]) for name in task.table.images]
+    assert frames == 4 * [1, 5, 7, 9, 11]
+    assert task.table.labels["au12"].tolist() == [label(12, frame) for frame in frames]
+
+
+def test_source_is_untouched(originals, tmp_path, digest_tree):
+    before = digest_tree(originals)
+    prepare_disfa(originals, tmp_path, stride=6)
+    assert digest_tree(originals) == before
+
+
+def test_stopped_run_goes_on_to_the_same_bytes(originals, tmp_path, digest_tree):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    settings = {"stride": 2, "size": 32}
+    prepare_disfa(originals, whole, detector=WholeImage(), **settings)
+    first = WholeImage(stop_at=8)
+    with pytest.raises(KeyboardInterrupt):
+        prepare_disfa(originals, broken, detector=first, **settings)
+    second = WholeImage()
+    prepare_disfa(originals, broken, detector=second, **settings)
+    assert first.asked + second.asked == 12
+    assert digest_tree(broken) == digest_tree(whole)
+    third = WholeImage()
+    prepare_disfa(originals, broken, detector=third, **settings)
+    assert third.asked == 0
+
+
+def test_half_written_line_of_a_killed_run_is_dropped(originals, tmp_path, digest_tree):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    for data in (whole, broken):
+        prepare_disfa(originals, data, stride=4, size=32, detector=WholeImage())
+    journal, boxes = broken / "DISFA" / "prepare.json", broken / "DISFA" / "boxes.csv"
+    content = json.loads(journal.read_text())
+    content["done"] = {}
+    journal.write_text(json.dumps(content))
+    boxes.write_bytes(boxes.read_bytes()[:-9])
+    (broken / "DISFA" / "frames" / "SN010" / "00009.jpg").unlink()
+    prepare_disfa(originals, broken, stride=4, size=32, detector=WholeImage())
+    assert digest_tree(broken) == digest_tree(whole)
+
+
+def test_killed_process_goes_on_to_the_same_bytes(originals, tmp_path, digest_tree):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    code = (
+        "import sys, time; from pathlib import Path; from comface_bench.prepare.disfa import prepare_disfa\n"
+        # The first video has 12 frames and is read twice: this stops among its crops.
+        "def stop(done, total):\n"
+        "    if done == 17: print(done, flush=True); time.sleep(60)\n"
+        "prepare_disfa(Path(sys.argv[1]), Path(sys.argv[2]), stride=1, size=32, progress=stop)\n"
+    )
+    words = [sys.executable, "-c", code, str(originals), str(killed)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "17\n"
+        os.kill(process.pid, signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    written = list((killed / "DISFA" / "frames" / "SN001").glob("0*.jpg"))
+    assert 0 < len(written) < 10
+    for data in (whole, killed):
+        prepare_disfa(originals, data, stride=1, size=32)
+    assert digest_tree(killed) == digest_tree(whole)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"stride": 3}, "stride was 4, now 3"),
+        ({"size": 64}, "size was 32, now 64"),
+        ({"margin": 0.5}, "margin was 0.3, now 0.5"),
+        ({"camera": "left"}, "camera was right, now left"),
+    ],
+)
+def test_other_settings_in_the_same_folder_are_refused(originals, tmp_path, digest_tree, changed, said):
+    settings = {"stride": 4, "size": 32}
+    prepare_disfa(originals, tmp_path, detector=WholeImage(), **settings)
+    before = digest_tree(tmp_path)
+    with pytest.raises(UsageError, match=said) as caught:
+        prepare_disfa(originals, tmp_path, detector=WholeImage(), **(settings | changed))
+    assert "--data" in caught.value.hint
+    assert digest_tree(tmp_path) == before
+
+
+def test_other_source_in_the_same_folder_is_refused(originals, tmp_path, make_video, draw_scene):
+    prepare_disfa(originals, tmp_path / "data", stride=4, detector=WholeImage())
+    other = tmp_path / "other"
+    make_video(other / "RightVideoSN001.avi", [draw_scene()])
+    with pytest.raises(
+        UsageError, match=r"SN001 was made from file Video_RightCamera/RightVideoSN001_Comp\.avi"
+    ):
+        prepare_disfa(other, tmp_path / "data", stride=4, detector=WholeImage())
+
+
+def test_subjects_may_come_one_after_the_other(originals, tmp_path, digest_tree):
+    prepare_disfa(originals, tmp_path / "together", stride=1, size=32)
+    for subject in ("SN010", "SN001"):
+        source = tmp_path / subject
+        shutil.copytree(originals, source, ignore=shutil.ignore_patterns(f"*Video{subject}*"))
+        prepare_disfa(source, tmp_path / "apart", stride=1, size=32)
+    together, apart = (digest_tree(tmp_path / name) for name in ("together", "apart"))
+    assert apart == together
+
+
+def test_labels_of_the_target_are_kept(originals, tmp_path):
+    mine = tmp_path / "DISFA" / "ActionUnit_Labels" / "SN001" / "SN001_au1.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("1,0\n2,0\n")
+    report = prepare_disfa(originals, tmp_path, stride=6, detector=WholeImage())
+    assert mine.read_text() == "1,0\n2,0\n"
+    assert not (mine.parents[1] / "SN010").exists()
+    assert [found.expected for found in report.subjects] == [2, 4844]
+
+
+def test_videos_alone_give_frames(make_video, draw_scene, tmp_path):
+    make_video(tmp_path / "source" / "rightvideosn032_COMP.AVI", [draw_scene()] * 2)
+    report = prepare_disfa(tmp_path / "source", tmp_path / "data", detector=WholeImage())
+    assert not report.has_labels
+    assert [(found.subject, found.decoded, found.expected) for found in report.subjects] == [
+        ("SN032", 2, 4845)
+    ]
+
+
+def test_cut_off_video_is_told_after_the_others_are_done(originals, tmp_path, digest_tree):
+    source = tmp_path / "source"
+    shutil.copytree(originals, source)
+    path = source / "Video_RightCamera" / "RightVideoSN001_Comp.avi"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(DataFormatError, match=r"RightVideoSN001_Comp\.avi: the video"):
+        prepare_disfa(source, tmp_path / "data", stride=4, detector=WholeImage())
+    assert (tmp_path / "data" / "DISFA" / "frames" / "SN010" / "00009.jpg").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"this is no video" * 100])
+def test_file_that_is_no_video_is_told(tmp_path, content):
+    path = tmp_path / "source" / "RightVideoSN001_Comp.avi"
+    path.parent.mkdir()
+    path.write_bytes(content)
+    with pytest.raises(DataFormatError, match=r"SN001_Comp\.avi: the video can't be opened"):
+        prepare_disfa(tmp_path / "source", tmp_path / "data", detector=WholeImage())
+
+
+@pytest.mark.parametrize(
+    ("names", "error", "said"),
+    [
+        ([], DataMissingError, "no video of the right camera"),
+        (["Videos_LeftCamera/LeftVideoSN001_comp.avi"], DataMissingError, "no video of the right camera"),
+        (["Video_RightCamera/RightVideoSN033_Comp.avi"], DataFormatError, "no subject SN033"),
+        (["Video_RightCamera/one.avi"], DataFormatError, "tells no subject"),
+        (["SN001.avi"], DataFormatError, "left camera from the right"),
+        (
+            ["Video_RightCamera/RightVideoSN001_Comp.avi", "Videos_RightCamera/RightVideoSN001_comp.avi"],
+            DataFormatError,
+            "SN001 has a second video of the right camera",
+        ),
+    ],
+)
+def test_names_that_cant_be_taken(tmp_path, names, error, said):
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in names:
+        (source / name).parent.mkdir(exist_ok=True)
+        (source / name).write_bytes(b"")
+    with pytest.raises(error, match=said) as caught:
+        prepare_disfa(source, tmp_path / "data", detector=WholeImage())
+    assert caught.value.hint
+    assert not (tmp_path / "data").exists()
+
+
+def test_target_within_the_source_is_refused(originals, digest_tree):
+    before = digest_tree(originals)
+    for data in (originals, originals / "data", originals.parent):
+        link = originals.parent / "DISFA"
+        if data == originals.parent:
+            link.symlink_to(originals)
+        with pytest.raises(UsageError, match="never written to"):
+            prepare_disfa(originals, data, detector=WholeImage())
+    link.unlink()
+    assert digest_tree(originals) == before
+
+
+def test_target_with_other_frames_is_refused(originals, tmp_path):
+    (tmp_path / "DISFA" / "frames").mkdir(parents=True)
+    with pytest.raises(UsageError, match="frames is there already"):
+        prepare_disfa(originals, tmp_path, detector=WholeImage())
