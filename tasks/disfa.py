@@ -1,7 +1,7 @@
 """DISFA: the change of an action unit's intensity (supplement, Tables C and J)."""
 
 from comface_bench.core.card import TaskCard
-from comface_bench.tasks.formats.disfa import ACTION_UNITS
+from comface_bench.tasks.formats.action_units import ACTION_UNITS
 
 CARDS = tuple(
     TaskCard(
@@ -17,9 +17,10 @@ CARDS = tuple(
         # Up to 11.7 million pairs a subject: a thousand each fix r to about ±0.01.
         test_pairs_per_subject=1000,
         splits=("disfa-heatmap", "disfa-jaa", "leave-one-out"),
+        overlaps=("DISFA", "DISFA+"),
         summary=f"Change of the intensity of AU{unit} (0 to 5) between two frames of one person.",
         licence="Signed agreement with the authors of DISFA.",
-        how_to_get="Its authors give DISFA out on a signed agreement; docs/datasets.md shows the layout.",
+        how_to_get="Its authors give DISFA out on a signed agreement; docs/datasets/disfa.md shows the layout.",
         source="Mavadati et al., IEEE Transactions on Affective Computing 4(2), 2013.",
     )
     for unit in ACTION_UNITS

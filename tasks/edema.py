@@ -1,8 +1,14 @@
-"""Edema-A and Edema-B: the change of body weight of dialysis patients (supplement, Table D)."""
+"""Edema-A and Edema-B: the change of body weight of dialysis patients (supplement, Table D).
+
+Training takes all pairs within a patient, testing pre/post pairs only (A.2). Whether those may lie on two
+days isn't published: here they may, `pre-post`.
+"""
+
+import dataclasses
 
 from comface_bench.core.card import TaskCard
 
-CARDS = tuple(
+_WITHIN = tuple(
     TaskCard(
         name=f"edema-{letter.lower()}",
         version=1,
@@ -18,8 +24,20 @@ CARDS = tuple(
         splits=("balanced-4", "leave-one-out"),
         summary=f"Change of body weight in kg between two faces of one dialysis patient (Edema-{letter}).",
         licence="Private; the suite defines a format for those who hold such data.",
-        how_to_get="The paper's Edema data are private; docs/datasets.md defines the format for your own.",
+        how_to_get="The paper's Edema data are private; docs/datasets/edema.md defines the format for your own.",
         source="Akamatsu et al., IEEE JBHI 27(3), 2023 (Edema-A).",
     )
     for letter in "AB"
 )
+
+_ACROSS = dataclasses.replace(
+    _WITHIN[0],
+    name="edema-a2b",
+    test_data="Edema-B",
+    seeds_of="edema-a",
+    aggregate="fold-mean",
+    summary="Change of body weight in kg: the models of edema-a on all patients of Edema-B, their mean.",
+    source="Supplement of ComFace, B.2 and Table M (Edema A→B).",
+)
+
+CARDS = (*_WITHIN, _ACROSS)

@@ -13,8 +13,9 @@ CARD = TaskCard(
     label_range=(0, 120),
     metrics=("mae", "pearson", "rmse", "spearman", "ccc", "icc31"),
     splits=("fgnet-4fold", "leave-one-out"),
+    overlaps=("FG-NET",),
     summary="Change of age in years between two photographs of one person.",
     licence="No licence file; given out for research only.",
-    how_to_get="FG-NET must be laid out by hand; docs/datasets.md shows the layout and the terms.",
+    how_to_get="FG-NET must be laid out by hand; docs/datasets/fgnet.md shows the layout and the terms.",
     source="Panis et al., IET Biometrics 5(2), 2016.",
 )

@@ -19,6 +19,7 @@ def _rendered(card: TaskCard, name: str, summary: str, split: str) -> TaskCard:
         data=f"synthfaces/{card.data}",
         test_pairs_per_subject=None,
         splits=(split, "leave-one-out"),
+        overlaps=(),
         ships=True,
         summary=summary,
         licence=_RENDERED,

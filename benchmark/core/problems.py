@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from comface_bench.core.errors import BenchError, DataFormatError
+from comface_bench.core.errors import BenchError, DataFormatError, DataMissingError
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,14 @@ class ProblemList:
 
     @contextmanager
     def collect(self) -> Iterator[None]:
-        """Note down the problem, or all problems, of an error that the block raises, and go on behind it."""
+        """Note down the problem, or all problems, of an error that the block raises, and go on behind it.
+
+        Data that aren't there at all are no problem of the data: that error is passed on.
+        """
         try:
             yield
+        except DataMissingError:
+            raise
         except DataProblemsError as error:
             self._found += error.problems
         except BenchError as error:

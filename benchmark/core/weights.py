@@ -1,15 +1,26 @@
-"""Where weights lie: the weights folder, and which file a method needs."""
+"""Where weights lie, which file a method needs, and whether it is the one that it should be."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
-from comface_bench.core.card import MethodCard
-from comface_bench.core.digest import digest_file
+from comface_bench.core.card import Checkpoint, MethodCard
 from comface_bench.core.errors import WeightsFormatError, WeightsMissingError
+from comface_bench.core.ledger import digest_weights, make_note, read_ledger, write_note
 from comface_bench.core.registry import Entry
+
+_GENERIC = re.compile(r"(resnet50|best|last|final|model|pytorch_model|backbone|checkpoint(-\d+)?)\.\w+")
+"""File names that say nothing: several authors use them for different weights."""
+_ENDINGS = (".safetensors", ".pth", ".pt", ".tar", ".bin", ".ckpt", ".pkl")
+_FOR_PEOPLE = (
+    *("drive.google.com", "docs.google.com", "storage.cloud.google.com", "dropbox.com"),
+    *("baidu.com", "1drv.ms", "onedrive.live.com", "sharepoint.com", "mega.nz"),
+)
+"""Hosts that answer a program with a page to click or to log in on."""
 
 
 def cache_folder() -> Path:
@@ -28,11 +39,12 @@ def find_weights(entry: Entry[MethodCard], options: Mapping[str, str]) -> Path |
     """Return the weights file of a method, or None if it needs none.
 
     The option `checkpoint` names a file; else the method's module may know better (`find_weights` of
-    its own); else it is the card's file in the weights folder.
+    its own); else it is the card's file in the weights folder (`locate_weights`). A file in the weights
+    folder is checked by `check_weights`.
 
     Raises:
         WeightsMissingError: The file isn't there; the message says what to put where.
-        WeightsFormatError: The file isn't the published one.
+        WeightsFormatError: The file isn't the published one, or has changed since it was first used.
     """
     card = entry.card
     if "checkpoint" in options:
@@ -40,31 +52,121 @@ def find_weights(entry: Entry[MethodCard], options: Mapping[str, str]) -> Path |
         if not chosen.is_file():
             raise WeightsMissingError(f"{card.name}: checkpoint {chosen} doesn't exist")
         return chosen
+    path: Path | None
     own = entry.hook("find_weights")
     if own is not None:
-        found = own(card, options)
-        assert found is None or isinstance(found, Path)
-        return found
-    if card.checkpoint is None:
+        path = own(card, options)
+        assert path is None or isinstance(path, Path)
+    elif card.checkpoint is None:
         return None
-    path = weights_folder() / card.checkpoint.file
-    if not path.is_file():
-        raise WeightsMissingError(
-            f"{card.name} needs {card.checkpoint.file}, which isn't in {weights_folder()}",
-            f"Get it from {card.checkpoint.url}\nand put it there, or name it: -o checkpoint=FILE",
-        )
-    check_digest(path, card.checkpoint.sha256, card.name)
+    else:
+        path = locate_weights(card)
+        if path is None:
+            raise missing_weights(card)
+    if path is not None and path.is_relative_to(weights_folder()):
+        check_weights(path, card)
     return path
 
 
-def check_digest(path: Path, published: str, name: str) -> None:
-    """Check a file against a published SHA-256 or its leading digits; an empty one passes.
+def weights_target(card: MethodCard) -> Path:
+    """Return where a method's file belongs: the method's own folder in the weights folder."""
+    assert card.checkpoint is not None
+    return weights_folder() / card.name / card.checkpoint.file
+
+
+def locate_weights(card: MethodCard) -> Path | None:
+    """Return a method's file, or None where it isn't.
+
+    It may lie in the method's own folder or, if its name can't be another method's, in the weights
+    folder itself. Barlow Twins (twice) and VICReg all publish a `resnet50.pth`.
+    """
+    assert card.checkpoint is not None
+    places = [weights_target(card)]
+    if not _GENERIC.fullmatch(card.checkpoint.file):
+        places.append(weights_folder() / card.checkpoint.file)
+    return next((path for path in places if path.is_file()), None)
+
+
+def missing_weights(card: MethodCard) -> WeightsMissingError:
+    """Make the error that says what to get, from where, and where to put it."""
+    assert card.checkpoint is not None
+    if is_direct(card.checkpoint.url):
+        get = f"Get it: comface-bench weights fetch {card.name}\nor from {card.checkpoint.url}"
+    elif card.checkpoint.url:
+        get = f"Get it from {card.checkpoint.url} (a program can't)"
+    else:
+        get = f"Its source: {card.source or 'see the method'}"
+    target = weights_target(card)
+    stray = weights_folder() / card.checkpoint.file
+    found = (
+        f"; {stray} doesn't count, because other methods' files are called {card.checkpoint.file}, too"
+        if stray.is_file()
+        else ""
+    )
+    return WeightsMissingError(
+        f"{card.name} needs {card.checkpoint.file}, which isn't there: {target}{found}",
+        f"{get}\nand put it there, or name it: -o checkpoint=FILE",
+    )
+
+
+def is_direct(url: str) -> bool:
+    """Tell whether an address is that of the file itself, which a program can fetch."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    page = "/blob/" in parts.path or any(host == name or host.endswith(f".{name}") for name in _FOR_PEOPLE)
+    return parts.scheme in ("http", "https") and unquote(parts.path).endswith(_ENDINGS) and not page
+
+
+def weights_digest(path: Path) -> str:
+    """Return a file's SHA-256, 64 hexadecimal digits; a process reads an unchanged file once."""
+    return digest_weights(path).sha256
+
+
+def published_digest(checkpoint: Checkpoint) -> str:
+    """Return what authors publish, `sha256:…` or `md5:…`, possibly leading digits only; else nothing."""
+    if checkpoint.sha256:
+        return f"sha256:{checkpoint.sha256}"
+    return f"md5:{checkpoint.md5}" if checkpoint.md5 else ""
+
+
+def check_weights(path: Path, card: MethodCard) -> None:
+    """Compare a file of the weights folder with the published digest and with that of its first use.
+
+    The first use is noted in the folder's ledger.
+
+    Raises:
+        WeightsFormatError: One of them differs.
+    """
+    published = check_published(path, card)
+    folder = weights_folder()
+    name = path.relative_to(folder).as_posix()
+    note = read_ledger(folder).get(name)
+    found = weights_digest(path)
+    if note is not None and note.sha256 != found:
+        raise WeightsFormatError(
+            f"{card.name}: {path} has SHA-256 {found}, but had {note.sha256}"
+            f" when {note.method} used it on {note.when}",
+            f"If you have replaced it on purpose, say so: comface-bench weights verify {card.name} --accept",
+        )
+    if note is None or note.published != published or not note.is_of(path):
+        write_note(folder, name, make_note(path, card.name, published))
+
+
+def check_published(path: Path, card: MethodCard) -> str:
+    """Compare a file with the digests that its authors publish, and return the digest that it has.
 
     Raises:
         WeightsFormatError: They differ.
     """
-    if published and not (found := digest_file(path)).startswith(published):
-        raise WeightsFormatError(
-            f"{name}: {path.name} has SHA-256 {found}, but the authors publish {published}…",
-            "It is another file or a broken download: get it again.",
-        )
+    if card.checkpoint is None:
+        return ""
+    for kind in ("sha256", "md5"):
+        published = getattr(card.checkpoint, kind)
+        if published and not (found := getattr(digest_weights(path), kind)).startswith(published):
+            raise WeightsFormatError(
+                f"{card.name}: {path} has {kind} {found}, but the authors publish {published}"
+                f"{'…' if len(published) < len(found) else ''}",
+                "It is another file or a broken download: get it again."
+                " Weights of your own go by -o checkpoint=FILE.",
+            )
+    return published_digest(card.checkpoint)

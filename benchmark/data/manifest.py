@@ -38,7 +38,8 @@ class Manifest:
         subjects, sessions, phases: One entry an image; sessions and phases may be None.
         labels: Label name → float64 array of shape (number of images,).
         contents: SHA-256 of each image file.
-        places: File and line that each row comes from, or the image's name; for messages only.
+        places: File and line that each row comes from, for messages only; where there are none, messages name
+            the image.
         notes: What the loader left out or passed over on purpose; no part of the digest.
         joined: Two data sets side by side, made by `join`.
     """
@@ -51,7 +52,7 @@ class Manifest:
     phases: tuple[str | None, ...]
     labels: Mapping[str, NDArray[np.float64]]
     contents: tuple[str, ...]
-    places: tuple[str, ...]
+    places: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     joined: bool = False
 
@@ -199,7 +200,7 @@ class Manifest:
         problems = ProblemList()
         for row in outside:
             problems.add(
-                self.places[row],
+                (self.places or self.images)[row],
                 f"{column} is {values[row]:g}, not within {low:g} to {high:g}",
                 "Correct the label, or take the image out.",
             )

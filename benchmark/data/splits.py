@@ -70,7 +70,11 @@ class Split:
                 raise SplitError(f"split {self.name}, fold {number}: {', '.join(twice)} stand more than once")
             empty = [part for part in PARTS if not fold.subjects(part)]
             if empty:
-                raise SplitError(f"split {self.name}, fold {number}: no subject in {', '.join(empty)}")
+                raise SplitError(
+                    f"split {self.name}, fold {number}: no subject in {', '.join(empty)}",
+                    "Where one subject has most of the pairs, folds can't be balanced by them:"
+                    " -o split=leave-one-out",
+                )
             if self.covering and set(listed) != everyone:
                 missing = ", ".join(sorted(everyone - set(listed)))
                 raise SplitError(f"split {self.name}, fold {number} lacks {missing}")

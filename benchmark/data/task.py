@@ -212,6 +212,8 @@ def read_manifest(
     """
     if not place.exists():
         how = card.how_to_get or "Point --data at the folder that holds it."
+        if outer := [folder for folder in place.resolve().parents[:2] if folder.name == place.name]:
+            how = f"--data names the folder that holds {place.name}: --data {outer[0].parent}"
         raise DataMissingError(f"task {card.name} needs {place}, which doesn't exist", how)
     root = place if place.is_dir() else place.parent
     return Manifest.from_rows(name, root, entry.resolve(card.read)(place), problems)

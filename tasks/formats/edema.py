@@ -1,25 +1,50 @@
-"""Edema: faces of dialysis patients before and after treatment, with body weight.
+"""Edema, version 1: faces of dialysis patients before and after treatment, with body weight.
 
 The data sets of the paper are private; this is the format that the suite defines for them:
 
-    manifest.csv   header `image,patient,day,phase,weight_kg`; phase is pre or post
+    manifest.csv   header `image,patient,day,phase,weight_kg` in any order; phase is pre or post
     any images     named relative to the folder of manifest.csv
+
+A first line `# comface-bench edema 1` may state the version. A column `checked` may say `yes` for a weight
+that looks wrong and isn't: it silences the rules of `edema_weights` for that row. Other columns aren't read.
 """
 
 from __future__ import annotations
 
-import csv
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from comface_bench.core.errors import DataFormatError, DataMissingError
-from comface_bench.tasks.formats.lines import numbered_lines
+from comface_bench.core.errors import DataMissingError
+from comface_bench.core.problems import Note, ProblemList
+from comface_bench.tasks.formats.edema_weights import Weighing, check_weights
+from comface_bench.tasks.formats.table import (
+    MARK,
+    Line,
+    Table,
+    check_image,
+    listed,
+    number_remedy,
+    parse_number,
+    read_table,
+)
 
+VERSION = 1
 COLUMNS = ("image", "patient", "day", "phase", "weight_kg")
+PHASES = ("pre", "post")
+LIGHTEST_KG, HEAVIEST_KG = 10.0, 400.0
+"""A weight outside is refused, checked or not."""
+
+_CONVERSIONS = {
+    "weight_g": "Divide the grams by 1000",
+    "weight_lb": "Divide the pounds by 2.2046",
+    "weight_lbs": "Divide the pounds by 2.2046",
+    "weight": "Make sure that it is in kilograms",
+}
 
 
-def read_edema(root: Path) -> Iterator[dict[str, Any]]:
+def read_edema(root: Path) -> Iterator[dict[str, Any] | Note]:
     """Yield one row per image: image, subject, session (the day), phase, and weight_kg in kilograms.
 
     Args:
@@ -27,44 +52,139 @@ def read_edema(root: Path) -> Iterator[dict[str, Any]]:
 
     Raises:
         DataMissingError: There is no manifest.csv.
-        DataFormatError: A header or row is malformed; names file and line.
+        DataProblemsError: After the last good row: everything that is wrong, with file and line.
     """
     path = root / "manifest.csv"
     if not path.is_file():
-        raise DataMissingError(f"{path} doesn't exist", f"Write it with the header {','.join(COLUMNS)}")
-    lines = list(numbered_lines(path))
-    header = next(csv.reader([lines[0][1]])) if lines else []
-    if missing := [column for column in COLUMNS if column not in header]:
-        raise DataFormatError(
-            f"{path}:1: no column {', '.join(missing)}", f"The header is {','.join(COLUMNS)}"
-        )
-    for number, line in lines[1:]:
-        cells = next(csv.reader([line]))
-        if len(cells) != len(header):
-            raise DataFormatError(f"{path}:{number}: {len(cells)} cells, but the header has {len(header)}")
-        row = dict(zip(header, cells, strict=True))
-        if empty := [column for column in COLUMNS if not row[column].strip()]:
-            raise DataFormatError(f"{path}:{number}: {', '.join(empty)} is empty")
-        if row["phase"] not in ("pre", "post"):
-            raise DataFormatError(f"{path}:{number}: phase is {row['phase']!r}, not pre or post")
+        raise DataMissingError(f"{path} doesn't exist", _how_to_write(root))
+    problems = ProblemList()
+    table = read_table(path, problems)
+    _check_version(table, problems)
+    _check_header(table, problems)
+    if not set(COLUMNS) <= set(table.header):
+        problems.raise_any()
+    if unread := [column for column in table.header if column not in (*COLUMNS, "checked")]:
+        yield Note(f"columns of {path.name} that aren't read: {listed(unread)}")
+    weighings: list[Weighing] = []
+    malformed: set[str] = set()
+    for line in table.lines:
+        weighing = _read_line(line, problems)
+        if weighing is None:
+            malformed.add(line["patient"])
+            continue
+        weighings.append(weighing)
         yield {
-            "image": row["image"],
-            "subject": row["patient"],
-            "session": row["day"],
-            "phase": row["phase"],
-            "weight_kg": _weight(row["weight_kg"], path, number),
-            "where": f"{path}:{number}",
+            "image": line["image"],
+            "subject": weighing.patient,
+            "session": weighing.day,
+            "phase": weighing.phase,
+            "weight_kg": weighing.kg,
+            "where": line.where,
         }
+    if not malformed:
+        _check_phases(path, weighings, problems)
+    check_weights(path, weighings, problems)
+    # What a patient with a malformed row lacks is told by that row.
+    yield from _note_lone([one for one in weighings if one.patient not in malformed])
+    problems.raise_any()
 
 
-def _weight(text: str, path: Path, number: int) -> float:
-    try:
-        weight = float(text)
-    except ValueError as error:
-        raise DataFormatError(f"{path}:{number}: weight_kg is {text!r}, not a number") from error
-    if not 10 <= weight <= 400:
-        raise DataFormatError(
-            f"{path}:{number}: weight_kg is {text}; a patient weighs 10 to 400 kg",
-            "Are these grams or pounds?",
+def _how_to_write(root: Path) -> str:
+    others = sorted(path.name for path in root.glob("*") if path.suffix.lower() == ".csv")
+    if others:
+        return f"Rename {others[0]} to manifest.csv; its header is {','.join(COLUMNS)}"
+    return f"Write it with the header {','.join(COLUMNS)}"
+
+
+def _check_version(table: Table, problems: ProblemList) -> None:
+    stated = f"{MARK} edema {VERSION}"
+    if table.mark not in ("", stated):
+        problems.add(
+            f"{table.path}:1",
+            f"this is {table.mark.removeprefix(MARK).strip() or 'no'!r}, not version {VERSION} of edema",
+            f"Write the file as docs/datasets/edema.md shows, and its first line as {stated}",
         )
-    return weight
+
+
+def _check_header(table: Table, problems: ProblemList) -> None:
+    other = [column for column in _CONVERSIONS if column in table.header]
+    if "weight_kg" in table.header or not other:
+        table.check_columns(COLUMNS, problems)
+        return
+    problems.add(
+        table.top,
+        f"the column of weights is {other[0]}, not weight_kg",
+        f"{_CONVERSIONS[other[0]]}, and call the column weight_kg.",
+    )
+    table.check_columns([column for column in COLUMNS if column != "weight_kg"], problems)
+
+
+def _read_line(line: Line, problems: ProblemList) -> Weighing | None:
+    """Read one row; note everything down that is wrong with it, and return None if anything is."""
+    before = len(problems)
+    if empty := [column for column in COLUMNS if not line[column]]:
+        problems.add(line.where, f"{', '.join(empty)} is empty", "Fill it in, or take the row out.")
+    check_image(line, problems)
+    phase = line["phase"].lower()
+    if phase and phase not in PHASES:
+        problems.add(
+            line.where,
+            f"phase is {line['phase']!r}, not pre or post",
+            "pre is before treatment, post after it.",
+        )
+    checked = line["checked"].lower()
+    if checked not in ("", "no", "yes"):
+        problems.add(line.where, f"checked is {line['checked']!r}", "Write yes, or leave the cell empty.")
+    kg = _read_weight(line, problems) if line["weight_kg"] else None
+    if kg is None or len(problems) > before:
+        return None
+    return Weighing(line["patient"], line["day"], phase, kg, line.where, checked == "yes")
+
+
+def _read_weight(line: Line, problems: ProblemList) -> float | None:
+    text = line["weight_kg"]
+    kg = parse_number(text)
+    if kg is None:
+        problems.add(line.where, f"weight_kg is {text!r}, not a number", number_remedy(text))
+    elif kg <= 0:
+        problems.add(line.where, f"weight_kg is {text}, not above 0", "Correct it, or take the row out.")
+    elif LIGHTEST_KG <= kg / 1000 <= HEAVIEST_KG:
+        problems.add(
+            line.where, f"weight_kg is {text}: grams, not kilograms", f"Divide it by 1000: {kg / 1000:g}"
+        )
+    elif not LIGHTEST_KG <= kg <= HEAVIEST_KG:
+        problems.add(
+            line.where,
+            f"weight_kg is {text}; a patient weighs {LIGHTEST_KG:g} to {HEAVIEST_KG:g} kg",
+            "Write kilograms: grams are divided by 1000, pounds by 2.2046.",
+        )
+    return kg
+
+
+def _check_phases(path: Path, weighings: list[Weighing], problems: ProblemList) -> None:
+    if weighings and not any(len(phases) == 2 for phases in _phases(weighings).values()):
+        problems.add(
+            path,
+            "no patient has images of both phases, so nothing can be tested",
+            "Testing takes pre/post pairs: add the other phase of at least some patients.",
+        )
+
+
+def _note_lone(weighings: list[Weighing]) -> Iterator[Note]:
+    phases = _phases(weighings)
+    counts = Counter(one.patient for one in weighings)
+    if single := sorted(patient for patient, count in counts.items() if count == 1):
+        yield Note(f"patients with one image, who have no pair: {len(single):,} ({listed(single)})")
+    lone = sorted(patient for patient, seen in phases.items() if len(seen) == 1 and counts[patient] > 1)
+    if lone:
+        named = [f"{patient} {''.join(phases[patient])}" for patient in lone]
+        yield Note(
+            f"patients of one phase, who are trained on and can't be tested: {len(lone):,} ({listed(named)})"
+        )
+
+
+def _phases(weighings: list[Weighing]) -> dict[str, set[str]]:
+    phases: dict[str, set[str]] = {}
+    for one in weighings:
+        phases.setdefault(one.patient, set()).add(one.phase)
+    return phases

@@ -55,7 +55,7 @@ def test_error_has_message_and_hint_and_no_traceback(call, tmp_path):
     assert (status, out) == (2, "")
     first, hint = err.splitlines()[:2]
     assert first.startswith("error: task age needs")
-    assert "docs/datasets.md" in hint
+    assert "docs/datasets/" in hint
     assert "Traceback" not in err
 
 

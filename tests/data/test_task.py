@@ -132,7 +132,7 @@ def test_missing_data_say_what_is_needed_where_and_how(tmp_path, name):
     with pytest.raises(DataMissingError) as caught:
         load_task(name, data=tmp_path)
     assert f"task {name} needs {tmp_path}" in caught.value.message
-    assert "docs/datasets.md" in caught.value.hint
+    assert "docs/datasets/" in caught.value.hint
 
 
 def test_a_data_set_of_other_people_needs_another_split(root, tmp_path):
@@ -152,8 +152,15 @@ def test_an_unknown_subject_is_named(root, tmp_path, draw_image):
         shutil.copytree(tmp_path / "DISFA" / kind / "SN032", tmp_path / "DISFA" / kind / "SN033")
     for path in (tmp_path / "DISFA" / "ActionUnit_Labels" / "SN033").iterdir():
         path.rename(path.with_name(path.name.replace("SN032", "SN033")))
-    with pytest.raises(SplitError, match="split disfa-heatmap doesn't know subject SN033 of DISFA"):
+    with pytest.raises(DataFormatError, match="SN033: DISFA has no subject SN033"):
         load_task("disfa-au1", data=tmp_path)
+
+
+def test_a_subject_that_the_split_does_not_know_is_named(root):
+    entry = task_registry(plugins=False).get("age")
+    other = dataclasses.replace(entry, card=dataclasses.replace(entry.card, splits=("synth-age-4fold",)))
+    with pytest.raises(SplitError, match="split synth-age-4fold doesn't know subjects 041, 042"):
+        open_task(other, {}, root)
 
 
 def test_labels_out_of_range_are_refused_when_they_are_used(root):

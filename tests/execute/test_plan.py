@@ -80,3 +80,23 @@ def test_a_checkpoint_is_named_by_its_content_not_its_path(make_request: MakeReq
 def test_no_name_at_all_is_an_error(make_request: MakeRequest, empty: dict[str, list[str]]) -> None:
     with pytest.raises(UsageError, match="is named"):
         make_plan(make_request(**empty))
+
+
+def test_a_method_trained_on_the_labels_of_a_task_is_refused(
+    make_request: MakeRequest, tmp_path: Path
+) -> None:
+    plugin = tmp_path / "leaky.py"
+    plugin.write_text(
+        "from comface_bench.core.card import MethodCard\n"
+        "CARD = MethodCard(name='leaky', version=1, build=':build', backbone='b', labels_of=('FG-NET',))\n"
+    )
+    files = [*make_request().plugin_files, plugin]
+    with pytest.raises(UsageError, match="leaky was trained on the labels of FG-NET, which age tests"):
+        make_plan(make_request(methods=["leaky"], plugin_files=files))
+    plan = make_plan(make_request(methods=["tiny", "leak*"], plugin_files=files))
+    assert [cell.method_name for cell in plan.cells] == ["tiny"]
+    assert [skip.label for skip in plan.skips] == ["leaky · age"]
+    unrelated = make_plan(
+        make_request(methods=["leaky"], tasks=["synth-age"], options={}, plugin_files=files)
+    )
+    assert len(unrelated.cells) == 1

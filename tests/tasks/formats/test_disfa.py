@@ -5,9 +5,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from comface_bench.core.errors import DataFormatError, DataMissingError
-from comface_bench.tasks.formats.disfa import ACTION_UNITS, read_disfa
+from comface_bench.core.errors import DataMissingError
+from comface_bench.core.problems import Note
+from comface_bench.tasks.formats.action_units import ACTION_UNITS
+from comface_bench.tasks.formats.disfa import LABEL_FOLDERS, read_disfa
+from comface_bench.tasks.formats.disfa_frames import LINES
 
 
 @pytest.fixture
@@ -19,16 +24,32 @@ def labels(root, unit=12, subject="SN001"):
     return root / "ActionUnit_Labels" / subject / f"{subject}_au{unit}.txt"
 
 
+def rows(root):
+    return [row for row in read_disfa(root) if not isinstance(row, Note)]
+
+
+def notes(root):
+    return [row.text for row in read_disfa(root) if isinstance(row, Note)]
+
+
 def test_the_twelve_action_units():
     assert ACTION_UNITS == (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26)
 
 
+def test_the_27_subjects_and_their_published_lines():
+    assert len(LINES) == 27
+    assert sum(LINES.values()) == 130_814
+    assert {subject for subject, lines in LINES.items() if lines != 4845} == {"SN010"}
+    gaps = {f"SN{number:03d}" for number in range(1, 33)} - set(LINES)
+    assert gaps == {"SN014", "SN015", "SN019", "SN020", "SN022"}
+
+
 def test_frames_are_joined_to_their_labels_by_number(root):
-    rows = list(read_disfa(root))
-    assert [row["image"] for row in rows] == [
+    found = rows(root)
+    assert [row["image"] for row in found] == [
         f"frames/{subject}/{frame:05d}.jpg" for subject in ("SN001", "SN002") for frame in (1, 2, 3)
     ]
-    for number, row in enumerate(rows):
+    for number, row in enumerate(found):
         subject, frame = divmod(number, 3)
         assert row["subject"] == f"SN00{subject + 1}"
         # What the fixture writes: (subject's number + action unit + frame) mod 6.
@@ -38,126 +59,142 @@ def test_frames_are_joined_to_their_labels_by_number(root):
 
 
 def test_a_stride_leaves_gaps_and_shifts_nothing(tmp_path, make_disfa):
-    rows = list(read_disfa(make_disfa(tmp_path, ("SN001",), frames=(2, 5, 11), lines=20)))
-    assert [row["image"][-9:] for row in rows] == ["00002.jpg", "00005.jpg", "00011.jpg"]
-    assert [row["au4"] for row in rows] == [(4 + frame) % 6 for frame in (2, 5, 11)]
+    found = rows(make_disfa(tmp_path, ("SN001",), frames=(2, 5, 11), lines=20))
+    assert [row["image"][-9:] for row in found] == ["00002.jpg", "00005.jpg", "00011.jpg"]
+    assert [row["au4"] for row in found] == [(4 + frame) % 6 for frame in (2, 5, 11)]
+
+
+def test_numbers_without_leading_zeros_are_put_in_order(tmp_path, make_disfa):
+    root = make_disfa(tmp_path, ("SN001",), frames=(2, 10), lines=20)
+    for frame in (2, 10):
+        path = root / "frames" / "SN001" / f"{frame:05d}.jpg"
+        path.rename(path.with_name(f"{frame}.jpg"))
+    assert [row["au4"] for row in rows(root)] == [(4 + 2) % 6, (4 + 10) % 6]
 
 
 def test_neither_the_order_of_a_folder_nor_that_of_lines_matters(root, monkeypatch):
-    expected = list(read_disfa(root))
+    expected = rows(root)
     for unit in ACTION_UNITS:
         lines = labels(root, unit).read_text().splitlines()
         random.Random(unit).shuffle(lines)
         labels(root, unit).write_text("\n".join(lines))
-    plain = Path.iterdir
+    from comface_bench.tasks.formats import folders
 
-    def shuffled(path):
-        found = list(plain(path))
-        random.Random(1).shuffle(found)
-        return iter(found)
+    class Shuffled:
+        def __init__(self, path):
+            with plain(path) as entries:
+                self.entries = list(entries)
+            random.Random(len(self.entries)).shuffle(self.entries)
 
-    monkeypatch.setattr(Path, "iterdir", shuffled)
-    assert list(read_disfa(root)) == expected
+        def __enter__(self):
+            return iter(self.entries)
+
+        def __exit__(self, *error):
+            pass
+
+    plain = folders.os.scandir
+    monkeypatch.setattr(folders.os, "scandir", Shuffled)
+    assert rows(root) == expected
+
+
+@pytest.mark.parametrize("folder", [*LABEL_FOLDERS, "Labels", "actionunit_labels"])
+@pytest.mark.parametrize("name", ["{subject}_au{unit}.txt", "au{unit}.txt", "{subject}_AU{unit}.TXT"])
+def test_spellings_of_folders_and_label_files(root, folder, name):
+    expected = rows(root)
+    for unit in ACTION_UNITS:
+        for subject in ("SN001", "SN002"):
+            path = labels(root, unit, subject)
+            path.rename(path.with_name(name.format(subject=subject, unit=unit)))
+    (root / "ActionUnit_Labels").rename(root / folder)
+    assert rows(root) == expected
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "1,5\n2,4\n3,3\n\n",
-        "1,5\r\n2,4\r\n3,3\r\n",
-        "\ufeff1,5\n2,4\n3,3",
-        " 1 , 5 \n2,4\n\n3,3\n",
-        "3,3\n2,4\n1,5\n4,0\n",
+        "1,5\n2,4\n3,3\n4,0\n5,0\n6,0\n\n\n",
+        "1,5\r\n2,4\r\n3,3\r\n4,0\r\n5,0\r\n6,0\r\n",
+        "\ufeff1,5\n2,4\n3,3\n4,0\n5,0\n6,0",
+        " 1 , 5 \n2,4\n\n3,3\n4,0\n5,0\n6,0\n",
+        "0006,0\n5,0\n4,0\n3,3\n2,4\n1,5\n",
     ],
-    ids=["blank last line", "CRLF", "byte-order mark", "blanks", "any order"],
+    ids=["blank last lines", "CRLF", "byte-order mark", "blanks", "any order"],
 )
 def test_text_files_as_people_have_them(root, text):
     labels(root).write_bytes(text.encode())
-    assert [row["au12"] for row in read_disfa(root)][:3] == [5, 4, 3]
+    assert [row["au12"] for row in rows(root)][:3] == [5, 4, 3]
 
 
-@pytest.mark.parametrize(
-    ("line", "told"),
-    [
-        ("2,6", "intensity 6 isn't within 0 to 5"),
-        ("2,9", "intensity 9"),
-        ("2,-1", "intensity -1 isn't within 0 to 5"),
-        ("2,2.5", "expected `frame,intensity`, found '2,2.5'"),
-        ("2,1,", "expected `frame,intensity`, found '2,1,'"),
-        ("2,", "expected `frame,intensity`, found '2,'"),
-        ("2", "expected `frame,intensity`, found '2'"),
-        ("2;1", "expected `frame,intensity`"),
-        ("frame,intensity", "expected `frame,intensity`"),
-        ("1,0", "frame 1 stands twice"),
-        ("0,0", "frame 0; frames count from 1"),
-    ],
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    intensities=st.lists(st.integers(0, 5), min_size=6, max_size=6),
+    order=st.permutations(range(1, 7)),
+    end=st.sampled_from(["\n", "\r\n", "\n\n", " \n"]),
+    mark=st.sampled_from(["", "\ufeff"]),
+    zeros=st.integers(0, 4),
+    last=st.booleans(),
 )
-def test_malformed_lines_are_named(root, line, told):
-    labels(root).write_text(f"1,0\n\n{line}\n3,0\n")
-    with pytest.raises(DataFormatError) as caught:
-        list(read_disfa(root))
-    assert caught.value.message.startswith(f"{labels(root)}:3: ")
-    assert told in caught.value.message
-
-
-def test_a_missing_label_file_is_named(root):
-    labels(root, 5).unlink()
-    with pytest.raises(DataMissingError) as caught:
-        list(read_disfa(root))
-    assert str(labels(root, 5)) in caught.value.message
-    assert "12 action units" in caught.value.hint
-
-
-def test_a_subject_without_labels_is_named(root):
-    shutil.rmtree(labels(root, subject="SN002").parent)
-    with pytest.raises(DataMissingError, match=r"SN002_au1\.txt"):
-        list(read_disfa(root))
-
-
-@pytest.mark.parametrize("folder", ["frames", "ActionUnit_Labels"])
-def test_a_missing_folder_is_named(root, folder):
-    shutil.rmtree(root / folder)
-    with pytest.raises(DataMissingError, match=f"{folder} doesn't exist") as caught:
-        list(read_disfa(root))
-    assert "docs/datasets.md" in caught.value.hint
-
-
-def test_a_file_shorter_than_its_neighbours_is_named(root):
-    labels(root, 20).write_text("1,0\n2,0\n")
-    with pytest.raises(DataFormatError, match=r"00003\.jpg: frame 3 has no line in SN001_au20\.txt"):
-        list(read_disfa(root))
-
-
-def test_frames_counted_from_zero_are_refused(root, draw_image):
-    draw_image(root / "frames" / "SN001" / "00000.jpg")
-    with pytest.raises(DataFormatError, match="frame 0 has no line") as caught:
-        list(read_disfa(root))
-    assert "count from 1" in caught.value.hint
-
-
-def test_one_frame_may_not_be_there_twice(root, draw_image):
-    draw_image(root / "frames" / "SN001" / "2.PNG")
-    with pytest.raises(DataFormatError, match=r"frame 2 is there twice"):
-        list(read_disfa(root))
-
-
-def test_other_files_are_passed_over(root, draw_image):
-    frames = root / "frames"
-    expected = list(read_disfa(root))
-    for name in ("SN001/.DS_Store", "SN001/._00001.jpg", "SN001/Thumbs.db", "SN001/notes.txt", ".DS_Store"):
-        (frames / name).write_bytes(b"junk")
-    draw_image(frames / "left" / "00001.jpg")
-    assert list(read_disfa(root)) == expected
+def test_any_way_of_writing_a_file_gives_the_same_labels(root, intensities, order, end, mark, zeros, last):
+    lines = [f"{frame:0{zeros}d},{intensities[frame - 1]}" for frame in order]
+    text = mark + end.join(lines) + (end if last else "")
+    labels(root).write_bytes(text.encode())
+    assert [row["au12"] for row in rows(root)][:3] == intensities[:3]
 
 
 @pytest.mark.parametrize("ending", ["jpg", "JPG", "jpeg", "png", "PNG"])
 def test_endings_in_either_case(root, draw_image, ending):
     (root / "frames" / "SN001" / "00002.jpg").unlink()
     draw_image(root / "frames" / "SN001" / f"00002.{ending}")
-    assert [row["image"] for row in read_disfa(root)][1] == f"frames/SN001/00002.{ending}"
+    assert [row["image"] for row in rows(root)][1] == f"frames/SN001/00002.{ending}"
 
 
-def test_labels_that_are_no_text_are_named(root):
-    labels(root).write_bytes(b"1,0\n\xff\xfe\n")
-    with pytest.raises(DataFormatError, match=r"SN001_au12\.txt: not UTF-8 text"):
-        list(read_disfa(root))
+def test_files_of_the_operating_system_are_passed_over(root):
+    expected = rows(root)
+    (root / "__MACOSX").mkdir()
+    for folder in (root, root / "frames", root / "frames" / "SN001", labels(root).parent):
+        for name in (".DS_Store", "Thumbs.db", "desktop.ini", "notes.txt", "._00001.jpg", "._SN001_au12.txt"):
+            (folder / name).write_bytes(b"junk")
+        (folder / "__MACOSX").mkdir(exist_ok=True)
+    assert rows(root) == expected
+
+
+@pytest.mark.parametrize(
+    ("folder", "hint"),
+    [("frames", "comface-bench data prepare disfa"), ("ActionUnit_Labels", "docs/datasets/disfa.md")],
+)
+def test_a_missing_folder_is_told_at_once(root, folder, hint):
+    shutil.rmtree(root / folder)
+    with pytest.raises(DataMissingError, match=f"{folder} doesn't exist") as caught:
+        next(iter(read_disfa(root)))
+    assert hint in caught.value.hint
+    with pytest.raises(DataMissingError):
+        list(read_disfa(root / "nowhere"))
+
+
+def test_what_differs_from_the_published_set_is_noted(tmp_path, make_disfa):
+    root = make_disfa(tmp_path, list(LINES)[:4])
+    labels(root, 1, "SN002").parent.rename(root / "aside")
+    shutil.rmtree(root / "frames" / "SN002")
+    (root / "aside").rename(labels(root, 1, "SN002").parent)
+    for path in (root / "frames" / "SN003").iterdir():
+        path.unlink()
+    for unit in ACTION_UNITS:
+        labels(root, unit, "SN004").write_text("".join(f"{frame},3\n" for frame in range(1, 4846)))
+    assert notes(root) == [
+        "label files of 1 subject hold other than the published 4,845 lines (SN010: 4,844): 6 each",
+        "labels without frames, left out: SN002, SN003",
+        f"23 of DISFA's 27 subjects aren't there: {', '.join(list(LINES)[4:])}",
+    ]
+    for unit in ACTION_UNITS:
+        labels(root, unit, "SN004").write_text("".join(f"{frame},3\n" for frame in range(1, 4847)))
+    assert notes(root)[0].startswith("label files of 2 subjects ")
+    assert notes(root)[0].endswith(": SN001 6, SN004 4,846")
+
+
+def test_nothing_is_written(root):
+    def state():
+        return {path: path.stat().st_mtime_ns for path in Path(root).rglob("*")}
+
+    before = state()
+    list(read_disfa(root))
+    assert state() == before

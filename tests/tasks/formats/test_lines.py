@@ -15,5 +15,11 @@ def test_numbers_are_those_of_the_file(tmp_path):
 def test_other_encodings_are_refused_with_the_place(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes("naïve".encode("latin-1"))
-    with pytest.raises(DataFormatError, match=r"a\.txt: not UTF-8 text \(.* at byte 2\)"):
+    with pytest.raises(DataFormatError, match=r"a\.txt: not UTF-8 text \(.* at byte 2\)") as caught:
         list(numbered_lines(path))
+    assert caught.value.hint == "Save it as UTF-8 text."
+
+
+def test_a_file_that_cant_be_read_is_named(tmp_path):
+    with pytest.raises(DataFormatError, match=r"gone\.txt: can't be read: No such file"):
+        list(numbered_lines(tmp_path / "gone.txt"))

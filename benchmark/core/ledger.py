@@ -1,0 +1,144 @@
+"""The ledger of the weights folder: which digest each file had when it was first used.
+
+Most authors publish no digest. So that a file can't change unnoticed between two runs, its SHA-256 is
+noted in `digests.json` at first use and compared from then on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import warnings
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from comface_bench.core.errors import WeightsFormatError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LEDGER = "digests.json"
+
+
+class FileDigests(NamedTuple):
+    """Digests of a file's bytes in hexadecimal digits."""
+
+    sha256: str
+    md5: str
+
+
+@dataclass(frozen=True)
+class Note:
+    """What is known of a file.
+
+    Attributes:
+        sha256: Its digest when it was noted, or when it was accepted.
+        method: The method that used it.
+        when: Time of that, UTC in ISO 8601.
+        size: Bytes, and
+        mtime_ns: time of the last change, of the file with that digest: while both stay, so does it.
+        published: The published digest that the file was found to have, `sha256:…` or `md5:…`, or empty.
+    """
+
+    sha256: str
+    method: str
+    when: str
+    size: int
+    mtime_ns: int
+    published: str = ""
+
+    def is_of(self, path: Path) -> bool:
+        """Tell, without reading it, whether a file is unchanged since it was noted."""
+        status = path.stat()
+        return (status.st_size, status.st_mtime_ns) == (self.size, self.mtime_ns)
+
+
+def digest_weights(path: Path) -> FileDigests:
+    """Return a file's digests; a process reads an unchanged file once, however often it asks."""
+    status = path.stat()
+    return _digest(path, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+@functools.lru_cache(maxsize=64)
+def _digest(path: Path, *state: int) -> FileDigests:
+    del state  # Only part of the cache's key.
+    sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as stream:
+        while piece := stream.read(1 << 20):
+            sha256.update(piece)
+            md5.update(piece)
+    return FileDigests(sha256.hexdigest(), md5.hexdigest())
+
+
+def make_note(path: Path, method: str, published: str = "") -> Note:
+    """Describe a file as it is now."""
+    status = path.stat()
+    return Note(
+        sha256=digest_weights(path).sha256,
+        method=method,
+        when=datetime.now(UTC).isoformat(timespec="seconds"),
+        size=status.st_size,
+        mtime_ns=status.st_mtime_ns,
+        published=published,
+    )
+
+
+def read_ledger(folder: Path) -> dict[str, Note]:
+    """Read a weights folder's ledger: path relative to the folder → note.
+
+    Raises:
+        WeightsFormatError: It is malformed.
+    """
+    path = folder / LEDGER
+    try:
+        return {str(name): Note(**note) for name, note in json.loads(path.read_text()).items()}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise WeightsFormatError(
+            f"{path} is malformed: {error}",
+            f"Delete it, and note all files again: rm {path} && comface-bench weights verify all",
+        ) from error
+
+
+def write_note(folder: Path, name: str, note: Note) -> None:
+    """Put a note into a folder's ledger, replacing that of the same file.
+
+    The ledger is replaced whole, by one process at a time. A folder that can't be written keeps none,
+    with a warning.
+    """
+    try:
+        with _locked(folder):
+            notes = {key: dataclasses.asdict(value) for key, value in read_ledger(folder).items()}
+            notes[name] = dataclasses.asdict(note)
+            _replace(folder / LEDGER, json.dumps(dict(sorted(notes.items())), indent=1) + "\n")
+    except OSError as error:
+        warnings.warn(f"the digest of {name} can't be noted: {error}", stacklevel=2)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    import fcntl
+
+    # The folder itself is locked, so no lock file is left in it.
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(path)

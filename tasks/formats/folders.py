@@ -1,0 +1,108 @@
+"""Folders as people have them: names in any case, and files of the operating system among the data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from comface_bench.core.errors import DataMissingError
+from comface_bench.core.problems import ProblemList
+from comface_bench.tasks.formats.repeats import and_more
+
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
+"""Endings of image files that are read, in any case."""
+
+_OTHER_IMAGES = (".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+_JUNK = ("__macosx", "thumbs.db", "desktop.ini")
+
+
+def list_folder(folder: Path) -> tuple[list[Path], list[str]]:
+    """Return a folder's sub-folders and the names of its files, both sorted.
+
+    Hidden entries and those that macOS and Windows leave behind are passed over.
+    """
+    folders: list[Path] = []
+    files: list[str] = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name.lower() in _JUNK:
+                continue
+            if entry.is_dir():
+                folders.append(folder / entry.name)
+            else:
+                files.append(entry.name)
+    return sorted(folders), sorted(files)
+
+
+def find_folder(root: Path, spellings: Sequence[str], problems: ProblemList, hint: str) -> Path:
+    """Return the one sub-folder that goes by one of some names, in any case.
+
+    Args:
+        root: Folder of the data set.
+        spellings: The names, the usual one first.
+        problems: Told if several folders go by them; the first is returned.
+        hint: What to do if none does.
+
+    Raises:
+        DataMissingError: There is none.
+    """
+    known = [spelling.lower() for spelling in spellings]
+    folders = list_folder(root)[0] if root.is_dir() else []
+    found = [path for path in folders if path.name.lower() in known]
+    if not found:
+        raise DataMissingError(f"{root / spellings[0]} doesn't exist", hint)
+    if len(found) > 1:
+        names = " and ".join(path.name for path in found)
+        problems.add(
+            root, f"{names} hold the same kind of data", "Keep the right one, and move the rest elsewhere."
+        )
+    return found[0]
+
+
+def refuse_images(
+    folder: Path, names: Sequence[str], message: str, remedy: str, problems: ProblemList
+) -> None:
+    """Note down that images can't be taken where they are or as they are; told once, with their number.
+
+    Args:
+        folder: The folder.
+        names: Names of files in it; those that don't end like an image's are passed over.
+        message: What is wrong with each.
+        remedy: What to do about it.
+        problems: Told of them.
+    """
+    images = [name for name in names if name.lower().endswith((*IMAGE_ENDINGS, *_OTHER_IMAGES))]
+    if images:
+        problems.add(folder / images[0], f"{message}{and_more(len(images) - 1, 'image')}", remedy)
+
+
+def image_key(name: str) -> str:
+    """Return what an image's name is compared by: in lower case, without an image's ending."""
+    plain = name.lower()
+    return plain[: plain.rindex(".")] if plain.endswith((*IMAGE_ENDINGS, *_OTHER_IMAGES)) else plain
+
+
+def name_images(folder: Path, problems: ProblemList) -> dict[str, str]:
+    """Return a folder's images: `image_key` → file name, sorted by file name.
+
+    Args:
+        folder: The folder.
+        problems: Told of images of other formats, and of two that differ in ending or case alone.
+    """
+    found: dict[str, str] = {}
+    twice: list[str] = []
+    names = list_folder(folder)[1]
+    for name in names:
+        if name.lower().endswith(IMAGE_ENDINGS):
+            if image_key(name) in found:
+                twice.append(name)
+            else:
+                found[image_key(name)] = name
+    other = [name for name in names if not name.lower().endswith(IMAGE_ENDINGS)]
+    refuse_images(folder, other, "not a format that is read", "Save it as JPEG or PNG.", problems)
+    if twice:
+        again = and_more(len(twice) - 1, "image")
+        message = f"this image is there twice, also as {found[image_key(twice[0])]}{again}"
+        problems.add(folder / twice[0], message, "Keep one file an image.")
+    return found
