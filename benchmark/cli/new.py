@@ -17,13 +17,19 @@ Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder of the new file."
 
 @app.callback()
 def _new() -> None:
-    """Write the plugin file of a new task."""
+    """Write the plugin file of a new method or task."""
 
 
 @app.command()
 def task(name: Name, out: Out = Path()) -> None:
     """Write a task's plugin that works at once on example data of its own."""
     _write("task", name, out)
+
+
+@app.command()
+def method(name: Name, out: Out = Path()) -> None:
+    """Write a method's plugin that works at once, with a small network of its own."""
+    _write("method", name, out)
 
 
 def _write(kind: str, name: str, out: Path) -> None:

@@ -1,12 +1,13 @@
-"""`comface-bench test`: whether a task keeps its contract."""
+"""`comface-bench test`: whether a method or task keeps its contract."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from comface_bench.cli.complete import complete_task
+from comface_bench.cli.complete import complete_method, complete_task
 from comface_bench.cli.groups import Group, make_app
 from comface_bench.cli.options import Data, Json, NoPlugins, Plugins
 from comface_bench.cli.tables import print_json, print_table
@@ -19,7 +20,7 @@ app = make_app(Group)
 
 @app.callback()
 def _test() -> None:
-    """Check that a task keeps its contract."""
+    """Check that a method or task keeps its contract."""
 
 
 @app.command()
@@ -35,6 +36,25 @@ def task(
     from comface_bench.core.registry import task_registry
 
     _report(check_task_contract(name, data, task_registry(plugin, not no_plugins)), as_json)
+
+
+@app.command()
+def method(
+    name: Annotated[str, typer.Argument(help="Method.", autocompletion=complete_method, show_default=False)],
+    checkpoint: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Weights file.", show_default=False)
+    ] = None,
+    image_size: Annotated[int, typer.Option(min=32, help="Side of the test images in pixels.")] = 112,
+    as_json: Json = False,
+    plugin: Plugins = [],  # noqa: B006 - typer reads the default and never changes it
+    no_plugins: NoPlugins = False,
+) -> None:
+    """Build a method and check its features; the last line is a fingerprint to compare."""
+    from comface_bench.contract.method import check_method_contract
+    from comface_bench.core.registry import method_registry
+
+    registry = method_registry(plugin, not no_plugins)
+    _report(check_method_contract(name, registry, checkpoint, image_size), as_json)
 
 
 def _report(findings: list[Finding], as_json: bool) -> None:

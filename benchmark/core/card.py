@@ -104,7 +104,9 @@ class Preprocess:
     Attributes:
         size: The only image size in pixels that the backbone takes; images of another size are resized
             inside the encoder. None if it takes any.
-        interpolation: How images are resized to `size`, always with antialiasing.
+        multiple: Sides are taken in multiples of so many pixels (the patch of a vision transformer); others
+            are resized inside the encoder to the nearest one.
+        interpolation: How images are resized inside, always with antialiasing.
     """
 
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
@@ -112,6 +114,7 @@ class Preprocess:
     channels: Literal["RGB", "BGR"] = "RGB"
     scale: float = 1.0
     size: int | None = None
+    multiple: int = 1
     interpolation: Literal["bilinear", "bicubic"] = "bicubic"
 
 

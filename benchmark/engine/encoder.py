@@ -54,11 +54,9 @@ class Encoder(nn.Module):
         Raises:
             PluginError: The backbone returns anything but features (N, D).
         """
-        size = self.preprocess.size
-        if size is not None and images.shape[-2:] != (size, size):
-            images = functional.interpolate(
-                images, (size, size), mode=self.preprocess.interpolation, antialias=True
-            )
+        size = self._size(*images.shape[-2:])
+        if images.shape[-2:] != size:
+            images = functional.interpolate(images, size, mode=self.preprocess.interpolation, antialias=True)
             # Bicubic weights overshoot at edges; no method has seen values outside [0, 1].
             images = images.clamp(0, 1)
         if self.preprocess.channels == "BGR":
@@ -68,6 +66,14 @@ class Encoder(nn.Module):
         if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != len(images):
             raise PluginError(f"{self.name} must return features of shape ({len(images)}, D)")
         return features.float()
+
+    def _size(self, height: int, width: int) -> tuple[int, int]:
+        """Return the size in pixels at which the backbone sees an image."""
+        size, multiple = self.preprocess.size, self.preprocess.multiple
+        if size is not None:
+            return size, size
+        tall, wide = (max(1, round(side / multiple)) * multiple for side in (height, width))
+        return tall, wide
 
     def measure(self, image_size: int) -> int:
         """Return D by encoding two grey images, without changing the backbone."""
@@ -103,7 +109,8 @@ def build_encoder(
     backbone: Any = entry.resolve(entry.card.build)(options, weights, drawn)
     if not isinstance(backbone, nn.Module):
         raise PluginError(f"{entry.card.name}: {entry.card.build} must return a torch.nn.Module")
-    preprocess = entry.card.preprocess or getattr(backbone, "preprocess", None)
+    # Where options choose between networks, or a library knows, the network says itself what it takes.
+    preprocess = getattr(backbone, "preprocess", None) or entry.card.preprocess
     if not isinstance(preprocess, Preprocess):
         raise PluginError(
             f"{entry.card.name} declares no preprocessing",
@@ -112,7 +119,7 @@ def build_encoder(
     if options.get("preprocess") == "imagenet":
         # The size isn't a matter of taste: the network takes no other.
         preprocess = dataclasses.replace(
-            IMAGENET, size=preprocess.size, interpolation=preprocess.interpolation
+            preprocess, mean=IMAGENET.mean, std=IMAGENET.std, channels="RGB", scale=1.0
         )
     if entry.card.pretrained_head and getattr(backbone, "head_weight", None) is None:
         raise PluginError(

@@ -30,3 +30,38 @@ def test_a_name_that_can_not_be_one_is_refused(call, tmp_path):
     status, _, err = call("new", "task", "My Task", "--out", tmp_path)
     assert status == 2
     assert "comface-bench new task my-task" in err
+
+
+def test_a_new_method_passes_its_test_and_runs(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, out, _ = call("new", "method", "my-net")
+    assert status == 0
+    command = out.rpartition(": comface-bench ")[2].split()
+    status, out, err = call(*command, "--image-size", "64")
+    assert (status, err) == (0, "")
+    assert "fingerprint" in out.splitlines()[-1]
+    small = ("-o", "image_size=32", "-o", "epochs=1", "-o", "pairs_per_epoch=16", "--folds", "0")
+    words = (
+        "run",
+        "--method",
+        "my-net",
+        "--task",
+        "synth-age",
+        "--protocol",
+        "quick",
+        "--plugin",
+        "my_net.py",
+    )
+    assert call(*words, *small, "--device", "cpu")[0] == 0
+
+
+def test_a_broken_method_fails_its_test(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    call("new", "method", "toy")
+    path = tmp_path / "toy.py"
+    path.write_text(path.read_text().replace("feature_dim=64", "feature_dim=63"))
+    status, out, _ = call("test", "method", "toy", "--plugin", "toy.py", "--json", "--image-size", "64")
+    assert status == 1
+    assert [item["rule"] for item in json.loads(out) if not item["holds"]] == [
+        "features are numbers of the card's size"
+    ]
