@@ -6,21 +6,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comface_bench.baselines.networks import build_backbone
+from comface_bench.baselines.resnet50 import BACKBONE, FEATURE, FEATURE_DIM, load_classifier
 from comface_bench.core.card import Checkpoint, MethodCard, Preprocess
-from comface_bench.weights.read import read_tensors
-from comface_bench.weights.strict import load_strictly
 
 if TYPE_CHECKING:
     from torch import nn
+
+CLASSES = 1000
 
 CARD = MethodCard(
     name="imagenet",
     version=1,
     build=":build",
-    backbone="ResNet-50",
-    feature="average-pooled map of the last stage",
-    feature_dim=2048,
+    backbone=BACKBONE,
+    feature=FEATURE,
+    feature_dim=FEATURE_DIM,
     preprocess=Preprocess(),
     checkpoint=Checkpoint(
         file="resnet50_ram-a26f946b.pth",
@@ -34,8 +34,8 @@ CARD = MethodCard(
     group="General Pre-training",
     summary="Supervised ResNet-50. Later timm versions give the name resnet50 to other weights;"
     " these are resnet50.ram_in1k.",
-    licence="Apache-2.0 (timm's code); none stated for the file",
-    source="timm 0.4.12, today's tag resnet50.ram_in1k",
+    licence="Apache-2.0 (timm's code); none stated for the weights",
+    source="timm 0.4.12, today's tag resnet50.ram_in1k; the name holds the first digits of its SHA-256",
     paper="supplement, Tables F, G, J and N",
     training_scale="1.28M",
     training_source="Images+Human labels",
@@ -45,7 +45,4 @@ CARD = MethodCard(
 def build(options: Mapping[str, str], weights: Path | None, seed: int) -> nn.Module:
     """Build the backbone and load the classifier's weights into it, without the classifier."""
     del options
-    assert weights is not None
-    network = build_backbone("resnet50", seed)
-    load_strictly(network, read_tensors(weights), weights, CARD.dropped_keys)
-    return network
+    return load_classifier(CARD, weights, seed, CLASSES, foreign="simclr-converter's")

@@ -66,7 +66,7 @@ def make_card(name: str) -> TaskCard:
         location=str(path),
         summary=f"Change of a column of {path.name} between two images of one subject.",
         licence="That of your images.",
-        how_to_get="Write a CSV file with the columns image, subject and a label; docs/datasets/csv.md shows it.",
+        how_to_get="Write a CSV file with the columns image, subject and a label; see docs/datasets/csv.md.",
         source="Your own.",
     )
 

@@ -20,7 +20,7 @@ CARDS = tuple(
         overlaps=("DISFA", "DISFA+"),
         summary=f"Change of the intensity of AU{unit} (0 to 5) between two frames of one person.",
         licence="Signed agreement with the authors of DISFA.",
-        how_to_get="Its authors give DISFA out on a signed agreement; docs/datasets/disfa.md shows the layout.",
+        how_to_get="Its authors give DISFA out on a signed agreement; see docs/datasets/disfa.md.",
         source="Mavadati et al., IEEE Transactions on Affective Computing 4(2), 2013.",
     )
     for unit in ACTION_UNITS

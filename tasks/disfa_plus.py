@@ -17,7 +17,7 @@ def _plus(card: TaskCard) -> TaskCard:
         splits=("balanced-3", "leave-one-out"),
         summary=card.summary.replace("frames", "images"),
         licence="Signed agreement with the authors of DISFA+.",
-        how_to_get="Its authors give DISFA+ out on a signed agreement; docs/datasets/disfaplus.md shows the layout.",
+        how_to_get="Its authors give DISFA+ out on a signed agreement; see docs/datasets/disfaplus.md.",
         source=(
             "Mavadati, Sanger and Mahoor, CVPR Workshops, 2016. Its people are people of DISFA:"
             " a model trained on one of the two sets has seen the subjects of the other."

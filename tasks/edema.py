@@ -24,7 +24,7 @@ _WITHIN = tuple(
         splits=("balanced-4", "leave-one-out"),
         summary=f"Change of body weight in kg between two faces of one dialysis patient (Edema-{letter}).",
         licence="Private; the suite defines a format for those who hold such data.",
-        how_to_get="The paper's Edema data are private; docs/datasets/edema.md defines the format for your own.",
+        how_to_get="The paper's Edema data are private; see docs/datasets/edema.md.",
         source="Akamatsu et al., IEEE JBHI 27(3), 2023 (Edema-A).",
     )
     for letter in "AB"

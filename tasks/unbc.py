@@ -18,7 +18,7 @@ CARD = TaskCard(
     overlaps=("UNBC-McMaster",),
     summary="Change of the pain score PSPI (0 to 16) between two frames of one person.",
     licence="Signed agreement with the authors of the archive.",
-    how_to_get="Its authors give the archive out on a signed agreement; docs/datasets/unbc.md shows the layout.",
+    how_to_get="Its authors give the archive out on a signed agreement; see docs/datasets/unbc.md.",
     source=(
         "Lucey et al., IEEE Automatic Face and Gesture Recognition, 2011. Not checked against a copy:"
         " the number of subjects (25), the terms, and whether every frame has a label."

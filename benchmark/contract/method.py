@@ -129,7 +129,7 @@ def _dead_parameters(encoder: Encoder, images: Tensor) -> str:
     encoder.train()
     features = encoder(images)
     # Squares, so that a symmetric head can't cancel a gradient.
-    (features * features).sum().backward()  # type: ignore[no-untyped-call]
+    (features * features).sum().backward()
     trainable = {key: value for key, value in encoder.named_parameters() if value.requires_grad}
     if not trainable:
         return "no parameter is trainable"

@@ -76,13 +76,13 @@ def _digest(path: Path, *state: int) -> FileDigests:
     return FileDigests(sha256.hexdigest(), md5.hexdigest())
 
 
-def make_note(path: Path, method: str, published: str = "") -> Note:
-    """Describe a file as it is now."""
+def make_note(path: Path, method: str, published: str = "", before: Note | None = None) -> Note:
+    """Describe a file as it is now; an earlier note of the same content says whose first use it was."""
     status = path.stat()
     return Note(
         sha256=digest_weights(path).sha256,
-        method=method,
-        when=datetime.now(UTC).isoformat(timespec="seconds"),
+        method=before.method if before else method,
+        when=before.when if before else datetime.now(UTC).isoformat(timespec="seconds"),
         size=status.st_size,
         mtime_ns=status.st_mtime_ns,
         published=published,

@@ -9,8 +9,9 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from comface_bench.core.card import Checkpoint, MethodCard
-from comface_bench.core.errors import WeightsFormatError, WeightsMissingError
+from comface_bench.core.errors import BenchError, WeightsFormatError, WeightsMissingError
 from comface_bench.core.ledger import digest_weights, make_note, read_ledger, write_note
+from comface_bench.core.options import method_options
 from comface_bench.core.registry import Entry
 
 _GENERIC = re.compile(r"(resnet50|best|last|final|model|pytorch_model|backbone|checkpoint(-\d+)?)\.\w+")
@@ -39,8 +40,8 @@ def find_weights(entry: Entry[MethodCard], options: Mapping[str, str]) -> Path |
     """Return the weights file of a method, or None if it needs none.
 
     The option `checkpoint` names a file; else the method's module may know better (`find_weights` of
-    its own); else it is the card's file in the weights folder (`locate_weights`). A file in the weights
-    folder is checked by `check_weights`.
+    its own); else it is the card's file in the weights folder (`locate_weights`). `check_weights` checks it,
+    but not a file of the user's own.
 
     Raises:
         WeightsMissingError: The file isn't there; the message says what to put where.
@@ -63,28 +64,43 @@ def find_weights(entry: Entry[MethodCard], options: Mapping[str, str]) -> Path |
         path = locate_weights(card)
         if path is None:
             raise missing_weights(card)
-    if path is not None and path.is_relative_to(weights_folder()):
+    if path is not None:
         check_weights(path, card)
     return path
 
 
-def weights_target(card: MethodCard) -> Path:
-    """Return where a method's file belongs: the method's own folder in the weights folder."""
-    assert card.checkpoint is not None
-    return weights_folder() / card.name / card.checkpoint.file
+def locate_file(entry: Entry[MethodCard]) -> Path | None:
+    """Return where a method's file lies, for its default options, or None; the file isn't read."""
+    own = entry.hook("find_weights")
+    if own is None:
+        return locate_weights(entry.card)
+    try:
+        found = own(entry.card, method_options(entry.card, {}))
+    except BenchError:
+        return None
+    assert found is None or isinstance(found, Path)
+    return found
 
 
 def locate_weights(card: MethodCard) -> Path | None:
-    """Return a method's file, or None where it isn't.
+    """Return where a card's file lies in the weights folder, or None where it isn't.
 
     It may lie in the method's own folder or, if its name can't be another method's, in the weights
     folder itself. Barlow Twins (twice) and VICReg all publish a `resnet50.pth`.
     """
-    assert card.checkpoint is not None
+    if card.checkpoint is None:
+        return None
     places = [weights_target(card)]
     if not _GENERIC.fullmatch(card.checkpoint.file):
         places.append(weights_folder() / card.checkpoint.file)
     return next((path for path in places if path.is_file()), None)
+
+
+def weights_target(card: MethodCard) -> Path:
+    """Return where a card's file belongs: the folder that its name states, or else the method's own."""
+    assert card.checkpoint is not None
+    file = card.checkpoint.file
+    return weights_folder() / file if "/" in file else weights_folder() / card.name / file
 
 
 def missing_weights(card: MethodCard) -> WeightsMissingError:
@@ -100,7 +116,7 @@ def missing_weights(card: MethodCard) -> WeightsMissingError:
     stray = weights_folder() / card.checkpoint.file
     found = (
         f"; {stray} doesn't count, because other methods' files are called {card.checkpoint.file}, too"
-        if stray.is_file()
+        if stray.is_file() and stray != target
         else ""
     )
     return WeightsMissingError(
@@ -129,18 +145,31 @@ def published_digest(checkpoint: Checkpoint) -> str:
     return f"md5:{checkpoint.md5}" if checkpoint.md5 else ""
 
 
-def check_weights(path: Path, card: MethodCard) -> None:
+def check_weights(path: Path, card: MethodCard, accept: bool = False) -> str:
     """Compare a file of the weights folder with the published digest and with that of its first use.
 
-    The first use is noted in the folder's ledger.
+    The first use is noted in the folder's ledger. Files elsewhere are others' concern, and pass.
+
+    Args:
+        path: The file.
+        card: The method that uses it.
+        accept: Note the digest that the file has now, whatever was noted before. A published one must
+            match all the same.
+
+    Returns:
+        The published digest that the file has, `sha256:…` or `md5:…`, or nothing where there is none.
 
     Raises:
         WeightsFormatError: One of them differs.
     """
-    published = check_published(path, card)
     folder = weights_folder()
+    if not path.is_relative_to(folder):
+        return ""
+    # A method may take another file of the same content, such as the authors' own; its digest differs.
+    as_published = card.checkpoint is not None and path.name == Path(card.checkpoint.file).name
+    published = check_published(path, card) if as_published else ""
     name = path.relative_to(folder).as_posix()
-    note = read_ledger(folder).get(name)
+    note = None if accept else read_ledger(folder).get(name)
     found = weights_digest(path)
     if note is not None and note.sha256 != found:
         raise WeightsFormatError(
@@ -149,7 +178,8 @@ def check_weights(path: Path, card: MethodCard) -> None:
             f"If you have replaced it on purpose, say so: comface-bench weights verify {card.name} --accept",
         )
     if note is None or note.published != published or not note.is_of(path):
-        write_note(folder, name, make_note(path, card.name, published))
+        write_note(folder, name, make_note(path, card.name, published, note))
+    return published
 
 
 def check_published(path: Path, card: MethodCard) -> str:

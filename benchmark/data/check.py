@@ -186,11 +186,13 @@ def check_data(
 def _labels(table: Manifest, card: TaskCard, problems: ProblemList) -> NDArray[np.float64]:
     """Return the target's labels; a column that isn't there or leaves its range is a problem."""
     before = len(problems)
+    # Where a loader found something wrong, what is missing altogether is missing on account of that.
+    lacking = len(table) and np.isnan(table.labels.get(card.target, np.nan)).all()
     with problems.collect():
-        if len(table):
+        if len(table) and not (lacking and before):
             labels = table.target(card.target, card.label_range)
-            if np.isnan(labels).all():
-                problems.add(table.name, f"no image has a label {card.target!r}")
+            if lacking:
+                problems.add(table.name, f"no image has a label {card.target!r}", "Fill it in for some.")
             return labels
     if len(problems) > before and card.target in table.labels:
         return table.labels[card.target]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
@@ -14,6 +15,9 @@ from comface_bench.core.problems import ProblemList
 
 _CHUNK = 1024
 """Files that one thread hashes in a row; single files would cost more in switching than in hashing."""
+
+_READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)
+"""A pipe in place of an image isn't waited for."""
 
 _PLAIN = re.compile(r"(?:[^/.][^/]*/)*[^/.][^/]*", re.DOTALL)
 """Names that need no closer look: no part is empty or begins with a point."""
@@ -59,9 +63,12 @@ def _plain_name(root: Path, row: Mapping[str, Any], problems: ProblemList) -> st
     if name.is_absolute() or ".." in name.parts:
         problems.add(_where(row), f"{name} leaves the data root", f"Name it relative to {root}.")
         return None
-    if str(name) != text or not name.parts:
+    if not name.parts:
+        problems.add(_where(row), f"image {text!r} names no file", "Name one, or take the row out.")
+        return None
+    if str(name) != text:
         # `./a.jpg` and `a//b.jpg` would let one file stand twice under two names.
-        problems.add(_where(row), f"image {text!r} is written plainly as {str(name)!r}")
+        problems.add(_where(row), f"image {text!r} is written plainly as {str(name)!r}", "Write it so.")
         return None
     return text
 
@@ -101,10 +108,12 @@ def _hash_all(paths: Sequence[str | None]) -> list[str | None]:
 def _hash(path: str) -> str | None:
     # Plain calls of the operating system: a data set has a hundred thousand small files.
     try:
-        handle = os.open(path, os.O_RDONLY)
+        handle = os.open(path, _READ)
     except OSError:
         return None
     try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            return None
         digest = sha256()
         while block := os.read(handle, 1 << 20):
             digest.update(block)

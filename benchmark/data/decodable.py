@@ -46,14 +46,16 @@ def decode_all(
 
 def _decode(path: Path) -> tuple[str, tuple[int, int]] | Problem:
     """Read a whole image, so that a cut-off file shows, and return its mode and size."""
-    from PIL import Image
+    from PIL import Image, ImageFile
 
+    # A switch of the whole process that some libraries turn on: cut-off files would pass for whole ones.
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
         with Image.open(path) as image:
             mode, size = image.mode, image.size
             # JPEG decodes at an eighth of its size, which still reads every byte.
             image.draft(None, (1, 1))
             image.load()
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Exception as error:  # Decoders raise whatever comes, RuntimeError and struct.error among it.
         return Problem(str(path), f"can't be decoded: {error}", "Get the file again, or take it out.")
     return mode, size

@@ -98,7 +98,10 @@ class Manifest:
         if problems is None:
             noted.raise_any()
         if not kept and len(noted) == before:
-            raise DataMissingError(f"{name}: no images under {root}")
+            raise DataMissingError(
+                f"{name}: no images under {root}",
+                "Put them there, or point --data at the folder that holds them.",
+            )
         return cls(
             name=name,
             root=root,

@@ -23,6 +23,8 @@ from comface_bench.core.seeds import seed_for
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
 
+_FORM = 'It is JSON: {"name": …, "digest": …, "folds": [{"train": […], "validation": […], "test": […]}, …]}'
+
 
 @dataclass(frozen=True)
 class Fold:
@@ -98,7 +100,10 @@ class Split:
         tested = Counter(subject for fold in self.folds for subject in fold.test)
         wrong = sorted(subject for subject in self.subjects if tested[subject] != 1)
         if wrong:
-            raise SplitError(f"split {self.name} must test each subject once, but not so {_listed(wrong)}")
+            raise SplitError(
+                f"split {self.name} must test each subject once, but not so {_listed(wrong)}",
+                "Put each subject into the test part of one fold.",
+            )
 
     def test_elsewhere(self, here: str, there: str, subjects: Sequence[str]) -> Split:
         """Return the split whose models, trained here, are tested on all subjects of another data set.
@@ -146,16 +151,32 @@ def read_split(path: Path) -> Split:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        folds = tuple(Fold(*(tuple(fold[part]) for part in PARTS)) for fold in content["folds"])
+        folds = tuple(Fold(*(_names(fold[part]) for part in PARTS)) for fold in content["folds"])
         split = Split(content["name"], folds, content.get("source", ""))
         stated = content["digest"]
     except OSError as error:
-        raise SplitError(f"{path}: can't be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise SplitError(f"{path.name}: not a split file: {error}") from error
+        hint = "Name a split file, or a rule: -o split=balanced-4"
+        raise SplitError(f"{path}: can't be read: {error.strerror}", hint) from error
+    except KeyError as error:
+        raise SplitError(f"{path}: not a split file: {error} is missing", _FORM) from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise SplitError(f"{path}: not a split file: {error}", _FORM) from error
+    except SplitError as error:
+        hint = "Correct the file: each fold holds every subject once, in train, validation or test."
+        raise SplitError(f"{path}: {error.message}", hint) from error
     if split.digest != stated:
-        raise SplitError(f"{path.name}: its folds have digest {split.digest}, not {stated}")
+        raise SplitError(
+            f"{path}: its folds have digest {split.digest}, not {stated}",
+            "Take the file as it was given out; if the folds are changed on purpose, correct its digest.",
+        )
     return split
+
+
+def _names(listed: object) -> tuple[str, ...]:
+    """Return a part's subjects as a split file lists them."""
+    if isinstance(listed, list) and all(isinstance(name, str) for name in listed):
+        return tuple(listed)
+    raise TypeError(f"a part of a fold is {json.dumps(listed)[:40]}, not a list of names in quotes")
 
 
 def write_split(split: Split, path: Path) -> None:
@@ -213,7 +234,10 @@ def leave_one_out_split(name: str, weights: Mapping[str, int]) -> Split:
     """
     order = sorted(weights)
     if len(order) < 3:
-        raise SplitError(f"split {name}: {len(order)} subjects are too few to leave one out")
+        raise SplitError(
+            f"split {name}: {len(order)} subjects are too few to leave one out",
+            "One trains, one validates and one is tested: add subjects until there are three.",
+        )
     made = []
     for number, subject in enumerate(order):
         made.append(_with_validation(order[number + 1 :] + order[:number], [subject]))

@@ -3,56 +3,148 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comface_bench.core.errors import WeightsFormatError
+from comface_bench.weights.stand_ins import STAND_INS, Discarded, StoredArray
+from comface_bench.weights.unpickle import unpickle
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 _CONTAINERS = ("state_dict", "model")
+_LEGACY_MAGIC = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")
+"""The number that torch files begin with which aren't zip archives."""
+_SYSTEM = ("os", "posix", "nt", "sys", "builtins", "__builtin__", "subprocess", "shutil", "socket", "runpy")
+"""Modules that no training script leaves a name of in its checkpoint."""
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a checkpoint's tensors by name, from safetensors or a torch file without code.
+class BlockedGlobalError(WeightsFormatError):
+    """A checkpoint that names something which would have to run.
 
-    A state dict inside the usual containers (`state_dict`, `model`) is unwrapped.
+    Args:
+        path: The file.
+        name: What it names, `module.name`.
+    """
+
+    def __init__(self, path: Path, name: str) -> None:
+        self.name = name
+        self.hostile = name.partition(".")[0] in _SYSTEM
+        super().__init__(
+            f"{path.name} can't be read as plain tensors: it would have to run {name}",
+            "Files that carry code are never loaded. "
+            + (
+                "No checkpoint needs this: don't open the file elsewhere either."
+                if self.hostile
+                else f"Take its tensors out, running nothing: comface-bench weights convert {path}"
+            ),
+        )
+
+
+def read_tensors(path: Path, discarded: Iterable[str] = ()) -> dict[str, Tensor]:
+    """Read a checkpoint's tensors by name, whatever its file is called.
+
+    Safetensors, torch files in either format, and plain pickles of numpy arrays are taken. A state dict
+    inside the usual containers (`state_dict`, `model`) is unwrapped; what lies beside it is left.
+
+    Args:
+        path: The file.
+        discarded: Names, `module.name`, that are read past where the file asks for them; nothing of
+            theirs is imported or called. Options of training scripts (`argparse.Namespace`) and numpy's
+            numbers always are.
 
     Raises:
-        WeightsFormatError: The file is broken, holds anything but tensors in those places, would
-            have to run code, or has values that aren't finite.
+        BlockedGlobalError: The file would have to run something.
+        WeightsFormatError: The file is broken, states sizes that it can't have, holds anything but
+            tensors in those places, or has values that aren't finite.
     """
-    import torch
-    from safetensors.torch import load_file
-
-    try:
-        if path.suffix == ".safetensors":
-            content: Any = load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # A damaged file makes the readers fail in a dozen ways.
-        # torch's own advice on such files is to run what is in them; it isn't passed on.
-        if code := re.search(r"GLOBAL (\S+)", str(error)):
-            raise WeightsFormatError(
-                f"{path.name} can't be read as plain tensors: it would have to run {code[1]}",
-                "Files that carry code are never loaded; save the state dict as safetensors.",
-            ) from error
-        raise WeightsFormatError(
-            f"{path.name} can't be read as plain tensors: it is no checkpoint, or a damaged one",
-            "Get it again. Files that carry code are never loaded, only safetensors and plain state dicts.",
-        ) from error
+    content = _open(path, tuple(discarded))
     for container in _CONTAINERS:
         if isinstance(content, Mapping) and isinstance(content.get(container), Mapping):
             content = content[container]
     if not isinstance(content, Mapping) or not content:
         raise WeightsFormatError(f"{path.name} holds no state dict")
-    tensors = {}
-    for name, value in content.items():
-        if not isinstance(name, str) or not isinstance(value, torch.Tensor):
-            raise WeightsFormatError(f"{path.name}: entry {name!r} is no tensor")
-        if value.is_floating_point() and not torch.isfinite(value).all():
-            raise WeightsFormatError(f"{path.name}: {name} holds values that aren't finite")
-        tensors[name] = value
-    return tensors
+    size = path.stat().st_size
+    return {name: _check(path, name, value, size) for name, value in content.items()}
+
+
+def _open(path: Path, discarded: tuple[str, ...]) -> Any:
+    try:
+        return _read(path, discarded)
+    except Exception as error:  # A damaged file makes the readers fail in a dozen ways.
+        # torch's own advice on such files is to run what is in them; it isn't passed on.
+        if blocked := re.search(r"GLOBAL (\S+)", str(error)):
+            raise BlockedGlobalError(path, blocked[1]) from error
+        raise WeightsFormatError(
+            f"{path.name} can't be read as plain tensors: it is no checkpoint, or a damaged one",
+            "Get it again. Files that carry code are never loaded, only safetensors, plain state dicts and"
+            " arrays.",
+        ) from error
+
+
+def _read(path: Path, discarded: tuple[str, ...]) -> Any:
+    with path.open("rb") as stream:
+        head = stream.read(64)
+    if path.suffix == ".safetensors" or _is_safetensors(head, path.stat().st_size):
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    zipped = head.startswith(b"PK\x03\x04")
+    if not zipped and _LEGACY_MAGIC not in head:
+        return unpickle(path.read_bytes(), discarded)
+    if zipped:
+        _check_archive(path)
+    import torch
+
+    allowed = dict.fromkeys(discarded, Discarded) | dict(STAND_INS)
+    with torch.serialization.safe_globals([(stand_in, name) for name, stand_in in allowed.items()]):
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _is_safetensors(head: bytes, size: int) -> bool:
+    # The length of a JSON header, then the header.
+    return head[8:9] == b"{" and 2 <= int.from_bytes(head[:8], "little") <= size - 8
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse what torch never writes: members that are compressed, overlap, or are larger than the file."""
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        raise ValueError("a member is compressed")
+    if sum(member.file_size for member in members) > path.stat().st_size:
+        raise ValueError("the members are larger than the file")
+
+
+def _check(path: Path, name: object, value: object, size: int) -> Tensor:
+    import torch
+
+    if isinstance(value, StoredArray):
+        try:
+            value = value.tensor()
+        except ValueError as error:
+            raise WeightsFormatError(f"{path.name}: {name}: {error}") from error
+    if not isinstance(name, str) or type(value) not in (torch.Tensor, torch.nn.Parameter):
+        # Not its repr: a hostile value may have none, or one without end.
+        told = repr(name) if isinstance(name, str | int) else f"under a {type(name).__name__}"
+        raise WeightsFormatError(f"{path.name}: entry {told} is no tensor")
+    assert isinstance(value, torch.Tensor)
+    plain = value.layout is torch.strided and value.device.type == "cpu" and not value.is_quantized
+    if not plain or value.dtype not in _plain_types():
+        raise WeightsFormatError(f"{path.name}: {name} is no plain tensor of numbers")
+    # A few stored numbers can claim to fill any shape; computing with that would take all memory.
+    if value.numel() * value.element_size() > size:
+        raise WeightsFormatError(f"{path.name}: {name} states more numbers than the file holds")
+    if value.is_floating_point() and not torch.isfinite(value).all():
+        raise WeightsFormatError(f"{path.name}: {name} holds values that aren't finite")
+    return value.detach()
+
+
+def _plain_types() -> tuple[Any, ...]:
+    import torch
+
+    floats = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+    return (*floats, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8, torch.bool)

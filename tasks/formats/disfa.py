@@ -31,9 +31,7 @@ LABEL_FOLDERS = ("ActionUnit_Labels", "ActionUnits", "ActionUnit", "labels")
 
 _CLEAN = re.compile(rb"(?:[0-9]{1,9},[0-5]\r?\n)*+(?:[0-9]{1,9},[0-5])?\s*")
 _LAYOUT = "Lay the data set out as docs/datasets/disfa.md shows."
-_PREPARE = (
-    "Make frames of the videos: comface-bench data prepare disfa; docs/datasets/disfa.md says how."
-)
+_PREPARE = "Make frames of the videos: comface-bench data prepare disfa; docs/datasets/disfa.md says how."
 
 
 def read_disfa(root: Path) -> Iterator[dict[str, Any] | Note]:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import huggingface_hub.constants
 import open_clip
 import pytest
 import torch
@@ -22,7 +21,7 @@ MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.2757
 @pytest.fixture(autouse=True)
 def tiny(tmp_path, monkeypatch):
     """An architecture of open_clip's that is small enough for tests; no hub cache."""
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, ARCH, CONFIG)
 
 
@@ -82,11 +81,50 @@ def test_the_tags_own_mean_std_and_activation_are_used(own_folders, monkeypatch)
     assert (found - expected(model)).abs().max() > 1e-3
 
 
-def test_towers_take_one_size():
+def test_towers_get_the_one_size_that_they_take():
     encoder = load_method(f"open_clip/{ARCH}")
-    with pytest.raises(UsageError, match="takes images of 32 pixels, not 64") as caught:
-        encoder(images(64))
-    assert caught.value.hint.endswith("-o image_size=32")
+    assert encoder.preprocess.size == 32
+    shrunk = torch.nn.functional.interpolate(images(64), (32, 32), mode="bicubic", antialias=True)
+    with torch.no_grad():
+        assert (encoder(images(64)) - encoder(shrunk.clamp(0, 1))).abs().max() < 1e-6
+
+
+def test_the_pooled_feature_is_what_the_embedding_is_projected_from(own_folders):
+    model = trained()
+    put(own_folders, model.state_dict())
+    with torch.no_grad():
+        pooled = load_method(f"open_clip/{ARCH}/mine", feature="pooled")(images())
+    assert pooled.shape == (2, 32)
+    with torch.no_grad():
+        assert (pooled @ model.visual.proj - expected(model)).abs().max() < 1e-5
+
+
+def test_a_tower_that_pools_and_projects_at_once_has_no_pooled_feature():
+    with pytest.raises(UsageError, match="it has only feature=embedding"):
+        load_method("open_clip/RN50", feature="pooled")
+
+
+@pytest.mark.parametrize("resample", ["bilinear", "bicubic"])
+def test_the_tags_own_interpolation_is_used(own_folders, monkeypatch, resample):
+    monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda arch, tag: {"interpolation": resample})
+    put(own_folders, trained().state_dict())
+    assert load_method(f"open_clip/{ARCH}/mine").preprocess.interpolation == resample
+
+
+def test_a_file_may_be_named_for_a_tag(tmp_path):
+    model = trained(force_quick_gelu=True)
+    save_file(model.state_dict(), tmp_path / "mine.safetensors")
+    # The architecture is the test's own, so this tag of it is unknown: a named file needs no known tag.
+    with torch.no_grad():
+        found = load_method(f"open_clip/{ARCH}", checkpoint=tmp_path / "mine.safetensors")(images())
+    assert (found - expected(model)).abs().max() > 1e-3  # Nothing says QuickGELU but a tag.
+    assert (found - expected(loaded_plainly(model))).abs().max() < 1e-5
+
+
+def loaded_plainly(model):
+    plain = trained()
+    plain.load_state_dict(model.state_dict())
+    return plain
 
 
 @pytest.mark.parametrize("fault", ["part", "other", "extra"])
@@ -114,7 +152,7 @@ def test_missing_weights_of_a_known_tag_say_where_and_how(own_folders):
         load_method("open_clip/ViT-B-16/laion2b_s34b_b88k")
     told = str(caught.value)
     assert str(own_folders / "weights" / "open_clip") in told
-    assert "download laion/CLIP-ViT-B-16-laion2B-s34B-b88K" in told
+    assert "hf download laion/CLIP-ViT-B-16-laion2B-s34B-b88K" in told
 
 
 def test_unknown_tags_and_architectures_offer_near_ones():

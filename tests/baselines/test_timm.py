@@ -1,13 +1,19 @@
 from __future__ import annotations
 
-import huggingface_hub.constants
+import subprocess
+import sys
+
+import numpy as np
 import pytest
 import timm
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from torchvision.transforms import Normalize
+from torchvision.transforms.functional import resize, to_tensor
 
-from comface_bench.core.errors import UnknownNameError, UsageError, WeightsFormatError, WeightsMissingError
+from comface_bench.baselines.timm import find_weights, make_card
+from comface_bench.core.errors import UnknownNameError, WeightsFormatError, WeightsMissingError
 from comface_bench.engine.encoder import load_method
 
 TAGS = (
@@ -20,8 +26,19 @@ TAGS = (
 
 
 @pytest.fixture(autouse=True)
-def no_hub_cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+def hub(tmp_path, monkeypatch):
+    """The hub's local cache, empty."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+def cache(hub, repository, tensors):
+    """Put a file where the hub's tools keep it."""
+    place = hub / f"models--{repository.replace('/', '--')}"
+    (place / "refs").mkdir(parents=True)
+    (place / "refs" / "main").write_text("c0ffee")
+    (place / "snapshots" / "c0ffee").mkdir(parents=True)
+    save_file(tensors, place / "snapshots" / "c0ffee" / "model.safetensors")
 
 
 def trained(name):
@@ -139,14 +156,76 @@ def test_vision_transformers_take_any_size(size):
         assert load_method("timm/test_vit")(images(size)).shape == (2, 64)
 
 
-def test_models_of_one_size_say_so():
+@pytest.mark.parametrize("sides", [(61, 90), (8, 40)])
+def test_vision_transformers_get_whole_patches(sides):
+    """The nearest number of patches on each side, of 16 pixels and at least one."""
+    encoder = load_method("timm/test_vit")
+    given = torch.rand((2, 3, *sides), generator=torch.Generator().manual_seed(0))
+    near = [max(16, 16 * round(side / 16)) for side in sides]
+    with torch.no_grad():
+        whole = resize(given, near, antialias=True)
+        assert (encoder(given) - encoder(whole)).abs().max() < 1e-5
+
+
+def test_models_of_one_size_get_it():
     encoder = load_method("timm/mixer_s32_224")
     assert encoder.preprocess.size == 224
-    with pytest.raises(UsageError, match="takes images of 224 pixels, not 64") as caught:
-        encoder(images(64))
-    assert caught.value.hint.endswith("-o image_size=224")
+    enlarged = torch.nn.functional.interpolate(images(64), (224, 224), mode="bicubic", antialias=True)
+    with torch.no_grad():
+        assert (encoder(images(64)) - encoder(enlarged.clamp(0, 1))).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("name", ["timm/test_vit", "timm/tf_efficientnet_lite0"])
+def test_features_are_those_of_timms_own_pipeline(name):
+    """timm's transform of a photograph, the whole of it shown, then timm's network before its classifier."""
+    encoder = load_method(name)
+    model = encoder.backbone
+    config = timm.data.resolve_model_data_config(model)
+    size = config["input_size"][-1]
+    noise = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
+    picture = Image.fromarray(noise)
+    transform = timm.data.create_transform(**config | {"crop_pct": 1.0})
+    with torch.no_grad():
+        expected = model.forward_head(model.forward_features(transform(picture)[None]), pre_logits=True)
+        found = encoder(to_tensor(picture)[None])
+    assert (found - expected).abs().max() < 1e-5 * expected.abs().max()
+
+
+@pytest.mark.parametrize(("name", "resample"), [("test_resnet", "bilinear"), ("resnet18d", "bicubic")])
+def test_the_interpolation_is_the_librarys_own(name, resample):
+    assert load_method(f"timm/{name}").preprocess.interpolation == resample
+
+
+def test_weights_in_the_hubs_cache_are_found(hub):
+    model = trained("test_resnet.r160_in1k")
+    cache(hub, "timm/test_resnet.r160_in1k", model.state_dict())
+    loaded = load_method("timm/test_resnet.r160_in1k").backbone
+    assert torch.equal(loaded.conv1[0].weight, model.conv1[0].weight)
+
+
+def test_weights_that_models_share_are_found_under_their_one_name(hub):
+    """The hub has CLIP's weights once, under the name of the network with plain GELU."""
+    cache(hub, "timm/vit_base_patch16_clip_224.openai", {"any": torch.zeros(1)})
+    card = make_card("timm/vit_base_patch16_clip_quickgelu_224.openai")
+    found = find_weights(card, {"model": "vit_base_patch16_clip_quickgelu_224.openai"})
+    assert found.parent.parent.parent.name == "models--timm--vit_base_patch16_clip_224.openai"
 
 
 def test_unknown_models_offer_near_ones():
     with pytest.raises(UnknownNameError, match=r"no method is called 'timm/resnet1O'.*timm/resnet"):
         load_method("timm/resnet1O")
+
+
+def test_unknown_tags_offer_near_ones_before_weights_are_missed():
+    with pytest.raises(UnknownNameError, match=r"timm/resnet50\.a1_in2k'.*timm/resnet50\.a1_in1k"):
+        load_method("timm/resnet50.a1_in2k")
+
+
+def test_a_known_model_is_checked_without_importing_timm():
+    code = (
+        "import sys\n"
+        "from comface_bench.baselines.timm_model import check_model\n"
+        "check_model('resnet18'); check_model('vit_base_patch14_reg4_dinov2.lvd142m')\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

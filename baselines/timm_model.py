@@ -1,0 +1,212 @@
+"""Models of timm with weights from a local file: their names, where the files lie, and strict loading."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from comface_bench.baselines.efficientnet_keys import MARK, rename_efficientnet
+from comface_bench.baselines.hub_cache import find_cached
+from comface_bench.core.card import Preprocess
+from comface_bench.core.errors import WeightsFormatError, WeightsMissingError
+from comface_bench.core.names import unknown_name
+from comface_bench.core.weights import missing_weights, weights_folder
+from comface_bench.weights.read import read_tensors
+from comface_bench.weights.strict import load_strictly
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from comface_bench.core.card import MethodCard
+
+HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+
+
+def check_model(name: str) -> None:
+    """Refuse the name of a model that timm doesn't know; its tag isn't looked at.
+
+    Raises:
+        UnknownNameError: The message offers near names.
+    """
+    model = name.partition(".")[0]
+    if model in _written_models():
+        return
+    import timm
+
+    if not timm.is_model(model):
+        raise unknown_name(f"timm/{name}", (f"timm/{known}" for known in timm.list_models()), "method")
+
+
+@cache
+def _written_models() -> frozenset[str]:
+    # Importing timm imports torch, which takes seconds; its models are functions under one decorator.
+    spec = importlib.util.find_spec("timm")
+    folder = Path(spec.origin).parent / "models" if spec and spec.origin else Path()
+    texts = (path.read_text(encoding="utf-8") for path in folder.glob("*.py"))
+    return frozenset(
+        name for text in texts for name in re.findall(r"^@register_model\ndef (\w+)\(", text, re.MULTILINE)
+    )
+
+
+def find_file(name: str, repository: str, others: Iterable[str] = ()) -> Path | None:
+    """Find the weights of a tagged model: in the weights folder, then in the hub's local cache.
+
+    Args:
+        name: timm's `<model>.<tag>`.
+        repository: Where the hub has it.
+        others: Files of the weights folder that serve as well and go first.
+    """
+    for file in (*others, *(f"timm/{name}{ending}" for ending in (".safetensors", ".pth", ".bin"))):
+        if (path := weights_folder() / file).is_file():
+            return path
+    return find_cached(repository, HUB_FILES)
+
+
+def find_pinned(card: MethodCard, others: Iterable[str] = ()) -> Path:
+    """Find the weights of a method that is one tag of timm, whose file its card names `timm/<name>.<ending>`.
+
+    Nothing is imported for it, since listing methods looks for all of them.
+
+    Args:
+        card: The method's.
+        others: Files of the weights folder that serve as well, such as the authors' own.
+
+    Raises:
+        WeightsMissingError: They are neither in the weights folder nor in the hub's cache.
+    """
+    assert card.checkpoint is not None
+    repository = card.checkpoint.file.removesuffix(".safetensors")
+    theirs = [place for other in others for place in (f"{card.name}/{other}", other)]
+    if found := find_file(repository.removeprefix("timm/"), repository, theirs):
+        return found
+    missing = missing_weights(card)
+    raise WeightsMissingError(
+        f"{missing.message}, nor is it in the hub's cache",
+        f"{missing.hint}\nor put it into the hub's cache: hf download {repository} {HUB_FILES[0]}",
+    )
+
+
+def build_model(
+    name: str,
+    weights: Path | None,
+    seed: int,
+    tensors: dict[str, Tensor] | None = None,
+    **settings: Any,
+) -> nn.Module:
+    """Build a timm model without its classifier.
+
+    Args:
+        name: timm's `<model>` or `<model>.<tag>`.
+        weights: A file for the whole classifier in timm's layout or one that timm converts; None draws
+            random weights.
+        seed: Of the random weights.
+        tensors: What to load instead of all that is in the file.
+        settings: Further words for `timm.create_model`.
+
+    Returns:
+        From normalised images (N, 3, H, W) to features (N, D). Vision transformers take any size: positions
+        are resampled bicubically, and images resized to whole patches.
+
+    Raises:
+        UnknownNameError: timm has no such model.
+        WeightsFormatError: The file doesn't fit the model, classifier included.
+    """
+    import torch
+
+    check_model(name)
+    # Vision transformers fix their grid unless asked not to.
+    words = {"dynamic_img_size": True, **settings}
+    if weights is not None:
+        tensors = tensors or read_tensors(weights)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if weights is None or tensors is None:
+            model = _create(name, words)
+        elif MARK in tensors:
+            model = _create(name, words)
+            _load_efficientnet(model, name, tensors, weights)
+        else:
+            # timm renames keys for its own topology; it is handed tensors only.
+            words |= {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": tensors}}
+            try:
+                model = _create(name, words)
+            except (RuntimeError, KeyError, IndexError, AttributeError) as error:
+                raise WeightsFormatError(f"{weights}: doesn't fit timm's {name}: {error}") from error
+    # Asked for no classes from the start, timm would load whatever keys fit and leave the rest random.
+    model.reset_classifier(0)
+    model.pretrained_cfg.pop("state_dict", None)
+    if _takes_any_size(model):
+        fit_to_patches(model)
+    built: nn.Module = model
+    return built
+
+
+def preprocess_of(model: Any) -> Preprocess:
+    """Return the input convention of timm's configuration of a model.
+
+    timm's centre crop is left out: images here are faces cropped already, and all of them is shown.
+    """
+    from timm.data.config import resolve_model_data_config
+
+    config = resolve_model_data_config(model)  # type: ignore[no-untyped-call]
+    fixed = model.pretrained_cfg.get("fixed_input_size") and not _takes_any_size(model)
+    # timm also names `random` and the like, where either will do.
+    interpolation: Literal["bilinear", "bicubic"] = (
+        "bilinear" if config["interpolation"] == "bilinear" else "bicubic"
+    )
+    return Preprocess(
+        mean=config["mean"],
+        std=config["std"],
+        size=config["input_size"][-1] if fixed else None,
+        interpolation=interpolation,
+    )
+
+
+def _takes_any_size(model: Any) -> bool:
+    return bool(getattr(model, "dynamic_img_size", False))
+
+
+def fit_to_patches(model: Any) -> None:
+    """Let a vision transformer of timm resize its images to whole patches, the nearest number of them.
+
+    Bilinear, since nothing may overshoot: the images are normalised already.
+    """
+    patch: tuple[int, int] = model.patch_embed.feat_ratio(as_scalar=False)
+
+    def resize(module: Any, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+        from torch.nn import functional
+
+        del module
+        (images,) = arguments
+        have = tuple(images.shape[-2:])
+        want = tuple(max(1, round(side / step)) * step for side, step in zip(have, patch, strict=True))
+        if want == have:
+            return None
+        return (functional.interpolate(images, want, mode="bilinear", antialias=True),)
+
+    model.register_forward_pre_hook(resize)
+
+
+def _create(name: str, words: Mapping[str, Any]) -> Any:
+    import timm
+
+    try:
+        return timm.create_model(name, **words)
+    except TypeError:
+        # Models that aren't vision transformers don't know the word.
+        fewer = {key: value for key, value in words.items() if key != "dynamic_img_size"}
+        return timm.create_model(name, **fewer)
+
+
+def _load_efficientnet(model: Any, name: str, tensors: dict[str, Tensor], weights: Path) -> None:
+    if not name.startswith("tf_efficientnet"):
+        raise WeightsFormatError(
+            f"{weights.name} is of TensorFlow's EfficientNet, which pads unlike timm's {name}",
+            f"Its features would be wrong. Use --method timm/tf_{name.removeprefix('tf_')}",
+        )
+    stages = [len(stage) for stage in model.blocks]
+    load_strictly(model, rename_efficientnet(tensors, stages, weights), weights)

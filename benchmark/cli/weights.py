@@ -1,0 +1,186 @@
+"""`comface-bench weights`: the authors' files."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from comface_bench.cli.complete import complete_method
+from comface_bench.cli.groups import Group, make_app
+from comface_bench.cli.options import Json, NoPlugins, Plugins
+from comface_bench.cli.tables import print_json, print_table
+from comface_bench.core.errors import BenchError, UsageError
+
+app = make_app(Group)
+
+Method = Annotated[
+    str,
+    typer.Argument(metavar="METHOD", help="Method.", autocompletion=complete_method, show_default=False),
+]
+
+
+@app.callback()
+def _weights() -> None:
+    """List, fetch, verify and convert weights."""
+
+
+@app.command("list")
+def list_weights(
+    as_json: Json = False,
+    plugin: Plugins = [],  # noqa: B006 - typer reads the default and never changes it
+    no_plugins: NoPlugins = False,
+) -> None:
+    """List the file of each method: whether it is there, whether it is the right one, how to get it."""
+    from comface_bench.core.registry import method_registry
+    from comface_bench.core.weights import weights_folder
+    from comface_bench.core.weights_state import list_states
+
+    states = list_states(method_registry(plugin, not no_plugins).declared())
+    if as_json:
+        rows = [state._asdict() | {"path": str(state.path)} for state in states]
+        print_json({"folder": str(weights_folder()), "weights": rows})
+        return
+    typer.echo(f"folder: {weights_folder()}\n")
+    print_table(
+        ["method", "file", "state", "size", "digest", "licence", "get it"],
+        [
+            [state.method, state.file, state.state, _size(state.size), state.digest, state.licence, state.get]
+            for state in states
+        ],
+        numbers=["size"],
+    )
+
+
+@app.command()
+def fetch(
+    method: Method,
+    plugin: Plugins = [],  # noqa: B006 - typer reads the default and never changes it
+    no_plugins: NoPlugins = False,
+) -> None:
+    """Fetch a method's file from its authors, going on where an earlier call broke off."""
+    from comface_bench.core.registry import method_registry
+    from comface_bench.core.weights import (
+        check_published,
+        check_weights,
+        is_direct,
+        locate_file,
+        missing_weights,
+        weights_target,
+    )
+    from comface_bench.weights.fetch import fetch_file
+    from comface_bench.weights.read import read_tensors
+
+    entry = method_registry(plugin, not no_plugins).get(method)
+    card = entry.card
+    if card.checkpoint is None:
+        raise UsageError(
+            f"{card.name} has no file to fetch", f"See what it needs: comface-bench show {card.name}"
+        )
+    path = locate_file(entry)
+    if path is None:
+        if not is_direct(card.checkpoint.url):
+            raise missing_weights(card)
+        path = weights_target(card)
+
+        def check(part: Path) -> None:
+            check_published(part, card)
+            read_tensors(part)
+
+        with _transfer_bar(card.checkpoint.file) as progress:
+            fetch_file(card.checkpoint.url, path, check, progress)
+    check_weights(path, card)
+    typer.echo(path)
+
+
+@app.command()
+def verify(
+    method: Annotated[
+        str,
+        typer.Argument(help="Method, or all.", autocompletion=complete_method, show_default=False),
+    ],
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Note the digests that the files have now as the right ones.")
+    ] = False,
+    plugin: Plugins = [],  # noqa: B006 - typer reads the default and never changes it
+    no_plugins: NoPlugins = False,
+) -> None:
+    """Read files, compare their digests, and note those of new ones (exit status 2 if one is wrong)."""
+    from comface_bench.core.registry import method_registry
+    from comface_bench.core.weights import locate_file, missing_weights, weights_digest
+    from comface_bench.weights.verify import verify_weights
+
+    registry = method_registry(plugin, not no_plugins)
+    entries = registry.declared() if method == "all" else [registry.get(method)]
+    entries = [entry for entry in entries if entry.card.checkpoint is not None]
+    if not entries:
+        raise UsageError(f"{method} has no file", "See which methods have: comface-bench weights list")
+    wrong, users = False, dict[str, list[str]]()
+    for entry in entries:
+        card, path = entry.card, locate_file(entry)
+        if path is None:
+            if method != "all":
+                raise missing_weights(card)
+            continue
+        try:
+            said = verify_weights(path, card, accept)
+        except BenchError as error:
+            wrong = True
+            typer.echo(f"{card.name}: WRONG: {error}", err=True)
+        else:
+            typer.echo(f"{card.name}: {said}")
+        users.setdefault(weights_digest(path), []).append(card.name)
+    for digest, names in users.items():
+        if len(names) > 1:
+            typer.echo(f"{' and '.join(names)} use the same file (SHA-256 {digest[:12]}…)")
+    if not users:
+        typer.echo("no file is there; see what to get: comface-bench weights list")
+    if wrong:
+        raise typer.Exit(2)
+
+
+@app.command()
+def convert(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Checkpoint.", show_default=False)],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="New file [default: FILE with the ending .safetensors].", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Write the tensors of a checkpoint, and nothing else of it, as safetensors; nothing in it is run."""
+    from comface_bench.weights.convert import convert_weights
+
+    converted = convert_weights(file, out)
+    typer.echo(f"wrote {converted.tensors} tensors to {converted.path}")
+    for name in converted.discarded:
+        typer.echo(f"left out without running it: {name}")
+    typer.echo(f"Use it: -o checkpoint={converted.path}")
+
+
+def _size(size: int | None) -> str:
+    return "" if size is None else f"{size / 1e6:,.1f} MB"
+
+
+@contextlib.contextmanager
+def _transfer_bar(what: str) -> Iterator[Callable[[int, int | None], None]]:
+    if not sys.stderr.isatty():
+        yield lambda done, total: None  # noqa: ARG005 - nobody watches
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(bar, completed=done, total=total)

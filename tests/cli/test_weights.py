@@ -1,0 +1,203 @@
+"""`weights list|fetch|verify|convert`, with a server on this machine."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import http.server
+import json
+import threading
+
+import pytest
+import torch
+
+from comface_bench.core.registry import method_registry
+from comface_bench.weights.read import read_tensors
+
+PLUGIN = """
+from comface_bench.core.card import Checkpoint, MethodCard
+
+
+def card(name, file="{file}", **facts):
+    return MethodCard(name=name, version=1, build=":build", backbone="tiny", licence="MIT",
+                      checkpoint=Checkpoint(file, **facts), options={{"checkpoint": ()}})
+
+
+CARDS = (card("open", url="{url}"), card("pinned", url="{url}", sha256="{sha}"),
+         card("wrong", url="{url}", sha256="123"), card("drive", url="https://drive.google.com/x"),
+         card("page", url="{url}/../page.pth"))
+"""
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    folder = tmp_path / "site"
+    folder.mkdir()
+    torch.save({"state_dict": {"w": torch.arange(50_000.0)}}, folder / "net.pth")
+    (folder / "page.pth").write_text("<html>log in</html>" + " " * 200_000)
+    handler = functools.partial(Quiet, directory=str(folder))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    sha = hashlib.sha256((folder / "net.pth").read_bytes()).hexdigest()
+    plugin = tmp_path / "methods.py"
+    plugin.write_text(
+        PLUGIN.format(file="net.pth", url=f"http://127.0.0.1:{server.server_port}/net.pth", sha=sha[:10])
+    )
+    yield {"folder": folder, "plugin": plugin, "sha": sha}
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def weights(call, site):
+    return lambda *words: call("weights", *words, "--plugin", site["plugin"], "--no-plugins")
+
+
+def rows(out):
+    return {row["method"]: row for row in json.loads(out)["weights"]}
+
+
+def test_every_method_with_a_file_is_listed(call, own_folders):
+    status, out, _ = call("weights", "list", "--json", "--no-plugins")
+    assert status == 0
+    assert json.loads(out)["folder"] == str(own_folders / "weights")
+    cards = {e.card.name: e.card for e in method_registry(plugins=False).declared() if e.card.checkpoint}
+    assert list(rows(out)) == list(cards)
+    assert {"imagenet"} <= set(cards)
+    for name, row in rows(out).items():
+        assert (row["state"], row["size"], row["digest"]) == ("missing", None, "")
+        assert row["licence"] == cards[name].licence
+        assert row["get"], name
+    assert rows(out)["imagenet"]["get"] == "comface-bench weights fetch imagenet"
+    _, table, _ = call("weights", "list", "--no-plugins")
+    assert all(f"\n{name} " in table for name in cards)
+
+
+def test_listing_imports_no_torch(imported):
+    process, modules = imported("weights", "list")
+    assert process.returncode == 0, process.stderr
+    assert not {"torch", "numpy", "comface_bench.weights.fetch"} & modules
+
+
+@pytest.mark.parametrize("name", ["open", "pinned"])
+def test_fetch_puts_a_checked_file_into_the_methods_folder(weights, own_folders, site, name):
+    target = own_folders / "weights" / name / "net.pth"
+    status, out, err = weights("fetch", name)
+    assert (status, out, err) == (0, f"{target}\n", "")
+    assert target.read_bytes() == (site["folder"] / "net.pth").read_bytes()
+    assert [path.name for path in target.parent.iterdir()] == ["net.pth"]
+    row = rows(weights("list", "--json")[1])[name]
+    assert (row["state"], row["path"]) == ("present", str(target))
+    assert row["digest"] == ("recorded" if name == "open" else "published ok")
+    # Fetched once: the server isn't needed any more.
+    (site["folder"] / "net.pth").unlink()
+    assert weights("fetch", name)[:2] == (0, f"{target}\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("wrong", "the authors publish 123…"),
+        ("page", "a web page instead of the file"),
+        ("drive", "https://drive.google.com/x (a program can't)"),
+        ("scratch", "has no file to fetch"),
+        ("nothing", "no method is called 'nothing'"),
+    ],
+)
+def test_what_cannot_be_fetched_is_told_and_leaves_nothing(weights, own_folders, name, told):
+    status, out, err = weights("fetch", name)
+    assert (status, out) == (2, "")
+    assert told in err
+    assert not [path for path in (own_folders / "weights").rglob("*") if path.is_file()]
+
+
+def test_a_file_that_is_no_checkpoint_is_not_kept(weights, own_folders, site):
+    whole = (site["folder"] / "net.pth").read_bytes()
+    (site["folder"] / "net.pth").write_bytes(whole[:-1000])
+    status, _, err = weights("fetch", "open")
+    assert status == 2
+    assert "can't be read as plain tensors" in err
+    assert not [path for path in (own_folders / "weights").rglob("*") if path.is_file()]
+
+
+def test_verify_notes_compares_and_accepts(weights, own_folders, site):
+    target = own_folders / "weights" / "open" / "net.pth"
+    assert weights("verify", "open")[0] == 2
+    assert "which isn't there" in weights("verify", "open")[2]
+    assert weights("verify", "all")[:2] == (
+        0,
+        "no file is there; see what to get: comface-bench weights list\n",
+    )
+    weights("fetch", "open")
+    assert weights("verify", "open")[:2] == (0, f"open: net.pth, 1 tensors, SHA-256 {site['sha']}\n")
+    torch.save({"w": torch.ones(3)}, target)
+    status, _, err = weights("verify", "open")
+    assert status == 2
+    assert site["sha"] in err
+    assert "weights verify open --accept" in err
+    assert rows(weights("list", "--json")[1])["open"]["digest"] == "recorded, now differs"
+    new = hashlib.sha256(target.read_bytes()).hexdigest()
+    assert weights("verify", "open", "--accept")[:2] == (0, f"open: net.pth, 1 tensors, SHA-256 {new}\n")
+    assert weights("verify", "open")[0] == 0
+    assert rows(weights("list", "--json")[1])["open"]["digest"] == "recorded"
+    target.write_bytes(b"no checkpoint")
+    assert weights("verify", "open", "--accept")[0] == 2
+
+
+def test_a_published_digest_cannot_be_accepted_away(weights, own_folders):
+    target = own_folders / "weights" / "pinned" / "net.pth"
+    target.parent.mkdir()
+    torch.save({"w": torch.ones(3)}, target)
+    status, _, err = weights("verify", "pinned", "--accept")
+    assert status == 2
+    assert "the authors publish" in err
+
+
+def test_verify_all_goes_through_all_and_tells_twins(weights, own_folders, site):
+    weights("fetch", "open")
+    weights("fetch", "pinned")
+    bad = own_folders / "weights" / "drive" / "net.pth"
+    bad.parent.mkdir()
+    bad.write_bytes(b"no checkpoint")
+    status, out, err = weights("verify", "all")
+    assert status == 2
+    assert "drive: WRONG: net.pth can't be read" in err
+    assert f"pinned: net.pth, 1 tensors, as published (sha256:{site['sha'][:10]})" in out
+    assert f"open and pinned use the same file (SHA-256 {site['sha'][:12]}…)" in out
+
+
+def test_verify_needs_a_file(weights):
+    status, _, err = weights("verify", "scratch")
+    assert status == 2
+    assert "scratch has no file" in err
+
+
+def test_convert(call, tmp_path):
+    source, target = tmp_path / "a.pth", tmp_path / "b.safetensors"
+    torch.save({"model": {"w": torch.ones(2).half()}, "folder": tmp_path}, source)
+    status, out, _ = call("weights", "convert", source, "--out", target)
+    assert status == 0
+    assert out.startswith(f"wrote 1 tensors to {target}\nleft out without running it: pathlib")
+    assert out.endswith(f"Use it: -o checkpoint={target}\n")
+    assert read_tensors(target)["w"].dtype == torch.float16
+    status, _, err = call("weights", "convert", source, "--out", target)
+    assert status == 2
+    assert "exists already" in err
+
+
+def test_verify_points_to_convert(call, tmp_path, own_folders):
+    source = own_folders / "weights" / "imagenet" / "resnet50_ram-a26f946b.pth"
+    source.parent.mkdir()
+    torch.save({"model": {"w": torch.ones(2)}, "folder": tmp_path}, source)
+    status, _, err = call("weights", "verify", "imagenet")
+    assert status == 2
+    assert f"comface-bench weights convert {source}" in err
