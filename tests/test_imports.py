@@ -66,7 +66,6 @@ LIGHT = {
     "leaderboards",
     "cli",
     "execute",
-    "contract",
     "prepare",
     "scaffold",
     "weights",
