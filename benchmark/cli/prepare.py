@@ -16,8 +16,8 @@ from comface_bench.core.errors import UsageError
 
 if TYPE_CHECKING:
     from comface_bench.prepare.disfa import DisfaReport
-    from comface_bench.prepare.footage import SubjectFrames
     from comface_bench.prepare.fgnet import FgnetReport
+    from comface_bench.prepare.footage import SubjectFrames
 
 app = make_app(Group)
 
