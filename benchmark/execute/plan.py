@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from comface_bench.core.card import MethodCard, TaskCard
-from comface_bench.core.digest import digest_file
 from comface_bench.core.errors import BenchError, DataMissingError, UsageError, WeightsMissingError
 from comface_bench.core.names import format_name, parse_name, split_list, unknown_name
 from comface_bench.core.options import METHOD_OPTIONS, TASK_OPTIONS, differing, divide_options, method_options
 from comface_bench.core.protocol import Protocol, resolve_protocol
 from comface_bench.core.registry import Entry, Registry, method_registry, task_registry
 from comface_bench.core.unit import Unit
-from comface_bench.core.weights import find_weights
+from comface_bench.core.weights import find_weights, weights_digest
 from comface_bench.data.manifest import Manifest
 from comface_bench.data.task import Task, open_task
 from comface_bench.results.store import ResultStore
@@ -209,7 +208,7 @@ class _ReadyMethod:
         taken = {key: value for key, value in options.items() if key in card.options or key in METHOD_OPTIONS}
         chosen = method_options(card, {**taken, **method.options})
         weights = find_weights(method.entry, chosen)
-        checkpoint_digest = digest_file(weights) if weights else None
+        checkpoint_digest = weights_digest(weights) if weights else None
         named = differing(card, chosen)
         if "checkpoint" in named and checkpoint_digest:
             # A path means nothing elsewhere and may reveal a person; the content's digest is the fact.
