@@ -36,7 +36,9 @@ OPENAI = MethodCard(
     backbone="ViT-B/16, QuickGELU",
     feature="class token after the last norm, before the projection",
     feature_dim=768,
-    preprocess=Preprocess(mean=(0.48145466, 0.4578275, 0.40821073), std=(0.26862954, 0.26130258, 0.27577711)),
+    preprocess=Preprocess(
+        mean=(0.48145466, 0.4578275, 0.40821073), std=(0.26862954, 0.26130258, 0.27577711), multiple=16
+    ),
     checkpoint=_checkpoint("openai"),
     options={"checkpoint": ()},
     trained_on=("WIT-400M",),

@@ -25,8 +25,7 @@ CARD = MethodCard(
     backbone="ViT-B/14, 4 registers",
     feature="class token after the last norm",
     feature_dim=768,
-    # Any size: images are resized to whole patches of 14 pixels (224 is 16 of them).
-    preprocess=Preprocess(),
+    preprocess=Preprocess(multiple=14),
     checkpoint=Checkpoint(
         file=f"timm/{NAME}.safetensors",
         url=f"https://huggingface.co/timm/{NAME}/resolve/main/model.safetensors",
@@ -51,6 +50,6 @@ def find_weights(card: MethodCard, options: Mapping[str, str]) -> Path:
 
 
 def build(options: Mapping[str, str], weights: Path | None, seed: int) -> nn.Module:
-    """Build the network, which takes images of any size."""
+    """Build the network, which takes images of any size in whole patches."""
     del options
     return build_model(NAME, weights, seed)

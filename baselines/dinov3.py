@@ -30,8 +30,7 @@ CARD = MethodCard(
     backbone="ViT-B/16, 4 registers, rotary positions",
     feature="class token after the last norm",
     feature_dim=768,
-    # Any size: images are resized to whole patches of 16 pixels.
-    preprocess=Preprocess(),
+    preprocess=Preprocess(multiple=16),
     checkpoint=Checkpoint(
         file=f"timm/{NAME}.safetensors",
         url=f"https://huggingface.co/timm/{NAME}/resolve/main/model.safetensors",

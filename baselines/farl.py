@@ -27,7 +27,11 @@ FARL = MethodCard(
     build=":build",
     backbone="ViT-B/16 (CLIP's: QuickGELU, LayerNorm epsilon 1e-5)",
     feature="class token after ln_post (cls, 768), or its projection into the space of texts (proj, 512)",
-    preprocess=Preprocess(mean=(0.48145466, 0.4578275, 0.40821073), std=(0.26862954, 0.26130258, 0.27577711)),
+    preprocess=Preprocess(
+        mean=(0.48145466, 0.4578275, 0.40821073),
+        std=(0.26862954, 0.26130258, 0.27577711),
+        multiple=16,
+    ),
     checkpoint=_checkpoint("FaRL-Base-Patch16-LAIONFace20M-ep16.pth"),
     options={"feature": ("cls", "proj"), "checkpoint": ()},
     dropped_keys=(

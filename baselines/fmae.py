@@ -23,7 +23,7 @@ CARD = MethodCard(
     backbone="ViT-B/16",
     feature=FEATURE,
     feature_dim=768,
-    preprocess=Preprocess(),
+    preprocess=Preprocess(multiple=16),
     checkpoint=Checkpoint(
         file="fmae_pretrain_vit_base.pth",
         url="https://drive.google.com/file/d/1uCdJq4xQAbYQHTVpcflrnK8OPavJ8Fz7/view",

@@ -24,7 +24,7 @@ CARD = MethodCard(
     feature=FEATURE,
     feature_dim=768,
     # The authors' own statistics of their faces, cropped 30 % wider than the detector's box.
-    preprocess=Preprocess(mean=(0.5482, 0.4234, 0.3655), std=(0.2789, 0.2439, 0.2349)),
+    preprocess=Preprocess(mean=(0.5482, 0.4234, 0.3655), std=(0.2789, 0.2439, 0.2349), multiple=16),
     checkpoint=Checkpoint(
         file="checkpoint-400.pth",
         url="https://huggingface.co/Wolowolo/fsfm-3c/resolve/main/pretrained_models/VF2_ViT-B/checkpoint-400.pth",

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comface_bench.baselines.timm_model import fit_to_patches
 from comface_bench.core.errors import WeightsFormatError
 from comface_bench.weights.read import read_tensors
 from comface_bench.weights.strict import load_strictly, select_backbone
@@ -33,7 +32,7 @@ def build_mae(card: MethodCard, feature: str, weights: Path, seed: int) -> nn.Mo
         seed: Of the random weights, none of which stays.
 
     Returns:
-        From normalised images (N, 3, H, W) to features (N, 768).
+        From normalised images (N, 3, H, W), H and W in multiples of 16, to features (N, 768).
 
     Raises:
         WeightsFormatError: The file doesn't fit, or was fine-tuned for a task.
@@ -58,7 +57,6 @@ def build_mae(card: MethodCard, feature: str, weights: Path, seed: int) -> nn.Mo
             "vit_base_patch16_224", num_classes=0, global_pool=pool, dynamic_img_size=True
         )
     load_strictly(encoder, tensors, weights)
-    fit_to_patches(encoder)
     return encoder
 
 

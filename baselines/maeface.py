@@ -19,7 +19,7 @@ CARD = MethodCard(
     backbone="ViT-B/16",
     feature=FEATURE,
     feature_dim=768,
-    preprocess=Preprocess(),
+    preprocess=Preprocess(multiple=16),
     checkpoint=Checkpoint(
         file="mae_face_pretrain_vit_base.pth",
         url="https://github.com/FuxiVirtualHuman/MAE-Face/releases",

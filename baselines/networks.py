@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from comface_bench.core.card import Preprocess
 from comface_bench.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def build_backbone(name: str, seed: int = 0) -> nn.Module:
 
     Returns:
         A module from normalised images (N, 3, H, W) to features (N, D), D as `feature_width` says; ViT-B/16
-        takes H and W in multiples of 16.
+        takes H and W in multiples of 16 and says so in its `preprocess`.
 
     Raises:
         UsageError: The name isn't one of them.
@@ -50,7 +51,9 @@ def build_backbone(name: str, seed: int = 0) -> nn.Module:
             return network
         import timm
 
-        vit: nn.Module = timm.create_model(
+        vit: Any = timm.create_model(
             "vit_base_patch16_224", pretrained=False, num_classes=0, dynamic_img_size=True
         )
-        return vit
+        vit.preprocess = Preprocess(multiple=16)
+        built: nn.Module = vit
+        return built

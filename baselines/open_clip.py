@@ -26,11 +26,16 @@ EXAMPLE = "open_clip/ViT-B-16/openai"
 
 
 def make_card(name: str) -> MethodCard:
-    """Make the card of an open_clip image tower; whether it exists shows when it is built."""
+    """Make the card of an open_clip image tower; whether its tag exists shows when weights are looked for.
+
+    Raises:
+        UnknownNameError: open_clip doesn't know the architecture.
+    """
     model = name.removeprefix(FAMILY)
     arch, _, tag = model.partition("/")
     if not arch:
         raise UsageError("open_clip/ needs an architecture", f"For example: --method {EXAMPLE}")
+    _check_architecture(arch)
     return MethodCard(
         name=name,
         version=1,
@@ -51,11 +56,10 @@ def find_weights(card: MethodCard, options: Mapping[str, str]) -> Path | None:
     """Find the weights of a tag; untrained towers need none.
 
     Raises:
-        UnknownNameError: open_clip doesn't know the architecture or the tag.
+        UnknownNameError: open_clip doesn't know the tag.
         WeightsMissingError: They are neither in the weights folder nor in the hub's cache.
     """
     arch, _, tag = options["model"].partition("/")
-    _check_architecture(arch)
     if not tag:
         return None
     for ending in (".safetensors", ".bin", ".pt"):
@@ -105,7 +109,6 @@ def build(options: Mapping[str, str], weights: Path | None, seed: int) -> nn.Mod
     from comface_bench.weights.read import read_tensors
 
     arch, _, tag = options["model"].partition("/")
-    _check_architecture(arch)
     if "hf_model_name" in open_clip.get_model_config(arch)["text_cfg"]:
         raise UsageError(
             f"open_clip/{arch}: its text tower would be fetched from the network",

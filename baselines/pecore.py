@@ -26,7 +26,7 @@ CARD = MethodCard(
     backbone="ViT-B/16, rotary and absolute positions",
     feature="attention pooling, before the projection",
     feature_dim=768,
-    preprocess=Preprocess(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), interpolation="bilinear"),
+    preprocess=Preprocess(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), multiple=16, interpolation="bilinear"),
     checkpoint=Checkpoint(
         file=f"timm/{NAME}.safetensors",
         url=f"https://huggingface.co/timm/{NAME}/resolve/main/model.safetensors",

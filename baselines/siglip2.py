@@ -21,7 +21,7 @@ CARD = MethodCard(
     backbone="ViT-B/16, no class token",
     feature="attention pooling",
     feature_dim=768,
-    preprocess=Preprocess(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
+    preprocess=Preprocess(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), multiple=16),
     checkpoint=Checkpoint(
         file=f"timm/{NAME}.safetensors",
         url=f"https://huggingface.co/timm/{NAME}/resolve/main/model.safetensors",

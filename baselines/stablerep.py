@@ -21,7 +21,7 @@ CARD = MethodCard(
     feature="class token after the last norm",
     feature_dim=768,
     # timm's configuration of this network says 0.5 throughout; the authors trained with ImageNet's.
-    preprocess=Preprocess(),
+    preprocess=Preprocess(multiple=16),
     checkpoint=Checkpoint(
         file="cc12m.1x.pth",
         url="https://github.com/google-research/syn-rep-learn/tree/main/StableRep (its Dropbox folder)",

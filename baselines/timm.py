@@ -31,10 +31,15 @@ EXAMPLE = "timm/resnet18"
 
 
 def make_card(name: str) -> MethodCard:
-    """Make the card of a timm model; whether timm knows it shows when its weights are looked for."""
+    """Make the card of a timm model; whether timm knows its tag shows when its weights are looked for.
+
+    Raises:
+        UnknownNameError: timm doesn't know the model.
+    """
     model = name.removeprefix(FAMILY)
     if not model:
         raise UsageError("timm/ needs a model", f"For example: --method {EXAMPLE}")
+    check_model(model)
     tagged = "." in model
     return MethodCard(
         name=name,
@@ -56,11 +61,10 @@ def find_weights(card: MethodCard, options: Mapping[str, str]) -> Path | None:
     """Find the weights of a tag; untrained models need none.
 
     Raises:
-        UnknownNameError: timm doesn't know the model or the tag.
+        UnknownNameError: timm doesn't know the tag.
         WeightsMissingError: They are neither in the weights folder nor in the hub's cache.
     """
     name = options["model"]
-    check_model(name)
     model, _, tag = name.partition(".")
     if not tag:
         return None

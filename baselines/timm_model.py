@@ -108,8 +108,8 @@ def build_model(
         settings: Further words for `timm.create_model`.
 
     Returns:
-        From normalised images (N, 3, H, W) to features (N, D). Vision transformers take any size: positions
-        are resampled bicubically, and images resized to whole patches.
+        From normalised images (N, 3, H, W) to features (N, D). Vision transformers take any size in whole
+        patches: positions are resampled bicubically.
 
     Raises:
         UnknownNameError: timm has no such model.
@@ -139,8 +139,6 @@ def build_model(
     # Asked for no classes from the start, timm would load whatever keys fit and leave the rest random.
     model.reset_classifier(0)
     model.pretrained_cfg.pop("state_dict", None)
-    if _takes_any_size(model):
-        fit_to_patches(model)
     built: nn.Module = model
     return built
 
@@ -153,7 +151,8 @@ def preprocess_of(model: Any) -> Preprocess:
     from timm.data.config import resolve_model_data_config
 
     config = resolve_model_data_config(model)  # type: ignore[no-untyped-call]
-    fixed = model.pretrained_cfg.get("fixed_input_size") and not _takes_any_size(model)
+    patch = _patch(model)
+    fixed = model.pretrained_cfg.get("fixed_input_size") and patch == 1
     # timm also names `random` and the like, where either will do.
     interpolation: Literal["bilinear", "bicubic"] = (
         "bilinear" if config["interpolation"] == "bilinear" else "bicubic"
@@ -162,33 +161,16 @@ def preprocess_of(model: Any) -> Preprocess:
         mean=config["mean"],
         std=config["std"],
         size=config["input_size"][-1] if fixed else None,
+        multiple=patch,
         interpolation=interpolation,
     )
 
 
-def _takes_any_size(model: Any) -> bool:
-    return bool(getattr(model, "dynamic_img_size", False))
-
-
-def fit_to_patches(model: Any) -> None:
-    """Let a vision transformer of timm resize its images to whole patches, the nearest number of them.
-
-    Bilinear, since nothing may overshoot: the images are normalised already.
-    """
-    patch: tuple[int, int] = model.patch_embed.feat_ratio(as_scalar=False)
-
-    def resize(module: Any, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
-        from torch.nn import functional
-
-        del module
-        (images,) = arguments
-        have = tuple(images.shape[-2:])
-        want = tuple(max(1, round(side / step)) * step for side, step in zip(have, patch, strict=True))
-        if want == have:
-            return None
-        return (functional.interpolate(images, want, mode="bilinear", antialias=True),)
-
-    model.register_forward_pre_hook(resize)
+def _patch(model: Any) -> int:
+    """Return the pixels that sides must be multiples of: 1, but for transformers that take any size."""
+    if not getattr(model, "dynamic_img_size", False):
+        return 1
+    return int(max(model.patch_embed.feat_ratio(as_scalar=False)))
 
 
 def _create(name: str, words: Mapping[str, Any]) -> Any:

@@ -9,7 +9,7 @@ from comface_bench.core.card import MethodCard, TaskCard
 from comface_bench.core.errors import BenchError
 from comface_bench.core.options import method_options
 from comface_bench.core.registry import Entry
-from comface_bench.core.weights import weights_folder
+from comface_bench.core.weights import locate_file
 
 Weights = Literal["present", "missing", "not needed"]
 Data = Literal["ships", "found", "missing"]
@@ -17,15 +17,15 @@ Data = Literal["ships", "found", "missing"]
 
 def find_method_weights(entry: Entry[MethodCard]) -> Weights:
     """Tell whether a method's weights are there, for its default options; their digest isn't checked."""
-    card, own = entry.card, entry.hook("find_weights")
-    if own is not None:
+    if locate_file(entry) is not None:
+        return "present"
+    if own := entry.hook("find_weights"):
         try:
-            return "present" if own(card, method_options(card, {})) is not None else "not needed"
+            own(entry.card, method_options(entry.card, {}))
         except BenchError:
             return "missing"
-    if card.checkpoint is None:
         return "not needed"
-    return "present" if (weights_folder() / card.checkpoint.file).is_file() else "missing"
+    return "not needed" if entry.card.checkpoint is None else "missing"
 
 
 def find_task_data(card: TaskCard, data: Path | None) -> Data:

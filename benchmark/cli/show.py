@@ -61,6 +61,8 @@ def _find(name: str, files: list[Path], plugins: bool) -> Entry[Any]:
         try:
             found: Entry[Any] = registry.get(name)
         except UnknownNameError:
+            if any(name.startswith(family.prefix) for family in registry.families()):
+                raise  # It knows the family, and which of its names come near.
             continue
         return found
     known = [known for registry in registries for known in registry.names()]

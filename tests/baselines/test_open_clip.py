@@ -6,6 +6,7 @@ import torch
 from safetensors.torch import save_file
 from torchvision.transforms import Normalize
 
+from comface_bench.baselines.open_clip import make_card
 from comface_bench.core.errors import UnknownNameError, UsageError, WeightsFormatError, WeightsMissingError
 from comface_bench.engine.encoder import load_method
 
@@ -160,6 +161,11 @@ def test_unknown_tags_and_architectures_offer_near_ones():
         load_method("open_clip/ViT-B-16/openaii")
     with pytest.raises(UnknownNameError, match="open_clip/ViT-B-16"):
         load_method("open_clip/ViT-B-166")
+
+
+def test_unknown_architectures_have_no_card():
+    with pytest.raises(UnknownNameError, match="'open_clip/nope'"):
+        make_card("open_clip/nope/openai")
 
 
 def test_nothing_is_fetched_for_a_text_tower():

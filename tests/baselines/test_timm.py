@@ -9,7 +9,7 @@ import timm
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-from torchvision.transforms import Normalize
+from torchvision.transforms import InterpolationMode, Normalize
 from torchvision.transforms.functional import resize, to_tensor
 
 from comface_bench.baselines.timm import find_weights, make_card
@@ -163,7 +163,7 @@ def test_vision_transformers_get_whole_patches(sides):
     given = torch.rand((2, 3, *sides), generator=torch.Generator().manual_seed(0))
     near = [max(16, 16 * round(side / 16)) for side in sides]
     with torch.no_grad():
-        whole = resize(given, near, antialias=True)
+        whole = resize(given, near, InterpolationMode.BICUBIC, antialias=True).clamp(0, 1)
         assert (encoder(given) - encoder(whole)).abs().max() < 1e-5
 
 
@@ -221,11 +221,22 @@ def test_unknown_tags_offer_near_ones_before_weights_are_missed():
         load_method("timm/resnet50.a1_in2k")
 
 
-def test_a_known_model_is_checked_without_importing_timm():
+def test_unknown_models_have_no_card():
+    """So that `show` and plans refuse them, whatever options they come with."""
+    with pytest.raises(UnknownNameError, match="'timm/nope'"):
+        make_card("timm/nope")
+
+
+def test_models_are_known_without_importing_timm():
     code = (
         "import sys\n"
-        "from comface_bench.baselines.timm_model import check_model\n"
-        "check_model('resnet18'); check_model('vit_base_patch14_reg4_dinov2.lvd142m')\n"
+        "from comface_bench.baselines.timm import make_card\n"
+        "make_card('timm/resnet18'); make_card('timm/vit_base_patch14_reg4_dinov2.lvd142m')\n"
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_all_models_of_timm_are_known():
+    for name in timm.list_models():
+        make_card(f"timm/{name}")

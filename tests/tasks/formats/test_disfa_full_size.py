@@ -15,7 +15,7 @@ from comface_bench.tasks.formats.action_units import ACTION_UNITS
 from comface_bench.tasks.formats.disfa_frames import LINES
 
 LOAD = """
-import json, resource, sys
+import json, sys
 from collections import Counter
 from pathlib import Path
 from comface_bench.core.problems import Note
@@ -23,7 +23,9 @@ from comface_bench.data.task import load_task
 from comface_bench.tasks.formats.disfa import read_disfa
 
 table = load_task("disfa-au12", data=sys.argv[1]).table
-kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+# Not getrusage's, which a process inherits from the one that started it.
+peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
+kilobytes = int(peak.split()[1])
 last = {column: values[-1] for column, values in table.labels.items()}
 notes = list(table.notes)
 root = Path(sys.argv[1]) / "DISFA"
