@@ -157,10 +157,15 @@ def groups_of(entries: Iterable[Entry]) -> list[str]:
 
 def method_order(entry: Entry) -> tuple[Any, ...]:
     """Sort key: the supplement's groups and order, then by name."""
-    known = GROUPS.get(entry.group, [])
-    base = entry.method.partition("+")[0]
+    return method_rank(entry.group, entry.method)
+
+
+def method_rank(group: str, method: str) -> tuple[Any, ...]:
+    """Sort key of a method of a group: the supplement's groups and order, then by name."""
+    known = GROUPS.get(group, [])
+    base = method.partition("+")[0]
     place = known.index(base) if base in known else len(known)
-    return (_group_order(entry.group), place, natural(entry.method))
+    return (_group_order(group), place, natural(method))
 
 
 def protocol_order(protocol: str) -> tuple[Any, ...]:
