@@ -1,0 +1,188 @@
+"""Ranks of methods across tasks, and how sure they are."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from comface_bench.stats.bootstrap import LEVEL, Interval, Scores, interval_of
+from comface_bench.stats.metrics import METRICS, MetricValue
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    Vector = NDArray[np.float64]
+
+FEWEST_TASKS = 6
+FEWEST_METHODS = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Standing:
+    """A method's standing over all tasks.
+
+    Attributes:
+        ranks: Its rank on each task among the methods that have all of them, 1 the best; ties share the
+            mean of their ranks. Empty if the method is left out.
+        mean_rank: Mean over tasks; None if the method is left out.
+        mean_rank_interval: Of the mean rank, over resamples of subjects.
+        place: Rank of the mean rank, from 1; ties share the mean.
+        place_low, place_high: Ends of the place's interval, outwards to whole places.
+        borda: Borda count: over all tasks, methods that it beats, ties counted half.
+        missing: Tasks for which it has no value or was scored on other pairs than most, which leaves it out.
+    """
+
+    ranks: Mapping[str, float]
+    mean_rank: float | None
+    mean_rank_interval: Interval
+    place: float | None
+    place_low: int | None
+    place_high: int | None
+    borda: float | None
+    missing: tuple[str, ...] = ()
+
+
+def rank_methods(scores: Mapping[str, Scores], level: float = LEVEL) -> dict[str, Standing]:
+    """Rank methods over tasks, each task counting the same.
+
+    Tasks of one data set vary together over resamples, as their subjects are drawn together; tasks of
+    different data sets vary independently.
+
+    Args:
+        scores: One metric of each task, by task; it may differ between tasks.
+        level: Confidence level of the intervals, in (0, 1).
+
+    Returns:
+        By method: those that have all tasks by mean rank, then the others as they come.
+
+    Raises:
+        ValueError: There is no task, or tasks have different numbers of resamples.
+    """
+    if len({len(draws) for task in scores.values() for draws in task.draws.values()}) > 1:
+        raise ValueError("tasks have different numbers of resamples")
+    if not scores:
+        raise ValueError("no task to rank on")
+    names = list(dict.fromkeys(name for task in scores.values() for name in task.values))
+    usual = {task: _usual_pairs(scored) for task, scored in scores.items()}
+    missing = {
+        name: tuple(
+            task
+            for task, scored in scores.items()
+            if name not in scored.values
+            or scored.values[name].value is None
+            or scored.pairs[name] != usual[task]
+        )
+        for name in names
+    }
+    ranked = [name for name in names if not missing[name]]
+    standings = _standings(scores, ranked, level) if ranked else {}
+    unranked = Interval(None, None, None, "a task is missing")
+    standings |= {
+        name: Standing({}, None, unranked, None, None, None, None, missing[name])
+        for name in names
+        if missing[name]
+    }
+    return standings
+
+
+def shared_ranks(values: Vector, *, higher_is_better: bool) -> Vector:
+    """Rank along the first axis from 1, the best; ties share the mean of their ranks.
+
+    Args:
+        values: Shape (methods, ...); where one is NaN, all ranks of its column are.
+        higher_is_better: Direction.
+    """
+    ordered = -values if higher_is_better else values
+    better = (ordered[None] < ordered[:, None]).sum(axis=1)
+    equal = (ordered[None] == ordered[:, None]).sum(axis=1)
+    ranks: Vector = better + (equal + 1) / 2
+    ranks[:, np.isnan(values).any(axis=0)] = np.nan
+    return ranks
+
+
+def friedman(standings: Mapping[str, Standing]) -> MetricValue:
+    """Return p of Friedman's test that all ranked methods are equally good, corrected for ties.
+
+    There is none for fewer than 6 tasks or 3 methods. Tasks count as independent; where they share people,
+    as action units do, p is too small.
+    """
+    table = _table(standings)
+    reason = _too_few(table)
+    if reason:
+        return MetricValue(None, reason)
+    tasks, methods = table.shape
+    mean = (methods + 1) / 2
+    # Ties shrink the spread within tasks, which the statistic is measured by.
+    within = float(np.sum((table - mean) ** 2)) / (tasks * (methods - 1))
+    if within == 0:
+        return MetricValue(None, "all methods are tied on every task")
+    statistic = tasks * float(np.sum((table.mean(axis=0) - mean) ** 2)) / within
+    from scipy.special import chdtrc
+
+    return MetricValue(float(chdtrc(methods - 1, statistic)))
+
+
+def critical_difference(standings: Mapping[str, Standing], level: float = LEVEL) -> MetricValue:
+    """Return Nemenyi's critical difference: mean ranks that differ by less may be equal (Demšar 2006).
+
+    There is none for fewer than 6 tasks or 3 methods.
+    """
+    table = _table(standings)
+    reason = _too_few(table)
+    if reason:
+        return MetricValue(None, reason)
+    tasks, methods = table.shape
+    from scipy.stats import studentized_range
+
+    range_quantile = float(studentized_range.ppf(level, methods, np.inf))
+    return MetricValue(range_quantile / math.sqrt(2) * math.sqrt(methods * (methods + 1) / (6 * tasks)))
+
+
+def _standings(scores: Mapping[str, Scores], ranked: Sequence[str], level: float) -> dict[str, Standing]:
+    ranks, draws = {}, []
+    for task, scored in scores.items():
+        higher = METRICS[scored.metric].higher_is_better
+        values = np.array([scored.values[name].value for name in ranked], dtype=np.float64)
+        ranks[task] = shared_ranks(values, higher_is_better=higher)
+        resampled = np.stack([scored.draws[name] for name in ranked])
+        draws.append(shared_ranks(resampled, higher_is_better=higher))
+    means = np.mean(list(ranks.values()), axis=0)
+    mean_draws = np.mean(draws, axis=0)
+    places = shared_ranks(means, higher_is_better=False)
+    place_draws = shared_ranks(mean_draws, higher_is_better=False)
+    found = {}
+    for index in np.argsort(means, kind="stable"):
+        place = interval_of(place_draws[index], level)
+        found[ranked[index]] = Standing(
+            ranks={task: float(column[index]) for task, column in ranks.items()},
+            mean_rank=float(means[index]),
+            mean_rank_interval=interval_of(mean_draws[index], level),
+            place=float(places[index]),
+            place_low=None if place.low is None else math.floor(place.low),
+            place_high=None if place.high is None else math.ceil(place.high),
+            borda=float(sum(len(ranked) - column[index] for column in ranks.values())),
+        )
+    return found
+
+
+def _usual_pairs(scored: Scores) -> int | None:
+    return Counter(scored.pairs.values()).most_common(1)[0][0] if scored.pairs else None
+
+
+def _table(standings: Mapping[str, Standing]) -> Vector:
+    """Return ranks, shape (tasks, methods), of the methods that have all tasks."""
+    return np.array([list(one.ranks.values()) for one in standings.values() if one.ranks]).T
+
+
+def _too_few(table: Vector) -> str | None:
+    if not table.size or table.shape[1] < FEWEST_METHODS:
+        return f"fewer than {FEWEST_METHODS} methods have all tasks"
+    if table.shape[0] < FEWEST_TASKS:
+        return f"fewer than {FEWEST_TASKS} tasks"
+    return None

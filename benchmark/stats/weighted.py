@@ -1,0 +1,180 @@
+"""Metrics under whole-number weights of subjects, for many weightings at once.
+
+A subject of weight w counts as if its pairs occurred w times: 0 leaves it out, 2 takes it twice. All but
+the rank correlation need only a few sums for each subject. Second moments are gathered around each
+weighting's own mean, never as a difference of large squares, so that values equal those of the repeated
+rows to rounding.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from comface_bench.stats.metrics import compute_metrics
+from comface_bench.stats.product import product
+from comface_bench.stats.weighted_ranks import weighted_spearman
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    from comface_bench.stats.answers import Answers, Part
+
+    Vector = NDArray[np.float64]
+    Matrix = NDArray[np.float64]
+
+_BLOCK = 2**17  # weights handled at a time, so that intermediates stay in the cache
+_ENDS = np.minimum, np.maximum
+
+
+def weighted_metrics(answers: Answers, weights: Matrix, names: Iterable[str]) -> dict[str, Vector]:
+    """Compute metrics for each weighting of the subjects, averaged over parts.
+
+    Args:
+        answers: A method's predictions on S subjects.
+        weights: Whole numbers from 0, shape (R, S).
+        names: Keys of `METRICS`.
+
+    Returns:
+        By name, shape (R,); NaN where the metric of the repeated rows has no value in one of the parts.
+    """
+    names = list(names)
+    sums = {name: np.zeros(len(weights)) for name in names}
+    for part in answers.parts.values():
+        for name, values in _part_metrics(part, weights, names).items():
+            sums[name] += values
+    return {name: total / len(answers.parts) for name, total in sums.items()}
+
+
+def reason_of(answers: Answers, weights: Vector, name: str) -> str | None:
+    """Say why a metric has no value under one weighting, shape (S,); None if it has one."""
+    for part in answers.parts.values():
+        times = weights[part.subject].astype(int)
+        y, yhat = np.repeat(part.y, times), np.repeat(part.yhat, times)
+        reason = compute_metrics(y, yhat, [name])[name].reason
+        if reason is not None:
+            return reason
+    return None
+
+
+def _part_metrics(part: Part, weights: Matrix, names: list[str]) -> dict[str, Vector]:
+    sums = _Sums.of(part)
+    step = max(1, _BLOCK // len(sums.columns))
+    present = weights[:, sums.columns]
+    blocks = [sums.metrics(present[start : start + step]) for start in range(0, len(present), step)]
+    found = {name: np.concatenate([block[name] for block in blocks]) for name in names if name != "spearman"}
+    if "spearman" in names:
+        found["spearman"] = np.where(sums.spread(present), weighted_spearman(part, weights), np.nan)
+    return {name: found[name] for name in names}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Sums:
+    """What the metrics need of each of the part's subjects.
+
+    y and ŷ are each divided by a power of two, which is exact, and taken from about their mean; errors are
+    divided by 2**exponent.
+
+    Attributes:
+        columns: Index of each subject with pairs, shape (C,).
+        sums: Sums over each subject's pairs that add up over subjects, shape (C, 10): see `of`.
+        means: Each subject's mean y and mean ŷ, shape (2, C).
+        ranges: Smallest and largest y, smallest and largest ŷ of each subject, shape (4, C).
+        exponent: Scale of the errors.
+        ratios: What y and ŷ are multiplied by to be on one scale.
+        bias: Difference of their means on that scale.
+    """
+
+    columns: NDArray[np.intp]
+    sums: Matrix
+    means: Matrix
+    ranges: Matrix
+    exponent: int
+    ratios: tuple[float, float]
+    bias: float
+
+    @classmethod
+    def of(cls, part: Part) -> Self:
+        starts = np.flatnonzero(np.diff(part.subject, prepend=-1))
+        sizes = np.diff(starts, append=part.subject.size)
+        exponent = _exponent(part.y, part.yhat)
+        error = np.ldexp(part.yhat, -exponent) - np.ldexp(part.y, -exponent)
+        a, shift_a, exponent_a = _standard(part.y)
+        b, shift_b, exponent_b = _standard(part.yhat)
+        total_a, total_b = np.add.reduceat(a, starts), np.add.reduceat(b, starts)
+        da, db = a - np.repeat(total_a / sizes, sizes), b - np.repeat(total_b / sizes, sizes)
+        changed = part.y != 0
+        hit = changed & (np.sign(part.y) == np.sign(part.yhat))
+        terms = np.stack([np.abs(error), error * error, hit, changed, da * da, db * db, da * db])
+        within = np.add.reduceat(terms, starts, axis=1)
+        largest = max(exponent_a, exponent_b)
+        return cls(
+            columns=part.subject[starts],
+            sums=np.stack([sizes, total_a, total_b, *within], axis=1),
+            means=np.stack([total_a, total_b]) / sizes,
+            ranges=np.stack([end.reduceat(v, starts) for v in (part.y, part.yhat) for end in _ENDS]),
+            exponent=exponent,
+            ratios=(float(np.ldexp(1.0, exponent_a - largest)), float(np.ldexp(1.0, exponent_b - largest))),
+            bias=float(np.ldexp(shift_a, exponent_a - largest) - np.ldexp(shift_b, exponent_b - largest)),
+        )
+
+    def spread(self, weights: Matrix) -> NDArray[np.bool_]:
+        """Say which weightings, shape (R, C), leave both y and ŷ more than one value, shape (R,)."""
+        enough = np.asarray(np.einsum("rc,c->r", weights, self.sums[:, 0]) >= 2)
+        for low, high in (self.ranges[:2], self.ranges[2:]):
+            if (low == high).any():
+                taken = weights > 0
+                smallest = np.where(taken, low, np.inf).min(axis=1)
+                enough &= smallest < np.where(taken, high, -np.inf).max(axis=1)
+        return enough
+
+    def metrics(self, weights: Matrix) -> dict[str, Vector]:
+        """Compute all metrics but Spearman's for weights of shape (R, C)."""
+        n, total_y, total_yhat, errors, squares, hits, changed, *within = product(weights, self.sums).T
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = {
+                "mae": _unscaled(errors / n, self.exponent),
+                "rmse": _unscaled(np.sqrt(squares / n), self.exponent),
+                "acc": hits / changed,
+            }
+            means = total_y / n, total_yhat / n
+            dy, dh = (own - mean[:, None] for own, mean in zip(self.means, means, strict=True))
+            sized = weights * self.sums[:, 0]
+            sized_y, sized_h = sized * dy, sized * dh
+            between = ((sized_y, dy), (sized_h, dh), (sized_y, dh))
+            yy, hh, yh = (w + np.einsum("rc,rc->r", *b) for w, b in zip(within, between, strict=True))
+            p, q = self.ratios
+            bias = self.bias + p * means[0] - q * means[1]
+            both = p * p * yy + q * q * hh
+            correlations = {
+                "pearson": np.clip(yh / (np.sqrt(yy) * np.sqrt(hh)), -1, 1),
+                "ccc": 2 * p * q * yh / (both + n * bias * bias),
+                "icc31": 2 * p * q * yh / both,
+            }
+        spread = self.spread(weights)
+        return found | {name: np.where(spread, values, np.nan) for name, values in correlations.items()}
+
+
+def _exponent(*vectors: Vector) -> int:
+    return int(np.frexp(max(np.abs(values).max() for values in vectors))[1])
+
+
+def _standard(values: Vector) -> tuple[Vector, float, int]:
+    """Return deviations from about the mean and that mean, both times 2**-exponent, and the exponent."""
+    exponent = _exponent(values)
+    scaled = np.ldexp(values, -exponent)
+    # The first value is taken off before averaging: a tiny spread on a huge offset stays whole.
+    shift = scaled[0] + np.mean(scaled - scaled[0])
+    deviations = scaled - shift
+    further = _exponent(deviations)
+    return np.ldexp(deviations, -further), float(np.ldexp(shift, -further)), exponent + further
+
+
+def _unscaled(values: Vector, exponent: int) -> Vector:
+    with np.errstate(over="ignore"):
+        found: Vector = np.ldexp(values, exponent)
+    return np.where(np.isfinite(found), found, np.nan)
