@@ -6,10 +6,11 @@ from itertools import groupby
 from pathlib import Path, PurePosixPath
 
 from comface_bench.core.errors import UsageError
+from comface_bench.core.files import replace_file
 from comface_bench.leaderboards.board import MARK, board_page
 from comface_bench.leaderboards.index import index_page
 from comface_bench.leaderboards.table import read_entries
-from comface_bench.results.files import file_stem, locked, replace_file
+from comface_bench.results.files import file_stem, locked
 
 _LIST = ".pages"
 _INDEX = "README.md"

@@ -9,7 +9,7 @@ from comface_bench.core.card import MethodCard, TaskCard
 from comface_bench.core.errors import BenchError
 from comface_bench.core.options import method_options
 from comface_bench.core.registry import Entry
-from comface_bench.core.weights import locate_file
+from comface_bench.core.weights import locate_weights
 
 Weights = Literal["present", "missing", "not needed"]
 Data = Literal["ships", "found", "missing"]
@@ -17,15 +17,15 @@ Data = Literal["ships", "found", "missing"]
 
 def find_method_weights(entry: Entry[MethodCard]) -> Weights:
     """Tell whether a method's weights are there, for its default options; their digest isn't checked."""
-    if locate_file(entry) is not None:
-        return "present"
-    if own := entry.hook("find_weights"):
-        try:
-            own(entry.card, method_options(entry.card, {}))
-        except BenchError:
-            return "missing"
-        return "not needed"
-    return "not needed" if entry.card.checkpoint is None else "missing"
+    own = entry.hook("find_weights")
+    if own is None:
+        if entry.card.checkpoint is None:
+            return "not needed"
+        return "missing" if locate_weights(entry.card) is None else "present"
+    try:
+        return "not needed" if own(entry.card, method_options(entry.card, {})) is None else "present"
+    except BenchError:
+        return "missing"
 
 
 def find_task_data(card: TaskCard, data: Path | None) -> Data:

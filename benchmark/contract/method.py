@@ -48,28 +48,26 @@ def check_method_contract(
     scale = float(features.abs().max()) or 1.0
     difference = float((features - alone).abs().max()) / scale
     return [
-        _finding(
+        Finding(
             "features are numbers of the card's size",
             _wrong_shape(features, card),
             f"{features.shape[1]} features, {encoder.parameter_count():,} parameters",
         ),
-        _finding("features differ between images", _collapsed(features)),
-        _finding(
+        Finding("features differ between images", _collapsed(features)),
+        Finding(
             "the same images give the same features", "" if torch.equal(features, again) else "they differ"
         ),
-        _finding(
+        Finding(
             "the batch size doesn't matter",
             "" if difference <= _TOLERANCE else f"features differ by {difference:.1g} of the largest",
             f"largest difference {difference:.1g}",
         ),
-        _finding("encoding leaves the backbone as it is", _changes_itself(encoder, images)),
-        _finding("gradients reach every trainable parameter", _dead_parameters(build(), images)),
-        _finding("grey images are taken", _refuses(encoder, images.mean(1, keepdim=True).expand_as(images))),
-        _finding(
-            "images that aren't square are taken", _refuses(encoder, images[..., : image_size * 3 // 4])
-        ),
-        _finding("weights follow the seed as the card says", _wrong_draw(build, card, features, images)),
-        _finding("fingerprint", "", fingerprint(encoder)),
+        Finding("encoding leaves the backbone as it is", _changes_itself(encoder, images)),
+        Finding("gradients reach every trainable parameter", _dead_parameters(build(), images)),
+        Finding("grey images are taken", _refuses(encoder, images.mean(1, keepdim=True).expand_as(images))),
+        Finding("images that aren't square are taken", _refuses(encoder, images[..., : image_size * 3 // 4])),
+        Finding("weights follow the seed as the card says", _wrong_draw(build, card, features, images)),
+        Finding("fingerprint", detail=fingerprint(encoder)),
     ]
 
 
@@ -98,10 +96,6 @@ def fingerprint(encoder: Encoder) -> str:
         feature = encoder.eval()(draw_images(224)[2:])[0].double()
     first = ", ".join(f"{value:.4g}" for value in feature[:3].tolist())
     return f"{len(feature)} values, mean {feature.mean():.4g}, std {feature.std():.4g}, first {first}"
-
-
-def _finding(rule: str, broken: str, detail: str = "") -> Finding:
-    return Finding(rule, broken, detail)
 
 
 def _wrong_shape(features: Tensor, card: MethodCard) -> str:

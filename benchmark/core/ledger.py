@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from comface_bench.core.errors import WeightsFormatError
+from comface_bench.core.files import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,7 +118,8 @@ def write_note(folder: Path, name: str, note: Note) -> None:
         with _locked(folder):
             notes = {key: dataclasses.asdict(value) for key, value in read_ledger(folder).items()}
             notes[name] = dataclasses.asdict(note)
-            _replace(folder / LEDGER, json.dumps(dict(sorted(notes.items())), indent=1) + "\n")
+            text = json.dumps(dict(sorted(notes.items())), indent=1) + "\n"
+            replace_file(folder / LEDGER, text.encode())
     except OSError as error:
         warnings.warn(f"the digest of {name} can't be noted: {error}", stacklevel=2)
 
@@ -133,12 +135,3 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)

@@ -193,14 +193,14 @@ class Registry(Generic[CardT]):
         expanded: list[str] = []
         for pattern in patterns:
             base, plus, options = pattern.partition("+")
-            names = match_names(base, self.names(), self.kind) if is_pattern(base) else [self._known(base)]
+            if is_pattern(base):
+                names = match_names(base, self.names(), self.kind)
+            else:
+                self.get(base)
+                # As it was written: a family's name may say where a file lies, which its card's leaves out.
+                names = [base]
             expanded += [name + plus + options for name in names]
         return list(dict.fromkeys(expanded))
-
-    def _known(self, name: str) -> str:
-        # As it was written: a family's name may say where a file lies, which its card's name leaves out.
-        self.get(name)
-        return name
 
 
 def method_registry(files: Iterable[Path] = (), plugins: bool = True) -> Registry[MethodCard]:

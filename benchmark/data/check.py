@@ -150,6 +150,7 @@ def check_data(
     tables = {place: read_manifest(entry, card, place, folder, problems) for folder, place in places.items()}
     modes, sizes = decode_all(list(tables.values()), problems, progress)
     labels = [_labels(table, card, problems) for table in tables.values()]
+    sources = [PairSource(table, part) for table, part in zip(tables.values(), labels, strict=True)]
     task = None
     if not len(problems):
         with problems.collect():
@@ -166,11 +167,8 @@ def check_data(
         notes=tuple(note for table in tables.values() for note in table.notes),
         images=sum(map(len, tables.values())),
         labelled=int(sum(np.isfinite(part).sum() for part in labels)),
-        per_subject=_count_subjects(list(tables.values()), labels, card),
-        pairs=sum(
-            sum(PairSource(table, part).counts().values())
-            for table, part in zip(tables.values(), labels, strict=True)
-        ),
+        per_subject=_count_subjects(sources, labels, card),
+        pairs=sum(sum(source.counts().values()) for source in sources),
         zero_change_pairs=sum(map(_count_equal, tables.values(), labels)),
         labels=_count_labels(list(tables.values()), labels),
         modes=modes,
@@ -214,15 +212,15 @@ def _count_folds(
 
 
 def _count_subjects(
-    tables: list[Manifest], labels: list[NDArray[np.float64]], card: TaskCard
+    sources: list[PairSource], labels: list[NDArray[np.float64]], card: TaskCard
 ) -> dict[str, SubjectCount]:
     counts = {}
-    for table, part in zip(tables, labels, strict=True):
-        source = PairSource(table, part)
+    for source, part in zip(sources, labels, strict=True):
+        table = source.manifest
         images = Counter(table.subjects)
         labelled = Counter(np.array(table.subjects, dtype=object)[np.isfinite(part)].tolist())
         train, test = source.counts(card.train_pairs), source.counts(card.test_pairs)
-        prefix = f"{table.name}/" if len(tables) > 1 else ""
+        prefix = f"{table.name}/" if len(sources) > 1 else ""
         for subject in table.subject_names:
             counts[prefix + subject] = SubjectCount(
                 images[subject], labelled[subject], train[subject], test[subject]

@@ -46,12 +46,15 @@ def digest_contents(root: Path, rows: Sequence[Mapping[str, Any]], problems: Pro
     for row, path, content in zip(rows, paths, hashed, strict=True):
         if path is not None and content is None:
             problems.add(
-                _where(row), f"{row['image']} isn't a file under {root}", "Put it there, or take the row out."
+                row_place(row),
+                f"{row['image']} isn't a file under {root}",
+                "Put it there, or take the row out.",
             )
     return hashed
 
 
-def _where(row: Mapping[str, Any]) -> str:
+def row_place(row: Mapping[str, Any]) -> str:
+    """Return where a loader's row comes from, for messages: file and line, else the image's name."""
     return str(row.get("where") or row["image"])
 
 
@@ -61,14 +64,14 @@ def _plain_name(root: Path, row: Mapping[str, Any], problems: ProblemList) -> st
         return text
     name = PurePosixPath(text)
     if name.is_absolute() or ".." in name.parts:
-        problems.add(_where(row), f"{name} leaves the data root", f"Name it relative to {root}.")
+        problems.add(row_place(row), f"{name} leaves the data root", f"Name it relative to {root}.")
         return None
     if not name.parts:
-        problems.add(_where(row), f"image {text!r} names no file", "Name one, or take the row out.")
+        problems.add(row_place(row), f"image {text!r} names no file", "Name one, or take the row out.")
         return None
     if str(name) != text:
         # `./a.jpg` and `a//b.jpg` would let one file stand twice under two names.
-        problems.add(_where(row), f"image {text!r} is written plainly as {str(name)!r}", "Write it so.")
+        problems.add(row_place(row), f"image {text!r} is written plainly as {str(name)!r}", "Write it so.")
         return None
     return text
 
@@ -89,7 +92,7 @@ def _is_inside(
     if folders[folder] is not None and (not linked or _resolve_inside(path, real_root)):
         return True
     problems.add(
-        _where(row),
+        row_place(row),
         f"{name} is a link that leaves the data root",
         "Copy the images, or point --data at the folder that really holds them.",
     )

@@ -28,6 +28,7 @@ import torch
 from numpy.typing import NDArray
 
 from comface_bench.core.digest import digest
+from comface_bench.core.files import sync_folder
 from comface_bench.data.decode import DECODE_EPOCH, Resize, decode_image, missing_image
 
 FORMAT = 1
@@ -182,11 +183,7 @@ def _replacing(path: Path) -> Iterator[IO[bytes]]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)
 
 
 def _cores() -> int:

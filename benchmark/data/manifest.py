@@ -15,7 +15,7 @@ import numpy as np
 
 from comface_bench.core.errors import DataFormatError, DataMissingError
 from comface_bench.core.problems import Note, ProblemList
-from comface_bench.data.contents import digest_contents
+from comface_bench.data.contents import digest_contents, row_place
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,7 +114,7 @@ class Manifest:
                 for column, values in columns.items()
             },
             contents=tuple(content for content in contents if content is not None),
-            places=tuple(_where(found[place]) for place in kept),
+            places=tuple(row_place(found[place]) for place in kept),
             notes=tuple(notes),
         )
 
@@ -226,10 +226,6 @@ class Manifest:
         )
 
 
-def _where(row: Mapping[str, Any]) -> str:
-    return str(row.get("where") or row["image"])
-
-
 def _optional(value: Any) -> str | None:
     return None if value is None else str(value)
 
@@ -240,7 +236,7 @@ def _without_repeats(rows: list[Mapping[str, Any]], problems: ProblemList) -> li
     for row in rows:
         if kept and kept[-1]["image"] == row["image"]:
             problems.add(
-                _where(row),
+                row_place(row),
                 f"{row['image']} stands twice",
                 "One row an image; crop each face into an image of its own.",
             )
@@ -252,7 +248,7 @@ def _without_repeats(rows: list[Mapping[str, Any]], problems: ProblemList) -> li
 def _has_subject(row: Mapping[str, Any], problems: ProblemList) -> bool:
     if str(row["subject"]).strip():
         return True
-    problems.add(_where(row), "the subject is empty", "Name the person, by a number or pseudonym.")
+    problems.add(row_place(row), "the subject is empty", "Name the person, by a number or pseudonym.")
     return False
 
 
@@ -263,11 +259,11 @@ def _label(row: Mapping[str, Any], column: str, problems: ProblemList) -> float:
     try:
         number = float(value)
     except (TypeError, ValueError):
-        problems.add(_where(row), f"{column} is {value!r}, not a number", _UNKNOWN)
+        problems.add(row_place(row), f"{column} is {value!r}, not a number", _UNKNOWN)
         return math.nan
     if not math.isfinite(number):
         problems.add(
-            _where(row),
+            row_place(row),
             f"{column} is {value!r}, not a finite number",
             _UNKNOWN,
         )

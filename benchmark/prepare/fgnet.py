@@ -10,7 +10,6 @@ import csv
 import hashlib
 import importlib.resources
 import io
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +17,7 @@ from comface_bench.core.errors import DataFormatError, DataMissingError, UsageEr
 from comface_bench.prepare.archive import open_members
 from comface_bench.prepare.journal import check_folders, write_whole
 from comface_bench.prepare.watch import Progress, ignore
-
-_NAME = re.compile(r"(\d{3})A(\d{2})([a-z]?)\.jpe?g", re.IGNORECASE)
+from comface_bench.tasks.formats.fgnet import NAME
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,7 @@ def prepare_fgnet(source: Path, data: Path, *, progress: Progress = ignore) -> F
         images = [member for member in members if Path(member.name).suffix.lower() in (".jpg", ".jpeg")]
         for number, member in enumerate(images):
             progress(number, len(images))
-            match = _NAME.fullmatch(member.name)
+            match = NAME.fullmatch(member.name)
             name = f"{match[1]}A{match[2]}{match[3].lower()}.JPG" if match else ""
             if name not in known:
                 unknown.append(member.where)

@@ -1,4 +1,4 @@
-"""Files that survive a kill: replaced whole or not at all, and changed by one process at a time."""
+"""Files of results: their names, and changes by one process at a time."""
 
 from __future__ import annotations
 
@@ -31,29 +31,6 @@ def file_stem(name: str) -> str:
             "Use at most 180 letters, digits and any of . _ + = , - / : and don't start with a dot.",
         )
     return stem
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Write a file durably: a reader or a crash sees the old bytes or the new ones, never a mixture.
-
-    Two processes may not replace the same file at once; see `locked`.
-    """
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames and removals in a folder durable."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextlib.contextmanager

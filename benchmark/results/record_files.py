@@ -8,7 +8,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from comface_bench.core.errors import ResultError
-from comface_bench.results.files import replace_file, sync_folder
+from comface_bench.core.files import replace_file, sync_folder
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,7 +17,8 @@ from comface_bench.core.errors import DataFormatError, DataMissingError
 from comface_bench.core.problems import Note, ProblemList
 from comface_bench.tasks.formats.table import listed
 
-_NAME = re.compile(r"([0-9]{3})A([0-9]{2})[a-z]?\.jpe?g", re.IGNORECASE)
+NAME = re.compile(r"([0-9]{3})A([0-9]{2})([a-z]?)\.jpe?g", re.IGNORECASE)
+"""Subject, age and suffix of an image's name."""
 _JPEG = (".jpg", ".jpeg")
 _OTHER_IMAGES = (".bmp", ".gif", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
@@ -45,7 +46,7 @@ def read_fgnet(root: Path) -> Iterator[dict[str, Any] | Note]:
             continue
         if ending in _OTHER_IMAGES:
             others.append(path.name)
-        elif not (match := _NAME.fullmatch(path.name)):
+        elif not (match := NAME.fullmatch(path.name)):
             problems.add(
                 path,
                 "the name isn't of the pattern 001A02.JPG (subject, A, age, perhaps a letter)",
@@ -78,7 +79,7 @@ def _find_images(root: Path) -> Path:
     if inner := [path for path in sorted(root.iterdir()) if path.is_dir() and _image_folders(path)]:
         hint = f"There is {_image_folders(inner[0])[0]}: move what {inner[0].name} holds one level up"
         hint += f", or: --data {root}" if inner[0].name == root.name else "."
-    elif any(_NAME.fullmatch(path.name) for path in root.iterdir()):
+    elif any(NAME.fullmatch(path.name) for path in root.iterdir()):
         hint = f"The images lie in {root} itself: move them into {root / 'images'}."
     raise DataMissingError(f"{root / 'images'} doesn't exist", hint)
 

@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from comface_bench.results.files import locked, replace_file
+from comface_bench.core.files import replace_file
+from comface_bench.results.files import locked
 
 
 def test_a_failed_write_leaves_the_old_bytes(tmp_path, monkeypatch):
