@@ -49,7 +49,7 @@ def check_corpus(
     layout = Layout(root)
     description = layout.read()
     faults: list[Fault] = []
-    known = {layout.description, layout.journal, layout.shards}
+    known = {layout.description, layout.journal, layout.shards, layout.quality, layout.quality_report}
     for shard in range(description.shards):
         files = {layout.tar(shard), layout.records(shard), layout.images(shard), layout.done(shard)}
         known |= files | {layout.partial(shard), layout.lock(shard)}

@@ -36,6 +36,7 @@ class Description:
     Attributes:
         generator: The generator's card as plain facts.
         plan: Which records.
+        arguments: The options that the generator was made with, as the command line had them.
         suffix: `jpg` or `png`.
         quality: Of JPEG, 1 to 100; colour isn't subsampled.
         records_per_shard: Records in each shard but the last.
@@ -43,6 +44,7 @@ class Description:
 
     generator: dict[str, Any]
     plan: Plan
+    arguments: dict[str, str] = dataclasses.field(default_factory=dict)
     suffix: str = "jpg"
     quality: int = 95
     records_per_shard: int = 100
@@ -78,6 +80,7 @@ class Description:
             "version": VERSION,
             "generator": self.generator,
             "plan": self.plan.as_json(),
+            "arguments": self.arguments,
             "suffix": self.suffix,
             "quality": self.quality,
             "records_per_shard": self.records_per_shard,
@@ -96,6 +99,8 @@ class Layout:
         self.description = self.root / "corpus.json"
         self.journal = self.root / "journal.jsonl"
         self.shards = self.root / "shards"
+        self.quality = self.root / "quality.npy"
+        self.quality_report = self.root / "quality.json"
 
     def tar(self, shard: int) -> Path:
         """Return where a shard's images are."""
