@@ -270,5 +270,10 @@ def _choose_device(name: str) -> torch.device:
 def _repeatable() -> Iterator[None]:
     """Compute without gradients, in full float32, by algorithms that give the same bits each time."""
     flags = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+    products, before = torch.backends.cuda.matmul, torch.backends.cuda.matmul.allow_tf32
     with torch.inference_mode(), flags:
-        yield
+        products.allow_tf32 = False
+        try:
+            yield
+        finally:
+            products.allow_tf32 = before
