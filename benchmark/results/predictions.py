@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 HEADER = "pair_id,subject,fold,seed,y,yhat"
 SIZE_LIMIT = 512 * 2**20
+GZIP_HEADER = bytes.fromhex("1f8b08 00 00000000 02 ff")
+"""What every file begins with: deflate, nothing optional, no time, best compression, no system."""
 
 _PAIR = re.compile(r"[0-9A-Za-z_.:-]{1,64}")
 _WHOLE = re.compile(r"0|[1-9][0-9]{0,17}")
@@ -69,10 +71,15 @@ def unit_text(rows: Iterable[Row]) -> str:
             raise ResultError(f"pair {row.pair_id} has a negative subject, fold or seed")
         if not (math.isfinite(row.y) and math.isfinite(row.yhat)):
             raise ResultError(f"pair {row.pair_id} has a prediction or target that isn't finite")
+    return row_text(ordered)
+
+
+def row_text(rows: Iterable[Row]) -> str:
+    """Write rows as canonical lines in the order given, unchecked."""
     return "".join(
         f"{row.pair_id},{int(row.subject)},{int(row.fold)},{int(row.seed)},"
         f"{float(row.y)!r},{float(row.yhat)!r}\n"
-        for row in ordered
+        for row in rows
     )
 
 

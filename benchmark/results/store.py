@@ -88,6 +88,15 @@ class ResultStore:
         path = self.record_path(task, protocol, method)
         return load_record(path) if path.exists() else None
 
+    def paths(self) -> list[Path]:
+        """List where records are, by path; what was set aside is no record."""
+        found = []
+        for path in sorted(self.root.glob("*/*/*.json")):
+            place = path.relative_to(self.root)
+            if place.parts[0] != LEADERBOARD and "@" not in str(place) and not path.name.startswith("."):
+                found.append(path)
+        return found
+
     def records(self) -> Iterator[Record]:
         """Read all records, by path; what was set aside is no record.
 
@@ -96,10 +105,7 @@ class ResultStore:
         """
         from comface_bench.results.content import load_record
 
-        for path in sorted(self.root.glob("*/*/*.json")):
-            place = path.relative_to(self.root)
-            if place.parts[0] == LEADERBOARD or "@" in str(place) or path.name.startswith("."):
-                continue
+        for path in self.paths():
             record = load_record(path)
             if self.record_path(record.task.name, record.protocol.name, record.method.name) != path:
                 raise ResultError(f"{path}: the names inside belong to another file")
