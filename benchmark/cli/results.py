@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from comface_bench.cli.findings import counted, plain, print_differences, print_findings
 from comface_bench.cli.groups import Group, make_app
 from comface_bench.cli.options import Json, Results
-from comface_bench.cli.tables import print_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from comface_bench.results.diff import Difference
-    from comface_bench.results.finding import Finding
 
 app = make_app(Group)
 
@@ -50,7 +46,7 @@ def validate(paths: Paths = None, results: Results = Path("results"), as_json: J
     found = [finding for path in records for finding in validate_record(path)]
     found += [finding for path in named if path.is_dir() for finding in validate_strays(path)]
     found += check_together(records)
-    _report(found, len(records), "valid", as_json)
+    print_findings(found, len(records), "valid", as_json)
 
 
 @app.command()
@@ -67,8 +63,8 @@ def recompute(paths: Paths = None, results: Results = Path("results"), as_json: 
         here = recompute_record(path)
         found += here
         if not here and not as_json:
-            typer.echo(f"{_plain(str(path))}: equal")
-    _report(found, len(records), f"equal within {TOLERANCE:g}", as_json)
+            typer.echo(f"{plain(str(path))}: equal")
+    print_findings(found, len(records), f"equal within {TOLERANCE:g}", as_json)
 
 
 @app.command()
@@ -100,18 +96,7 @@ def diff(
 
     for path in (a, b):
         _must_exist(path)
-    found = compare(a, b, measured=measured)
-    if as_json:
-        print_json({"equal": not found, "differences": [dataclasses.asdict(item) for item in found]})
-    else:
-        for record in dict.fromkeys(item.record for item in found):
-            typer.echo(_plain(f"{record}:"))
-            for item in found:
-                if item.record == record:
-                    typer.echo(_plain(f"  {_describe(item)}"))
-        typer.echo(f"{len(found)} facts differ" if found else "equal")
-    if found:
-        raise typer.Exit(1)
+    print_differences(compare(a, b, measured=measured), as_json)
 
 
 @app.command()
@@ -129,18 +114,24 @@ def merge(
 
     Where two contradict each other, both are named, nothing is written and the exit status is 1.
     """
+    from comface_bench.core.errors import UsageError
     from comface_bench.results.merge import merge as unite
 
+    for folder in folders:
+        if folder.is_file():
+            raise UsageError(
+                f"{folder} is a file", "Name folders of results, which hold TASK/PROTOCOL/METHOD.json."
+            )
     _records(folders)
     merged = unite(folders, into, prefer)
     for conflict in merged.conflicts:
         one, other = conflict.files
-        typer.echo(_plain(f"conflict: {conflict.record}: {conflict.what}: {one} and {other}"))
+        typer.echo(plain(f"conflict: {conflict.record}: {conflict.what}: {one} and {other}"))
     if merged.conflicts and prefer is None:
         typer.echo("nothing was written; say whose word counts: --prefer first or --prefer last", err=True)
         raise typer.Exit(1)
-    counts = f"{merged.records} records with {merged.units} units"
-    typer.echo(f"{into}: {counts}; {len(merged.written)} records written")
+    counts = f"{counted(merged.records, 'record')} with {counted(merged.units, 'unit')}"
+    typer.echo(f"{into}: {counts}; {counted(len(merged.written), 'record')} written")
 
 
 @app.command()
@@ -165,20 +156,13 @@ def export(
     CSV has a line for each record. LaTeX is a table of one protocol, methods in groups, the best in bold.
     """
     from comface_bench.core.errors import UsageError
-    from comface_bench.core.names import is_pattern, match_names, split_list, unknown_name
+    from comface_bench.core.names import unknown_name
     from comface_bench.leaderboards.export import to_csv, to_latex
     from comface_bench.leaderboards.table import read_entries
 
     _records([results])
     entries = read_entries(results)
-    tasks = list(dict.fromkeys(entry.task for entry in entries))
-    if task is not None:
-        wanted: list[str] = []
-        for name in split_list([task]):
-            if not is_pattern(name) and name not in tasks:
-                raise unknown_name(name, tasks, "task")
-            wanted += match_names(name, tasks, "task") if is_pattern(name) else [name]
-        tasks = list(dict.fromkeys(wanted))
+    tasks = _choose_tasks(task, list(dict.fromkeys(entry.task for entry in entries)))
     protocols = list(dict.fromkeys(entry.protocol for entry in entries))
     if protocol is not None and protocol not in protocols:
         raise unknown_name(protocol, protocols, "protocol")
@@ -193,6 +177,27 @@ def export(
     else:
         out.write_text(text, encoding="utf-8")
         typer.echo(out)
+
+
+def _choose_tasks(text: str | None, known: list[str]) -> list[str]:
+    """Return the tasks that names and patterns stand for, in that order; all of them by default.
+
+    Raises:
+        UnknownNameError: A name or pattern stands for none.
+    """
+    from comface_bench.core.names import is_pattern, match_names, split_list, unknown_name
+
+    if text is None:
+        return known
+    chosen: list[str] = []
+    for name in split_list([text]):
+        if is_pattern(name):
+            chosen += match_names(name, known, "task")
+        elif name in known:
+            chosen.append(name)
+        else:
+            raise unknown_name(name, known, "task")
+    return list(dict.fromkeys(chosen))
 
 
 def _records(paths: Iterable[Path]) -> list[Path]:
@@ -225,46 +230,3 @@ def _must_exist(path: Path) -> None:
             f"there is no record or folder of results {path}",
             "Name another, or make one: comface-bench run --method M --task T",
         )
-
-
-def _report(found: list[Finding], records: int, good: str, as_json: bool) -> None:
-    if as_json:
-        print_json(
-            {
-                "ok": not found,
-                "records": records,
-                "findings": [dataclasses.asdict(finding) for finding in found],
-            }
-        )
-    else:
-        for finding in found:
-            typer.echo(_plain(str(finding)))
-        for hint in dict.fromkeys(finding.hint for finding in found if finding.hint):
-            typer.echo(f"  {_plain(hint)}")
-        count = f"{records} record{'s' if records != 1 else ''}"
-        typer.echo(f"{count}: {len(found)} things are wrong" if found else f"{count}: {good}")
-    if found:
-        raise typer.Exit(1)
-
-
-def _describe(item: Difference) -> str:
-    if not item.field:
-        side = "only in the first" if item.b is None else "only in the second"
-        return f"{item.unit}: {side}" if item.unit else side
-    place = f"{item.unit}: {item.field}" if item.unit else item.field
-    pairs = item.pairs
-    if pairs is not None:
-        alone = f", {pairs.only_a} only in the first" if pairs.only_a else ""
-        alone += f", {pairs.only_b} only in the second" if pairs.only_b else ""
-        truth = f", {pairs.other_y} with another true change" if pairs.other_y else ""
-        return (
-            f"{place}: {pairs.shared} pairs in both{alone}{truth}, {pairs.other_yhat} answered otherwise, "
-            f"by up to {pairs.largest:.6g}"
-        )
-    size = f" (differs by {item.size:.6g})" if item.size is not None else ""
-    return f"{place}: {item.a!r} and {item.b!r}{size}"
-
-
-def _plain(text: str) -> str:
-    """Escape what a terminal would obey: names in a stranger's file may hold anything."""
-    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)

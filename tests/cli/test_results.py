@@ -70,6 +70,27 @@ def test_recompute(call, results, record):
     assert json.loads(call("results", "recompute", record, "--json")[1])["ok"] is False
 
 
+def test_what_runs_leave_is_valid_and_equal(call, run_words, data, make_edema, tmp_path):
+    """Runs of both kinds, a method whose units fail, options in names, folds that share their pairs."""
+    make_edema(data / "Edema-A", [f"P{number}" for number in range(8)])
+    make_edema(data / "Edema-B", ["P1", "Q1"], days=("3", "4"))
+    for words, status in (
+        (run_words("tiny", "--seeds", "0,1"), 0),
+        (run_words("flat", "--folds", "0,1"), 1),
+        (run_words("tiny", "--protocol", "finetune"), 0),
+        (run_words("tiny", "--task", "edema-a2b", "--folds", "0,1"), 0),
+        (run_words("tiny", "-o", "preprocess=imagenet", "--folds", "2"), 0),
+    ):
+        assert call(*words)[0] == status
+    results = tmp_path / "results"
+    status, out, _ = call("results", "validate", results)
+    assert (status, out) == (0, "5 records: valid\n")
+    status, out, _ = call("results", "recompute", results)
+    assert (status, out.count(": equal\n")) == (0, 5)
+    assert call("results", "merge", results, "--into", tmp_path / "union")[0] == 0
+    assert call("results", "diff", results, tmp_path / "union", "--measured")[1] == "equal\n"
+
+
 def test_a_strangers_names_do_not_reach_the_terminal_as_commands(call, results, record):
     raw = json.loads(record.read_text())
     raw["task"]["name"] = "\x1b[2J\u202e"
@@ -104,7 +125,7 @@ def test_diff(call, results, record, tmp_path):
     assert out.splitlines()[0] == f"{'/'.join(NAMES)}:"
     assert out.splitlines()[1].startswith("  fold 0, seed 0: metrics.mae: ")
     assert out.splitlines()[1].endswith("(differs by 0.5)")
-    assert out.splitlines()[2] == "1 facts differ"
+    assert out.splitlines()[2] == "1 difference"
     found = json.loads(call("results", "diff", GOLDEN / "v2", results, "--json")[1])
     assert found["equal"] is False
     assert found["differences"][0]["size"] == pytest.approx(0.5)
@@ -115,7 +136,7 @@ def test_diff(call, results, record, tmp_path):
 def test_merge(call, results, record, tmp_path):
     into = tmp_path / "union"
     status, out, _ = call("results", "merge", GOLDEN / "v2", results, "--into", into)
-    assert (status, out) == (0, f"{into}: 1 records with 4 units; 1 records written\n")
+    assert (status, out) == (0, f"{into}: 1 record with 4 units; 1 record written\n")
     tamper(record)
     other = tmp_path / "other"
     status, out, err = call("results", "merge", GOLDEN / "v2", results, "--into", other)
@@ -127,6 +148,7 @@ def test_merge(call, results, record, tmp_path):
     assert call(*words)[0] == 0
     assert call("results", "validate", other)[0] == 0
     assert call("results", "merge", results)[0] == 2
+    assert call("results", "merge", results, record, "--into", other)[0] == 2
 
 
 def test_export(call, results, tmp_path):
