@@ -16,6 +16,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from comface_bench.core.errors import ResultError
+from comface_bench.stats.answers import Columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -159,6 +160,25 @@ def parse_line(line: str, where: str) -> Row:
             raise ResultError(f"{where}: {field!r} isn't a finite number in its shortest form")
         numbers.append(number)
     return Row(fields[0], int(fields[1]), int(fields[2]), int(fields[3]), numbers[0], numbers[1])
+
+
+def parse_columns(text: str, where: str) -> Columns:
+    """Parse one unit's canonical lines all at once; `where` names them in errors.
+
+    Raises:
+        ResultError: A line has other columns, or a number is none or isn't finite.
+    """
+    fields = text.rstrip("\n").replace("\n", ",").split(",")
+    try:
+        if len(fields) % 6:
+            raise ValueError("not six columns everywhere")
+        subjects = [int(field) for field in fields[1::6]]
+        y, yhat = ([float(field) for field in fields[start::6]] for start in (4, 5))
+        if not all(map(math.isfinite, y)) or not all(map(math.isfinite, yhat)):
+            raise ValueError("a number isn't finite")
+    except ValueError as error:
+        raise ResultError(f"{where}: {error}") from None
+    return Columns(fields[0::6], subjects, y, yhat)
 
 
 def _lines(path: Path, limit: int) -> list[str]:

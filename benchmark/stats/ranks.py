@@ -13,7 +13,7 @@ from comface_bench.stats.bootstrap import LEVEL, Interval, Scores, interval_of
 from comface_bench.stats.metrics import METRICS, MetricValue
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -82,13 +82,13 @@ def rank_methods(scores: Mapping[str, Scores], level: float = LEVEL) -> dict[str
     }
     ranked = [name for name in names if not missing[name]]
     standings = _standings(scores, ranked, level) if ranked else {}
-    unranked = Interval(None, None, None, "a task is missing")
-    standings |= {
-        name: Standing({}, None, unranked, None, None, None, None, missing[name])
-        for name in names
-        if missing[name]
-    }
-    return standings
+    return standings | {name: unranked(missing[name]) for name in names if missing[name]}
+
+
+def unranked(missing: Iterable[str]) -> Standing:
+    """Return the standing of a method that misses tasks."""
+    interval = Interval(None, None, None, "a task is missing")
+    return Standing({}, None, interval, None, None, None, None, tuple(missing))
 
 
 def shared_ranks(values: Vector, *, higher_is_better: bool) -> Vector:
