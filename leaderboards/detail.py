@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from comface_bench.core.errors import ResultError
-from comface_bench.results.predictions import digest_text, read_texts
-
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
-    from comface_bench.results.schema import Record
+    from comface_bench.stats.answers import Columns
 
     Vector = NDArray[np.float64]
 
@@ -69,37 +66,20 @@ class SubjectError:
     constant: float
 
 
-def read_predictions(path: Path, record: Record) -> Predictions:
-    """Read the predictions of a record's units.
-
-    Args:
-        path: The predictions file.
-        record: The record beside it.
+def gather(columns: Iterable[Columns]) -> Predictions:
+    """Take the predictions of all folds and seeds together, in the order given.
 
     Raises:
-        ResultError: The file can't be read, or isn't the record's.
+        ValueError: There is none.
     """
-    texts = read_texts(path)
-    lines: list[str] = []
-    for unit in record.units:
-        text = texts.get((unit.fold, unit.seed), "")
-        if digest_text(text) != unit.predictions_digest:
-            raise ResultError(f"{path}: fold {unit.fold}, seed {unit.seed} isn't the record's")
-        lines += text.splitlines()
-    if not lines:
-        raise ResultError(f"{path}: no predictions")
-    _, subject, _, _, y, yhat = zip(*(line.split(",") for line in lines), strict=True)
-    try:
-        found = Predictions(
-            np.array(list(map(int, subject)), dtype=np.int64),
-            np.array(list(map(float, y)), dtype=np.float64),
-            np.array(list(map(float, yhat)), dtype=np.float64),
-        )
-    except (ValueError, OverflowError):
-        raise ResultError(f"{path}: a line holds no number") from None
-    if not (np.isfinite(found.y).all() and np.isfinite(found.yhat).all()):
-        raise ResultError(f"{path}: a number isn't finite")
-    return found
+    parts = list(columns)
+    if not any(part.y for part in parts):
+        raise ValueError("no predictions")
+    return Predictions(
+        np.array([number for part in parts for number in part.subjects], dtype=np.int64),
+        np.array([value for part in parts for value in part.y], dtype=np.float64),
+        np.array([value for part in parts for value in part.yhat], dtype=np.float64),
+    )
 
 
 def draw_points(predictions: Predictions, most: int = MOST_POINTS) -> Predictions:

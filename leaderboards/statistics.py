@@ -13,6 +13,7 @@ from comface_bench.stats.metrics import METRICS, MetricValue
 from comface_bench.stats.paired import best_method, difference
 from comface_bench.stats.permutation import Swaps, holm, swap_tests
 from comface_bench.stats.power import detectable_difference
+from comface_bench.stats.weighted import RESAMPLED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,7 +27,7 @@ TESTED = ("mae", "pearson", "acc")
 """Metrics that differences are tested in, as they are what the paper reports; and a task's primary one."""
 
 _NOT_TESTED = MetricValue(None, "not tested for this metric")
-_NO_RESULT = "no finished unit"
+NOT_RESAMPLED = "not resampled for this metric"
 
 
 class Arranged(NamedTuple):
@@ -54,15 +55,20 @@ def board_statistics(
     ranked = [entry.method for entry in entries if entry.ranked and comparable and entry.method in arranged]
     subjects = {number for one in arranged.values() for number in one.counted.subjects}
     columns: dict[str, _Column] = {}
-    scores: dict[str, Scores] = {}
+    resampled = [name for name in metrics if name in RESAMPLED]
     if arranged:
         resamples = Resamples.draw(subjects, first.data)
-        scores = score({name: one.counted for name, one in arranged.items()}, metrics, resamples)
+        scores = score({name: one.counted for name, one in arranged.items()}, resampled, resamples)
         by_fold = scores
         if any(one.by_fold is not one.counted for one in arranged.values()):
-            by_fold = score({name: one.by_fold for name, one in arranged.items()}, metrics, resamples)
+            by_fold = score({name: one.by_fold for name, one in arranged.items()}, resampled, resamples)
         answers = {name: arranged[name].counted for name in ranked}
-        columns = {name: _Column(scores[name], by_fold[name], answers, ranked, first) for name in metrics}
+        tested = [name for name in resampled if name in TESTED or name == metrics[0]]
+        tests = {
+            reference: _test(answers, names, reference, first.data)
+            for reference, names in _references(scores, tested, ranked).items()
+        }
+        columns = {name: _Column(scores[name], by_fold[name], ranked, tests) for name in resampled}
     rows = tuple(
         Row(
             entry,
@@ -78,12 +84,13 @@ def board_statistics(
         rows=rows,
         best={name: columns[name].best if name in columns else None for name in metrics},
         detectable={
-            name: columns[name].detectable if name in columns else MetricValue(None, _NO_RESULT)
+            name: columns[name].detectable if name in columns else MetricValue(None, NOT_RESAMPLED)
             for name in metrics
         },
         comparable=comparable,
     )
-    return board, only(scores[metrics[0]], ranked) if ranked else None
+    primary = columns.get(metrics[0])
+    return board, only(primary.scores, ranked) if ranked and primary else None
 
 
 def only(scores: Scores, methods: Sequence[str]) -> Scores:
@@ -98,50 +105,63 @@ def only(scores: Scores, methods: Sequence[str]) -> Scores:
     )
 
 
+def _references(
+    scores: Mapping[str, Scores], names: Sequence[str], ranked: Sequence[str]
+) -> dict[str, list[str]]:
+    """Return the methods that others are tested against, with the metrics: each one's best, and ComFace."""
+    found: dict[str, list[str]] = {COMFACE: list(names)} if COMFACE in ranked else {}
+    for name in names if len(ranked) > 1 else ():
+        best = best_method(scores[name], ranked)
+        if best is not None and name not in found.setdefault(best, []):
+            found[best].append(name)
+    return found
+
+
+def _test(
+    answers: Mapping[str, Answers], names: Sequence[str], reference: str, data: str
+) -> dict[str, dict[str, MetricValue]]:
+    swaps = Swaps.draw(answers[reference].subjects, data)
+    return {name: holm(p) for name, p in swap_tests(answers, names, reference, swaps).items()}
+
+
 class _Column:
     """One metric of a board's methods.
 
     Args:
         scores: As the task's summary counts folds.
         by_fold: Averaged over folds.
-        answers: The ranked methods' predictions.
-        ranked: Their names, in board order.
-        first: Any entry of the board; names its data.
+        ranked: Names of the ranked methods, in board order.
+        tests: p by reference, metric and method.
     """
 
     def __init__(
         self,
         scores: Scores,
         by_fold: Scores,
-        answers: Mapping[str, Answers],
         ranked: Sequence[str],
-        first: Entry,
+        tests: Mapping[str, Mapping[str, Mapping[str, MetricValue]]],
     ) -> None:
-        self.scores, self.by_fold, self.ranked = scores, by_fold, ranked
+        self.scores, self.by_fold = scores, by_fold
+        self._ranked = set(ranked)
         self.best = best_method(scores, ranked) if ranked else None
         self.places = _places(scores, ranked)
         self.detectable = detectable_difference(only(scores, ranked))
-        tested = scores.metric in TESTED or scores.metric == next(iter(first.metrics))
-        references = {self.best, COMFACE if COMFACE in ranked else None} - {None}
-        self._p: dict[str, dict[str, MetricValue]] = {}
-        for reference in sorted(name for name in references if name is not None):
-            if tested and len(ranked) > 1:
-                swaps = Swaps.draw(answers[reference].subjects, first.data)
-                self._p[reference] = holm(swap_tests(answers, scores.metric, reference, swaps))
+        self._tests = tests
 
     def compare(self, method: str, reference: str | None) -> Comparison | None:
         """Compare a ranked method with another; None for itself, an unranked one, or no reference."""
-        if reference is None or method == reference or not {method, reference} <= set(self.ranked):
+        if reference is None or method == reference or not {method, reference} <= self._ranked:
             return None
-        p = self._p.get(reference, {}).get(method, _NOT_TESTED)
+        p = self._tests.get(reference, {}).get(self.scores.metric, {}).get(method, _NOT_TESTED)
         return Comparison(reference, difference(self.scores, method, reference), p)
 
 
 def _cell(entry: Entry, name: str, column: _Column | None) -> Cell:
     method = entry.method
     if column is None or method not in column.scores.values:
-        nothing = Interval(None, None, None, entry.metrics[name].reason or _NO_RESULT)
-        return Cell(entry.metrics[name], nothing, entry.metrics[name], nothing, None, None, None)
+        value = entry.metrics[name]
+        nothing = Interval(None, None, None, value.reason or NOT_RESAMPLED)
+        return Cell(value, nothing, entry.fold_means[name], nothing, None, None, None)
     return Cell(
         value=column.scores.values[method],
         interval=column.scores.interval(method),

@@ -37,6 +37,7 @@ class Entry:
         data, target, unit, split, aggregate: What the task estimates and how folds are taken together.
         version: Digest of data and split; rows of different versions aren't comparable.
         metrics: The task's metrics by name, its primary summary.
+        fold_means: The mean of the folds' metrics.
         constant: The same of the "no change" answer.
         folds_done: Number of folds done.
         folds: Number of folds of the split.
@@ -60,6 +61,7 @@ class Entry:
     aggregate: str
     version: tuple[str, str]
     metrics: dict[str, MetricValue]
+    fold_means: dict[str, MetricValue]
     constant: dict[str, MetricValue]
     folds_done: int
     folds: int
@@ -93,6 +95,7 @@ def entry_of(record: Record) -> Entry:
         aggregate=task.aggregate,
         version=(task.manifest_digest, task.split_digest),
         metrics={name: record.primary[name] for name in task.metrics},
+        fold_means={name: summary.fold_mean[name] for name in task.metrics},
         constant={name: summary.constant[name] for name in task.metrics},
         folds_done=len(summary.folds_done),
         folds=task.folds,

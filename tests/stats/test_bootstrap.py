@@ -16,10 +16,9 @@ from comface_bench.stats.answers import ALL_FOLDS, Answers, Part
 from comface_bench.stats.bootstrap import Resamples, interval_of, score
 from comface_bench.stats.metrics import METRICS, compute_metrics, constant_answer
 from comface_bench.stats.product import product
-from comface_bench.stats.weighted import reason_of, weighted_metrics
-from comface_bench.stats.weighted_ranks import weighted_spearman
+from comface_bench.stats.weighted import RESAMPLED, reason_of, weighted_metrics
 
-NAMES = list(METRICS)
+NAMES = list(RESAMPLED)
 
 
 def make_rows(subject, y, yhat, fold=None, seed=0):
@@ -122,19 +121,6 @@ def test_any_numbers_at_any_scale(table, exponent, weights):
             assert value == pytest.approx(expected, rel=1e-9, abs=0 if METRICS[name].has_unit else 1e-8)
 
 
-def test_both_ways_to_rank_agree():
-    rng = np.random.default_rng(2)
-    subject = rng.integers(0, 9, 300)
-    given_answers = answers_of(subject, np.round(rng.normal(size=300), 1), rng.normal(size=300))
-    (part,) = given_answers.parts.values()
-    weights = Resamples.draw(range(9), "ranks", 50).counts
-    by_form, one_by_one = weighted_spearman(part, weights, 9), weighted_spearman(part, weights, 8)
-    np.testing.assert_allclose(by_form, one_by_one, rtol=0, atol=1e-12)
-    times = weights[0][part.subject].astype(int)
-    expected = stats.spearmanr(np.repeat(part.y, times), np.repeat(part.yhat, times)).statistic
-    assert by_form[0] == pytest.approx(expected, abs=1e-12)
-
-
 @pytest.mark.parametrize("shape", [(1, 1, 1), (0, 4, 3), (7, 5, 9), (3000, 120, 700), (2, 40000, 3)])
 def test_products_in_pieces(shape):
     rng = np.random.default_rng(0)
@@ -189,7 +175,7 @@ def test_the_error_of_a_mean_has_a_closed_form():
     assert scores["mae"].interval("m").error == pytest.approx(expected, rel=0.02)
 
 
-@pytest.mark.parametrize("name", ["mae", "pearson", "spearman"])
+@pytest.mark.parametrize("name", ["mae", "pearson", "icc31"])
 @pytest.mark.parametrize("bca", [False, True])
 def test_one_pair_a_subject_is_scipys_bootstrap(name, bca):
     rng = np.random.default_rng(6)
@@ -268,7 +254,7 @@ def test_shrout_and_fleiss():
 def test_constant_prediction_has_no_interval_but_an_error_has():
     y = np.arange(12.0)
     scores = score({"m": answers_of(np.arange(12) // 3, y, 0 * y)}, NAMES, Resamples.draw(range(4), "d", 100))
-    for name in ("pearson", "spearman", "ccc", "icc31"):
+    for name in ("pearson", "ccc", "icc31"):
         interval = scores[name].interval("m")
         assert (interval.low, interval.high, interval.error) == (None, None, None)
         assert interval.reason == "constant prediction"
