@@ -107,7 +107,8 @@ def error_by_size(predictions: Predictions) -> list[SizeBin]:
         step = round_step(float(sizes[-1]), BINS)
         index = np.minimum(np.floor(size / step), 10 * BINS).astype(np.intp)
         lows = np.arange(int(index.max()) + 1) * step
-        highs = lows + step
+        with np.errstate(over="ignore"):
+            highs = lows + step
     return [
         SizeBin(float(lows[i]), float(highs[i]), *means)
         for i, means in enumerate(_means(index, predictions))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import re
-import unicodedata
 from typing import TYPE_CHECKING
 
 from comface_bench.core.errors import UsageError
+from comface_bench.leaderboards.markdown import visible
+from comface_bench.leaderboards.spreadsheet import text_cell
 from comface_bench.leaderboards.table import groups_of
 from comface_bench.stats.metrics import METRICS
 
@@ -56,7 +57,7 @@ def to_csv(entries: Sequence[Entry]) -> str:
         numbers = [entry.folds_done, entry.folds, len(entry.seeds), entry.n_pairs, entry.n_subjects]
         writer.writerow(
             [
-                *(_csv_text(getattr(entry, name)) for name in names),
+                *(text_cell(getattr(entry, name)) for name in names),
                 *(str(entry.complete).lower(), *numbers, entry.failures),
                 *(_csv_number(entry.metrics.get(name)) for name in metrics),
                 *(_csv_number(entry.constant.get(name)) for name in metrics),
@@ -150,23 +151,11 @@ def _print(value: float, name: str) -> str:
     return text.replace("-", "$-$")
 
 
-def _csv_text(text: str) -> str:
-    plain = "".join(_visible(character) for character in text)
-    return f"'{plain}" if plain.lstrip().startswith(("=", "+", "-", "@")) else plain
-
-
 def _csv_number(metric: MetricValue | None) -> str:
     return "" if metric is None or metric.value is None else repr(metric.value)
 
 
 def _latex(text: str) -> str:
     """Write any text so that LaTeX shows it as it is."""
-    plain = "".join(_LATEX.get(sign, sign) for character in text for sign in _visible(character))
+    plain = "".join(_LATEX.get(sign, sign) for character in text for sign in visible(character))
     return re.sub("-(?=-)", "-{}", plain)
-
-
-def _visible(character: str) -> str:
-    r"""Return a character, or its `\u` escape where it can't be seen: a control, a direction mark."""
-    if character == " " or unicodedata.category(character)[0] not in "CZ":
-        return character
-    return f"\\u{ord(character):04x}"
