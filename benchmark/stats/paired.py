@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from comface_bench.stats.bootstrap import LEVEL, Interval, Scores, interval_of
+from comface_bench.stats.bootstrap import LEVEL, NOT_RESAMPLED, Interval, Scores, interval_of
 from comface_bench.stats.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -69,6 +69,8 @@ def difference(scores: Scores, method: str, reference: str, level: float = LEVEL
     if reason or ours.value is None or theirs.value is None:
         return Difference(None, Interval(None, None, None, reason), reason)
     value = ours.value - theirs.value
+    if method not in scores.draws or reference not in scores.draws:
+        return Difference(value, Interval(None, None, None, NOT_RESAMPLED))
     if len(scores.left_out[method]) < 2:
         return Difference(value, Interval(None, None, None, "one subject"))
     draws = scores.draws[method] - scores.draws[reference]

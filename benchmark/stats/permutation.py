@@ -17,7 +17,7 @@ from comface_bench.stats.bootstrap import generator
 from comface_bench.stats.metrics import MetricValue
 from comface_bench.stats.paired import OTHER_PAIRS
 from comface_bench.stats.product import product
-from comface_bench.stats.weighted import SubjectSums
+from comface_bench.stats.weighted import SUMS, SubjectSums, needed_sums
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -125,12 +125,13 @@ def _gaps(ours: Part, theirs: Part, swaps: Swaps, names: Sequence[str]) -> dict[
     present = sums.columns[:half]
     flips = swaps.flips if half == swaps.flips.shape[1] else swaps.flips[:, present]
     mine, other = sums.sums[:half], sums.sums[half:]
-    moved = product(flips, other - mine)
-    there = sums.metrics_of(
-        mine.sum(axis=0) + moved, names, lambda rows: np.concatenate([1 - flips[rows], flips[rows]], axis=1)
-    )
+    needed = needed_sums(names)
+    moved = np.zeros((SUMS, len(flips)))
+    moved[needed] = product(flips, (other - mine)[:, needed]).T
+    kept, exchanged = mine.sum(axis=0)[:, None] + moved, other.sum(axis=0)[:, None] - moved
+    there = sums.metrics_of(kept, names, lambda rows: np.concatenate([1 - flips[rows], flips[rows]], axis=1))
     back = sums.metrics_of(
-        other.sum(axis=0) - moved, names, lambda rows: np.concatenate([flips[rows], 1 - flips[rows]], axis=1)
+        exchanged, names, lambda rows: np.concatenate([flips[rows], 1 - flips[rows]], axis=1)
     )
     return {name: there[name] - back[name] for name in names}
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from comface_bench.stats.bootstrap import NOT_RESAMPLED
 from comface_bench.stats.metrics import MetricValue
 from comface_bench.stats.paired import difference
 from comface_bench.stats.product import product
@@ -46,6 +47,8 @@ def detectable_difference(scores: Scores) -> MetricValue:
     """
     if len(scores.values) < 2:
         return MetricValue(None, "fewer than 2 methods")
+    if not scores.draws:
+        return MetricValue(None, NOT_RESAMPLED)
     usual = Counter(scores.pairs.values()).most_common(1)[0][0]
     plain = [
         name

@@ -30,6 +30,11 @@ if TYPE_CHECKING:
 RESAMPLED = tuple(name for name in METRICS if name != "spearman")
 """Metrics that have weighted values."""
 
+SUMS = 13
+"""Number of sums that are kept of each subject."""
+
+_NEEDED = {"mae": (0, 3), "rmse": (0, 4), "acc": (5, 6)}
+_CORRELATIONS = (0, 1, 2, *range(7, SUMS))
 _BLOCK = 2**17  # weights handled at a time, so that intermediates stay in the cache
 _SOUND = 1e-3  # share of the squares that must be left after subtraction: three of sixteen digits go
 _ENDS = np.minimum, np.maximum
@@ -60,6 +65,11 @@ def weighted_metrics(answers: Answers, weights: Matrix, names: Iterable[str]) ->
     return {name: total / len(answers.parts) for name, total in sums.items()}
 
 
+def needed_sums(names: Iterable[str]) -> list[int]:
+    """Return which of the `SUMS` columns of `SubjectSums.sums` metrics are made of, ascending."""
+    return sorted({column for name in names for column in _NEEDED.get(name, _CORRELATIONS)})
+
+
 def reason_of(answers: Answers, weights: Vector, name: str) -> str | None:
     """Say why a metric has no value under one weighting, shape (S,); None if it has one."""
     for part in answers.parts.values():
@@ -76,6 +86,8 @@ def _part_metrics(part: Part, weights: Matrix, names: list[str]) -> dict[str, Ve
     step = max(1, _BLOCK // len(sums.columns))
     present = weights if len(sums.columns) == weights.shape[1] else weights[:, sums.columns]
     blocks = [sums.metrics(present[start : start + step], names) for start in range(0, len(present), step)]
+    if len(blocks) == 1:
+        return blocks[0]
     return {name: np.concatenate([block[name] for block in blocks]) for name in names}
 
 
@@ -88,7 +100,7 @@ class SubjectSums:
 
     Attributes:
         columns: Index of each subject with pairs, shape (C,).
-        sums: Sums over each subject's pairs that add up over subjects, shape (C, 13): see `of`.
+        sums: Sums over each subject's pairs that add up over subjects, shape (C, SUMS): see `of`.
         means: Each subject's mean y and mean ŷ, shape (2, C).
         ranges: Smallest and largest y, smallest and largest ŷ of each subject, shape (4, C).
         exponent: Scale of the errors.
@@ -143,20 +155,21 @@ class SubjectSums:
 
     def metrics(self, weights: Matrix, names: Iterable[str]) -> dict[str, Vector]:
         """Compute metrics for weights of shape (R, C); each of shape (R,)."""
-        return self.metrics_of(product(weights, self.sums), names, lambda rows: weights[rows])
+        totals = np.ascontiguousarray(product(weights, self.sums).T)
+        return self.metrics_of(totals, names, lambda rows: weights[rows])
 
     def metrics_of(
         self, totals: Matrix, names: Iterable[str], weights: Callable[[slice | NDArray[np.bool_]], Matrix]
     ) -> dict[str, Vector]:
-        """Compute metrics from weighted totals of `sums`, shape (R, 13).
+        """Compute metrics from weighted totals of `sums`, each of shape (R,).
 
         Args:
-            totals: Weights times `sums`.
+            totals: `sums` times weights, shape (SUMS, R); those of `needed_sums` will do.
             names: Members of `RESAMPLED`.
             weights: Gives the weights, shape (·, C), of chosen rows; few are asked for.
         """
         names = list(names)
-        n, total_y, total_yhat, errors, squares, hits, changed, *moments = totals.T
+        n, total_y, total_yhat, errors, squares, hits, changed, *moments = totals
         found: dict[str, Vector] = {}
         with np.errstate(divide="ignore", invalid="ignore"):
             if "mae" in names:
@@ -189,7 +202,8 @@ class SubjectSums:
     ) -> Vector:
         yy, hh, yh = moments
         if name == "pearson":
-            return np.clip(yh / (np.sqrt(yy) * np.sqrt(hh)), -1, 1)
+            correlation: Vector = np.clip(yh / (np.sqrt(yy) * np.sqrt(hh)), -1, 1)
+            return correlation
         p, q = self.ratios
         both = p * p * yy + q * q * hh
         if name == "ccc":
