@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 OTHER_PAIRS = "scored on other pairs"
+_ROUNDING = 1e-12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,9 +36,12 @@ class Difference:
     @property
     def tied(self) -> bool | None:
         """Whether the interval holds 0; None without an interval."""
-        if self.interval.low is None or self.interval.high is None:
+        low, high = self.interval.low, self.interval.high
+        if low is None or high is None:
             return None
-        return self.interval.low <= 0 <= self.interval.high
+        # An end that is 0 but for rounding is 0 on every machine.
+        slack = _ROUNDING * max(abs(low), abs(high))
+        return low <= slack and high >= -slack
 
 
 def best_method(scores: Scores, among: Iterable[str] | None = None) -> str | None:
