@@ -9,6 +9,7 @@ from comface_bench.leaderboards.markdown import escape, visible
 from comface_bench.leaderboards.numbers import format_value
 from comface_bench.leaderboards.paper import is_paper_task
 from comface_bench.leaderboards.tables import differences, fold_means, further, methods, results, runs
+from comface_bench.stats.bootstrap import NOT_RESAMPLED
 from comface_bench.stats.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -143,6 +144,8 @@ def _missing(rows: tuple[Row, ...]) -> list[str]:
         (f"interval of {METRICS[name].title} for {escape(row.entry.method)}", cell.interval.reason)
         for row in rows
         for name, cell in row.cells.items()
-        if cell.value.reason is None and cell.interval.low is None and cell.interval.reason
+        if cell.value.reason is None
+        and cell.interval.low is None
+        and cell.interval.reason not in (None, NOT_RESAMPLED)
     ]
     return reasons(found)
