@@ -1,180 +1,151 @@
-"""One board: the records of a task under a protocol, as a Markdown page."""
+"""One board: all methods on a task under a protocol, as a Markdown page."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from comface_bench.leaderboards.markdown import DASH, bold, escape, table, underline
-from comface_bench.leaderboards.paper import is_paper_task, paper_values, published_metrics
-from comface_bench.leaderboards.table import groups_of
+from comface_bench.leaderboards.facts import IDLE, INCOMPLETE, OVERLAP, TIED, headline, reasons
+from comface_bench.leaderboards.markdown import escape, visible
+from comface_bench.leaderboards.numbers import format_value
+from comface_bench.leaderboards.paper import is_paper_task
+from comface_bench.leaderboards.tables import differences, fold_means, further, methods, results, runs
+from comface_bench.stats.bootstrap import NOT_RESAMPLED
 from comface_bench.stats.metrics import METRICS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from comface_bench.leaderboards.document import Board, Row
 
-    from comface_bench.leaderboards.table import Entry
+MARK = "<!-- Written by `comface-bench leaderboard build`; change the results or the builder, not this. -->"
 
-MARK = "<!-- Written by `comface-bench leaderboard build`; changes are lost at the next build. -->"
-INCOMPLETE = " †"
-IDLE = " ‡"
-OVERLAP = " §"
-NO_CHANGE = "MAE of *no change*"
-IDLE_NOTE = f"{IDLE} The error is no smaller than that of always answering 0: nothing was learned that helps."
-CONSTANT = "*no change*"
-
+IDLE_NOTE = "The error is no smaller than that of always answering 0: nothing was learned that helps."
 _AGGREGATES = {
     "pooled": "Metrics are of all folds' predictions pooled, averaged over seeds.",
     "fold-mean": "Metrics are averaged over folds and seeds, because all folds are tested on the same pairs.",
 }
+_METHODS = (
+    "Intervals are of 95 %, by resampling the people tested; p is of a sign-flip test by person, corrected "
+    "for all methods by Holm."
+)
 
 
-def board_page(entries: Sequence[Entry]) -> str:
-    """Write the page of one task under one protocol.
+def board_page(board: Board) -> str:
+    """Write the page of one task under one protocol, which lies in the task's folder.
 
     Args:
-        entries: Its records, at least one, in board order.
+        board: With at least one row.
     """
-    first = entries[0]
-    measured = list(dict.fromkeys(name for entry in entries for name in entry.metrics))
-    published = published_metrics(first.task, first.protocol)
-    header = ["Method", *(metric_heading(name) for name in measured)]
-    header += [NO_CHANGE] if "mae" in measured else []
-    header += [f"{METRICS[name].title}, paper" for name in published]
-    header += ["Folds", "Seeds", "Pairs", "Subjects", "Failed", "From"]
-    width = len(header)
-    styles = {name: column_styles(entries, name) for name in measured}
-    rows = [_constant_row(entries, measured, width)]
-    for group in groups_of(entries):
-        rows.append([f"*{escape(group)}*", *[""] * (width - 1)])
-        for index, entry in enumerate(entries):
-            if entry.group == group:
-                values = [styles[name][index] for name in measured]
-                values += [format_value("mae", entry.constant["mae"].value)] if "mae" in measured else []
-                rows.append([method_cell(entry), *values, *_paper_cells(entry, published), *_facts(entry)])
-    lines = [MARK, "", f"# {escape(first.task)}, {escape(first.protocol)}", "", *_about(first)]
-    lines += ["", *table(header, rows), "", *_notes(entries, bool(published))]
-    return "\n".join(lines) + "\n"
-
-
-def metric_heading(name: str) -> str:
-    """Return a metric's title with the arrow of its better direction."""
-    metric = METRICS[name]
-    return f"{metric.title} {'↑' if metric.higher_is_better else '↓'}"
-
-
-def method_cell(entry: Entry) -> str:
-    """Return a method's name with its marks."""
-    return escape(entry.method) + marks(entry)
-
-
-def marks(entry: Entry) -> str:
-    """Return the marks of a record: incomplete, no better than "no change", or pre-trained on its people."""
-    told = ((not entry.complete, INCOMPLETE), (entry.idle, IDLE), (bool(entry.overlap), OVERLAP))
-    return "".join(mark for holds, mark in told if holds)
-
-
-def format_value(name: str, value: float | None) -> str:
-    """Print a metric: three decimals, or a percentage with one; a dash for none."""
-    if value is None:
-        return DASH
-    text = f"{100 * value:.1f}" if METRICS[name].percent else f"{value:.3f}"
-    return text.removeprefix("-") if not text.strip("-0.") else text
-
-
-def column_styles(entries: Sequence[Entry], name: str) -> list[str]:
-    """Print one metric of all entries, the best in bold and the second underlined.
-
-    Only complete, measured entries are ranked, and none where data or split differ. Values that print the
-    same share a place.
-    """
-    values = [entry.metrics[name].value if name in entry.metrics else None for entry in entries]
-    texts = [format_value(name, value) for value in values]
-    ranked = [
-        value for entry, value in zip(entries, values, strict=True) if entry.ranked and value is not None
+    parts = [
+        [MARK],
+        [f"# {escape(board.task)}, {escape(board.protocol)}"],
+        ["[All leaderboards](../README.md)"],
+        _intro(board),
+        results(board),
+        _notes(board),
     ]
-    if len({entry.version for entry in entries}) > 1:
-        ranked = []
-    ranked.sort(reverse=METRICS[name].higher_is_better)
-    places = list(dict.fromkeys(format_value(name, value) for value in ranked))
-    styled = []
-    for entry, text in zip(entries, texts, strict=True):
-        if not entry.ranked or text not in places[:2]:
-            styled.append(text)
-        else:
-            styled.append(bold(text) if text == places[0] else underline(text))
-    return styled
+    sections = [
+        ("Further metrics", further(board)),
+        ("Differences", differences(board)),
+        ("Folds", fold_means(board)),
+        ("Methods", methods(board)),
+        ("Runs", runs(board)),
+    ]
+    parts += [[f"## {title}", "", *lines] for title, lines in sections if lines]
+    return "\n\n".join("\n".join(lines) for lines in parts) + "\n"
 
 
-def constant_entry(entries: Sequence[Entry]) -> Entry:
-    """Choose the record whose "no change" answer covers most: a complete one if there is one."""
-    return max(entries, key=lambda entry: (entry.complete, entry.n_pairs))
+def detectable_text(board: Board) -> str:
+    """Say how large a difference the task shows, or why that isn't known."""
+    known = {name: board.detectable[name] for name in headline(board) if name in board.detectable}
+    told = [
+        f"{METRICS[name].title} {format_value(name, found.value)}{_unit(board, name)}"
+        for name, found in known.items()
+        if found.value is not None
+    ]
+    lines = [f"Two methods must differ by so much for this task to show it (80 % power): {', '.join(told)}."]
+    missing = [(METRICS[name].title, found.reason) for name, found in known.items() if found.reason]
+    why = [text.replace("No ", "No smallest difference for ", 1) for text in reasons(missing)]
+    return " ".join([*(lines if told else []), *why])
 
 
-def _constant_row(entries: Sequence[Entry], measured: Sequence[str], width: int) -> list[str]:
-    chosen = constant_entry(entries)
-    constant = chosen.constant
-    values = [format_value(name, constant[name].value) if name in constant else DASH for name in measured]
-    counts = [f"{chosen.folds_done}/{chosen.folds}", "", str(chosen.n_pairs), str(chosen.n_subjects), "", ""]
-    name = CONSTANT + ("" if chosen.complete else INCOMPLETE)
-    return [name, *values, *[""] * (width - 1 - len(values) - len(counts)), *counts]
+def _unit(board: Board, name: str) -> str:
+    return f" {escape(board.rows[0].entry.unit)}" if METRICS[name].has_unit else ""
 
 
-def _paper_cells(entry: Entry, published: Sequence[str]) -> list[str]:
-    values = paper_values(entry.task, entry.protocol, entry.method)
-    return [format_value(name, values[name].value) if name in values else DASH for name in published]
-
-
-def _facts(entry: Entry) -> list[str]:
-    seeds = ", ".join(str(seed) for seed in entry.seeds)
-    folds = f"{entry.folds_done}/{entry.folds}"
-    counts = [str(entry.n_pairs), str(entry.n_subjects), str(entry.failures)]
-    return [folds, seeds, *counts, escape(entry.kind)]
-
-
-def _about(entry: Entry) -> list[str]:
+def _intro(board: Board) -> list[str]:
+    entry = board.rows[0].entry
     protocol, *overrides = entry.protocol.split("+")
     options = "".join(f" -o {override}" for override in overrides)
+    command = f"comface-bench run --method METHOD --task {entry.task} --protocol {protocol}{options}"
     return [
         f"Estimated is the change of {escape(entry.target)}, in {escape(entry.unit)}, between two images of "
-        f"one person. Data: {escape(entry.data)}, manifest {entry.version[0][:8]}. "
+        f"one person. Data: {escape(entry.data)}, manifest {escape(entry.version[0][:8])}. "
         f"Split: {escape(entry.split)}, {entry.folds} folds, no subject in two parts of a fold. "
-        f"{_AGGREGATES[entry.aggregate]}",
+        f"{_AGGREGATES[entry.aggregate]} {_METHODS}",
         "",
         "A row comes from",
         "",
-        f"    comface-bench run --method METHOD --task {entry.task} --protocol {protocol}{options}",
+        "    " + "".join(map(visible, command)),
     ]
 
 
-def _notes(entries: Sequence[Entry], published: bool) -> list[str]:
+def _notes(board: Board) -> list[str]:
+    entries = [row.entry for row in board.rows]
     notes = [
-        "The best complete row is in bold, the second underlined. *no change* always answers 0; its MAE on a "
-        "row's own pairs stands in that row."
+        "The best complete row is in bold, the second underlined. *no change* always answers 0.",
+        detectable_text(board),
     ]
+    if any(cell.tied and cell.place != 1 for row in board.rows for cell in row.cells.values()):
+        notes.append(f"{TIED} Tied with the best: the interval of the difference holds 0.")
     if any(not entry.complete for entry in entries):
-        notes.append("† Folds are missing or failed; the row covers what is done and isn't ranked.")
+        notes.append(f"{INCOMPLETE} Folds are missing or failed; such a row isn't ranked.")
     if any(entry.idle for entry in entries):
-        notes.append(IDLE_NOTE.strip())
+        notes.append(f"{IDLE} {IDLE_NOTE}")
+    overlaps: dict[tuple[str, ...], list[str]] = {}
     for entry in entries:
         if entry.overlap:
-            names = ", ".join(map(escape, entry.overlap))
-            notes.append(
-                f"§ {escape(entry.method)} was pre-trained on {names}, which holds people of this data set."
-            )
-    if len({entry.version for entry in entries}) > 1:
+            overlaps.setdefault(entry.overlap, []).append(escape(entry.method))
+    for seen, names in overlaps.items():
+        told = f"{', '.join(names)} {'was' if len(names) == 1 else 'were'} pre-trained on "
+        told += ", ".join(map(escape, seen))
+        notes.append(f"{OVERLAP} {told}, which holds people of this data set.")
+    if any(entry.kind == "submitted" for entry in entries):
+        notes.append("*submitted*: someone else's run; its numbers were computed again from its predictions.")
+    if not board.comparable:
         notes.append("Rows were measured on different versions of data or split, so none is marked as best.")
-    task, protocol = entries[0].task, entries[0].protocol
-    if published:
-        letters = {v.table for e in entries for v in paper_values(task, protocol, e.method).values()}
-        source = f", Table{'s' if len(letters) > 1 else ''} {', '.join(sorted(letters))}" if letters else ""
-        notes.append(f"*Paper*: the ComFace supplement{source}; — where it publishes none. Never ranked.")
-        if any("+" in entry.method and paper_values(task, protocol, entry.method) for entry in entries):
-            notes.append("The paper's values are for a method without the options after its name's `+`.")
-    elif is_paper_task(task) and protocol in ("linear", "finetune"):
-        notes.append("The supplement publishes no value for this task under this protocol.")
-    for entry in entries:
-        for name, value in entry.metrics.items():
-            if value.reason is not None:
-                title = METRICS[name].title
-                notes.append(f"No {title} for {escape(entry.method)}: {escape(value.reason)}.")
+    notes += _paper_notes(board)
+    notes += _missing(board.rows)
     return [f"- {note}" for note in notes]
+
+
+def _paper_notes(board: Board) -> list[str]:
+    if board.protocol not in ("linear", "finetune") or not is_paper_task(board.task):
+        return []
+    letters = sorted({value.table for row in board.rows for value in row.paper.values()})
+    if not letters:
+        return ["Not published in the supplement: these methods on this task under this protocol."]
+    source = f"Table{'s' if len(letters) > 1 else ''} {', '.join(letters)}"
+    notes = [f"*Paper*: the ComFace supplement, {source}; — where it publishes none. Never ranked."]
+    if any("+" in row.entry.method and row.paper for row in board.rows):
+        notes.append(
+            "Options after a `+` in a method's name are no part of the paper's value, but for ComFace's "
+            "backbones (Table I)."
+        )
+    return notes
+
+
+def _missing(rows: tuple[Row, ...]) -> list[str]:
+    found = [
+        (f"{METRICS[name].title} for {escape(row.entry.method)}", cell.value.reason)
+        for row in rows
+        for name, cell in row.cells.items()
+        if cell.value.reason is not None
+    ]
+    found += [
+        (f"interval of {METRICS[name].title} for {escape(row.entry.method)}", cell.interval.reason)
+        for row in rows
+        for name, cell in row.cells.items()
+        if cell.value.reason is None
+        and cell.interval.low is None
+        and cell.interval.reason not in (None, NOT_RESAMPLED)
+    ]
+    return reasons(found)

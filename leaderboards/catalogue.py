@@ -9,7 +9,8 @@ import sys
 
 from comface_bench.core.card import MethodCard, Preprocess
 from comface_bench.core.registry import method_registry
-from comface_bench.leaderboards.markdown import DASH, escape, table
+from comface_bench.leaderboards.markdown import escape, table
+from comface_bench.leaderboards.numbers import DASH
 from comface_bench.leaderboards.table import method_rank
 
 MARK = "<!-- Written by `python -m comface_bench.leaderboards.catalogue`; a test fails when it is stale. -->"

@@ -43,8 +43,8 @@ class Cell:
         interval: Of `value`, by resampling subjects.
         fold_mean: Mean of the folds' metrics.
         fold_interval: Of `fold_mean`.
-        place: 1 for the best of the ranked rows, and so on; values that print the same share a place; None
-            for a row that isn't ranked or has no value.
+        place: 1 for the best of the ranked rows, and so on; values that print the same share a place, and the
+            next value has the next place. None for a row that isn't ranked or has no value.
         to_best: Against the best ranked method; None for that method itself, or where none is.
         to_comface: Against `comface`; None for itself, or where it has no ranked row.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from typing import TYPE_CHECKING
@@ -9,12 +10,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-DASH = "—"
-
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _SPECIAL = set("\\`*_[]|~#$!{}")
 
 
+@functools.lru_cache(maxsize=20_000)
 def escape(text: str) -> str:
     r"""Write any text so that Markdown, HTML and bidirectional rendering show it as it is, on one line.
 
@@ -31,8 +31,13 @@ def bold(text: str) -> str:
 
 
 def underline(text: str) -> str:
-    """Mark the second value."""
-    return f"<u>{text}</u>"
+    """Mark the second value; code hosts that filter tags let this one through, but not `u`."""
+    return f"<ins>{text}</ins>"
+
+
+def beneath(text: str, small: str) -> str:
+    """Put small text on a line of its own under a cell's text; nothing where there is none."""
+    return f"{text}<br><sub>{small}</sub>" if small else text
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], text_columns: int = 1) -> list[str]:
@@ -54,7 +59,13 @@ def _escape_character(character: str) -> str:
         return f"\\{character}"
     if character in ":@":
         return f"&#{ord(character)};"
-    if character != " " and unicodedata.category(character)[0] in "CZ":
-        code = ord(character)
-        return f"\\\\u{code:04x}" if code < 0x10000 else f"\\\\U{code:08x}"
-    return character
+    shown = visible(character)
+    return shown if shown == character else f"\\{shown}"
+
+
+def visible(character: str) -> str:
+    r"""Return a character, or its `\u` escape where it can't be seen: a control, a direction mark."""
+    if character == " " or unicodedata.category(character)[0] not in "CZ":
+        return character
+    code = ord(character)
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -5,9 +5,13 @@ from __future__ import annotations
 import functools
 import tomllib
 from importlib import resources
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from comface_bench.leaderboards.document import family_of
 from comface_bench.stats.metrics import METRICS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class PaperValue(NamedTuple):
@@ -28,9 +32,17 @@ def paper_values(task: str, protocol: str, method: str) -> dict[str, PaperValue]
     Args:
         task: Name of the task.
         protocol: Name of the protocol; overridden and shortened ones have no published value.
-        method: Name of the method; options after a `+` are not part of its published identity.
+        method: Name of the method. Options after a `+` are no part of its published identity, but for those
+            that the supplement varies: ComFace's backbone.
     """
-    return _by_cell().get((task, protocol, method.partition("+")[0]), {})
+    base, *options = method.split("+")
+    published = {
+        name: values
+        for (cell_task, cell_protocol, name), values in _by_base().get(base, {}).items()
+        if (cell_task, cell_protocol) == (task, protocol) and set(name.split("+")[1:]) <= set(options)
+    }
+    # More options say more exactly which row it is; its values alone are then the published ones.
+    return published[max(published, key=lambda name: name.count("+"))] if published else {}
 
 
 def published_metrics(task: str, protocol: str) -> list[str]:
@@ -45,14 +57,22 @@ def published_metrics(task: str, protocol: str) -> list[str]:
 
 
 def is_paper_task(task: str) -> bool:
-    """Whether the supplement has this task at all."""
-    return any(cell_task == task for cell_task, _, _ in _by_cell())
+    """Whether the supplement reports on tasks of this one's family, such as `disfa`."""
+    return any(family_of(cell_task) == family_of(task) for cell_task, _, _ in _by_cell())
 
 
 @functools.cache
 def tables() -> dict[str, Any]:
     """Return the supplement's tables by letter, values as printed."""
     return tomllib.loads(resources.files(__package__).joinpath("paper.toml").read_text(encoding="utf-8"))
+
+
+@functools.cache
+def _by_base() -> Mapping[str, Mapping[tuple[str, str, str], dict[str, PaperValue]]]:
+    bases: dict[str, dict[tuple[str, str, str], dict[str, PaperValue]]] = {}
+    for cell, values in _by_cell().items():
+        bases.setdefault(cell[2].partition("+")[0], {})[cell] = values
+    return bases
 
 
 @functools.cache

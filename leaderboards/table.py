@@ -6,8 +6,10 @@ import dataclasses
 import math
 import re
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from comface_bench.leaderboards.cards import known_card
 from comface_bench.results.store import ResultStore
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ class Entry:
         data, target, unit, split, aggregate: What the task estimates and how folds are taken together.
         version: Digest of data and split; rows of different versions aren't comparable.
         metrics: The task's metrics by name, its primary summary.
+        fold_means: The mean of the folds' metrics.
         constant: The same of the "no change" answer.
         folds_done: Number of folds done.
         folds: Number of folds of the split.
@@ -46,6 +49,10 @@ class Entry:
         complete: Whether the record may be ranked.
         idle: Whether its error is no smaller than that of the "no change" answer.
         overlap: Data sets of its pre-training that hold people of the task's data.
+        trained_on: Data sets of its pre-training.
+        training_scale, licence: As the package's own card of the method says; empty where it has none.
+        parameters: Number of the backbone's parameters.
+        images_per_second: Mean over units; None where it wasn't measured.
     """
 
     task: str
@@ -60,6 +67,7 @@ class Entry:
     aggregate: str
     version: tuple[str, str]
     metrics: dict[str, MetricValue]
+    fold_means: dict[str, MetricValue]
     constant: dict[str, MetricValue]
     folds_done: int
     folds: int
@@ -70,6 +78,11 @@ class Entry:
     complete: bool
     idle: bool
     overlap: tuple[str, ...]
+    trained_on: tuple[str, ...] = ()
+    training_scale: str = ""
+    licence: str = ""
+    parameters: int = 0
+    images_per_second: float | None = None
 
     @property
     def ranked(self) -> bool:
@@ -80,6 +93,8 @@ class Entry:
 def entry_of(record: Record) -> Entry:
     """Take from a record what boards show."""
     task, summary = record.task, record.summary
+    trained_on = tuple(map(str, record.method.card.get("trained_on", ())))
+    card = known_card(record.method.name)
     return Entry(
         task=task.name,
         protocol=record.protocol.name,
@@ -93,6 +108,7 @@ def entry_of(record: Record) -> Entry:
         aggregate=task.aggregate,
         version=(task.manifest_digest, task.split_digest),
         metrics={name: record.primary[name] for name in task.metrics},
+        fold_means={name: summary.fold_mean[name] for name in task.metrics},
         constant={name: summary.constant[name] for name in task.metrics},
         folds_done=len(summary.folds_done),
         folds=task.folds,
@@ -102,11 +118,12 @@ def entry_of(record: Record) -> Entry:
         failures=len(record.failures),
         complete=summary.complete,
         idle=record.idle,
-        overlap=tuple(
-            name
-            for name in record.method.card.get("trained_on", [])
-            if name in record.task.card.get("overlaps", [])
-        ),
+        overlap=tuple(name for name in trained_on if name in record.task.card.get("overlaps", [])),
+        trained_on=trained_on,
+        training_scale=card.training_scale if card else "",
+        licence=card.licence if card else "",
+        parameters=record.method.parameters,
+        images_per_second=_speed(record),
     )
 
 
@@ -179,6 +196,13 @@ def natural(name: str) -> tuple[Any, ...]:
     """Sort key that puts `au2` before `au12`; names that differ never tie."""
     parts = re.split(r"([0-9]+)", name)
     return (tuple((int(part), "") if i % 2 else (-1, part) for i, part in enumerate(parts)), name)
+
+
+def _speed(record: Record) -> float | None:
+    """Return images per second, mean over the units that measured it."""
+    told = [unit.details.get("images_per_second") for unit in record.units]
+    speeds = [float(speed) for speed in told if isinstance(speed, int | float) and speed > 0]
+    return fmean(speeds) if speeds else None
 
 
 def _group_order(group: str) -> tuple[Any, ...]:

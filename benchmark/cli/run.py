@@ -138,12 +138,12 @@ def _execute(plan: Plan, request: Request, as_json: bool) -> Finished:
 def _build_leaderboard(finished: Finished, results: Path, as_json: bool) -> None:
     from comface_bench.cli.progress import write_event
     from comface_bench.core.events import Event
-    from comface_bench.leaderboards.pages import build
+    from comface_bench.leaderboards.pages import refresh
     from comface_bench.results.files import file_stem
     from comface_bench.results.store import LEADERBOARD
 
     out = results / LEADERBOARD
-    pages = build(results, out)
+    pages = refresh(results, out)
     boards = {(record.task.name, record.protocol.name) for record in finished.records}
     page = out / "README.md"
     if len(boards) == 1:

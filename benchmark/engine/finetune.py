@@ -22,6 +22,7 @@ from comface_bench.engine.features import ImageSource, encode
 from comface_bench.engine.heads import pair_loss, predict, start_head
 from comface_bench.engine.outcome import (
     Outcome,
+    Throughput,
     check_finite,
     mean_loss,
     peak_memory_mb,
@@ -72,7 +73,7 @@ def run_finetune(
     head = head.to(machine.device).requires_grad_()
     optimizer = torch.optim.Adam([*encoder.parameters(), head], lr=protocol.learning_rate, fused=True)
     checkpoint = Checkpoint(job.checkpoint, job.key)
-    done, spent, curve = 0, 0.0, []
+    done, spent, curve, speed = 0, 0.0, [], Throughput()
     best, best_epoch = _snapshot(encoder, head), 0
     if (state := checkpoint.load()) is not None:
         encoder.load_state_dict(state["model"])
@@ -81,10 +82,12 @@ def run_finetune(
         optimizer.load_state_dict(state["optimizer"])
         done, spent, curve = state["epoch"], state["seconds"], state["curve"]
         best, best_epoch = state["best"], state["best_epoch"]
+        speed = Throughput(state.get("images", 0), state.get("training_seconds", 0.0))
         report(Event("notice", f"{job.label}: going on after epoch {done}"))
     validation = job.task.pairs(job.fold, "validation")
     for epoch in range(done + 1, protocol.epochs + 1):
-        _train_epoch(job, encoder, head, optimizer, source, epoch, protocol, report)
+        with speed.measure(2 * protocol.pairs_per_epoch):
+            _train_epoch(job, encoder, head, optimizer, source, epoch, protocol, report)
         predicted = evaluate(encoder, head.detach(), validation, source, protocol)
         loss = mean_loss(protocol.loss, predicted, validation.target)
         check_finite(loss, job.label, epoch)
@@ -101,13 +104,16 @@ def run_finetune(
                 "best_epoch": best_epoch,
                 "curve": curve,
                 "seconds": spent + time.perf_counter() - started,
+                "images": speed.images,
+                "training_seconds": speed.seconds,
             }
         )
         report(Event("epoch", epoch=epoch, total=protocol.epochs, value=loss))
     encoder.load_state_dict(best["model"])
     predicted = evaluate(encoder, best["head"], job.task.pairs(job.fold, "test"), source, protocol)
     seconds = spent + time.perf_counter() - started
-    return Outcome(predicted, best_epoch, curve, seconds, peak_memory_mb(machine))
+    facts: dict[str, str | int | float | bool | None] = {"images_per_second": speed.per_second}
+    return Outcome(predicted, best_epoch, curve, seconds, peak_memory_mb(machine), facts)
 
 
 def evaluate(

@@ -28,6 +28,7 @@ from comface_bench.engine.features import ImageSource, encode, state_digest
 from comface_bench.engine.heads import pair_loss, predict, start_head
 from comface_bench.engine.outcome import (
     Outcome,
+    Throughput,
     check_finite,
     mean_loss,
     peak_memory_mb,
@@ -78,7 +79,8 @@ def run_linear(
     before = state_digest(encoder)
     validation = [job.task.pairs(job.fold, "validation") for job in jobs]
     test = [job.task.pairs(job.fold, "test") for job in jobs]
-    plain = _SharedFeatures.encode([*validation, *test], encoder, source, None, report)
+    speed = Throughput()
+    plain = _SharedFeatures.encode([*validation, *test], encoder, source, None, report, speed)
     own, width = encoder.head_weight, plain.values.shape[1]
     weights = torch.stack(
         [
@@ -104,10 +106,12 @@ def run_linear(
         optimizer.load_state_dict(state["optimizer"])
         best, best_epoch, curves = state["best"], state["best_epoch"], state["curves"]
         done, spent = state["epoch"], state["seconds"]
+        speed.images += state.get("images", 0)
+        speed.seconds += state.get("encoding_seconds", 0.0)
         report(Event("notice", f"going on after epoch {done}"))
     for epoch in range(done + 1, protocol.epochs + 1):
         drawn = [job.task.draw(job.fold, job.seed, epoch, protocol.pairs_per_epoch) for job in jobs]
-        views = _SharedFeatures.encode(drawn, encoder, source, epoch, report)
+        views = _SharedFeatures.encode(drawn, encoder, source, epoch, report, speed)
         _train_epoch(weights, optimizer, views, drawn, protocol)
         for number, pairs in enumerate(validation):
             weight = weights[number].detach()
@@ -125,6 +129,8 @@ def run_linear(
                     "best_epoch": best_epoch,
                     "curves": curves,
                     "seconds": spent + time.perf_counter() - started,
+                    "images": speed.images,
+                    "encoding_seconds": speed.seconds,
                 }
             )
         losses = [curve[-1] for curve in curves]
@@ -142,8 +148,11 @@ def run_linear(
             continue
         predicted = plain.score(best[number], pairs, protocol)
         memory = peak_memory_mb(source.machine)
-        shared: dict[str, str | int | float | bool | None] = {"units_sharing_features": len(jobs)}
-        outcomes.append(Outcome(predicted, best_epoch[number], curves[number], seconds, memory, shared))
+        facts: dict[str, str | int | float | bool | None] = {
+            "units_sharing_features": len(jobs),
+            "images_per_second": speed.per_second,
+        }
+        outcomes.append(Outcome(predicted, best_epoch[number], curves[number], seconds, memory, facts))
     return outcomes
 
 
@@ -162,6 +171,7 @@ class _SharedFeatures:
         source: ImageSource,
         view: int | None,
         report: Report,
+        speed: Throughput,
     ) -> _SharedFeatures:
         rows = np.unique(np.concatenate([rows for pairs in lists for rows in (pairs.x, pairs.y)]))
         place = np.full(len(source.keys), -1, dtype=np.int64)
@@ -177,7 +187,9 @@ class _SharedFeatures:
         def tick(count: int) -> None:
             report(Event("progress", stage, amount=count, total=len(rows), epoch=view))
 
-        return cls(encode(encoder, render, rows, source.machine, tick), place)
+        with speed.measure(len(rows)):
+            values = encode(encoder, render, rows, source.machine, tick)
+        return cls(values, place)
 
     def score(
         self, weight: Tensor, pairs: PairList, protocol: Protocol

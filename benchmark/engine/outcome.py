@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import resource
 import sys
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -17,6 +19,8 @@ from comface_bench.engine.heads import HeadKind, pair_loss, score
 from comface_bench.engine.precision import Machine
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
 _SCORE_CHUNK = 4096
@@ -33,7 +37,8 @@ class Outcome:
         seconds: Wall time of the unit; units that shared their work share it equally.
         peak_memory_mb: Largest memory in use, of the device during the unit on CUDA, of the process until
             the unit's end on a CPU.
-        details: Facts about how the unit ran, such as how many shared its features.
+        details: Facts about how the unit ran, such as how many shared its features. `images_per_second`
+            is of a frozen backbone's encoding, or of a trained one's steps; None where there were none.
     """
 
     predictions: NDArray[np.float64]
@@ -42,6 +47,27 @@ class Outcome:
     seconds: float
     peak_memory_mb: float
     details: dict[str, str | int | float | bool | None] = field(default_factory=dict)
+
+
+@dataclass
+class Throughput:
+    """Images that the backbone worked through and the seconds that took, over all parts of a run."""
+
+    images: int = 0
+    seconds: float = 0.0
+
+    @contextlib.contextmanager
+    def measure(self, images: int) -> Iterator[None]:
+        """Count the images as done in the time that the block takes, which ends in step with the device."""
+        started = time.perf_counter()
+        yield
+        self.images += images
+        self.seconds += time.perf_counter() - started
+
+    @property
+    def per_second(self) -> float | None:
+        """Images per second to three significant digits; None if there were none."""
+        return float(f"{self.images / self.seconds:.3g}") if self.images and self.seconds > 0 else None
 
 
 def score_pairs(

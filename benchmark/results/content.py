@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import warnings
 from typing import TYPE_CHECKING
 
-import pydantic
-
 from comface_bench.core.errors import ResultError
-from comface_bench.results.predictions import SIZE_LIMIT, digest_text, encode, read_texts
+from comface_bench.results.parse import read_bytes, record_from
+from comface_bench.results.predictions import digest_text, encode, read_texts
 from comface_bench.results.schema import Record, dump_json, header_digest
 from comface_bench.results.summary import summarise
 
@@ -70,7 +70,15 @@ class Content:
         self.failures[place] = failure
 
     def record(self) -> Record:
-        """Build the record, units by seed and fold."""
+        """Build the record, units by seed and fold, with its digests."""
+        return self._record(encode(self.texts))
+
+    def files(self) -> tuple[bytes, bytes]:
+        """Write the record's two files: its predictions and its JSON."""
+        predictions = encode(self.texts)
+        return predictions, dump_json(self._record(predictions)).encode()
+
+    def _record(self, predictions: bytes) -> Record:
         header = self.header
         return Record(
             task=header.task,
@@ -81,21 +89,18 @@ class Content:
             summary=summarise(header.task, self.units, self.failures, self.texts),
             environment=header.environment,
             provenance=header.provenance,
-        )
-
-    def files(self) -> tuple[bytes, bytes]:
-        """Write the record's two files: its predictions and its JSON."""
-        return encode(self.texts), dump_json(self.record()).encode()
+            predictions_digest=hashlib.sha256(predictions).hexdigest(),
+        ).seal()
 
 
 def load_record(path: Path) -> Record:
     """Read a record's JSON.
 
     Raises:
-        ResultError: The file is too big, isn't JSON, or isn't a record of this schema version; names the
-            file and the field.
+        ResultError: The file is too big, isn't JSON, or isn't a record of a known version; names the file
+            and the field.
     """
-    return _parse(_read(path), path)
+    return record_from(read_bytes(path), path)
 
 
 def read_content(path: Path, predictions: Path) -> Content:
@@ -136,8 +141,8 @@ def read_staged(path: Path) -> Content:
         ResultError: The file isn't that, or the lines don't bear out the unit.
     """
     try:
-        staged = json.loads(_read(path))
-        record, text = _parse(staged["record"], path), staged["predictions"]
+        staged = json.loads(read_bytes(path))
+        record, text = record_from(staged["record"], path), staged["predictions"]
         (unit,) = record.units
     except (ValueError, TypeError, KeyError):
         raise ResultError(f"{path}: not a staged unit") from None
@@ -150,28 +155,6 @@ def read_staged(path: Path) -> Content:
 
 def _header(record: Record) -> Header:
     return Header(record.task, record.method, record.protocol, record.provenance, record.environment)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(SIZE_LIMIT + 1)
-    except OSError as error:
-        raise ResultError(f"{path}: can't be read ({error.strerror})") from None
-    if len(data) > SIZE_LIMIT:
-        raise ResultError(f"{path}: bigger than {SIZE_LIMIT} bytes")
-    return data
-
-
-def _parse(data: str | bytes, path: Path) -> Record:
-    try:
-        return Record.model_validate_json(data, strict=True)
-    except pydantic.ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "record"
-        raise ResultError(
-            f"{path}: {place}: {first['msg']}", "Mend or remove the file, then run the command again."
-        ) from None
 
 
 def _by_seed(place: Place) -> Place:

@@ -16,6 +16,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from comface_bench.core.errors import ResultError
+from comface_bench.stats.answers import Columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 HEADER = "pair_id,subject,fold,seed,y,yhat"
 SIZE_LIMIT = 512 * 2**20
+GZIP_HEADER = bytes.fromhex("1f8b08 00 00000000 02 ff")
+"""What every file begins with: deflate, nothing optional, no time, best compression, no system."""
 
 _PAIR = re.compile(r"[0-9A-Za-z_.:-]{1,64}")
 _WHOLE = re.compile(r"0|[1-9][0-9]{0,17}")
@@ -69,10 +72,15 @@ def unit_text(rows: Iterable[Row]) -> str:
             raise ResultError(f"pair {row.pair_id} has a negative subject, fold or seed")
         if not (math.isfinite(row.y) and math.isfinite(row.yhat)):
             raise ResultError(f"pair {row.pair_id} has a prediction or target that isn't finite")
+    return row_text(ordered)
+
+
+def row_text(rows: Iterable[Row]) -> str:
+    """Write rows as canonical lines in the order given, unchecked."""
     return "".join(
         f"{row.pair_id},{int(row.subject)},{int(row.fold)},{int(row.seed)},"
         f"{float(row.y)!r},{float(row.yhat)!r}\n"
-        for row in ordered
+        for row in rows
     )
 
 
@@ -152,6 +160,25 @@ def parse_line(line: str, where: str) -> Row:
             raise ResultError(f"{where}: {field!r} isn't a finite number in its shortest form")
         numbers.append(number)
     return Row(fields[0], int(fields[1]), int(fields[2]), int(fields[3]), numbers[0], numbers[1])
+
+
+def parse_columns(text: str, where: str) -> Columns:
+    """Parse one unit's canonical lines all at once; `where` names them in errors.
+
+    Raises:
+        ResultError: A line has other columns, or a number is none or isn't finite.
+    """
+    fields = text.rstrip("\n").replace("\n", ",").split(",")
+    try:
+        if len(fields) % 6:
+            raise ValueError("not six columns everywhere")
+        subjects = [int(field) for field in fields[1::6]]
+        y, yhat = ([float(field) for field in fields[start::6]] for start in (4, 5))
+        if not all(map(math.isfinite, y)) or not all(map(math.isfinite, yhat)):
+            raise ValueError("a number isn't finite")
+    except ValueError as error:
+        raise ResultError(f"{where}: {error}") from None
+    return Columns(fields[0::6], subjects, y, yhat)
 
 
 def _lines(path: Path, limit: int) -> list[str]:

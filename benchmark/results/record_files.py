@@ -42,13 +42,20 @@ class RecordFiles:
         return RecordFiles(self._beside(f"@{digest[:8]}.json"))
 
     def read(self) -> Content | None:
-        """Read the record, or None if there is none; what can't be read is set aside with a warning."""
+        """Read the record, or None if there is none; what can't be read is set aside with a warning.
+
+        Raises:
+            NewerRecordError: The record is of a later version, and stays where it is.
+        """
         from comface_bench.results.content import read_content
+        from comface_bench.results.parse import NewerRecordError
 
         if not self.path.exists():
             return None
         try:
             return read_content(self.path, self.predictions)
+        except NewerRecordError:
+            raise
         except ResultError as error:
             self.malformed = self._keep_malformed()
             warnings.warn(f"{error.message}; set aside as {self.malformed.name}", stacklevel=2)

@@ -1,12 +1,15 @@
 """The record of a run: one JSON per task × protocol × method.
 
 Models refuse unknown fields and numbers that aren't finite, and are frozen. A record is checked against
-itself: no (fold, seed) twice, folds within the split, metrics as the task names them.
+itself: no (fold, seed) twice, folds within the split, metrics as the task names them. Records of earlier
+versions are read by way of `migrate`; only the newest is written.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -16,7 +19,7 @@ from pydantic import Field
 from comface_bench.core.digest import digest
 from comface_bench.stats.metrics import MetricValue
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 Aggregate = Literal["pooled", "fold-mean"]
 Count = Annotated[int, Field(ge=0)]
@@ -60,8 +63,8 @@ class FoldSubjects(_Model):
 
     @pydantic.model_validator(mode="after")
     def _apart(self) -> Self:
-        listed = [number for part in (self.train, self.validation, self.test) for number in part.split(",")]
-        twice = sorted({number for number in listed if listed.count(number) > 1}, key=int)
+        listed = Counter(",".join((self.train, self.validation, self.test)).split(","))
+        twice = sorted((number for number, count in listed.items() if count > 1), key=int)
         if twice:
             raise ValueError(f"subject {', '.join(twice)} in two parts of a fold")
         return self
@@ -97,7 +100,7 @@ class TaskInfo(_Model):
     manifest_digest: str
     split: str
     split_digest: str
-    folds: Annotated[int, Field(ge=1)]
+    folds: Annotated[int, Field(ge=1, le=100_000)]
     fold_subjects: list[FoldSubjects] = []
 
     @pydantic.model_validator(mode="after")
@@ -216,9 +219,21 @@ class Provenance(_Model):
 
 
 class Record(_Model):
-    """All that one method's run on one task under one protocol left, but for the predictions beside it."""
+    """All that one method's run on one task under one protocol left, but for the predictions beside it.
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    Attributes:
+        schema_version: Of this form.
+        task, method, protocol: What was estimated, by what, trained how.
+        units: Finished units, by seed and fold.
+        failures: Units that ended without a result, likewise.
+        summary: The units taken together.
+        environment: What it ran on.
+        provenance: Where it comes from.
+        predictions_digest: SHA-256 of the predictions file's bytes; None in records of version 1.
+        digest: SHA-256 of this record's own text without this field; None in records of version 1.
+    """
+
+    schema_version: Literal[2] = SCHEMA_VERSION
     task: TaskInfo
     method: MethodInfo
     protocol: ProtocolInfo
@@ -227,6 +242,16 @@ class Record(_Model):
     summary: Summary
     environment: Facts
     provenance: Provenance
+    predictions_digest: Sha256 | None
+    digest: Sha256 | None = None
+
+    def seal(self) -> Self:
+        """Return the record with the digest of its own text, so that every byte of it counts."""
+        return self.model_copy(update={"digest": self.text_digest()})
+
+    def text_digest(self) -> str:
+        """Return the SHA-256 of the record's text without its own digest."""
+        return hashlib.sha256(_text(self.model_dump(exclude={"digest"})).encode()).hexdigest()
 
     @property
     def primary(self) -> Metrics:
@@ -273,4 +298,8 @@ def dump_json(model: pydantic.BaseModel) -> str:
     Raises:
         ValueError: A number isn't finite.
     """
-    return json.dumps(model.model_dump(), indent=1, allow_nan=False) + "\n"
+    return _text(model.model_dump())
+
+
+def _text(facts: dict[str, Any]) -> str:
+    return json.dumps(facts, indent=1, allow_nan=False) + "\n"

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Self
 
 from comface_bench.core.errors import ResultError, UsageError
 from comface_bench.results.files import file_stem, locked
-from comface_bench.results.predictions import digest_text, parse_line, read_texts, unit_text
+from comface_bench.results.predictions import (
+    digest_text,
+    parse_columns,
+    parse_line,
+    read_texts,
+    unit_text,
+)
 from comface_bench.results.record_files import RecordFiles
 
 if TYPE_CHECKING:
@@ -31,6 +37,7 @@ if TYPE_CHECKING:
         TaskInfo,
         UnitResult,
     )
+    from comface_bench.stats.answers import Columns
 
 LEADERBOARD = "leaderboard"
 
@@ -88,22 +95,36 @@ class ResultStore:
         path = self.record_path(task, protocol, method)
         return load_record(path) if path.exists() else None
 
+    def paths(self) -> list[Path]:
+        """List where records are, by path; what was set aside is no record."""
+        found = []
+        for path in sorted(self.root.glob("*/*/*.json")):
+            place = path.relative_to(self.root)
+            if place.parts[0] != LEADERBOARD and "@" not in str(place) and not path.name.startswith("."):
+                found.append(path)
+        return found
+
     def records(self) -> Iterator[Record]:
         """Read all records, by path; what was set aside is no record.
 
         Raises:
             ResultError: A file isn't a record, or isn't where its names would put it.
         """
+        for path in self.paths():
+            yield self.load_at(path)
+
+    def load_at(self, path: Path) -> Record:
+        """Read the record of one of `paths`.
+
+        Raises:
+            ResultError: The file isn't a record, or isn't where its names would put it.
+        """
         from comface_bench.results.content import load_record
 
-        for path in sorted(self.root.glob("*/*/*.json")):
-            place = path.relative_to(self.root)
-            if place.parts[0] == LEADERBOARD or "@" in str(place) or path.name.startswith("."):
-                continue
-            record = load_record(path)
-            if self.record_path(record.task.name, record.protocol.name, record.method.name) != path:
-                raise ResultError(f"{path}: the names inside belong to another file")
-            yield record
+        record = load_record(path)
+        if self.record_path(record.task.name, record.protocol.name, record.method.name) != path:
+            raise ResultError(f"{path}: the names inside belong to another file")
+        return record
 
     def load_predictions(self, record: Record) -> list[Row]:
         """Read a record's test predictions, by seed, fold and subject.
@@ -111,16 +132,35 @@ class ResultStore:
         Raises:
             ResultError: The predictions aren't there, aren't canonical, or aren't the record's.
         """
-        path = self.record_path(record.task.name, record.protocol.name, record.method.name)
-        predictions = RecordFiles(path).predictions
-        texts, rows = read_texts(predictions), []
-        for unit in record.units:
-            text = texts.get((unit.fold, unit.seed), "")
-            if digest_text(text) != unit.predictions_digest:
-                raise ResultError(f"{predictions}: fold {unit.fold}, seed {unit.seed} isn't the record's")
-            where = f"{predictions}: fold {unit.fold}, seed {unit.seed}"
+        rows = []
+        for where, text in self._texts(record).values():
             rows += [parse_line(line, where) for line in text.splitlines()]
         return rows
+
+    def load_columns(self, record: Record) -> dict[Place, Columns]:
+        """Read a record's test predictions by (fold, seed), many times as fast as `load_predictions`.
+
+        Raises:
+            ResultError: As `load_predictions`, but for lines that their digest covers and that aren't
+                canonical all the same.
+        """
+        return {place: parse_columns(text, where) for place, (where, text) in self._texts(record).items()}
+
+    def _texts(self, record: Record) -> dict[Place, tuple[str, str]]:
+        """Return where each unit's lines are, for errors, and the lines."""
+        path = self.record_path(record.task.name, record.protocol.name, record.method.name)
+        predictions = RecordFiles(path).predictions
+        texts, found = read_texts(predictions) if record.units else {}, {}
+        for unit in record.units:
+            text = texts.get((unit.fold, unit.seed), "")
+            where = f"{predictions}: fold {unit.fold}, seed {unit.seed}"
+            if digest_text(text) != unit.predictions_digest:
+                raise ResultError(
+                    f"{where} isn't the record's",
+                    f"comface-bench results validate {path}, or run the record's command again.",
+                )
+            found[unit.fold, unit.seed] = (where, text)
+        return found
 
     def finished_units(self, task: str, protocol: str, method: str) -> dict[Place, str]:
         """Return the keys of stored units that their predictions bear out, by (fold, seed).

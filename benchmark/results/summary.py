@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from comface_bench.results.schema import Summary
+from comface_bench.stats.answers import counted_folds
 from comface_bench.stats.metrics import MetricValue, compute_metrics, constant_answer
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def summarise(
         texts: The canonical prediction lines of each finished unit.
     """
     seeds = sorted({seed for _, seed in (*units, *failures)})
-    done = [fold for fold in range(task.folds) if seeds and all((fold, seed) in units for seed in seeds)]
+    done = counted_folds(units, seeds)
     units = {place: unit for place, unit in units.items() if place[0] in done} or units
     columns = {place: _columns(texts[place]) for place in units}
     pooled, constant = [], []

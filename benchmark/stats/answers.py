@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, Self
 
 import numpy as np
 
 from comface_bench.stats.metrics import MetricValue, compute_metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from numpy.typing import NDArray
 
@@ -47,6 +47,33 @@ class PredictionRow(Protocol):
     @property
     def yhat(self) -> float:
         """Estimated change."""
+
+
+class Columns(NamedTuple):
+    """The rows of one fold and seed, column by column.
+
+    Attributes:
+        pairs: Identifiers of the pairs.
+        subjects: Numbers of the pairs' subjects.
+        y: True changes.
+        yhat: Estimated changes.
+    """
+
+    pairs: list[str]
+    subjects: list[int]
+    y: list[float]
+    yhat: list[float]
+
+
+def counted_folds(places: Collection[Place], seeds: Iterable[int]) -> list[int]:
+    """Return the folds that every seed has, ascending: all numbers of a summary are of the same pairs.
+
+    Args:
+        places: (fold, seed) of each finished unit.
+        seeds: Seeds that were tried.
+    """
+    tried, done = set(seeds), set(places)
+    return sorted({fold for fold, _ in done if all((fold, seed) in done for seed in tried)})
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -98,26 +125,49 @@ class Answers:
         Raises:
             ValueError: There is no row.
         """
-        columns = [(row.pair_id, row.subject, row.fold, row.seed, row.y, row.yhat) for row in rows]
-        if not columns:
+        columns: dict[Place, Columns] = {}
+        for row in rows:
+            column = columns.setdefault((row.fold, row.seed), Columns([], [], [], []))
+            values: Any
+            for values, value in zip(column, (row.pair_id, row.subject, row.y, row.yhat), strict=True):
+                values.append(value)
+        return cls.of_columns(columns, aggregate, seeds)
+
+    @classmethod
+    def of_columns(
+        cls,
+        columns: Mapping[Place, Columns],
+        aggregate: Literal["pooled", "fold-mean"],
+        seeds: Iterable[int] = (),
+    ) -> Self:
+        """As `of`, from the columns of each (fold, seed).
+
+        Raises:
+            ValueError: There is no row.
+        """
+        tried = {seed for _, seed in columns}.union(seeds)
+        counted = counted_folds(columns, tried)
+        columns = {place: columns[place] for place in sorted(columns) if place[0] in counted} or columns
+        numbers = np.concatenate([column.subjects for column in columns.values()] or [[]])
+        if not numbers.size:
             raise ValueError("no row to take answers from")
-        places = {(fold, seed) for _, _, fold, seed, _, _ in columns}
-        tried = {seed for _, seed in places}.union(seeds)
-        common = {fold for fold, _ in places if all((fold, seed) in places for seed in tried)}
-        if common:
-            columns = [row for row in columns if row[2] in common]
-        pairs, numbers, folds, repetitions, y, yhat = zip(*columns, strict=True)
-        subjects, index = np.unique(numbers, return_inverse=True)
-        fold = np.full(len(folds), ALL_FOLDS) if aggregate == "pooled" else np.array(folds)
-        place = np.stack([fold, np.array(repetitions)], axis=1)
-        truth, estimate = np.array(y, dtype=np.float64), np.array(yhat, dtype=np.float64)
+        subjects = np.unique(numbers)
+        gathered: dict[Place, list[Columns]] = {}
+        for (fold, seed), column in sorted(columns.items()):
+            place = (ALL_FOLDS if aggregate == "pooled" else fold, seed)
+            gathered.setdefault(place, []).append(column)
         parts = {}
-        for key in sorted({(int(a), int(b)) for a, b in np.unique(place, axis=0)}):
-            rows_of = np.flatnonzero((place == key).all(axis=1))
-            rows_of = rows_of[np.argsort(index[rows_of], kind="stable")]
-            parts[key] = Part(index[rows_of], truth[rows_of], estimate[rows_of])
-        same = hash(frozenset(zip(folds, pairs, numbers, y, strict=True)))
-        return cls(tuple(int(number) for number in subjects), parts, same)
+        for place, pieces in sorted(gathered.items()):
+            index = np.searchsorted(subjects, np.concatenate([piece.subjects for piece in pieces]))
+            y, yhat = (np.concatenate([piece[k] for piece in pieces]).astype(np.float64) for k in (2, 3))
+            order = np.argsort(index, kind="stable")
+            parts[place] = Part(index[order], y[order], yhat[order])
+        pairs = frozenset(
+            (fold, *row)
+            for (fold, _), column in columns.items()
+            for row in zip(column.pairs, column.subjects, column.y, strict=True)
+        )
+        return cls(tuple(int(number) for number in subjects), parts, hash(pairs))
 
     def metrics(self, names: Iterable[str]) -> dict[str, MetricValue]:
         """Compute metrics by name, averaged over parts; a part without a value leaves the mean without one.

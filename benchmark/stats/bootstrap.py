@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from comface_bench.core.digest import digest
-from comface_bench.stats.weighted import reason_of, weighted_metrics
+from comface_bench.stats.weighted import RESAMPLED, reason_of, weighted_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 RESAMPLES = 2000
 LEVEL = 0.95
 MOST_WITHOUT = 0.05
+NOT_RESAMPLED = "not resampled"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -104,10 +105,12 @@ class Scores:
     Attributes:
         metric: Key of `METRICS`.
         values: The metric of each method.
-        draws: The metric on each resample by method, shape (R,); NaN where it has no value.
-        left_out: The metric without one subject at a time by method, shape (subjects,).
+        draws: The metric on each resample by method, shape (R,); NaN where it has no value. Empty where the
+            metric isn't one of `RESAMPLED`.
+        left_out: The metric without one subject at a time by method, shape (subjects,); empty as `draws`.
         pairs: Stands for the pairs that each method was scored on; equal for equal pairs.
-        reasons: Why the first resample without a value has none, by method; only those that have one.
+        reasons: Why the first resample without a value has none, by method; only where so many are without
+            that an interval or a difference may not stand.
     """
 
     metric: str
@@ -128,19 +131,27 @@ class Scores:
         value = self.values[method]
         if value.value is None:
             return Interval(None, None, None, value.reason)
+        if method not in self.draws:
+            return Interval(None, None, None, NOT_RESAMPLED)
         if len(self.left_out[method]) < 2:
             return Interval(None, None, None, "one subject")
         ends = bca_ends(value.value, self.draws[method], self.left_out[method], level) if bca else None
         return interval_of(self.draws[method], level, self.reasons.get(method, ""), ends)
 
 
-def score(answers: Mapping[str, Answers], names: Iterable[str], resamples: Resamples) -> dict[str, Scores]:
+def score(
+    answers: Mapping[str, Answers],
+    names: Iterable[str],
+    resamples: Resamples,
+    values: Mapping[str, Mapping[str, MetricValue]] | None = None,
+) -> dict[str, Scores]:
     """Score all methods of a task on the same resamples.
 
     Args:
         answers: By method.
         names: Keys of `METRICS`.
         resamples: Drawn from all of the task's test subjects.
+        values: The metrics of each method by name, where they are known already.
 
     Returns:
         By metric, in the order of `names`.
@@ -150,28 +161,34 @@ def score(answers: Mapping[str, Answers], names: Iterable[str], resamples: Resam
         ValueError: A subject isn't among those that were drawn from.
     """
     names = list(names)
-    values = {method: given.metrics(names) for method, given in answers.items()}
+    resampled = [name for name in names if name in RESAMPLED]
+    if values is None:
+        values = {method: given.metrics(names) for method, given in answers.items()}
     draws: dict[str, dict[str, Vector]] = {}
     left_out: dict[str, dict[str, Vector]] = {}
     reasons: dict[str, dict[str, str]] = {name: {} for name in names}
+    shared: dict[tuple[int, ...], Matrix] = {}
     for method, given in answers.items():
-        weights = resamples.weights(given)
-        count = len(weights)
-        every = np.concatenate([weights, 1 - np.eye(len(given.subjects))])
-        scored = weighted_metrics(given, every, names)
+        if given.subjects not in shared:
+            without_one = 1 - np.eye(len(given.subjects))
+            shared[given.subjects] = np.concatenate([resamples.weights(given), without_one])
+        weights, count = shared[given.subjects], len(resamples.counts)
+        scored = weighted_metrics(given, weights, resampled)
         draws[method] = {name: found[:count] for name, found in scored.items()}
         left_out[method] = {name: found[count:] for name, found in scored.items()}
         for name, found in draws[method].items():
             missing = np.flatnonzero(np.isnan(found))
-            reason = reason_of(given, weights[missing[0]], name) if missing.size else None
+            # Two methods' resamples without a value may add up in their difference, hence the half.
+            many = missing.size > MOST_WITHOUT * count / 2
+            reason = reason_of(given, weights[missing[0]], name) if many else None
             if reason:
                 reasons[name][method] = reason
     return {
         name: Scores(
             metric=name,
             values={method: values[method][name] for method in answers},
-            draws={method: draws[method][name] for method in answers},
-            left_out={method: left_out[method][name] for method in answers},
+            draws={method: draws[method][name] for method in answers if name in resampled},
+            left_out={method: left_out[method][name] for method in answers if name in resampled},
             pairs={method: given.pairs for method, given in answers.items()},
             reasons=reasons[name],
         )
@@ -193,13 +210,23 @@ def interval_of(
         why: Why resamples have no value, for the reason.
         ends: Quantiles to take, each in [0, 1]; by default those that leave (1 − level)/2 on each side.
     """
-    valid = draws[~np.isnan(draws)]
-    without = len(draws) - len(valid)
+    ordered = np.sort(draws)  # NaN last
+    without = int(np.count_nonzero(np.isnan(draws)))
+    valid = ordered[: len(draws) - without]
     if len(valid) < 2 or without > MOST_WITHOUT * len(draws):
         reason = f"no value in {without} of {len(draws)} resamples" + (f": {why}" if why else "")
         return Interval(None, None, None, reason, without)
-    low, high = np.quantile(valid, ends or ((1 - level) / 2, (1 + level) / 2))
-    return Interval(float(low), float(high), float(np.std(valid, ddof=1)), None, without)
+    low, high = (_quantile(valid, end) for end in ends or ((1 - level) / 2, (1 + level) / 2))
+    return Interval(low, high, float(np.std(valid, ddof=1)), None, without)
+
+
+def _quantile(ordered: Vector, end: float) -> float:
+    """Return what numpy.quantile does by default, which takes several times as long on few numbers."""
+    place = end * (len(ordered) - 1)
+    below = min(int(place), len(ordered) - 2)
+    low, high, beyond = float(ordered[below]), float(ordered[below + 1]), place - below
+    # From the nearer end, as numpy does, so that neither end is missed by rounding.
+    return low + (high - low) * beyond if beyond < 0.5 else high - (high - low) * (1 - beyond)
 
 
 def bca_ends(value: float, draws: Vector, left_out: Vector, level: float) -> tuple[float, float] | None:
@@ -232,5 +259,8 @@ def bca_ends(value: float, draws: Vector, left_out: Vector, level: float) -> tup
 
 
 def generator(purpose: str, data: str) -> np.random.PCG64:
-    """Return the bit generator of one purpose on one data set."""
+    """Return the bit generator of one purpose on one data set.
+
+    Not of `core.seeds`: those are bound to runs, and what pages show must not move when they do.
+    """
     return np.random.PCG64(int(digest([purpose, data])[:32], 16))

@@ -9,13 +9,14 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from comface_bench.stats.bootstrap import LEVEL, Interval, Scores, interval_of
+from comface_bench.stats.bootstrap import LEVEL, NOT_RESAMPLED, Interval, Scores, interval_of
 from comface_bench.stats.metrics import METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 OTHER_PAIRS = "scored on other pairs"
+_ROUNDING = 1e-12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,9 +36,12 @@ class Difference:
     @property
     def tied(self) -> bool | None:
         """Whether the interval holds 0; None without an interval."""
-        if self.interval.low is None or self.interval.high is None:
+        low, high = self.interval.low, self.interval.high
+        if low is None or high is None:
             return None
-        return self.interval.low <= 0 <= self.interval.high
+        # An end that is 0 but for rounding is 0 on every machine.
+        slack = _ROUNDING * max(abs(low), abs(high))
+        return low <= slack and high >= -slack
 
 
 def best_method(scores: Scores, among: Iterable[str] | None = None) -> str | None:
@@ -69,6 +73,8 @@ def difference(scores: Scores, method: str, reference: str, level: float = LEVEL
     if reason or ours.value is None or theirs.value is None:
         return Difference(None, Interval(None, None, None, reason), reason)
     value = ours.value - theirs.value
+    if method not in scores.draws or reference not in scores.draws:
+        return Difference(value, Interval(None, None, None, NOT_RESAMPLED))
     if len(scores.left_out[method]) < 2:
         return Difference(value, Interval(None, None, None, "one subject"))
     draws = scores.draws[method] - scores.draws[reference]

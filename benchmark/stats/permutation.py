@@ -16,13 +16,15 @@ from comface_bench.stats.answers import Answers, Part
 from comface_bench.stats.bootstrap import generator
 from comface_bench.stats.metrics import MetricValue
 from comface_bench.stats.paired import OTHER_PAIRS
-from comface_bench.stats.weighted import weighted_metrics
+from comface_bench.stats.product import product
+from comface_bench.stats.weighted import SUMS, SubjectSums, needed_sums
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    Vector = NDArray[np.float64]
     Matrix = NDArray[np.float64]
 
 DRAWS = 9999
@@ -71,56 +73,93 @@ class Swaps:
         return cls(numbers, (raw >> np.uint64(63)).astype(np.float64), exact=False)
 
 
-def swap_test(ours: Answers, theirs: Answers, name: str, swaps: Swaps) -> MetricValue:
-    """Test whether two methods differ in a metric, two-sided.
+def swap_test(ours: Answers, theirs: Answers, names: Sequence[str], swaps: Swaps) -> dict[str, MetricValue]:
+    """Test whether two methods differ in metrics, two-sided.
 
-    Only seeds that both have are compared. A swap that leaves the metric without a value counts as extreme,
+    Only seeds that both have are compared. A swap that leaves a metric without a value counts as extreme,
     which can only raise p.
 
     Args:
         ours: A method's predictions.
         theirs: Another's, on the same pairs.
-        name: Key of `METRICS`.
+        names: Members of `RESAMPLED`.
         swaps: Of the task's test subjects.
 
     Returns:
-        p: exact over all swaps, or (b + 1)/(m + 1) where b of m drawn ones are as extreme. No value where a
-        metric has none, or the pairs or subjects differ.
+        p by name: exact over all swaps, or (b + 1)/(m + 1) where b of m drawn ones are as extreme. No value
+        where a metric has none, or the pairs or subjects differ.
 
     Raises:
-        UnknownNameError: The name isn't a key of `METRICS`.
+        UnknownNameError: A name isn't one of `RESAMPLED`.
     """
     common = sorted(set(ours.parts) & set(theirs.parts))
+    reason = None
     if ours.pairs != theirs.pairs or ours.subjects != swaps.subjects:
-        return MetricValue(None, OTHER_PAIRS)
-    if not common:
-        return MetricValue(None, "no seed in common")
-    if len(ours.subjects) < 2:
-        return MetricValue(None, "one subject")
+        reason = OTHER_PAIRS
+    elif not common:
+        reason = "no seed in common"
+    elif len(ours.subjects) < 2:
+        reason = "one subject"
+    if reason:
+        return {name: MetricValue(None, reason) for name in names}
     first, second = _only(ours, common), _only(theirs, common)
-    values = first.metrics([name])[name], second.metrics([name])[name]
-    if values[0].value is None or values[1].value is None:
-        return values[0] if values[0].value is None else values[1]
-    both = _side_by_side(first, second)
-    kept, flipped = 1 - swaps.flips, swaps.flips
-    a = weighted_metrics(both, np.concatenate([kept, flipped], axis=1), [name])[name]
-    b = weighted_metrics(both, np.concatenate([flipped, kept], axis=1), [name])[name]
-    rounding = _ROUNDING * max(abs(values[0].value), abs(values[1].value))
-    less_extreme = np.abs(a - b) < abs(values[0].value - values[1].value) - rounding
-    extreme = len(less_extreme) - int(np.count_nonzero(less_extreme))
-    return MetricValue(extreme / len(a) if swaps.exact else (extreme + 1) / (len(a) + 1))
+    values = first.metrics(names), second.metrics(names)
+    gaps = dict.fromkeys(names, np.zeros(len(swaps.flips)))
+    for place, part in first.parts.items():
+        for name, gap in _gaps(part, second.parts[place], swaps, names).items():
+            gaps[name] = gaps[name] + gap / len(common)
+    return {name: _p(gaps[name], values[0][name], values[1][name], exact=swaps.exact) for name in names}
+
+
+def _gaps(ours: Part, theirs: Part, swaps: Swaps, names: Sequence[str]) -> dict[str, Vector]:
+    """Return the difference of the two methods' metrics after each swap, by name, shape (swaps,)."""
+    count = int(ours.subject.max()) + 1
+    sums = SubjectSums.of(
+        Part(
+            np.concatenate([ours.subject, theirs.subject + count]),
+            np.concatenate([ours.y, theirs.y]),
+            np.concatenate([ours.yhat, theirs.yhat]),
+        )
+    )
+    half = len(sums.columns) // 2
+    present = sums.columns[:half]
+    flips = swaps.flips if half == swaps.flips.shape[1] else swaps.flips[:, present]
+    mine, other = sums.sums[:half], sums.sums[half:]
+    needed = needed_sums(names)
+    moved = np.zeros((SUMS, len(flips)))
+    moved[needed] = product(flips, (other - mine)[:, needed]).T
+    kept, exchanged = mine.sum(axis=0)[:, None] + moved, other.sum(axis=0)[:, None] - moved
+    there = sums.metrics_of(kept, names, lambda rows: np.concatenate([1 - flips[rows], flips[rows]], axis=1))
+    back = sums.metrics_of(
+        exchanged, names, lambda rows: np.concatenate([flips[rows], 1 - flips[rows]], axis=1)
+    )
+    return {name: there[name] - back[name] for name in names}
+
+
+def _p(differences: Vector, ours: MetricValue, theirs: MetricValue, *, exact: bool) -> MetricValue:
+    if ours.value is None or theirs.value is None:
+        return ours if ours.value is None else theirs
+    rounding = _ROUNDING * max(abs(ours.value), abs(theirs.value))
+    less_extreme = np.abs(differences) < abs(ours.value - theirs.value) - rounding
+    extreme, count = len(less_extreme) - int(np.count_nonzero(less_extreme)), len(less_extreme)
+    return MetricValue(extreme / count if exact else (extreme + 1) / (count + 1))
 
 
 def swap_tests(
-    answers: Mapping[str, Answers], name: str, reference: str, swaps: Swaps
-) -> dict[str, MetricValue]:
-    """Test all other methods against one of them; arguments as for `swap_test`, p uncorrected."""
+    answers: Mapping[str, Answers], names: Sequence[str], reference: str, swaps: Swaps
+) -> dict[str, dict[str, MetricValue]]:
+    """Test all other methods against one of them; arguments as for `swap_test`.
+
+    Returns:
+        p, uncorrected, by name and method.
+    """
     theirs = answers[reference]
-    return {
-        method: swap_test(ours, theirs, name, swaps)
+    tested = {
+        method: swap_test(ours, theirs, names, swaps)
         for method, ours in answers.items()
         if method != reference
     }
+    return {name: {method: found[name] for method, found in tested.items()} for name in names}
 
 
 def holm(values: Mapping[str, MetricValue]) -> dict[str, MetricValue]:
@@ -135,17 +174,3 @@ def holm(values: Mapping[str, MetricValue]) -> dict[str, MetricValue]:
 
 def _only(answers: Answers, places: list[tuple[int, int]]) -> Answers:
     return dataclasses.replace(answers, parts={place: answers.parts[place] for place in places})
-
-
-def _side_by_side(ours: Answers, theirs: Answers) -> Answers:
-    """Put two methods' predictions into one, the subjects of the second numbered after those of the first."""
-    count = len(ours.subjects)
-    parts = {
-        place: Part(
-            np.concatenate([part.subject, theirs.parts[place].subject + count]),
-            np.concatenate([part.y, theirs.parts[place].y]),
-            np.concatenate([part.yhat, theirs.parts[place].yhat]),
-        )
-        for place, part in ours.parts.items()
-    }
-    return Answers(tuple(range(2 * count)), parts, ours.pairs)

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import combinations
-from statistics import NormalDist, median
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from comface_bench.stats.bootstrap import NOT_RESAMPLED
 from comface_bench.stats.metrics import MetricValue
 from comface_bench.stats.paired import difference
+from comface_bench.stats.product import product
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
     from comface_bench.stats.bootstrap import Scores
 
 SIGNIFICANCE = 0.05
@@ -36,8 +45,37 @@ def detectable_difference(scores: Scores) -> MetricValue:
     Args:
         scores: One metric of the task.
     """
-    pairs = [difference(scores, a, b) for a, b in combinations(scores.values, 2)]
-    errors = [pair.interval.error for pair in pairs if pair.interval.error is not None]
-    if errors:
-        return MetricValue(detectable(median(errors)))
-    return MetricValue(None, pairs[0].interval.reason if pairs else "fewer than 2 methods")
+    if len(scores.values) < 2:
+        return MetricValue(None, "fewer than 2 methods")
+    if not scores.draws:
+        return MetricValue(None, NOT_RESAMPLED)
+    usual = Counter(scores.pairs.values()).most_common(1)[0][0]
+    plain = [
+        name
+        for name in scores.values
+        if scores.pairs[name] == usual
+        and scores.values[name].value is not None
+        and not np.isnan(scores.draws[name]).any()
+        and len(scores.left_out[name]) > 1
+    ]
+    rest = set(scores.values) - set(plain)
+    others = [pair for pair in combinations(scores.values, 2) if not rest.isdisjoint(pair)] if rest else []
+    found = [difference(scores, *pair).interval for pair in others]
+    known = [interval.error for interval in found if interval.error is not None]
+    errors = np.concatenate([_errors([scores.draws[name] for name in plain]), known])
+    if errors.size:
+        return MetricValue(detectable(float(np.median(errors))))
+    return MetricValue(None, found[0].reason)
+
+
+def _errors(draws: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Return the standard deviation of the difference of every two vectors, all without NaN."""
+    if len(draws) < 2:
+        return np.empty(0)
+    centred = np.stack(draws)
+    centred -= centred.mean(axis=1, keepdims=True)
+    products = product(centred, np.ascontiguousarray(centred.T))
+    squares = np.diag(products)
+    variances = (squares[:, None] + squares - 2 * products) / (centred.shape[1] - 1)
+    errors: NDArray[np.float64] = np.sqrt(np.maximum(variances[np.triu_indices(len(draws), 1)], 0))
+    return errors

@@ -13,7 +13,7 @@ from comface_bench.stats.bootstrap import LEVEL, Interval, Scores, interval_of
 from comface_bench.stats.metrics import METRICS, MetricValue
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -82,13 +82,13 @@ def rank_methods(scores: Mapping[str, Scores], level: float = LEVEL) -> dict[str
     }
     ranked = [name for name in names if not missing[name]]
     standings = _standings(scores, ranked, level) if ranked else {}
-    unranked = Interval(None, None, None, "a task is missing")
-    standings |= {
-        name: Standing({}, None, unranked, None, None, None, None, missing[name])
-        for name in names
-        if missing[name]
-    }
-    return standings
+    return standings | {name: unranked(missing[name]) for name in names if missing[name]}
+
+
+def unranked(missing: Iterable[str]) -> Standing:
+    """Return the standing of a method that misses tasks."""
+    interval = Interval(None, None, None, "a task is missing")
+    return Standing({}, None, interval, None, None, None, None, tuple(missing))
 
 
 def shared_ranks(values: Vector, *, higher_is_better: bool) -> Vector:
@@ -98,12 +98,20 @@ def shared_ranks(values: Vector, *, higher_is_better: bool) -> Vector:
         values: Shape (methods, ...); where one is NaN, all ranks of its column are.
         higher_is_better: Direction.
     """
-    ordered = -values if higher_is_better else values
-    better = (ordered[None] < ordered[:, None]).sum(axis=1)
-    equal = (ordered[None] == ordered[:, None]).sum(axis=1)
-    ranks: Vector = better + (equal + 1) / 2
-    ranks[:, np.isnan(values).any(axis=0)] = np.nan
-    return ranks
+    columns = (-values if higher_is_better else values).reshape(len(values), -1).T
+    order = np.argsort(columns, axis=1)
+    ascending = np.take_along_axis(columns, order, axis=1)
+    # Equal values stand side by side: each takes the mean of the first and the last place of its run.
+    place = np.arange(1, len(values) + 1)
+    edge = np.ones((len(columns), 1), dtype=bool)
+    changes = ascending[:, 1:] != ascending[:, :-1]
+    first = np.maximum.accumulate(np.where(np.hstack([edge, changes]), place, 0), axis=1)
+    ends = np.where(np.hstack([changes, edge]), place, len(values))
+    last = np.minimum.accumulate(ends[:, ::-1], axis=1)[:, ::-1]
+    ranks = np.empty(columns.shape)
+    np.put_along_axis(ranks, order, (first + last) / 2, axis=1)
+    ranks[np.isnan(columns).any(axis=1)] = np.nan
+    return ranks.T.reshape(values.shape)
 
 
 def friedman(standings: Mapping[str, Standing]) -> MetricValue:

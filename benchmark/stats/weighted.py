@@ -1,9 +1,9 @@
 """Metrics under whole-number weights of subjects, for many weightings at once.
 
-A subject of weight w counts as if its pairs occurred w times: 0 leaves it out, 2 takes it twice. All but
-the rank correlation need only a few sums for each subject. Second moments are gathered around each
-weighting's own mean, never as a difference of large squares, so that values equal those of the repeated
-rows to rounding.
+A subject of weight w counts as if its pairs occurred w times: 0 leaves it out, 2 takes it twice. All metrics
+but the rank correlation need only a few sums for each subject. Second moments come from sums of squares,
+which is fast; where that would lose digits, they are gathered again around the weighting's own mean, so that
+values equal those of the repeated rows to rounding.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from comface_bench.stats.metrics import compute_metrics
+from comface_bench.core.errors import UnknownNameError
+from comface_bench.stats.metrics import METRICS, compute_metrics
 from comface_bench.stats.product import product
-from comface_bench.stats.weighted_ranks import weighted_spearman
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
 
@@ -27,7 +27,16 @@ if TYPE_CHECKING:
     Vector = NDArray[np.float64]
     Matrix = NDArray[np.float64]
 
+RESAMPLED = tuple(name for name in METRICS if name != "spearman")
+"""Metrics that have weighted values."""
+
+SUMS = 13
+"""Number of sums that are kept of each subject."""
+
+_NEEDED = {"mae": (0, 3), "rmse": (0, 4), "acc": (5, 6)}
+_CORRELATIONS = (0, 1, 2, *range(7, SUMS))
 _BLOCK = 2**17  # weights handled at a time, so that intermediates stay in the cache
+_SOUND = 1e-3  # share of the squares that must be left after subtraction: three of sixteen digits go
 _ENDS = np.minimum, np.maximum
 
 
@@ -37,17 +46,28 @@ def weighted_metrics(answers: Answers, weights: Matrix, names: Iterable[str]) ->
     Args:
         answers: A method's predictions on S subjects.
         weights: Whole numbers from 0, shape (R, S).
-        names: Keys of `METRICS`.
+        names: Members of `RESAMPLED`.
 
     Returns:
         By name, shape (R,); NaN where the metric of the repeated rows has no value in one of the parts.
+
+    Raises:
+        UnknownNameError: A name isn't one of `RESAMPLED`.
     """
     names = list(names)
+    for name in names:
+        if name not in RESAMPLED:
+            raise UnknownNameError(f"{name!r} isn't resampled", f"One of {', '.join(RESAMPLED)}.")
     sums = {name: np.zeros(len(weights)) for name in names}
     for part in answers.parts.values():
         for name, values in _part_metrics(part, weights, names).items():
             sums[name] += values
     return {name: total / len(answers.parts) for name, total in sums.items()}
+
+
+def needed_sums(names: Iterable[str]) -> list[int]:
+    """Return which of the `SUMS` columns of `SubjectSums.sums` metrics are made of, ascending."""
+    return sorted({column for name in names for column in _NEEDED.get(name, _CORRELATIONS)})
 
 
 def reason_of(answers: Answers, weights: Vector, name: str) -> str | None:
@@ -62,18 +82,17 @@ def reason_of(answers: Answers, weights: Vector, name: str) -> str | None:
 
 
 def _part_metrics(part: Part, weights: Matrix, names: list[str]) -> dict[str, Vector]:
-    sums = _Sums.of(part)
+    sums = SubjectSums.of(part)
     step = max(1, _BLOCK // len(sums.columns))
-    present = weights[:, sums.columns]
-    blocks = [sums.metrics(present[start : start + step]) for start in range(0, len(present), step)]
-    found = {name: np.concatenate([block[name] for block in blocks]) for name in names if name != "spearman"}
-    if "spearman" in names:
-        found["spearman"] = np.where(sums.spread(present), weighted_spearman(part, weights), np.nan)
-    return {name: found[name] for name in names}
+    present = weights if len(sums.columns) == weights.shape[1] else weights[:, sums.columns]
+    blocks = [sums.metrics(present[start : start + step], names) for start in range(0, len(present), step)]
+    if len(blocks) == 1:
+        return blocks[0]
+    return {name: np.concatenate([block[name] for block in blocks]) for name in names}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Sums:
+class SubjectSums:
     """What the metrics need of each of the part's subjects.
 
     y and ŷ are each divided by a power of two, which is exact, and taken from about their mean; errors are
@@ -81,7 +100,7 @@ class _Sums:
 
     Attributes:
         columns: Index of each subject with pairs, shape (C,).
-        sums: Sums over each subject's pairs that add up over subjects, shape (C, 10): see `of`.
+        sums: Sums over each subject's pairs that add up over subjects, shape (C, SUMS): see `of`.
         means: Each subject's mean y and mean ŷ, shape (2, C).
         ranges: Smallest and largest y, smallest and largest ŷ of each subject, shape (4, C).
         exponent: Scale of the errors.
@@ -99,6 +118,7 @@ class _Sums:
 
     @classmethod
     def of(cls, part: Part) -> Self:
+        """Sum a part's pairs subject by subject."""
         starts = np.flatnonzero(np.diff(part.subject, prepend=-1))
         sizes = np.diff(starts, append=part.subject.size)
         exponent = _exponent(part.y, part.yhat)
@@ -111,10 +131,11 @@ class _Sums:
         hit = changed & (np.sign(part.y) == np.sign(part.yhat))
         terms = np.stack([np.abs(error), error * error, hit, changed, da * da, db * db, da * db])
         within = np.add.reduceat(terms, starts, axis=1)
+        between = [total_a * total_a / sizes, total_b * total_b / sizes, total_a * total_b / sizes]
         largest = max(exponent_a, exponent_b)
         return cls(
             columns=part.subject[starts],
-            sums=np.stack([sizes, total_a, total_b, *within], axis=1),
+            sums=np.stack([sizes, total_a, total_b, *within, *between], axis=1),
             means=np.stack([total_a, total_b]) / sizes,
             ranges=np.stack([end.reduceat(v, starts) for v in (part.y, part.yhat) for end in _ENDS]),
             exponent=exponent,
@@ -122,41 +143,83 @@ class _Sums:
             bias=float(np.ldexp(shift_a, exponent_a - largest) - np.ldexp(shift_b, exponent_b - largest)),
         )
 
-    def spread(self, weights: Matrix) -> NDArray[np.bool_]:
-        """Say which weightings, shape (R, C), leave both y and ŷ more than one value, shape (R,)."""
-        enough = np.asarray(np.einsum("rc,c->r", weights, self.sums[:, 0]) >= 2)
+    def _spread(self, n: Vector, weights: Callable[[slice], Matrix]) -> NDArray[np.bool_]:
+        """Say which weightings leave both y and ŷ more than one value, shape (R,)."""
+        enough: NDArray[np.bool_] = n >= 2
         for low, high in (self.ranges[:2], self.ranges[2:]):
             if (low == high).any():
-                taken = weights > 0
+                taken = weights(slice(None)) > 0
                 smallest = np.where(taken, low, np.inf).min(axis=1)
-                enough &= smallest < np.where(taken, high, -np.inf).max(axis=1)
+                enough = enough & (smallest < np.where(taken, high, -np.inf).max(axis=1))
         return enough
 
-    def metrics(self, weights: Matrix) -> dict[str, Vector]:
-        """Compute all metrics but Spearman's for weights of shape (R, C)."""
-        n, total_y, total_yhat, errors, squares, hits, changed, *within = product(weights, self.sums).T
+    def metrics(self, weights: Matrix, names: Iterable[str]) -> dict[str, Vector]:
+        """Compute metrics for weights of shape (R, C); each of shape (R,)."""
+        totals = np.ascontiguousarray(product(weights, self.sums).T)
+        return self.metrics_of(totals, names, lambda rows: weights[rows])
+
+    def metrics_of(
+        self, totals: Matrix, names: Iterable[str], weights: Callable[[slice | NDArray[np.bool_]], Matrix]
+    ) -> dict[str, Vector]:
+        """Compute metrics from weighted totals of `sums`, each of shape (R,).
+
+        Args:
+            totals: `sums` times weights, shape (SUMS, R); those of `needed_sums` will do.
+            names: Members of `RESAMPLED`.
+            weights: Gives the weights, shape (·, C), of chosen rows; few are asked for.
+        """
+        names = list(names)
+        n, total_y, total_yhat, errors, squares, hits, changed, *moments = totals
+        found: dict[str, Vector] = {}
         with np.errstate(divide="ignore", invalid="ignore"):
-            found = {
-                "mae": _unscaled(errors / n, self.exponent),
-                "rmse": _unscaled(np.sqrt(squares / n), self.exponent),
-                "acc": hits / changed,
-            }
+            if "mae" in names:
+                found["mae"] = _unscaled(errors / n, self.exponent)
+            if "rmse" in names:
+                found["rmse"] = _unscaled(np.sqrt(squares / n), self.exponent)
+            if "acc" in names:
+                found["acc"] = hits / changed
+            if len(found) == len(names):
+                return found
             means = total_y / n, total_yhat / n
-            dy, dh = (own - mean[:, None] for own, mean in zip(self.means, means, strict=True))
-            sized = weights * self.sums[:, 0]
-            sized_y, sized_h = sized * dy, sized * dh
-            between = ((sized_y, dy), (sized_h, dh), (sized_y, dh))
-            yy, hh, yh = (w + np.einsum("rc,rc->r", *b) for w, b in zip(within, between, strict=True))
-            p, q = self.ratios
-            bias = self.bias + p * means[0] - q * means[1]
-            both = p * p * yy + q * q * hh
-            correlations = {
-                "pearson": np.clip(yh / (np.sqrt(yy) * np.sqrt(hh)), -1, 1),
-                "ccc": 2 * p * q * yh / (both + n * bias * bias),
-                "icc31": 2 * p * q * yh / both,
+            within, between = moments[:3], moments[3:]
+            shifts = means[0] * total_y, means[1] * total_yhat, means[0] * total_yhat
+            yy, hh, yh = (w + (b - s) for w, b, s in zip(within, between, shifts, strict=True))
+            unsound = ~((yy > _SOUND * (within[0] + between[0])) & (hh > _SOUND * (within[1] + between[1])))
+            if unsound.any():
+                exact = self._centred(weights(unsound), means[0][unsound], means[1][unsound])
+                for whole, kept, again in zip((yy, hh, yh), within, exact, strict=True):
+                    whole[unsound] = kept[unsound] + again
+            spread = self._spread(n, weights)
+            found |= {
+                name: np.where(spread, self._correlation(name, n, means, (yy, hh, yh)), np.nan)
+                for name in names
+                if name not in found
             }
-        spread = self.spread(weights)
-        return found | {name: np.where(spread, values, np.nan) for name, values in correlations.items()}
+        return {name: found[name] for name in names}
+
+    def _correlation(
+        self, name: str, n: Vector, means: tuple[Vector, Vector], moments: tuple[Vector, Vector, Vector]
+    ) -> Vector:
+        yy, hh, yh = moments
+        if name == "pearson":
+            correlation: Vector = np.clip(yh / (np.sqrt(yy) * np.sqrt(hh)), -1, 1)
+            return correlation
+        p, q = self.ratios
+        both = p * p * yy + q * q * hh
+        if name == "ccc":
+            bias = self.bias + p * means[0] - q * means[1]
+            both = both + n * bias * bias
+        agreement: Vector = 2 * p * q * yh / both
+        return agreement
+
+    def _centred(self, weights: Matrix, mean_y: Vector, mean_yhat: Vector) -> tuple[Vector, Vector, Vector]:
+        """Sum squares and products of subjects' means around each weighting's own means, shape (R,) each."""
+        dy, dh = self.means[0] - mean_y[:, None], self.means[1] - mean_yhat[:, None]
+        sized = weights * self.sums[:, 0]
+        sized_y, sized_h = sized * dy, sized * dh
+        pairs = ((sized_y, dy), (sized_h, dh), (sized_y, dh))
+        yy, hh, yh = (np.einsum("rc,rc->r", *pair) for pair in pairs)
+        return yy, hh, yh
 
 
 def _exponent(*vectors: Vector) -> int:

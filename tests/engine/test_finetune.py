@@ -1,5 +1,8 @@
+import dataclasses
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ from comface_bench.core.events import Event, ignore
 from comface_bench.core.protocol import Protocol
 from comface_bench.core.seeds import seed_for
 from comface_bench.data.task import Task
-from comface_bench.engine import checkpoint
+from comface_bench.engine import checkpoint, finetune
 from comface_bench.engine.encoder import Encoder
 from comface_bench.engine.features import ImageSource
 from comface_bench.engine.finetune import FineTuneJob, run_finetune, view_numbers
@@ -114,6 +117,40 @@ def test_a_unit_killed_after_an_epoch_goes_on_to_the_same_result(
     assert np.array_equal(resumed.predictions, unbroken.predictions)
     assert resumed.validation_curve == unbroken.validation_curve
     assert resumed.best_epoch == unbroken.best_epoch
+
+
+def test_images_per_second_are_those_of_training_steps_over_all_parts_of_a_run(
+    job: FineTuneJob,
+    source: ImageSource,
+    make_encoder: MakeEncoder,
+    make_protocol: MakeProtocol,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(checkpoint, "SAVE_INTERVAL_S", -1.0)
+    protocol, clock, pace = make_protocol("finetune"), {"now": 0.0}, 10.0
+    monkeypatch.setattr(time, "perf_counter", lambda: clock["now"])
+
+    def told(event: Event) -> None:
+        # A pair is two images; what follows an epoch takes a thousand seconds.
+        clock["now"] += {"progress": 2 * event.amount / pace, "epoch": 1000.0}.get(event.kind, 0.0)
+        if event.kind == "epoch" and event.epoch == 2 and pace == 10.0:
+            raise KilledError
+
+    def evaluate(*words: Any) -> Any:
+        clock["now"] += 1000
+        return real(*words)
+
+    real = finetune.evaluate
+    monkeypatch.setattr(finetune, "evaluate", evaluate)
+    with pytest.raises(KilledError):
+        run_finetune(job, make_encoder(), protocol, source, told)
+    pace = 40.0
+    resumed = run_finetune(job, make_encoder(), protocol, source, told)
+    # Two epochs at 10 images a second and one at 40.
+    assert resumed.details["images_per_second"] == pytest.approx(3 / (2 / 10 + 1 / 40), rel=0.005)
+    job, untrained = dataclasses.replace(job, key="other"), dataclasses.replace(protocol, epochs=0)
+    none = run_finetune(job, make_encoder(), untrained, source, ignore)
+    assert none.details["images_per_second"] is None
 
 
 def test_a_state_of_another_unit_or_a_broken_one_is_not_resumed(

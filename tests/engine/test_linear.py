@@ -1,3 +1,4 @@
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -124,6 +125,28 @@ def test_each_image_is_encoded_once_an_epoch(
         assert encoded <= len(task.table)
 
 
+def test_images_per_second_are_those_encoded_in_the_time_of_encoding(
+    task: Task,
+    source: ImageSource,
+    make_encoder: MakeEncoder,
+    make_protocol: MakeProtocol,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = {"now": 0.0}
+    monkeypatch.setattr(time, "perf_counter", lambda: clock["now"])
+
+    def told(event: Event) -> None:
+        events.append(event)
+        # Encoding ten images takes a second, and what else an epoch does takes a thousand.
+        clock["now"] += event.amount / 10 if event.kind == "progress" else 1000
+
+    events: list[Event] = []
+    jobs = [HeadJob(task, fold, 0, "") for fold in range(2)]
+    for outcome in run_linear(jobs, make_encoder(), make_protocol("linear"), source, told):
+        assert isinstance(outcome, Outcome)
+        assert outcome.details["images_per_second"] == 10.0
+
+
 class Drifting(torch.nn.Module):
     """A backbone that counts its calls in a buffer, even in eval mode."""
 
@@ -203,6 +226,7 @@ def test_heads_killed_after_an_epoch_go_on_to_the_same_result(
         assert isinstance(other, Outcome)
         assert np.array_equal(one.predictions, other.predictions)
         assert one.validation_curve == other.validation_curve
+        assert one.details.keys() == other.details.keys()
     events.clear()
     run_linear(jobs, make_encoder(), protocol, source, events.append, file, "another key")
     assert [event.epoch for event in events if event.kind == "epoch"] == [1, 2, 3]

@@ -35,8 +35,13 @@ def add(
     facts=None,
     split="folds-2",
     trained_on=(),
+    kind="ours",
+    speed=None,
 ):
-    """Store a record whose error grows with `noise`; `facts` replaces fields of the task."""
+    """Store a record whose error grows with `noise`; `facts` replaces fields of the task.
+
+    `speed` is what its units measured, in images per second.
+    """
     rng = random.Random(5)
     info = {
         "name": task,
@@ -52,8 +57,9 @@ def add(
         "split_digest": digest(split),
         "folds": 2,
     }
+    info |= facts or {}
     header = (
-        TaskInfo(**(info | (facts or {}))),
+        TaskInfo(**info),
         MethodInfo(
             name=method,
             card={"group": group, "trained_on": trained_on},
@@ -64,7 +70,7 @@ def add(
             parameters=10,
         ),
         ProtocolInfo(name=protocol, values={}, digest=digest(protocol)),
-        Provenance(kind="ours", created="2026-01-02", tool_version="0.1.0", command=None),
+        Provenance(kind=kind, created="2026-01-02", tool_version="0.1.0", command=None),
         {},
     )
     with ResultStore(results).open(*header) as writer:
@@ -80,14 +86,15 @@ def add(
                     fold=fold,
                     seed=0,
                     key="k",
-                    metrics=compute_metrics(y, yhat, METRICS),
-                    constant=constant_answer(y, METRICS),
+                    metrics=compute_metrics(y, yhat, info["metrics"]),
+                    constant=constant_answer(y, info["metrics"]),
                     n_pairs=8,
                     n_subjects=2,
                     best_epoch=1,
                     validation_curve=[1.0],
                     seconds=1.0,
                     peak_memory_mb=None,
+                    details={} if speed is None else {"images_per_second": speed * (1 + fold)},
                     predictions_digest=digest_rows(rows),
                 )
                 writer.add(unit, rows)
@@ -108,6 +115,16 @@ def fill(results):
     add(results, "disfa-au12", "quick", method="scratch", noise=3.0)
 
 
+def fill_golden(results):
+    """The results of the committed pages: those of `fill`, a submission and a family with a ranking."""
+    fill(results)
+    people = {"card": {"overlaps": ["DISFA"]}, "unit": "intensity", "target": "au"}
+    add(results, "disfa-au6", "quick", method="scratch", noise=6.0)
+    for task in ("disfa-au6", "disfa-au12"):
+        more = {"kind": "submitted", "trained_on": ["DISFA", "Others"], "speed": 240.0, "facts": people}
+        add(results, task, "quick", method="timm/vit", group="Other", noise=1.0, **more)
+
+
 @pytest.fixture
 def results(tmp_path):
     return tmp_path / "results"
@@ -115,4 +132,4 @@ def results(tmp_path):
 
 @pytest.fixture(scope="session")
 def made():
-    return SimpleNamespace(add=add, fill=fill)
+    return SimpleNamespace(add=add, fill=fill, fill_golden=fill_golden)

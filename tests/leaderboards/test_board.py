@@ -1,128 +1,144 @@
-"""Pages: golden, stable, honest about what is missing."""
+"""The page of a board: what it says of each row, and what it is honest about."""
 
 import dataclasses
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-from comface_bench.core.errors import ResultError, UsageError
 from comface_bench.leaderboards import build, load
-from comface_bench.leaderboards.board import board_page, column_styles, format_value
-from comface_bench.leaderboards.table import read_entries
+from comface_bench.leaderboards.board import board_page, detectable_text
+from comface_bench.leaderboards.compose import compose
+from comface_bench.leaderboards.document import Comparison
+from comface_bench.leaderboards.facts import difference_text, p_text, signed_text, value_text
+from comface_bench.leaderboards.numbers import format_value
+from comface_bench.stats.bootstrap import Interval
 from comface_bench.stats.metrics import MetricValue
-
-GOLDEN = Path(__file__).parent / "golden"
-
-
-def tree(folder):
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+from comface_bench.stats.paired import Difference
 
 
-def cells(page, method):
-    """Return the cells of a method's row by heading."""
-    rows = [
-        [c.strip() for c in line.strip("|").split(" | ")] for line in page.splitlines() if line[:1] == "|"
-    ]
-    (row,) = [row for row in rows if row[0] == method]
-    return dict(zip(rows[0], row, strict=True))
+def tables(page):
+    """Return a page's tables, each a list of rows by heading, values without what stands beneath."""
+    blocks = re.findall(r"(?:^\|.*\n)+", page, flags=re.MULTILINE)
+    split = [[line[2:-2].split(" | ") for line in block.splitlines()] for block in blocks]
+    return [[dict(zip(rows[0], row, strict=False)) for row in rows[2:]] for rows in split]
 
 
-def test_golden(results, made, tmp_path):
-    """The committed pages; after a wanted change, copy the new ones over them and read the difference."""
-    made.fill(results)
-    build(results, tmp_path / "out")
-    assert tree(tmp_path / "out") == tree(GOLDEN)
+def cells(page, method, table=0):
+    """Return the cells of a method's row, without intervals, by heading."""
+    (row,) = [row for row in tables(page)[table] if row["Method"] == method]
+    return {heading: cell.partition("<br>")[0] for heading, cell in row.items()}
 
 
-def test_the_same_bytes_twice_and_in_any_order(results, made, tmp_path):
-    made.fill(results)
-    first = build(results, tmp_path / "a")
-    times = {path: path.stat().st_mtime_ns for path in first}
-    assert build(results, tmp_path / "a") == first
-    assert {path: path.stat().st_mtime_ns for path in first} == times, "nothing is written without a change"
-    for path in sorted(results.rglob("*.json"), reverse=True):
-        path.write_bytes(path.read_bytes())
-    build(str(results), str(tmp_path / "b"))
-    assert tree(tmp_path / "a") == tree(tmp_path / "b")
-    assert first == sorted((tmp_path / "a").rglob("*.md"))
+def only_board(results):
+    (board,) = compose(results).boards
+    return board
 
 
-def test_values_are_the_records(results, made, tmp_path):
+def test_values_are_the_records(results, made):
     record = made.add(results, method="farl", group="Facial Representation Learning")
-    build(results, tmp_path)
-    row = cells((tmp_path / "age/finetune.md").read_text(), "farl")
+    page = board_page(only_board(results))
+    row = cells(page, "farl")
     assert row["MAE ↓"] == f"**{record.summary.pooled['mae'].value:.3f}**"
     assert row["Acc. (%) ↑"] == f"**{100 * record.summary.pooled['acc'].value:.1f}**"
-    assert (row["MAE, paper"], row["Corr., paper"]) == ("5.249", "0.851")
-    assert (row["Folds"], row["Seeds"], row["Pairs"], row["Subjects"], row["Failed"]) == (
-        "2/2",
-        "0",
-        "16",
-        "4",
-        "0",
-    )
-    floor = cells((tmp_path / "age/finetune.md").read_text(), "*no change*")
+    assert (row["MAE, paper"], row["Corr., paper"], row["From"]) == ("5.249", "0.851", "ours")
+    about = cells(page, "farl", table=-1)
+    counts = [about[name] for name in ("Folds", "Seeds", "Pairs", "Subjects", "Failed")]
+    assert counts == ["2/2", "0", "16", "4", "0"]
+    assert cells(page, "farl", table=-2)["Parameters"] == "10"
+    floor = cells(page, r"*no change*")
     assert floor["MAE ↓"] == f"{record.summary.constant['mae'].value:.3f}"
     assert (floor["Corr. ↑"], floor["Acc. (%) ↑"], floor["MAE, paper"]) == ("—", "0.0", "")
 
 
+def test_intervals_differences_and_fold_means_are_the_documents(results, made):
+    made.add(results, method="farl", noise=1.0)
+    made.add(results, method="imagenet", noise=4.0)
+    board = only_board(results)
+    page, row = board_page(board), next(row for row in board.rows if row.entry.method == "imagenet")
+    mae = row.cells["mae"]
+    assert f"| {mae.value.value:.3f}" in page.replace("<ins>", "").replace("</ins>", "")
+    assert f"<sub>[{mae.interval.low:.3f}, {mae.interval.high:.3f}]</sub>" in page
+    found = mae.to_best.difference
+    ends = f"[+{found.interval.low:.3f}, +{found.interval.high:.3f}]"
+    assert f"+{found.value:.3f}<br><sub>{ends}, p {mae.to_best.p.value:.3f}</sub>" in page
+    assert "The best: MAE farl, Corr. farl" in page
+    assert cells(page, "imagenet", table=2)["MAE ↓"] == f"{mae.fold_mean.value:.3f}"
+    assert f"MAE {board.detectable['mae'].value:.3f} years" in page
+
+
 def test_an_incomplete_record_is_marked_and_never_best(results, made, tmp_path):
     made.fill(results)
-    build(results, tmp_path)
+    build(results, tmp_path, html=False)
     page = (tmp_path / "age/finetune.md").read_text()
     row = cells(page, "timm/vit †")
-    assert (row["MAE ↓"], row["Folds"], row["Failed"]) == ("0.090", "1/2", "1")
+    assert row["MAE ↓"] == "0.090"
+    about = cells(page, "timm/vit †", table=-1)
+    assert (about["Folds"], about["Failed"]) == ("1/2", "1")
     assert cells(page, "comface")["MAE ↓"].startswith("**")
-    assert cells(page, "farl")["MAE ↓"].startswith("<u>")
+    assert cells(page, "farl")["MAE ↓"].startswith("<ins>")
     assert "† Folds are missing" in page
     assert "0.090 / 1.000 / 100.0 †" in (tmp_path / "README.md").read_text()
 
 
 @pytest.mark.parametrize(
-    ("protocol", "note"),
-    [("linear", True), ("quick", False), ("finetune+image_size=112", False)],
+    ("task", "protocol", "note"),
+    [
+        ("age", "linear", True),
+        ("age", "quick", False),
+        ("age", "finetune+image_size=112", False),
+        ("disfa-au15", "linear", True),
+        ("synth-age", "linear", False),
+    ],
 )
-def test_no_paper_column_where_the_paper_has_none(results, made, tmp_path, protocol, note):
-    made.add(results, protocol=protocol, method="farl")
-    build(results, tmp_path)
-    (page,) = tmp_path.glob("age/*.md")
-    assert ", paper" not in page.read_text()
-    assert ("publishes no value" in page.read_text()) is note
+def test_no_paper_column_where_the_paper_has_none(results, made, task, protocol, note):
+    made.add(results, task, protocol=protocol, method="farl")
+    page = board_page(only_board(results))
+    assert ", paper" not in page
+    assert ("Not published in the supplement" in page) is note
 
 
-def test_the_command_repeats_an_overridden_protocol(results, made, tmp_path):
+def test_a_dash_where_the_paper_has_others_but_not_this_method(results, made):
+    made.add(results, method="dinov2", group="Other")
+    page = board_page(only_board(results))
+    assert cells(page, "dinov2")["MAE, paper"] == "—"
+    assert "Not published in the supplement" in page
+
+
+def test_the_command_repeats_an_overridden_protocol(results, made):
     made.add(results, protocol="finetune+image_size=112+epochs=2")
-    build(results, tmp_path)
-    page = (tmp_path / "age/finetune+image_size=112+epochs=2.md").read_text()
     assert (
-        "    comface-bench run --method METHOD --task age --protocol finetune -o image_size=112 -o epochs=2"
-        in page
+        "    comface-bench run --method METHOD --task age --protocol finetune -o image_size=112 -o epochs=2\n"
+        in board_page(only_board(results))
     )
 
 
-def test_other_data_is_not_compared(results, made, tmp_path):
+def test_other_data_is_not_compared(results, made):
     made.add(results, method="a", noise=1.0)
     made.add(results, method="b", noise=2.0, split="leave-one-out")
-    build(results, tmp_path)
-    page = (tmp_path / "age/finetune.md").read_text()
+    page = board_page(only_board(results))
     assert "different versions of data or split" in page
     assert "**" not in page
+    assert "Fewer than two rows are ranked." in page
 
 
-def test_ties_share_a_place(results, made):
+def test_marks_of_best_second_and_tied(results, made):
     made.fill(results)
-    entries = [e for e in read_entries(results) if e.task == "age" and e.complete][:4]
-    values = [1.0001, 1.0004, 2.0, 3.0]
-    tied = [
-        dataclasses.replace(entry, metrics={"mae": MetricValue(value)})
-        for entry, value in zip(entries, values, strict=True)
-    ]
-    assert column_styles(tied, "mae") == ["**1.000**", "**1.000**", "<u>2.000</u>", "3.000"]
-    published = dataclasses.replace(tied[0], kind="paper")
-    assert column_styles([published, *tied[1:]], "mae")[0] == "1.000"
+    board = next(board for board in compose(results).boards if board.task == "age")
+    cell = board.rows[0].cells["mae"]
+    for place, tied, text in [
+        (1, True, "**1.000**"),
+        (2, True, "<ins>1.000</ins> ≈"),
+        (2, False, "<ins>1.000</ins>"),
+        (3, True, "1.000 ≈"),
+        (None, False, "1.000"),
+    ]:
+        interval = Interval(-1.0 if tied else 0.5, 2.0, 0.1, None)
+        compared = Comparison("best", Difference(1.0, interval), MetricValue(0.5))
+        made_up = dataclasses.replace(
+            cell, value=MetricValue(1.0), place=place, to_best=None if place in (1, None) else compared
+        )
+        assert value_text("mae", made_up) == text
+    assert value_text("mae", None) == "—"
 
 
 def test_groups_and_order(results, made, tmp_path):
@@ -138,56 +154,17 @@ def test_groups_and_order(results, made, tmp_path):
         ("scratch", "Scratch"),
     ]:
         made.add(results, method=method, group=group)
-    build(results, tmp_path)
-    for page in (tmp_path / "age/finetune.md", tmp_path / "README.md"):
-        firsts = re.findall(r"^\| ([^|]+?) \|", page.read_text(), flags=re.MULTILINE)[3:]
+    build(results, tmp_path, html=False)
+    for page in (tmp_path / "age/finetune.md", tmp_path / "README.md", tmp_path / "age.md"):
+        firsts = [row["Method"] for row in tables(page.read_text())[0]]
         assert firsts == [
+            "*no change*",
             "*Scratch*", "scratch",
             "*General Pre-training*", "imagenet", "vggface2",
             "*Visual Representation Learning*", "simclr", "mocov2",
             "*Facial Representation Learning*", "bulat", "comface", "a",
             "*Other*", "zebra",
         ]  # fmt: skip
-
-
-def test_pages_without_records_are_removed_and_nothing_else(results, made, tmp_path):
-    out = tmp_path / "out"
-    made.fill(results)
-    build(results, out)
-    (out / "notes.md").write_text("mine")
-    (out / "age/mine.md").write_text("mine")
-    (tmp_path / "precious.md").write_text("mine")
-    with (out / ".pages").open("a") as stream:
-        stream.write(f"../precious.md\n{tmp_path}/precious.md\nnotes.md\ngone.md\n")
-    for path in [*results.glob("age/finetune/*"), *results.glob("disfa-au12/quick/*")]:
-        path.unlink()
-    build(results, out)
-    assert set(tree(out)) == {".pages", "README.md", "age/mine.md", "notes.md", "synth-age/quick.md"}
-    assert not (out / "disfa-au12").exists()
-    assert (tmp_path / "precious.md").exists()
-
-
-def test_a_file_of_someone_else_is_not_replaced(results, made, tmp_path):
-    made.fill(results)
-    (tmp_path / "README.md").write_text("# My project")
-    with pytest.raises(UsageError, match=r"README\.md"):
-        build(results, tmp_path)
-    assert (tmp_path / "README.md").read_text() == "# My project"
-    assert not (tmp_path / "age").exists()
-
-
-def test_no_results(tmp_path):
-    assert build(tmp_path / "none", tmp_path / "out") == [tmp_path / "out/README.md"]
-    assert "No results yet" in (tmp_path / "out/README.md").read_text()
-    assert load(tmp_path / "none").empty
-
-
-def test_a_broken_record_stops_the_build(results, made, tmp_path):
-    made.add(results)
-    (results / "age/finetune/scratch.json").write_text("{}")
-    with pytest.raises(ResultError, match=r"scratch\.json"):
-        build(results, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
 
 
 def test_load(results, made):
@@ -202,55 +179,90 @@ def test_load(results, made):
     assert frame.mae.between(0.08, 8).all()
 
 
-def test_format_value():
+def test_printed_numbers():
     assert format_value("mae", -0.0004) == "0.000"
     assert format_value("pearson", -0.0234) == "-0.023"
     assert format_value("acc", 0.886) == "88.6"
     assert format_value("acc", None) == "—"
-
-
-def test_building_imports_neither_pandas_nor_torch(results, made, tmp_path):
-    made.add(results)
-    code = (
-        "import sys; from comface_bench.leaderboards import build; build(*sys.argv[1:])\n"
-        "sys.exit(repr({'torch', 'pandas'} & set(sys.modules) or 0))"
+    assert signed_text("mae", 0.5) == "+0.500"
+    assert signed_text("mae", -0.5) == "-0.500"
+    assert signed_text("mae", 0.0004) == "0.000"
+    assert signed_text("acc", None) == "—"
+    assert p_text(MetricValue(0.0002)) == "p &lt; 0.001"
+    assert p_text(MetricValue(None, "not tested")) == ""
+    alone = Comparison(
+        "a", Difference(1.0, Interval(None, None, None, "one subject")), MetricValue(None, "-")
     )
-    run = subprocess.run(
-        [sys.executable, "-c", code, results, tmp_path / "out"], capture_output=True, text=True
-    )
-    assert run.stderr.strip() == "0"
+    assert difference_text("mae", alone) == "+1.000"
 
 
 def test_a_metric_that_only_newer_records_have(results, made):
     made.add(results, method="a")
     made.add(results, method="b")
-    old, new = read_entries(results)
-    old = dataclasses.replace(old, metrics={"mae": old.metrics["mae"]}, constant={"mae": old.constant["mae"]})
-    page = board_page([old, new])
+    board = only_board(results)
+    old, new = board.rows
+    old = dataclasses.replace(
+        old,
+        entry=dataclasses.replace(old.entry, constant={"mae": old.entry.constant["mae"]}),
+        cells={"mae": old.cells["mae"]},
+    )
+    page = board_page(dataclasses.replace(board, rows=(old, new)))
     assert cells(page, "a")["Corr. ↑"] == "—"
     assert cells(page, "b")["Corr. ↑"] == "**0.993**"
 
 
-def test_a_row_no_better_than_no_change_is_marked(results, made, tmp_path):
+def test_a_row_no_better_than_no_change_is_marked(results, made):
     made.add(results, method="scratch", noise=1.0)
     made.add(results, method="farl", noise=60.0)
-    build(results, tmp_path / "out")
-    page = (tmp_path / "out" / "age" / "finetune.md").read_text()
+    page = board_page(only_board(results))
     assert "| farl ‡ |" in page
     assert "| scratch |" in page
     assert "nothing was learned that helps" in page
 
 
-def test_a_method_pre_trained_on_people_of_the_data_is_marked(results, made, tmp_path):
+def test_a_method_pre_trained_on_people_of_the_data_is_marked(results, made):
     facts = {"card": {"overlaps": ["FG-NET", "Others"]}}
     made.add(results, method="leaky", trained_on=["ImageNet", "FG-NET"], facts=facts)
     made.add(results, method="clean", trained_on=["ImageNet"], facts=facts)
-    build(results, tmp_path / "out")
-    (page,) = (tmp_path / "out").rglob("age/*.md")
-    rows = {
-        line.split("|")[1].strip(): line for line in page.read_text().splitlines() if line.startswith("|")
-    }
-    assert "leaky §" in rows
-    assert "clean" in rows
-    assert "- § leaky was pre-trained on FG-NET, which holds people of this data set." in page.read_text()
-    assert "§" in (tmp_path / "out" / "README.md").read_text()
+    page = board_page(only_board(results))
+    assert {"leaky §", "clean"} <= {row["Method"] for row in tables(page)[0]}
+    assert "- § leaky was pre-trained on FG-NET, which holds people of this data set." in page
+    assert cells(page, "leaky §", table=-2)["Pre-training"] == "ImageNet, FG-NET"
+
+
+def test_a_submission_shows_and_so_do_licence_scale_and_speed(results, made):
+    made.add(results, method="farl", kind="submitted", speed=100.0)
+    made.add(results, method="unheard-of")
+    page = board_page(only_board(results))
+    assert cells(page, "farl")["From"] == "*submitted*"
+    assert "*submitted*: someone else's run" in page
+    assert cells(page, "farl", table=-1)["Images/s"] == "150", "mean of 100 and 200"
+    about = cells(page, "farl", table=-2)
+    assert about["Images"] == "20M"
+    assert about["Licence of the weights"].startswith("MIT")
+    assert cells(page, "unheard-of", table=-1)["Images/s"] == "—"
+    about = cells(page, "unheard-of", table=-2)
+    assert (about["Images"], about["Pre-training"], about["Licence of the weights"]) == ("—", "—", "—")
+
+
+def test_further_metrics_have_a_table_of_their_own(results, made):
+    metrics = ["mae", "pearson", "acc", "rmse", "ccc"]
+    board_of = {"facts": {"metrics": metrics}}
+    made.add(results, **board_of)
+    page = board_page(only_board(results))
+    assert "## Further metrics" in page
+    assert set(tables(page)[0][0]) >= {"MAE ↓", "Corr. ↑", "Acc. (%) ↑"}
+    assert set(tables(page)[1][0]) == {"Method", "RMSE ↓", "CCC ↑"}
+    assert cells(page, "scratch", table=1)["CCC ↑"].startswith("**0.9")
+
+
+def test_fold_means_are_not_told_twice(results, made):
+    made.add(results, facts={"aggregate": "fold-mean"})
+    assert "## Folds" not in board_page(only_board(results))
+
+
+def test_why_no_difference_can_be_named(results, made):
+    made.add(results)
+    assert detectable_text(only_board(results)) == (
+        "No smallest difference for MAE, Corr., Acc. (%): fewer than 2 methods."
+    )

@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from comface_bench.leaderboards.paper import PaperValue, paper_values, published_metrics, tables
+from comface_bench.leaderboards.paper import (
+    PaperValue,
+    is_paper_task,
+    paper_values,
+    published_metrics,
+    tables,
+)
 from comface_bench.stats.metrics import METRICS
 
 SUPPLEMENT = Path(__file__).parents[3] / "shared/paper/comface_supplement.txt"
@@ -14,14 +20,21 @@ HEADINGS = {"mae": "MAE↓", "pearson": "Corr.↑", "acc": "Acc.↑"}
 DATA = {"edema-a": "Edema-A", "edema-b": "Edema-B", "edema-a2b": "Edema-A→B", "age": "Age"}
 
 
+@pytest.fixture
+def supplement():
+    if not SUPPLEMENT.exists():
+        pytest.skip("the supplement isn't beside this checkout")
+    return SUPPLEMENT.read_text(encoding="utf-8")
+
+
 def plain(cell):
     text = re.sub(r"</?\w+>|\$| ?\[[\d, ]+\]", "", cell).replace(r"\geq", "≥")
     return text.strip()
 
 
-def parse(letter):
+def parse(letter, text):
     """Return the heading cells and the rows (label, numbers) of one table of the supplement."""
-    lines = SUPPLEMENT.read_text(encoding="utf-8").splitlines()
+    lines = text.splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith(f"Table {letter}."))
     headings, rows = [], []
     for line in lines[start + 1 :]:
@@ -36,22 +49,39 @@ def parse(letter):
     return headings, rows
 
 
-@pytest.mark.skipif(not SUPPLEMENT.exists(), reason="the supplement isn't beside this checkout")
 @pytest.mark.parametrize("letter", list("HIJKLMN"))
-def test_every_value_is_the_printed_one(letter):
+def test_every_value_is_the_printed_one(letter, supplement):
     table = tables()[letter]
-    headings, rows = parse(letter)
+    headings, rows = parse(letter, supplement)
     decimals = [1 if column["metric"] == "acc" else 3 for column in table["columns"]]
     ours = [
         (row["row"], [f"{value:.{d}f}" for value, d in zip(row["values"], decimals, strict=True)])
         for row in table["rows"]
     ]
     assert ours == rows
-    for column in table["columns"]:
-        task = column["task"]
-        data = DATA.get(task, task.removeprefix("disfa-").upper())
-        assert letter == "N" or data in headings
-        assert letter == "J" or HEADINGS[column["metric"]] in headings
+    tasks = [column["task"] for column in table["columns"]]
+    data = [DATA.get(task, task.removeprefix("disfa-").upper()) for task in dict.fromkeys(tasks)]
+    named = [heading for heading in headings if heading in {*DATA.values()} or heading.startswith("AU")]
+    assert named == ([] if letter == "N" else data), "columns stand in the supplement's order"
+    metrics = [HEADINGS[column["metric"]] for column in table["columns"]]
+    arrows = [heading for heading in headings if heading.endswith(("↑", "↓"))]
+    assert arrows == ([] if letter == "J" else metrics)
+
+
+def test_no_table_of_results_is_left_out(supplement):
+    """Tables H to N are all that print metrics; the others are settings."""
+    letters = re.findall(r"^Table ([A-Z])\.", supplement, flags=re.MULTILINE)
+    assert set("HIJKLMN") <= set(letters)
+    with_results = {
+        letter for letter in letters if any("↓" in h or "↑" in h for h in parse(letter, supplement)[0])
+    }
+    assert with_results <= set(tables())
+
+
+def test_a_changed_digit_would_be_noticed():
+    """The comparison reads the text itself: another number there is another row here."""
+    text = "Table N. Results\n\nMethod\tMAE↓\tCorr.↑\nScratch\t8.981\t<b>0.514</b>\n"
+    assert parse("N", text) == (["Method", "MAE↓", "Corr.↑"], [("Scratch", ["8.981", "0.514"])])
 
 
 def test_tables_and_columns_are_complete():
@@ -88,6 +118,35 @@ def test_lookup():
         ("age", "finetune", "dino"),
     ]:
         assert paper_values(*nothing) == {}
+    assert is_paper_task("disfa-au15"), "no value of its own, but the paper reports on its family"
+    assert not is_paper_task("synth-au12")
     assert published_metrics("edema-a2b", "finetune") == ["mae", "pearson", "acc"]
     assert published_metrics("disfa-au1", "linear") == ["pearson"]
     assert published_metrics("disfa-au1", "finetune") == []
+
+
+@pytest.mark.parametrize(
+    ("method", "values"),
+    [
+        ("comface", {"mae": 4.914, "pearson": 0.870}),
+        ("comface+checkpoint=mine", {"mae": 4.914, "pearson": 0.870}),
+        ("comface+backbone=resnet18", {"pearson": 0.870}),
+        ("comface+backbone=resnet101+checkpoint=mine", {"pearson": 0.853}),
+        ("comface+backbone=vit_base_patch16", {"pearson": 0.843}),
+        ("comface+backbone=other", {"mae": 4.914, "pearson": 0.870}),
+    ],
+)
+def test_comface_with_another_backbone_has_table_i(method, values):
+    found = paper_values("age", "finetune", method)
+    assert {name: value.value for name, value in found.items()} == values
+
+
+def test_methods_named_in_the_file_are_known():
+    from comface_bench.core.names import parse_name
+    from comface_bench.core.registry import method_registry
+
+    cards = {entry.card.name: entry.card for entry in method_registry(plugins=False).declared()}
+    named = {row["method"] for table in tables().values() for row in table["rows"] if "method" in row}
+    for method in named:
+        base, options = parse_name(method)
+        assert all(value in cards[base].options[key] for key, value in options.items())

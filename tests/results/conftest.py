@@ -1,14 +1,19 @@
-"""Hand-made runs: a header, and units with their rows."""
+"""Hand-made runs: a header whose digests and keys are right, and units with their rows."""
 
+import dataclasses
 import random
 from types import SimpleNamespace
 
 import pytest
 
+from comface_bench.core.card import MethodCard, TaskCard, card_digest, facts
 from comface_bench.core.digest import digest
+from comface_bench.core.protocol import resolve_protocol
+from comface_bench.core.unit import ENGINE_EPOCH, Unit
 from comface_bench.results.predictions import Row, digest_rows
 from comface_bench.results.schema import (
     Failure,
+    FoldSubjects,
     MethodInfo,
     ProtocolInfo,
     Provenance,
@@ -18,17 +23,39 @@ from comface_bench.results.schema import (
 from comface_bench.stats.metrics import compute_metrics, constant_answer
 
 METRICS = ["mae", "pearson"]
+TASK = TaskCard(
+    name="age",
+    version=1,
+    family="age",
+    data="FGNET",
+    read=":read",
+    target="age",
+    unit="years",
+    label_range=(0, 100),
+    metrics=("mae", "pearson"),
+    splits=("folds-4",),
+)
+METHOD = MethodCard(
+    name="scratch",
+    version=1,
+    build=":build",
+    backbone="ResNet-18",
+    options={"backbone": ("resnet18",)},
+    group="Scratch",
+)
+PROTOCOL = dataclasses.replace(resolve_protocol("linear", "age"), epochs=3)
 
 
 def header(task="age", protocol="linear", method="scratch", folds=4, aggregate="pooled", values=None):
-    values = values or {"epochs": 20, "lr": 1e-5}
-    card = {"title": task}
+    task_card = dataclasses.replace(TASK, name=task, aggregate=aggregate)
+    method_card = dataclasses.replace(METHOD, name=method)
+    values = values or {**PROTOCOL.facts(), "name": protocol, "engine_epoch": ENGINE_EPOCH}
     return (
         TaskInfo(
             name=task,
-            card=card,
-            card_digest=digest(card),
-            data="fgnet",
+            card=facts(task_card),
+            card_digest=card_digest(task_card),
+            data="FGNET",
             target="age",
             unit="years",
             metrics=METRICS,
@@ -37,11 +64,15 @@ def header(task="age", protocol="linear", method="scratch", folds=4, aggregate="
             split="folds-4",
             split_digest=digest("split"),
             folds=folds,
+            fold_subjects=[
+                FoldSubjects.of([1000, 1001], [1002], [10 * fold + i for i in range(3)])
+                for fold in range(folds)
+            ],
         ),
         MethodInfo(
             name=method,
-            card={"group": "scratch"},
-            card_digest=digest(method),
+            card=facts(method_card),
+            card_digest=card_digest(method_card),
             options={"backbone": "resnet18"},
             checkpoint_digest=None,
             feature_dim=512,
@@ -53,10 +84,33 @@ def header(task="age", protocol="linear", method="scratch", folds=4, aggregate="
     )
 
 
+def key_of(fold, seed):
+    """The key that the engine gives a unit of the plain header."""
+    return Unit(
+        task=TASK,
+        task_options={"split": "folds-4"},
+        method=METHOD,
+        method_options={"backbone": "resnet18"},
+        protocol=PROTOCOL,
+        manifest_digest=digest("manifest"),
+        split_digest=digest("split"),
+        fold=fold,
+        seed=seed,
+    ).key()
+
+
 def rows_of(fold, seed, n=6, shift=0.0):
-    rng = random.Random(1000 * seed + fold)
+    """The rows of a unit: ŷ depends on the seed, pairs and y don't."""
+    truth, estimate = random.Random(fold), random.Random(1000 * seed + fold)
     return [
-        Row(f"{fold}-{i}", 10 * fold + i % 3, fold, seed, rng.gauss(0, 3), rng.gauss(0, 3) + shift)
+        Row(
+            f"{10 * fold + i % 3}-{i}-{i + 1}",
+            10 * fold + i % 3,
+            fold,
+            seed,
+            truth.gauss(0, 3),
+            estimate.gauss(0, 3) + shift,
+        )
         for i in range(n)
     ]
 
@@ -66,7 +120,7 @@ def unit_of(fold, seed, rows, key=None):
     return UnitResult(
         fold=fold,
         seed=seed,
-        key=key or digest([fold, seed]),
+        key=key or key_of(fold, seed),
         metrics=compute_metrics(y, yhat, METRICS),
         constant=constant_answer(y, METRICS),
         n_pairs=len(rows),
@@ -86,7 +140,9 @@ def run(fold, seed=0, shift=0.0):
 
 
 def failure(fold, seed=0):
-    return Failure(fold=fold, seed=seed, key="k", error="UnitError", message="loss isn't finite", hint="")
+    return Failure(
+        fold=fold, seed=seed, key=key_of(fold, seed), error="UnitError", message="loss isn't finite", hint=""
+    )
 
 
 @pytest.fixture(scope="session")

@@ -45,7 +45,10 @@ def change(record, *path, value):
     ("path", "value"),
     [
         (("surprise",), 1),
-        (("schema_version",), 2),
+        (("schema_version",), 3),
+        (("schema_version",), 0),
+        (("schema_version",), "2"),
+        (("schema_version",), True),
         (("units", 0, "fold"), 4),
         (("units", 0, "fold"), -1),
         (("units", 0, "fold"), 0.5),

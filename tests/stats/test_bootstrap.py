@@ -1,6 +1,7 @@
 """Bootstrap by subject against repeated rows, SciPy, closed forms and a simulation of its coverage."""
 
 import math
+from itertools import combinations
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,10 +17,9 @@ from comface_bench.stats.answers import ALL_FOLDS, Answers, Part
 from comface_bench.stats.bootstrap import Resamples, interval_of, score
 from comface_bench.stats.metrics import METRICS, compute_metrics, constant_answer
 from comface_bench.stats.product import product
-from comface_bench.stats.weighted import reason_of, weighted_metrics
-from comface_bench.stats.weighted_ranks import weighted_spearman
+from comface_bench.stats.weighted import RESAMPLED, reason_of, weighted_metrics
 
-NAMES = list(METRICS)
+NAMES = list(RESAMPLED)
 
 
 def make_rows(subject, y, yhat, fold=None, seed=0):
@@ -122,19 +122,6 @@ def test_any_numbers_at_any_scale(table, exponent, weights):
             assert value == pytest.approx(expected, rel=1e-9, abs=0 if METRICS[name].has_unit else 1e-8)
 
 
-def test_both_ways_to_rank_agree():
-    rng = np.random.default_rng(2)
-    subject = rng.integers(0, 9, 300)
-    given_answers = answers_of(subject, np.round(rng.normal(size=300), 1), rng.normal(size=300))
-    (part,) = given_answers.parts.values()
-    weights = Resamples.draw(range(9), "ranks", 50).counts
-    by_form, one_by_one = weighted_spearman(part, weights, 9), weighted_spearman(part, weights, 8)
-    np.testing.assert_allclose(by_form, one_by_one, rtol=0, atol=1e-12)
-    times = weights[0][part.subject].astype(int)
-    expected = stats.spearmanr(np.repeat(part.y, times), np.repeat(part.yhat, times)).statistic
-    assert by_form[0] == pytest.approx(expected, abs=1e-12)
-
-
 @pytest.mark.parametrize("shape", [(1, 1, 1), (0, 4, 3), (7, 5, 9), (3000, 120, 700), (2, 40000, 3)])
 def test_products_in_pieces(shape):
     rng = np.random.default_rng(0)
@@ -189,7 +176,7 @@ def test_the_error_of_a_mean_has_a_closed_form():
     assert scores["mae"].interval("m").error == pytest.approx(expected, rel=0.02)
 
 
-@pytest.mark.parametrize("name", ["mae", "pearson", "spearman"])
+@pytest.mark.parametrize("name", ["mae", "pearson", "icc31"])
 @pytest.mark.parametrize("bca", [False, True])
 def test_one_pair_a_subject_is_scipys_bootstrap(name, bca):
     rng = np.random.default_rng(6)
@@ -252,23 +239,38 @@ def test_coverage(name):
     assert np.mean([covers(rng, number, name, by_pair=True) for number in range(60)]) < 0.85
 
 
+def icc_by_anova(table):
+    """ICC(3,1) of raters in columns, from the mean squares between targets and of the residual."""
+    targets, raters = table.shape
+    grand, rows, columns = table.mean(), table.mean(axis=1), table.mean(axis=0)
+    between = raters * np.sum((rows - grand) ** 2) / (targets - 1)
+    residual = np.sum((table - rows[:, None] - columns + grand) ** 2) / ((targets - 1) * (raters - 1))
+    return (between - residual) / (between + (raters - 1) * residual)
+
+
 def test_shrout_and_fleiss():
-    # 1979, Table 2, six targets; ICC(3,1) of all four judges is 0.71. Here judges 3 and 4, by their ANOVA.
-    third, fourth = np.array([5, 3, 6, 2, 6, 4.0]), np.array([8, 2, 8, 6, 9, 7.0])
-    table = np.stack([third, fourth], axis=1)
-    rows, grand = table.mean(axis=1), table.mean()
-    between = 2 * np.sum((rows - grand) ** 2) / 5
-    error = np.sum((table - rows[:, None] - table.mean(axis=0) + grand) ** 2) / 5
-    given_answers = answers_of(np.arange(6), third, fourth)
-    found = weighted_metrics(given_answers, np.ones((1, 6)), ["icc31", "pearson"])
-    assert found["icc31"][0] == pytest.approx((between - error) / (between + error), abs=1e-14)
-    assert found["pearson"][0] == pytest.approx(stats.pearsonr(third, fourth).statistic, abs=1e-14)
+    # Psychological Bulletin 86, 1979, Table 2: six targets by four judges, of whom ICC(3,1) is .71.
+    judges = np.array(
+        [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]], dtype=float
+    )
+    assert round(icc_by_anova(judges), 2) == 0.71
+    for a, b in combinations(range(4), 2):
+        found = weighted_metrics(answers_of(np.arange(6), judges[:, a], judges[:, b]), np.ones((1, 6)), NAMES)
+        assert found["icc31"][0] == pytest.approx(icc_by_anova(judges[:, [a, b]]), abs=1e-14)
+
+
+def test_anscombe():
+    # American Statistician 27, 1973: the four sets share r = 0.816 to three decimals.
+    x = np.array([10, 8, 13, 9, 11, 14, 6, 4, 12, 7, 5.0])
+    y = np.array([8.04, 6.95, 7.58, 8.81, 8.33, 9.96, 7.24, 4.26, 10.84, 4.82, 5.68])
+    found = weighted_metrics(answers_of(np.arange(11), x, y), np.ones((1, 11)), ["pearson"])
+    assert found["pearson"][0] == pytest.approx(0.81642, abs=5e-6)
 
 
 def test_constant_prediction_has_no_interval_but_an_error_has():
     y = np.arange(12.0)
     scores = score({"m": answers_of(np.arange(12) // 3, y, 0 * y)}, NAMES, Resamples.draw(range(4), "d", 100))
-    for name in ("pearson", "spearman", "ccc", "icc31"):
+    for name in ("pearson", "ccc", "icc31"):
         interval = scores[name].interval("m")
         assert (interval.low, interval.high, interval.error) == (None, None, None)
         assert interval.reason == "constant prediction"

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from comface_bench.stats.answers import ALL_FOLDS, Answers, Part
-from comface_bench.stats.bootstrap import Resamples, score
+from comface_bench.stats.bootstrap import Interval, Resamples, score
 from comface_bench.stats.metrics import compute_metrics
-from comface_bench.stats.paired import OTHER_PAIRS, best_method, difference, differences
+from comface_bench.stats.paired import OTHER_PAIRS, Difference, best_method, difference, differences
 
 SUBJECTS, PAIRS = 30, 12
 
@@ -98,3 +98,8 @@ def test_one_subject_has_a_difference_without_an_interval():
     one = {name: Answers((7,), {(ALL_FOLDS, 0): part}, 1) for name, part in zip("ab", parts, strict=True)}
     found = difference(score(one, ["mae"], Resamples.draw([7], "d", 9))["mae"], "b", "a")
     assert (found.value, found.interval.reason, found.tied) == (2, "one subject", None)
+
+
+def test_an_end_that_is_zero_but_for_rounding_ties():
+    for low, high, tied in ((1e-17, 0.2, True), (-0.2, -1e-17, True), (1e-9, 0.2, False), (0.0, 0.0, True)):
+        assert Difference(0.1, Interval(low, high, 0.1)).tied is tied

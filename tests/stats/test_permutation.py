@@ -35,10 +35,14 @@ def metric(y, yhat, name):
     return compute_metrics(y, yhat, [name])[name].value
 
 
-@pytest.mark.parametrize("name", ["mae", "rmse", "pearson", "spearman", "ccc", "icc31", "acc"])
+def p_of(ours, theirs, name, swaps):
+    return swap_test(ours, theirs, [name], swaps)[name]
+
+
+@pytest.mark.parametrize("name", ["mae", "rmse", "pearson", "ccc", "icc31", "acc"])
 def test_exact_p_is_that_of_scipy_for_one_pair_a_subject(name):
     subject, y, a, b = draw_two(3, 9, gap=1.5)
-    found = swap_test(answers_of(subject, y, a), answers_of(subject, y, b), name, Swaps.draw(range(9), "d"))
+    found = p_of(answers_of(subject, y, a), answers_of(subject, y, b), name, Swaps.draw(range(9), "d"))
     reference = stats.permutation_test(
         (a, b),
         lambda first, second: metric(y, first, name) - metric(y, second, name),
@@ -50,7 +54,7 @@ def test_exact_p_is_that_of_scipy_for_one_pair_a_subject(name):
     assert found.value == pytest.approx(reference.pvalue, abs=1e-12)
 
 
-@pytest.mark.parametrize("name", ["mae", "pearson", "spearman"])
+@pytest.mark.parametrize("name", ["mae", "pearson"])
 def test_all_pairs_of_a_subject_and_all_seeds_are_exchanged_together(name):
     rng = np.random.default_rng(11)
     subject = np.repeat(np.arange(6), [1, 4, 2, 7, 3, 5])
@@ -68,7 +72,7 @@ def test_all_pairs_of_a_subject_and_all_seeds_are_exchanged_together(name):
 
     gaps = np.array([gap(flips) for flips in product([0, 1], repeat=6)])
     expected = np.mean(np.abs(gaps) >= abs(gaps[0]) - 1e-12)
-    found = swap_test(
+    found = p_of(
         answers_of(subject, y, *ours), answers_of(subject, y, *theirs), name, Swaps.draw(range(6), "d")
     )
     assert found.value == expected
@@ -78,11 +82,11 @@ def test_all_pairs_of_a_subject_and_all_seeds_are_exchanged_together(name):
 def test_drawn_swaps_come_close_to_all_of_them():
     subject, y, a, b = draw_two(5, 14, pairs=3, gap=0.6)
     first, second = answers_of(subject, y, a), answers_of(subject, y, b)
-    exact = swap_test(first, second, "mae", Swaps.draw(range(14), "d"))
+    exact = p_of(first, second, "mae", Swaps.draw(range(14), "d"))
     swaps = Swaps.draw(range(14), "d", exact_up_to=13)
     assert not swaps.exact
     assert swaps.flips.shape == (9999, 14)
-    drawn = swap_test(first, second, "mae", swaps)
+    drawn = p_of(first, second, "mae", swaps)
     assert 0.01 < exact.value < 0.5
     assert drawn.value == pytest.approx(exact.value, abs=4 * np.sqrt(exact.value / 9999))
     # The mean error's test flips the sign of each subject's summed difference.
@@ -95,11 +99,11 @@ def test_drawn_swaps_come_close_to_all_of_them():
 def test_p_never_is_zero():
     y = np.linspace(-1, 1, 40)
     good, bad = answers_of(np.arange(40), y, y), answers_of(np.arange(40), y, y + 5)
-    assert swap_test(good, bad, "mae", Swaps.draw(range(40), "d", 199)).value == 1 / 200
+    assert p_of(good, bad, "mae", Swaps.draw(range(40), "d", 199)).value == 1 / 200
     few = Swaps.draw(range(8), "d")
     eight = [answers_of(np.arange(8), y[:8], y[:8] + shift) for shift in (0, 5)]
-    assert swap_test(*eight, "mae", few).value == 2 / 2**8
-    assert swap_test(eight[0], eight[0], "mae", few).value == 1
+    assert p_of(*eight, "mae", few).value == 2 / 2**8
+    assert p_of(eight[0], eight[0], "mae", few).value == 1
 
 
 def test_equally_good_methods_are_told_apart_as_often_as_promised():
@@ -107,7 +111,7 @@ def test_equally_good_methods_are_told_apart_as_often_as_promised():
     ps = []
     for seed in range(300):
         subject, y, a, b = draw_two(seed, 20, pairs=4)
-        ps.append(swap_test(answers_of(subject, y, a), answers_of(subject, y, b), "mae", swaps).value)
+        ps.append(p_of(answers_of(subject, y, a), answers_of(subject, y, b), "mae", swaps).value)
     assert 0.02 < np.mean(np.array(ps) <= 0.05) < 0.085
     assert stats.kstest(ps, "uniform").pvalue > 0.001
 
@@ -130,27 +134,28 @@ def test_only_what_can_be_compared_is():
     subject, y, a, b = draw_two(1, 5, pairs=2)
     ours, swaps = answers_of(subject, y, a), Swaps.draw(range(5), "d")
     idle = answers_of(subject, y, 0 * y)
-    assert swap_test(ours, idle, "pearson", swaps).reason == "constant prediction"
-    assert swap_test(ours, idle, "mae", swaps).value is not None
-    assert swap_test(ours, answers_of(subject, y, b, pairs=2), "mae", swaps).reason == OTHER_PAIRS
-    assert swap_test(ours, ours, "mae", Swaps.draw(range(6), "d")).reason == OTHER_PAIRS
+    assert p_of(ours, idle, "pearson", swaps).reason == "constant prediction"
+    assert p_of(ours, idle, "mae", swaps).value is not None
+    assert p_of(ours, answers_of(subject, y, b, pairs=2), "mae", swaps).reason == OTHER_PAIRS
+    assert p_of(ours, ours, "mae", Swaps.draw(range(6), "d")).reason == OTHER_PAIRS
     part = Part(subject, y, b)
     later = Answers(ours.subjects, {(ALL_FOLDS, 3): part}, 1)
-    assert swap_test(ours, later, "mae", swaps).reason == "no seed in common"
+    assert p_of(ours, later, "mae", swaps).reason == "no seed in common"
     # Seeds that only one of them has don't count.
     both = Answers(ours.subjects, {(ALL_FOLDS, 0): part, (ALL_FOLDS, 3): Part(subject, y, y)}, 1)
     alone = Answers(ours.subjects, {(ALL_FOLDS, 0): part}, 1)
-    assert swap_test(ours, both, "mae", swaps) == swap_test(ours, alone, "mae", swaps)
+    assert p_of(ours, both, "mae", swaps) == p_of(ours, alone, "mae", swaps)
     one = answers_of(subject[:2], y[:2], a[:2])
-    assert swap_test(one, one, "mae", Swaps.draw([0], "d")).reason == "one subject"
+    assert p_of(one, one, "mae", Swaps.draw([0], "d")).reason == "one subject"
 
 
 def test_all_methods_against_one():
     subject, y, a, b = draw_two(1, 8, gap=1)
     answers = {"a": answers_of(subject, y, a), "b": answers_of(subject, y, b)}
     swaps = Swaps.draw(range(8), "d")
-    assert swap_tests(answers, "mae", "a", swaps) == {
-        "b": swap_test(answers["b"], answers["a"], "mae", swaps)
+    names = ["mae", "pearson"]
+    assert swap_tests(answers, names, "a", swaps) == {
+        name: {"b": p_of(answers["b"], answers["a"], name, swaps)} for name in names
     }
 
 

@@ -1,0 +1,232 @@
+"""`comface-bench results`: checking, comparing, uniting and exporting result files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from comface_bench.cli.findings import counted, plain, print_differences, print_findings
+from comface_bench.cli.groups import Group, make_app
+from comface_bench.cli.options import Json, Results
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+app = make_app(Group)
+
+Paths = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="[PATHS]...",
+        help="Records (.json) or folders of results [default: the folder of --results].",
+        show_default=False,
+    ),
+]
+
+
+@app.callback()
+def _results() -> None:
+    """Check, compare, unite and export result files."""
+
+
+@app.command()
+def validate(paths: Paths = None, results: Results = Path("results"), as_json: Json = False) -> None:
+    """Check records and the predictions beside them.
+
+    Schema, digests and keys, plausible numbers, folds and pairs; all that is wrong is listed, and the exit
+    status is then 1. Metrics are computed again by `results recompute`.
+    """
+    from comface_bench.results.check_together import check_together
+    from comface_bench.results.validate import validate_record, validate_strays
+
+    named = paths or [results]
+    records = _records(named)
+    found = [finding for path in records for finding in validate_record(path)]
+    found += [finding for path in named if path.is_dir() for finding in validate_strays(path)]
+    found += check_together(records)
+    print_findings(found, len(records), "valid", as_json)
+
+
+@app.command()
+def recompute(paths: Paths = None, results: Results = Path("results"), as_json: Json = False) -> None:
+    """Compute every metric again and compare.
+
+    From the predictions alone; nothing is changed. The exit status is 1 if any number differs.
+    """
+    from comface_bench.results.recompute import TOLERANCE, recompute_record
+
+    records = _records(paths or [results])
+    found = []
+    for path in records:
+        here = recompute_record(path)
+        found += here
+        if not here and not as_json:
+            typer.echo(f"{plain(str(path))}: equal")
+    print_findings(found, len(records), f"equal within {TOLERANCE:g}", as_json)
+
+
+@app.command()
+def schema(
+    version: Annotated[
+        int | None, typer.Option("--version", help="Of an earlier version.", show_default=False)
+    ] = None,
+) -> None:
+    """Print the JSON Schema of records."""
+    from comface_bench.results.json_schema import read_schema
+
+    typer.echo(read_schema(version), nl=False)
+
+
+@app.command()
+def diff(
+    a: Annotated[Path, typer.Argument(help="A record or a folder of results.", show_default=False)],
+    b: Annotated[Path, typer.Argument(help="Another.", show_default=False)],
+    measured: Annotated[
+        bool, typer.Option("--measured", help="Compare seconds, memory, environment and provenance, too.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what differs between two results.
+
+    Names, digests, options, metrics and predictions, unit by unit. The exit status is 1 if anything does.
+    """
+    from comface_bench.results.diff import compare
+
+    for path in (a, b):
+        _must_exist(path)
+    print_differences(compare(a, b, measured=measured), as_json)
+
+
+@app.command()
+def merge(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of results.", show_default=False)],
+    into: Annotated[
+        Path, typer.Option("--into", metavar="DIR", help="Folder of the union; what it holds counts first.")
+    ],
+    prefer: Annotated[
+        Literal["first", "last"] | None,
+        typer.Option("--prefer", help="Whose word counts in a conflict.", show_default=False),
+    ] = None,
+) -> None:
+    """Unite folders of results.
+
+    Where two contradict each other, both are named, nothing is written and the exit status is 1.
+    """
+    from comface_bench.core.errors import UsageError
+    from comface_bench.results.merge import merge as unite
+
+    for folder in folders:
+        if folder.is_file():
+            raise UsageError(
+                f"{folder} is a file", "Name folders of results, which hold TASK/PROTOCOL/METHOD.json."
+            )
+    _records(folders)
+    merged = unite(folders, into, prefer)
+    for conflict in merged.conflicts:
+        one, other = conflict.files
+        typer.echo(plain(f"conflict: {conflict.record}: {conflict.what}: {one} and {other}"))
+    if merged.conflicts and prefer is None:
+        typer.echo("nothing was written; say whose word counts: --prefer first or --prefer last", err=True)
+        raise typer.Exit(1)
+    counts = f"{counted(merged.records, 'record')} with {counted(merged.units, 'unit')}"
+    typer.echo(f"{into}: {counts}; {counted(len(merged.written), 'record')} written")
+
+
+@app.command()
+def export(
+    results: Results = Path("results"),
+    form: Annotated[
+        Literal["csv", "latex"], typer.Option("--format", help="csv: all records; latex: a table.")
+    ] = "csv",
+    task: Annotated[
+        str | None,
+        typer.Option("--task", help="Names and patterns with commas between them.", show_default=False),
+    ] = None,
+    protocol: Annotated[
+        str | None, typer.Option("--protocol", help="Of a LaTeX table, or to choose by.", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="File to write [default: stdout].")
+    ] = None,
+) -> None:
+    """Write results as CSV or LaTeX.
+
+    CSV has a line for each record. LaTeX is a table of one protocol, methods in groups, the best in bold.
+    """
+    from comface_bench.core.errors import UsageError
+    from comface_bench.core.names import unknown_name
+    from comface_bench.leaderboards.export import to_csv, to_latex
+    from comface_bench.leaderboards.table import read_entries
+
+    _records([results])
+    entries = read_entries(results)
+    tasks = _choose_tasks(task, list(dict.fromkeys(entry.task for entry in entries)))
+    protocols = list(dict.fromkeys(entry.protocol for entry in entries))
+    if protocol is not None and protocol not in protocols:
+        raise unknown_name(protocol, protocols, "protocol")
+    if form == "latex" and protocol is None and len(protocols) > 1:
+        raise UsageError(
+            "a LaTeX table is of one protocol", f"Name it: --protocol {' or --protocol '.join(protocols)}"
+        )
+    chosen = [entry for entry in entries if entry.task in tasks and protocol in (None, entry.protocol)]
+    text = to_csv(chosen) if form == "csv" else to_latex(chosen, tasks, protocol or protocols[0])
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        out.write_text(text, encoding="utf-8")
+        typer.echo(out)
+
+
+def _choose_tasks(text: str | None, known: list[str]) -> list[str]:
+    """Return the tasks that names and patterns stand for, in that order; all of them by default.
+
+    Raises:
+        UnknownNameError: A name or pattern stands for none.
+    """
+    from comface_bench.core.names import is_pattern, match_names, split_list, unknown_name
+
+    if text is None:
+        return known
+    chosen: list[str] = []
+    for name in split_list([text]):
+        if is_pattern(name):
+            chosen += match_names(name, known, "task")
+        elif name in known:
+            chosen.append(name)
+        else:
+            raise unknown_name(name, known, "task")
+    return list(dict.fromkeys(chosen))
+
+
+def _records(paths: Iterable[Path]) -> list[Path]:
+    """List the records that paths name.
+
+    Raises:
+        DataMissingError: There is no such path, or no record in it.
+    """
+    from comface_bench.core.errors import DataMissingError
+    from comface_bench.results.store import ResultStore
+
+    found: list[Path] = []
+    for path in paths:
+        _must_exist(path)
+        here = ResultStore(path).paths() if path.is_dir() else [path]
+        if not here:
+            raise DataMissingError(
+                f"there is no record in {path}",
+                "Records lie at TASK/PROTOCOL/METHOD.json; make one: comface-bench run --method M --task T",
+            )
+        found += here
+    return list(dict.fromkeys(found))
+
+
+def _must_exist(path: Path) -> None:
+    from comface_bench.core.errors import DataMissingError
+
+    if not path.exists():
+        raise DataMissingError(
+            f"there is no record or folder of results {path}",
+            "Name another, or make one: comface-bench run --method M --task T",
+        )

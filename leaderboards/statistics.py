@@ -1,0 +1,201 @@
+"""One board's statistics: intervals, places, differences and tests of all methods on one task."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, NamedTuple
+
+from comface_bench.leaderboards.document import Board, Cell, Comparison, Row
+from comface_bench.leaderboards.numbers import format_value
+from comface_bench.leaderboards.paper import paper_values
+from comface_bench.stats.bootstrap import Interval, Resamples, score
+from comface_bench.stats.metrics import METRICS, MetricValue
+from comface_bench.stats.paired import best_method, difference
+from comface_bench.stats.permutation import Swaps, holm, swap_tests
+from comface_bench.stats.power import detectable_difference
+from comface_bench.stats.weighted import RESAMPLED
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from comface_bench.leaderboards.table import Entry
+    from comface_bench.stats.answers import Answers
+    from comface_bench.stats.bootstrap import Scores
+
+    Tests = Mapping[str, Mapping[str, Mapping[str, MetricValue]]]
+
+COMFACE = "comface"
+TESTED = ("mae", "pearson", "acc")
+"""Metrics that differences are tested in, as they are what the paper reports; and a task's primary one."""
+
+_NOT_TESTED = MetricValue(None, "not tested for this metric")
+_NOT_COMPARABLE = MetricValue(None, "rows are of different versions of data or split")
+_UNKNOWN = MetricValue(None, "not in the record")
+_NO_RESULT = "no finished unit"
+
+
+class Arranged(NamedTuple):
+    """A record's predictions: as its summary counts them, and fold by fold."""
+
+    counted: Answers
+    by_fold: Answers
+
+
+def board_statistics(
+    entries: Sequence[Entry], arranged: Mapping[str, Arranged]
+) -> tuple[Board, Scores | None]:
+    """Compute a board.
+
+    Rows of different versions have different people and pairs, so each version is resampled by itself, and
+    nothing is compared.
+
+    Args:
+        entries: Records of one task and protocol, in board order.
+        arranged: Predictions by method, of those that have any.
+
+    Returns:
+        The board, and the primary metric of its ranked methods on the resamples; None where none is ranked.
+    """
+    first = entries[0]
+    metrics = tuple(first.metrics)
+    versions: dict[tuple[str, str], list[Entry]] = {}
+    for entry in entries:
+        versions.setdefault(entry.version, []).append(entry)
+    comparable = len(versions) == 1
+    ranked = [entry.method for entry in entries if comparable and entry.ranked and entry.method in arranged]
+    columns = {version: _columns(of, arranged, ranked, metrics) for version, of in versions.items()}
+    rows = tuple(
+        Row(
+            entry,
+            {
+                name: _cell(entry, columns[entry.version].get(name), name)
+                for name in metrics
+                if name in entry.metrics
+            },
+            paper_values(entry.task, entry.protocol, entry.method),
+        )
+        for entry in entries
+    )
+    own = columns[first.version] if comparable else {}
+    missing = MetricValue(None, _NO_RESULT) if comparable else _NOT_COMPARABLE
+    board = Board(
+        task=first.task,
+        protocol=first.protocol,
+        metrics=metrics,
+        rows=rows,
+        best={name: own[name].best if name in own else None for name in metrics},
+        detectable={name: own[name].detectable if name in own else missing for name in metrics},
+        comparable=comparable,
+    )
+    return board, only(own[metrics[0]].scores, ranked) if ranked and metrics[0] in RESAMPLED else None
+
+
+def only(scores: Scores, methods: Sequence[str]) -> Scores:
+    """Return the scores of some methods alone."""
+    return dataclasses.replace(
+        scores,
+        values={name: scores.values[name] for name in methods},
+        draws={name: scores.draws[name] for name in methods if name in scores.draws},
+        left_out={name: scores.left_out[name] for name in methods if name in scores.left_out},
+        pairs={name: scores.pairs[name] for name in methods},
+    )
+
+
+class _Column:
+    """One metric of a board's methods.
+
+    Args:
+        scores: As the task's summary counts folds.
+        by_fold: Averaged over folds.
+        ranked: Names of the ranked methods, in board order.
+        tests: p by reference, metric and method.
+    """
+
+    def __init__(self, scores: Scores, by_fold: Scores, ranked: Sequence[str], tests: Tests) -> None:
+        self.scores, self.by_fold = scores, by_fold
+        self._ranked, self._tests = set(ranked), tests
+        self.best = best_method(scores, ranked)
+        self.places = _places(scores, ranked)
+        self.detectable = detectable_difference(only(scores, ranked))
+
+    def compare(self, method: str, reference: str | None) -> Comparison | None:
+        """Compare a ranked method with another; None for itself, an unranked one, or no reference."""
+        if reference is None or method == reference or not {method, reference} <= self._ranked:
+            return None
+        p = self._tests.get(reference, {}).get(self.scores.metric, {}).get(method, _NOT_TESTED)
+        return Comparison(reference, difference(self.scores, method, reference), p)
+
+
+def _columns(
+    entries: Sequence[Entry], arranged: Mapping[str, Arranged], ranked: Sequence[str], metrics: Sequence[str]
+) -> dict[str, _Column]:
+    """Compute the columns of rows of one version; none where no row has a prediction."""
+    given = {entry.method: arranged[entry.method] for entry in entries if entry.method in arranged}
+    if not given:
+        return {}
+    data = entries[0].data
+    subjects = {number for one in given.values() for number in one.counted.subjects}
+    resamples = Resamples.draw(subjects, data)
+    values = {one.method: {name: one.metrics.get(name, _UNKNOWN) for name in metrics} for one in entries}
+    scores = score({name: one.counted for name, one in given.items()}, metrics, resamples, values)
+    by_fold = scores
+    if any(one.by_fold is not one.counted for one in given.values()):
+        values = {
+            one.method: {name: one.fold_means.get(name, _UNKNOWN) for name in metrics} for one in entries
+        }
+        by_fold = score({name: one.by_fold for name, one in given.items()}, metrics, resamples, values)
+    tested = [name for name in metrics if name in RESAMPLED and (name in TESTED or name == metrics[0])]
+    answers = {name: given[name].counted for name in ranked}
+    tests = {
+        reference: _test(answers, names, reference, data)
+        for reference, names in _references(scores, tested, ranked).items()
+    }
+    return {name: _Column(scores[name], by_fold[name], ranked, tests) for name in metrics}
+
+
+def _references(
+    scores: Mapping[str, Scores], names: Sequence[str], ranked: Sequence[str]
+) -> dict[str, list[str]]:
+    """Return the methods that others are tested against, with the metrics: each one's best, and ComFace."""
+    if len(ranked) < 2:
+        return {}
+    found: dict[str, list[str]] = {COMFACE: list(names)} if COMFACE in ranked else {}
+    for name in names:
+        best = best_method(scores[name], ranked)
+        if best is not None and name not in found.setdefault(best, []):
+            found[best].append(name)
+    return found
+
+
+def _test(
+    answers: Mapping[str, Answers], names: Sequence[str], reference: str, data: str
+) -> dict[str, dict[str, MetricValue]]:
+    swaps = Swaps.draw(answers[reference].subjects, data)
+    return {name: holm(p) for name, p in swap_tests(answers, names, reference, swaps).items()}
+
+
+def _cell(entry: Entry, column: _Column | None, name: str) -> Cell:
+    method = entry.method
+    if column is None or method not in column.scores.values:
+        value, mean = entry.metrics[name], entry.fold_means[name]
+        nothing = Interval(None, None, None, value.reason or _NO_RESULT)
+        return Cell(value, nothing, mean, nothing, None, None, None)
+    return Cell(
+        value=column.scores.values[method],
+        interval=column.scores.interval(method),
+        fold_mean=column.by_fold.values[method],
+        fold_interval=column.by_fold.interval(method),
+        place=column.places.get(method),
+        to_best=column.compare(method, column.best),
+        to_comface=column.compare(method, COMFACE),
+    )
+
+
+def _places(scores: Scores, ranked: Sequence[str]) -> dict[str, int]:
+    """Return the place of each ranked method that has a value; values that print the same share one."""
+    sign = -1 if METRICS[scores.metric].higher_is_better else 1
+    values = {name: scores.values[name].value for name in ranked}
+    known = sorted((sign * value, name) for name, value in values.items() if value is not None)
+    texts = {name: format_value(scores.metric, sign * value) for value, name in known}
+    places = {text: place for place, text in enumerate(dict.fromkeys(texts.values()), start=1)}
+    return {name: places[text] for name, text in texts.items()}

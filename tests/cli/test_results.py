@@ -1,0 +1,200 @@
+"""`comface-bench results`, by its words: what is printed, and the exit status."""
+
+import json
+import re
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from comface_bench.results.json_schema import read_schema
+from comface_bench.results.store import ResultStore
+
+GOLDEN = Path(__file__).parents[1] / "results" / "golden"
+NAMES = ("synth-weight", "quick+epochs=2+image_size=16+pairs_per_epoch=16", "scratch+backbone=resnet18")
+
+
+@pytest.fixture
+def results(tmp_path):
+    shutil.copytree(GOLDEN / "v2", tmp_path / "results")
+    return tmp_path / "results"
+
+
+@pytest.fixture
+def record(results):
+    return ResultStore(results).record_path(*NAMES)
+
+
+def tamper(record):
+    """Make the first metric of the first unit another number."""
+    raw = json.loads(record.read_text())
+    raw["units"][0]["metrics"]["mae"]["value"] += 0.5
+    record.write_text(json.dumps(raw, indent=1) + "\n")
+
+
+def test_validate(call, results, record):
+    status, out, err = call("results", "validate", "--results", results)
+    assert (status, out, err) == (0, "1 record: valid\n", "")
+    assert call("results", "validate", record)[0] == 0
+    tamper(record)
+    record.with_name("lost.predictions.csv.gz").write_bytes(b"")
+    status, out, _ = call("results", "validate", results)
+    assert status == 1
+    lines = out.splitlines()
+    assert lines[0].startswith(f"{record}:{len(record.read_text().splitlines()) - 1}: digest: ")
+    assert "lost.predictions.csv.gz" in lines[1]
+    assert "comface-bench run" in out
+    assert lines[-1] == "1 record: 2 things are wrong"
+
+
+def test_validate_for_programs(call, results, record):
+    status, out, _ = call("results", "validate", results, "--json")
+    assert (status, json.loads(out)) == (0, {"ok": True, "records": 1, "findings": []})
+    tamper(record)
+    status, out, _ = call("results", "validate", results, "--json")
+    found = json.loads(out)
+    assert (status, found["ok"], len(found["findings"])) == (1, False, 1)
+    assert found["findings"][0].keys() == {"file", "line", "place", "message", "hint"}
+
+
+def test_recompute(call, results, record):
+    status, out, _ = call("results", "recompute", "--results", results)
+    assert (status, out) == (0, f"{record}: equal\n1 record: equal within 1e-09\n")
+    tamper(record)
+    before = record.read_bytes()
+    status, out, _ = call("results", "recompute", record)
+    assert status == 1
+    assert re.match(rf"{re.escape(str(record))}:\d+: units.0.metrics.mae: ", out)
+    assert record.read_bytes() == before
+    assert json.loads(call("results", "recompute", record, "--json")[1])["ok"] is False
+
+
+def test_what_runs_leave_is_valid_and_equal(call, run_words, data, make_edema, tmp_path):
+    """Runs of both kinds, a method whose units fail, options in names, folds that share their pairs."""
+    make_edema(data / "Edema-A", [f"P{number}" for number in range(8)])
+    make_edema(data / "Edema-B", ["P1", "Q1"], days=("3", "4"))
+    for words, status in (
+        (run_words("tiny", "--seeds", "0,1"), 0),
+        (run_words("flat", "--folds", "0,1"), 1),
+        (run_words("tiny", "--protocol", "finetune"), 0),
+        (run_words("tiny", "--task", "edema-a2b", "--folds", "0,1"), 0),
+        (run_words("tiny", "-o", "preprocess=imagenet", "--folds", "2"), 0),
+    ):
+        assert call(*words)[0] == status
+    results = tmp_path / "results"
+    status, out, _ = call("results", "validate", results)
+    assert (status, out) == (0, "5 records: valid\n")
+    status, out, _ = call("results", "recompute", results)
+    assert (status, out.count(": equal\n")) == (0, 5)
+    assert call("results", "merge", results, "--into", tmp_path / "union")[0] == 0
+    assert call("results", "diff", results, tmp_path / "union", "--measured")[1] == "equal\n"
+
+
+def test_a_strangers_names_do_not_reach_the_terminal_as_commands(call, results, record):
+    raw = json.loads(record.read_text())
+    raw["task"]["name"] = "\x1b[2J\u202e"
+    record.write_text(json.dumps(raw, indent=1) + "\n")
+    _, out, _ = call("results", "validate", results)
+    assert "\x1b" not in out
+    assert "\u202e" not in out
+    assert r"\x1b[2J\u202e" in out
+
+
+@pytest.mark.parametrize("command", ["validate", "recompute"])
+def test_what_is_not_there(call, tmp_path, command):
+    status, _, err = call("results", command, tmp_path / "none")
+    assert (status, "there is no record or folder of results" in err) == (2, True)
+    status, _, err = call("results", command, tmp_path)
+    assert (status, "there is no record in" in err) == (2, True)
+    assert "comface-bench run" in err
+
+
+def test_schema(call):
+    assert call("results", "schema") == (0, read_schema(), "")
+    assert call("results", "schema", "--version", 1) == (0, read_schema(1), "")
+    status, _, err = call("results", "schema", "--version", 9)
+    assert (status, "Versions: 1, 2" in err) == (2, True)
+
+
+def test_diff(call, results, record, tmp_path):
+    assert call("results", "diff", GOLDEN / "v1", results) == (0, "equal\n", "")
+    tamper(record)
+    status, out, _ = call("results", "diff", GOLDEN / "v2", results)
+    assert status == 1
+    assert out.splitlines()[0] == f"{'/'.join(NAMES)}:"
+    assert out.splitlines()[1].startswith("  fold 0, seed 0: metrics.mae: ")
+    assert out.splitlines()[1].endswith("(differs by 0.5)")
+    assert out.splitlines()[2] == "1 difference"
+    found = json.loads(call("results", "diff", GOLDEN / "v2", results, "--json")[1])
+    assert found["equal"] is False
+    assert found["differences"][0]["size"] == pytest.approx(0.5)
+    assert call("results", "diff", results, tmp_path / "none")[0] == 2
+    assert call("results", "diff", results, record)[0] == 2
+
+
+def test_merge(call, results, record, tmp_path):
+    into = tmp_path / "union"
+    status, out, _ = call("results", "merge", GOLDEN / "v2", results, "--into", into)
+    assert (status, out) == (0, f"{into}: 1 record with 4 units; 1 record written\n")
+    tamper(record)
+    other = tmp_path / "other"
+    status, out, err = call("results", "merge", GOLDEN / "v2", results, "--into", other)
+    assert status == 1
+    assert out.startswith(f"conflict: {'/'.join(NAMES)}: fold 0, seed 0: {GOLDEN}")
+    assert "--prefer first" in err
+    assert not other.exists()
+    words = ["results", "merge", GOLDEN / "v2", results, "--into", other, "--prefer", "first"]
+    assert call(*words)[0] == 0
+    assert call("results", "validate", other)[0] == 0
+    assert call("results", "merge", results)[0] == 2
+    assert call("results", "merge", results, record, "--into", other)[0] == 2
+
+
+def test_export(call, results, tmp_path):
+    status, out, _ = call("results", "export", "--results", results)
+    assert (status, len(out.splitlines())) == (0, 2)
+    file = tmp_path / "table.tex"
+    words = ["results", "export", "--results", results, "--format", "latex", "--task", "synth-*"]
+    status, out, _ = call(*words, "--out", file)
+    assert (status, out) == (0, f"{file}\n")
+    assert file.read_text().startswith(r"\begin{tabular}")
+    assert call(*words)[1] == file.read_text()
+    for wrong in (["--task", "age"], ["--task", "x*"], ["--protocol", "linear"]):
+        assert call("results", "export", "--results", results, *wrong)[0] == 2
+    shutil.copytree(results / NAMES[0] / NAMES[1], results / NAMES[0] / "linear")
+    status, _, err = call("results", "export", "--results", results, "--format", "latex")
+    assert (status, "another file" in err) == (2, True)
+
+
+def test_latex_of_several_protocols_asks_for_one(call, results, record):
+    raw = json.loads(record.read_text())
+    raw["protocol"]["name"] = "linear"
+    other = results / NAMES[0] / "linear" / record.name
+    other.parent.mkdir()
+    other.write_text(json.dumps(raw))
+    status, _, err = call("results", "export", "--results", results, "--format", "latex")
+    assert status == 2
+    assert "--protocol linear" in err
+
+
+@pytest.mark.parametrize(
+    "words", [["results", "--help"], ["results", "validate", "--help"], ["results", "validate"]]
+)
+def test_neither_torch_nor_pandas_is_imported(imported, tmp_path, words):
+    shutil.copytree(GOLDEN / "v2", tmp_path / "results")
+    process, modules = imported(*words)
+    assert process.returncode == 0, process.stderr
+    assert not {name.partition(".")[0] for name in modules} & {"torch", "pandas", "scipy"}
+    if "--help" in words:
+        assert not {name.partition(".")[0] for name in modules} & {"numpy", "rich"}
+
+
+def test_help_is_quick(spawn):
+    times = []
+    for _ in range(3):
+        started = time.perf_counter()
+        out, _ = spawn("results", "--help").communicate()
+        times.append(time.perf_counter() - started)
+    assert "recompute" in out
+    assert min(times) < 0.4, "0.2 s on an idle machine"

@@ -1,0 +1,367 @@
+"""A board's cells against slow loops that read the files anew and use nothing of the statistics but draws."""
+
+import gzip
+import random
+from itertools import product
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from comface_bench.core.digest import digest
+from comface_bench.leaderboards.compose import compose
+from comface_bench.leaderboards.numbers import format_value
+from comface_bench.results.predictions import Row, digest_rows
+from comface_bench.results.schema import MethodInfo, ProtocolInfo, Provenance, TaskInfo, UnitResult
+from comface_bench.results.store import ResultStore
+from comface_bench.stats.bootstrap import Resamples
+from comface_bench.stats.metrics import compute_metrics, constant_answer
+
+METRICS = ["mae", "pearson", "acc"]
+
+
+def metric(name, y, yhat):
+    """The metric by its textbook definition; NaN where it has none."""
+    if not len(y):
+        return np.nan
+    if name == "mae":
+        return np.abs(y - yhat).mean()
+    if name == "acc":
+        return (np.sign(y) == np.sign(yhat)).mean()
+    a, b = y - y.mean(), yhat - yhat.mean()
+    return (a @ b) / np.sqrt((a @ a) * (b @ b)) if np.ptp(yhat) > 0 and np.ptp(y) > 0 else np.nan
+
+
+def read_columns(results, board, method):
+    """Subject, fold, seed, y, ŷ of all rows, straight from the compressed file."""
+    name = method.replace("/", "__")
+    path = results / board.task / board.protocol / f"{name}.predictions.csv.gz"
+    lines = gzip.decompress(path.read_bytes()).decode().splitlines()[1:]
+    columns = np.array([line.split(",")[1:] for line in lines], dtype=float).T
+    return (*columns[:3].astype(int), *columns[3:])
+
+
+def value_of(name, columns, times=None, *, by_fold=False, exchanged=None):
+    """Mean of the metric over seeds, or folds and seeds, each person's rows repeated `times` often."""
+    subject, fold, seed, y, yhat = columns
+    yhat = yhat if exchanged is None else np.where(np.isin(subject, exchanged[0]), exchanged[1], yhat)
+    often = np.ones(len(y), dtype=int) if times is None else times[subject]
+    values = []
+    for part in {(f if by_fold else 0, s) for f, s in zip(fold.tolist(), seed.tolist(), strict=True)}:
+        mine = (seed == part[1]) & ((fold == part[0]) | (not by_fold))
+        values.append(metric(name, np.repeat(y[mine], often[mine]), np.repeat(yhat[mine], often[mine])))
+    return np.mean(values)
+
+
+def check_interval(interval, draws):
+    """Compare an interval with values on resamples."""
+    valid = draws[~np.isnan(draws)]
+    assert interval.without == len(draws) - len(valid)
+    if interval.without > 0.05 * len(draws):
+        assert interval.reason.startswith(f"no value in {interval.without} of 2000 resamples")
+        assert (interval.low, interval.high, interval.error) == (None, None, None)
+    else:
+        expected = (*np.quantile(valid, [0.025, 0.975]), np.std(valid, ddof=1))
+        assert (interval.low, interval.high, interval.error) == pytest.approx(expected, abs=1e-9)
+
+
+def add(results, method, noise, *, aggregate="pooled", split="two", people=6, seeds=(0, 1)):
+    """Store a record of two folds and several seeds; pooled folds have other people, else the same."""
+    rng = random.Random(repr((method, aggregate)))
+    truth = np.random.default_rng(people).normal(0, 3, (people, 3))
+    header = (
+        TaskInfo(
+            name="task",
+            card={},
+            card_digest=digest("task"),
+            data="people",
+            target="y",
+            unit="kg",
+            metrics=METRICS,
+            aggregate=aggregate,
+            manifest_digest=digest("manifest"),
+            split=split,
+            split_digest=digest(split),
+            folds=2,
+        ),
+        MethodInfo(
+            name=method,
+            card={"group": "Other"},
+            card_digest=digest(method),
+            options={},
+            checkpoint_digest=None,
+            feature_dim=8,
+            parameters=10,
+        ),
+        ProtocolInfo(name="quick", values={}, digest=digest("quick")),
+        Provenance(kind="ours", created="2026-01-02", tool_version="0.1.0", command=None),
+        {},
+    )
+    with ResultStore(results).open(*header) as writer:
+        for fold, seed in product((0, 1), seeds):
+            tested = range(people) if aggregate == "fold-mean" else range(fold, people, 2)
+            rows = [
+                Row(f"{s}-{k}", s, fold, seed, float(y), float(y + noise * rng.gauss(0, 1)))
+                for s in tested
+                for k, y in enumerate(truth[s])
+            ]
+            y, yhat = [row.y for row in rows], [row.yhat for row in rows]
+            unit = UnitResult(
+                fold=fold,
+                seed=seed,
+                key="k",
+                metrics=compute_metrics(y, yhat, METRICS),
+                constant=constant_answer(y, METRICS),
+                n_pairs=len(rows),
+                n_subjects=len(tested),
+                best_epoch=1,
+                validation_curve=[1.0],
+                seconds=1.0,
+                peak_memory_mb=None,
+                predictions_digest=digest_rows(rows),
+            )
+            writer.add(unit, rows)
+
+
+@pytest.fixture(scope="module")
+def results(made, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("made") / "results"
+    made.fill(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def document(results):
+    return compose(results)
+
+
+@pytest.fixture(scope="module")
+def age(document):
+    return document.boards[0]
+
+
+@pytest.fixture(scope="module", params=["pooled", "fold-mean"])
+def seeded(request, tmp_path_factory):
+    """A board of two seeds."""
+    folder = tmp_path_factory.mktemp(request.param)
+    add(folder, "good", 1.0, aggregate=request.param)
+    add(folder, "poor", 2.5, aggregate=request.param)
+    return folder, compose(folder).boards[0], request.param == "fold-mean"
+
+
+def test_values_and_intervals(results, document):
+    for board in document.boards:
+        columns = {row.entry.method: read_columns(results, board, row.entry.method) for row in board.rows}
+        subjects = np.unique(np.concatenate([own[0] for own in columns.values()]))
+        counts = Resamples.draw(subjects, "fgnet").counts.astype(int)
+        assert subjects.tolist() == list(range(counts.shape[1]))
+        for row in board.rows:
+            own = columns[row.entry.method]
+            for name, cell in row.cells.items():
+                for value, interval, by_fold in (
+                    (cell.value, cell.interval, False),
+                    (cell.fold_mean, cell.fold_interval, True),
+                ):
+                    expected = value_of(name, own, by_fold=by_fold)
+                    if np.isnan(expected):
+                        assert interval.reason == value.reason == "constant prediction"
+                        continue
+                    assert value.value == pytest.approx(expected, abs=1e-12)
+                    if name != "acc" or row.entry.method == "farl":
+                        draws = [value_of(name, own, times, by_fold=by_fold) for times in counts]
+                        check_interval(interval, np.array(draws))
+
+
+def test_several_seeds_are_averaged_on_each_resample(seeded):
+    results, board, by_fold = seeded
+    counts = Resamples.draw(range(6), "people").counts.astype(int)
+    for row in board.rows:
+        own = read_columns(results, board, row.entry.method)
+        for name in ("mae", "pearson"):
+            cell = row.cells[name]
+            assert cell.value.value == pytest.approx(row.entry.metrics[name].value, abs=1e-13)
+            assert cell.value.value == pytest.approx(value_of(name, own, by_fold=by_fold), abs=1e-12)
+            assert cell.fold_mean.value == pytest.approx(value_of(name, own, by_fold=True), abs=1e-12)
+            draws = [value_of(name, own, times, by_fold=by_fold) for times in counts]
+            check_interval(cell.interval, np.array(draws))
+        if by_fold:
+            assert row.cells["mae"].fold_interval == row.cells["mae"].interval
+
+
+def test_differences_to_the_best_and_to_comface(results, age):
+    columns = {row.entry.method: read_columns(results, age, row.entry.method) for row in age.rows}
+    counts = Resamples.draw(range(4), "fgnet").counts.astype(int)
+    compared = 0
+    for row in age.rows:
+        for name, cell in row.cells.items():
+            for reference, comparison in ((age.best[name], cell.to_best), ("comface", cell.to_comface)):
+                if not row.entry.ranked or row.entry.method == reference:
+                    assert comparison is None
+                    continue
+                compared += 1
+                ours, theirs = columns[row.entry.method], columns[reference]
+                assert comparison.reference == reference
+                gap = value_of(name, ours) - value_of(name, theirs)
+                assert comparison.difference.value == pytest.approx(gap, abs=1e-12)
+                draws = [value_of(name, ours, times) - value_of(name, theirs, times) for times in counts]
+                check_interval(comparison.difference.interval, np.array(draws))
+            best = cell.to_best.difference.interval if cell.to_best else None
+            assert cell.tied == (cell.place == 1 or (best is not None and best.low <= 0 <= best.high))
+    assert compared >= 12
+
+
+def exact_p(name, ours, theirs, *, by_fold=False):
+    """Exchange the predictions of all sets of subjects, one set at a time."""
+    subjects = np.unique(ours[0])
+    observed = abs(value_of(name, ours, by_fold=by_fold) - value_of(name, theirs, by_fold=by_fold))
+    extreme = []
+    for flips in product([False, True], repeat=len(subjects)):
+        chosen = subjects[np.array(flips)]
+        a = value_of(name, ours, by_fold=by_fold, exchanged=(chosen, theirs[4]))
+        b = value_of(name, theirs, by_fold=by_fold, exchanged=(chosen, ours[4]))
+        extreme.append(abs(a - b) >= observed - 1e-12)
+    return np.mean(extreme)
+
+
+def test_ps_are_of_all_exchanges_and_corrected_by_holm(results, age):
+    ranked = [row for row in age.rows if row.entry.ranked]
+    columns = {row.entry.method: read_columns(results, age, row.entry.method) for row in ranked}
+    for name in age.metrics:
+        for reference, field in ((age.best[name], "to_best"), ("comface", "to_comface")):
+            others = [row for row in ranked if row.entry.method != reference]
+            raw = {row.entry.method: exact_p(name, columns[row.entry.method], columns[reference]) for row in
+                   others}  # fmt: skip
+            # The k-th smallest times the number of those not yet done, never falling.
+            largest, expected = 0.0, {}
+            for index, method in enumerate(sorted(raw, key=raw.get)):
+                largest = max(largest, min(1.0, raw[method] * (len(raw) - index)))
+                expected[method] = largest
+            found = {row.entry.method: getattr(row.cells[name], field).p.value for row in others}
+            assert found == pytest.approx(expected, abs=1e-12)
+
+
+def test_seeds_and_folds_are_exchanged_together(seeded):
+    results, board, by_fold = seeded
+    columns = [read_columns(results, board, method) for method in ("poor", "good")]
+    poor = next(row for row in board.rows if row.entry.method == "poor")
+    for name in METRICS:
+        if board.best[name] == "good":
+            assert poor.cells[name].to_best.p.value == exact_p(name, *columns, by_fold=by_fold)
+    assert poor.cells["mae"].to_best.p.value < 0.2
+
+
+def test_the_detectable_difference_is_the_median_pairs(results, age):
+    ranked = [row.entry.method for row in age.rows if row.entry.ranked]
+    columns = {method: read_columns(results, age, method) for method in ranked}
+    counts = Resamples.draw(range(4), "fgnet").counts.astype(int)
+    factor = stats.norm.ppf(0.975) + stats.norm.ppf(0.8)
+    for name in ("mae", "pearson"):
+        drawn = {m: np.array([value_of(name, columns[m], times) for times in counts]) for m in ranked}
+        errors = [np.std(drawn[a] - drawn[b], ddof=1) for i, a in enumerate(ranked) for b in ranked[i + 1 :]]
+        assert age.detectable[name].value == pytest.approx(factor * np.median(errors), rel=1e-9)
+
+
+def test_places_count_the_better_values_that_the_ranked_rows_print(document):
+    for board in document.boards:
+        for name in board.metrics:
+            sign = -1 if name == "mae" else 1
+            printed = {
+                row.entry.method: sign * float(format_value(name, row.cells[name].value.value))
+                for row in board.rows
+                if row.entry.ranked and row.cells[name].value.value is not None
+            }
+            expected = {
+                method: 1 + len({other for other in printed.values() if other > value})
+                for method, value in printed.items()
+            }
+            places = {row.entry.method: row.cells[name].place for row in board.rows}
+            assert {method: place for method, place in places.items() if place is not None} == expected
+
+
+def test_an_incomplete_row_has_an_interval_and_nothing_else(age):
+    row = next(row for row in age.rows if row.entry.method == "timm/vit")
+    values = [other.cells["mae"].value.value for other in age.rows]
+    assert row.cells["mae"].value.value == min(values)
+    assert age.best["mae"] == "comface"
+    for cell in row.cells.values():
+        assert (cell.place, cell.to_best, cell.to_comface, cell.tied) == (None, None, None, False)
+    # Two of four people: a resample in 16 has neither.
+    interval = row.cells["mae"].interval
+    assert 80 < interval.without < 170
+    assert interval.reason.startswith("no value in")
+
+
+def test_values_that_print_the_same_share_a_place(made, tmp_path):
+    for method, noise in (("a", 1.0), ("b", 1.0 + 1e-9), ("c", 1.5), ("d", 0.5)):
+        made.add(tmp_path, method=method, noise=noise)
+    (board,) = compose(tmp_path).boards
+    assert {row.entry.method: row.cells["mae"].place for row in board.rows} == {
+        "a": 2,
+        "b": 2,
+        "c": 3,
+        "d": 1,
+    }
+    made.add(tmp_path, method="e", noise=0.5 - 1e-9)
+    (board,) = compose(tmp_path).boards
+    assert board.best["mae"] == "e"
+    twin = next(row for row in board.rows if row.entry.method == "d").cells["mae"]
+    assert (twin.place, twin.tied, twin.to_best.reference) == (1, True, "e")
+
+
+def test_rows_of_different_versions_are_neither_placed_nor_compared(tmp_path):
+    add(tmp_path, "a", 1.0)
+    (alone,) = compose(tmp_path).boards
+    add(tmp_path, "b", 1.0, split="other", people=40)
+    (board,) = compose(tmp_path).boards
+    assert not board.comparable
+    assert board.best == dict.fromkeys(METRICS)
+    for row in board.rows:
+        for cell in row.cells.values():
+            assert (cell.place, cell.to_best, cell.to_comface) == (None, None, None)
+        assert row.cells["mae"].interval.low is not None
+    # The people of one version have no part in the draws of the other.
+    assert {n: c.interval for n, c in board.rows[0].cells.items()} == {
+        n: c.interval for n, c in alone.rows[0].cells.items()
+    }
+
+
+def test_a_record_without_a_unit_has_reasons_only(made, tmp_path):
+    made.add(tmp_path, method="a", folds=(), failed=(0, 1))
+    (board,) = compose(tmp_path).boards
+    (row,) = board.rows
+    for cell in row.cells.values():
+        assert cell.value.value is None
+        assert cell.interval.reason
+        assert (cell.place, cell.to_best) == (None, None)
+    assert all(value.value is None and value.reason for value in board.detectable.values())
+
+
+def test_what_is_not_resampled_is_placed_by_its_value_alone(made, tmp_path, monkeypatch):
+    monkeypatch.setitem(made.add.__globals__, "METRICS", ["mae", "spearman"])
+    for method, noise in (("poor", 9.0), ("good", 0.5)):
+        made.add(tmp_path, method=method, noise=noise)
+    (board,) = compose(tmp_path).boards
+    assert board.best["spearman"] == "good"
+    assert board.detectable["spearman"].reason == "not resampled"
+    for row in board.rows:
+        cell = row.cells["spearman"]
+        _, fold, _, y, yhat = read_columns(tmp_path, board, row.entry.method)
+        assert cell.value.value == pytest.approx(stats.spearmanr(y, yhat).statistic, abs=1e-12)
+        by_fold = [stats.spearmanr(y[fold == k], yhat[fold == k]).statistic for k in (0, 1)]
+        assert cell.fold_mean.value == pytest.approx(np.mean(by_fold), abs=1e-12)
+        assert cell.interval.reason == cell.fold_interval.reason == "not resampled"
+    good, poor = (
+        next(r for r in board.rows if r.entry.method == m).cells["spearman"] for m in ("good", "poor")
+    )
+    assert (good.place, poor.place, good.tied, poor.tied) == (1, 2, True, False)
+    assert poor.to_best.difference.value == pytest.approx(poor.value.value - good.value.value)
+    assert poor.to_best.difference.interval.reason == "not resampled"
+    assert poor.to_best.p.reason == "not tested for this metric"
+
+
+def test_a_task_whose_first_metric_is_not_resampled_is_no_part_of_a_ranking(made, tmp_path, monkeypatch):
+    for task, metrics in (("age", ["spearman", "mae"]), ("age-b", ["mae"]), ("age-c", ["mae"])):
+        monkeypatch.setitem(made.add.__globals__, "METRICS", metrics)
+        for method in ("a", "b"):
+            made.add(tmp_path, task, method=method)
+    assert [ranking.tasks for ranking in compose(tmp_path).rankings] == [("age-b", "age-c")] * 2

@@ -1,0 +1,309 @@
+"""Every byte of a record and of its predictions counts, and what a forger may change is found."""
+
+import gzip
+import hashlib
+import json
+import random
+import zlib
+
+import pytest
+
+from comface_bench.core.digest import digest
+from comface_bench.results.check_together import check_together
+from comface_bench.results.content import load_record
+from comface_bench.results.predictions import HEADER, encode, read_texts
+from comface_bench.results.record_files import RecordFiles
+from comface_bench.results.schema import Record, dump_json
+from comface_bench.results.store import ResultStore
+from comface_bench.results.validate import validate_record, validate_strays
+
+
+@pytest.fixture
+def path(tmp_path, made):
+    store = ResultStore(tmp_path / "results")
+    with store.open(*made.header()) as writer:
+        for seed in range(2):
+            for fold in range(4):
+                if (fold, seed) != (3, 1):
+                    writer.add(*made.run(fold, seed))
+        writer.fail(made.failure(3, 1))
+    return store.record_path("age", "linear", "scratch")
+
+
+def messages(path):
+    return [str(finding) for finding in validate_record(path)]
+
+
+def edit(path, change, *, reseal=True):
+    """Change a record's JSON; what a forger would compute again is computed again."""
+    raw = json.loads(path.read_text())
+    change(raw)
+    record = Record.model_validate_json(json.dumps(raw), strict=True)
+    path.write_text(dump_json(record.seal() if reseal else record))
+
+
+def edit_rows(path, change):
+    """Change the prediction lines of the record's units, and all digests to match."""
+    file = RecordFiles(path).predictions
+    texts = {place: change(place, text) for place, text in read_texts(file).items()}
+    file.write_bytes(encode(texts))
+    reseal_predictions(path, texts)
+
+
+def reseal_predictions(path, texts):
+    def change(raw):
+        raw["predictions_digest"] = hashlib.sha256(RecordFiles(path).predictions.read_bytes()).hexdigest()
+        for unit in raw["units"]:
+            text = texts.get((unit["fold"], unit["seed"]), "")
+            unit["predictions_digest"] = hashlib.sha256(text.encode()).hexdigest()
+
+    edit(path, change)
+
+
+def test_what_a_run_wrote_is_valid(path):
+    assert validate_record(path) == []
+    assert validate_strays(path.parents[2]) == []
+
+
+@pytest.mark.parametrize("which", ["record", "predictions"])
+def test_any_byte_that_is_changed_at_random_is_noticed(path, which):
+    file = path if which == "record" else RecordFiles(path).predictions
+    whole = file.read_bytes()
+    rng = random.Random(which)
+    places = {0, 1, 2, 3, 4, 8, 9, 10, len(whole) - 1, len(whole) - 5, len(whole) - 9}
+    places |= {rng.randrange(len(whole)) for _ in range(120)}
+    for place in sorted(places):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << rng.randrange(8)
+        file.write_bytes(damaged)
+        assert validate_record(path), f"byte {place} of {which}"
+    for damaged in (whole[:-1], whole + b"\n", whole + b"\0", b"", whole + whole):
+        file.write_bytes(damaged)
+        assert validate_record(path)
+
+
+def test_another_packing_of_the_same_table_is_noticed_though_its_digest_be_corrected(path):
+    """An honest packer elsewhere may pack otherwise; only what could hide something is refused."""
+    file = RecordFiles(path).predictions
+    text = gzip.decompress(file.read_bytes())
+    packer = zlib.compressobj(1, zlib.DEFLATED, 31)
+    header = bytearray(packer.compress(text) + packer.flush())
+    other = bytes(header[:8]) + file.read_bytes()[8:10] + bytes(header[10:])
+    named = gzip.compress(text, mtime=5)
+    for data, fine in ((other, True), (named, False), (other + b"x", False), (other + other, False)):
+        file.write_bytes(data)
+        assert any("predictions_digest" in message for message in messages(path))
+
+        def change(raw, data=data):
+            raw["predictions_digest"] = hashlib.sha256(data).hexdigest()
+
+        edit(path, change)
+        assert (messages(path) == []) is fine
+
+
+def put(*place_and_value):
+    *place, last, value = place_and_value
+
+    def change(raw):
+        for part in place:
+            raw = raw[part]
+        raw[last] = value
+
+    return change
+
+
+def trade_folds(raw):
+    subjects = raw["task"]["fold_subjects"]
+    subjects[0]["test"], subjects[1]["test"] = subjects[1]["test"], subjects[0]["test"]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (put("task", "card", "version", 2), "task.card_digest"),
+        (put("task", "card_digest", digest("x")), "task.card_digest"),
+        (put("task", "manifest_digest", digest("other")), "units.0.key"),
+        (put("task", "manifest_digest", "short"), "task.manifest_digest"),
+        (put("task", "split_digest", digest("other")), "failures.0.key"),
+        (put("task", "data", "OTHER"), "task.data"),
+        (put("task", "unit", "months"), "task.unit"),
+        (put("method", "card", "backbone", "ViT"), "method.card_digest"),
+        (put("method", "options", "backbone", "resnet50"), "units.0.key"),
+        (put("method", "checkpoint_digest", digest("w")), "units.0.key"),
+        (put("method", "card", "feature_dim", 7), "method.feature_dim"),
+        (put("protocol", "values", "learning_rate", 1.0), "protocol.digest"),
+        (put("protocol", "digest", digest("x")), "protocol.digest"),
+        (put("units", 2, "key", digest("x")), "units.2.key"),
+        (put("units", 0, "seed", 7), "units.0.key"),
+        (put("failures", 0, "key", "k"), "failures.0.key"),
+        (put("units", 1, "metrics", "pearson", "value", 1.5), "units.1.metrics.pearson"),
+        (put("units", 1, "metrics", "mae", "value", -0.5), "units.1.metrics.mae"),
+        (put("summary", "pooled", "pearson", "value", -2.0), "summary.pooled.pearson"),
+        (put("summary", "constant", "mae", "value", -1.0), "summary.constant.mae"),
+        (put("summary", "fold_mean", {}), "summary.fold_mean"),
+        (put("units", 0, "best_epoch", 2), "units.0.best_epoch"),
+        (put("units", 0, "validation_curve", [3.0, 2.0]), "units.0.validation_curve"),
+        (put("units", 0, "validation_curve", [3.0, 2.0, -1.0]), "units.0.validation_curve"),
+        (put("units", 0, "n_pairs", 7), "fold 0, seed 0"),
+        (put("units", 0, "n_subjects", 2), "fold 0, seed 0"),
+        (put("units", 0, "predictions_digest", digest("x")), "fold 0, seed 0"),
+        (put("task", "fold_subjects", []), "task.fold_subjects"),
+        (put("task", "fold_subjects", 1, "test", "0,10,11,12"), "is tested by fold 0, too"),
+        (put("task", "fold_subjects", 1, "test", "12,11,10"), "ascending"),
+        (put("task", "fold_subjects", 1, "test", "10,11"), "subject 12 isn't one that the fold tests"),
+        (trade_folds, "isn't one that the fold tests"),
+        (put("task", "card", "label_range", [0, 1]), "beyond labels"),
+        (put("provenance", "created", "2026-01-02<script>"), "provenance.created"),
+        (put("environment", "cpu", "another"), "digest"),
+    ],
+)
+def test_a_changed_fact_is_found_and_named(path, change, told):
+    edit(path, change, reseal=False)
+    found = messages(path)
+    assert any(": digest: " in message for message in found), "the record's own digest"
+    assert any(told in message for message in found)
+    if told == "digest":
+        return
+    edit(path, lambda raw: None)
+    resealed = messages(path)
+    assert not any(": digest: " in message for message in resealed)
+    assert any(told in message for message in resealed), "even by a forger who corrects the record's digest"
+
+
+def test_all_findings_are_told_not_just_the_first(path):
+    def change(raw):
+        raw["units"][0]["best_epoch"] = 2
+        raw["units"][3]["key"] = digest("x")
+        raw["protocol"]["digest"] = digest("x")
+
+    edit(path, change)
+    assert len(messages(path)) == 3
+    raw = json.loads(path.read_text())
+    raw["units"][0]["fold"], raw["units"][1]["seconds"], raw["surprise"] = -1, "1", 1
+    path.write_text(json.dumps(raw, indent=1))
+    found = validate_record(path)
+    assert {finding.place for finding in found} == {"units.0.fold", "units.1.seconds", "surprise"}
+    assert all(finding.hint for finding in found)
+
+
+def swap_columns(line, **columns):
+    names = HEADER.split(",")
+    fields = line.split(",")
+    for name, value in columns.items():
+        fields[names.index(name)] = value
+    return ",".join(fields)
+
+
+def first_line(place, **columns):
+    def change(here, text):
+        lines = text.splitlines()
+        if here == place:
+            lines[0] = swap_columns(lines[0], **columns)
+        return "\n".join(lines) + "\n"
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (first_line((0, 1), y="1.5"), "another true change"),
+        (first_line((0, 1), y="101.0", yhat="1.0"), "beyond labels"),
+        (first_line((0, 1), subject="1"), "isn't named by numbers, subject 1 first"),
+        (first_line((0, 1), pair_id="0-8-9"), "not the pairs that seed 0 tested"),
+        (first_line((0, 0), pair_id="smith-1-2"), "isn't named by numbers"),
+        (first_line((0, 0), pair_id="0-4-3"), "occurs more than once"),
+        (first_line((0, 0), pair_id="1001-0-1", subject="1001"), "isn't one that the fold tests"),
+        (first_line((0, 0), yhat="1e5"), "shortest form"),
+        (first_line((0, 0), yhat="nan"), "finite"),
+        (lambda place, text: "".join(text.splitlines(keepends=True)[::-1]), "out of order"),
+        (lambda place, text: text.split("\n", 1)[1] if place == (0, 0) else text, "5 pairs"),
+    ],
+)
+def test_changed_rows_are_found_though_all_digests_be_corrected(path, change, told):
+    edit_rows(path, change)
+    found = messages(path)
+    assert any(told in message for message in found), found
+
+
+def test_a_pair_in_two_pooled_folds_is_found(path):
+    edit_rows(path, first_line((1, 0), pair_id="0-0-1", subject="0"))
+    assert any("another fold elsewhere" in m or "isn't one that" in m for m in messages(path))
+
+
+def test_rows_of_no_unit_and_a_unit_without_rows(path):
+    file = RecordFiles(path).predictions
+    texts = read_texts(file)
+    texts[3, 1] = texts.pop((3, 0)).replace(",3,0,", ",3,1,")
+    file.write_bytes(encode(texts))
+    reseal_predictions(path, texts)
+    found = messages(path)
+    assert any("fold 3, seed 1: predictions of a unit that the record doesn't have" in m for m in found)
+    assert any("fold 3, seed 0: the record has this unit" in m for m in found)
+
+
+def test_bad_lines_are_named_by_line_and_many_are_counted(path):
+    file = RecordFiles(path).predictions
+    lines = gzip.decompress(file.read_bytes()).decode().splitlines()
+    lines[1:31] = ["=cmd()"] * 30
+    file.write_bytes(gzip.compress("\n".join(lines).encode(), mtime=0))
+    found = messages(path)
+    assert any(": line 2: 1 columns, not 6" in message for message in found)
+    assert any("10 more lines" in message for message in found)
+    assert any("cut short" in message for message in found)
+
+
+def test_a_bomb_is_not_unpacked(path, monkeypatch):
+    monkeypatch.setattr("comface_bench.results.check_rows.SIZE_LIMIT", 5000)
+    bomb = gzip.compress(HEADER.encode() + b"\n" + b"0" * 10**6, mtime=0)
+    RecordFiles(path).predictions.write_bytes(bomb)
+    assert any("unpacks to more than 5000 bytes" in message for message in messages(path))
+
+
+def test_files_that_lie_elsewhere(path):
+    other = path.with_name("farl.json")
+    path.rename(other)
+    (found,) = validate_strays(path.parents[2])
+    assert "without their record scratch.json" in found.message
+    RecordFiles(path).predictions.rename(RecordFiles(other).predictions)
+    (found,) = validate_record(other)
+    assert "another file" in found.message
+    assert "age/linear/scratch.json" in found.hint
+    RecordFiles(other).predictions.unlink()
+    assert any("No such file" in str(finding) for finding in validate_record(other))
+    (found,) = validate_record(path)
+    assert "can't be read" in found.message
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{", '{"schema_version": 9}', "[" * 100_000, '{"a": 1e999}', "\0"]
+)
+def test_what_is_no_record_is_told_not_raised(path, text):
+    path.write_text(text)
+    assert validate_record(path)
+
+
+def test_records_of_one_task_share_pairs_and_true_changes(path, made):
+    store = ResultStore(path.parents[2])
+    with store.open(*made.header(method="farl")) as writer:
+        writer.add(*made.run(0, 5))
+        writer.add(*made.run(1, 5))
+    other = store.record_path("age", "linear", "farl")
+    assert check_together([path, other]) == []
+    edit_rows(other, first_line((1, 5), y="1.5"))
+    (found,) = check_together([path, other])
+    assert (found.file, found.place) == (str(other), "fold 1")
+    edit(other, put("task", "manifest_digest", digest("another data set")))
+    assert check_together([path, other]) == []
+
+
+def test_a_record_of_another_version_is_of_its_own_digests(path, tmp_path):
+    """A record of version 1 can't vouch for itself, and one of version 2 must."""
+    raw = json.loads(path.read_text())
+    del raw["digest"], raw["predictions_digest"]
+    path.write_text(json.dumps(raw | {"schema_version": 1}, indent=1) + "\n")
+    assert validate_record(path) == []
+    record = load_record(path)
+    assert record.digest is None
+    path.write_text(dump_json(record))
+    assert {finding.place for finding in validate_record(path)} == {"digest", ""}
