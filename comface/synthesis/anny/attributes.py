@@ -49,7 +49,7 @@ SHAPES: Final[Mapping[str, Mapping[str, float]]] = {
     "nose-width": {"nose-scale-horiz-incr": 0.16, "nose-width2-incr": 0.10},
     "nose-length": {"nose-scale-vert-incr": 0.18},
     "nose-projection": {"nose-scale-depth-incr": 0.18},
-    "nose-hump": {"nose-hump-incr": 0.20},
+    "nose-hump": {"nose-hump-incr": 0.20, "nose-curve-convex": 0.14},
     "nose-tip": {"nose-point-up": 0.20},
     "nostrils": {"nose-flaring-incr": 0.20, "nose-nostrils-width-incr": 0.10},
     "lip-fullness": {"mouth-upperlip-volume-incr": 0.20, "mouth-lowerlip-volume-incr": 0.20},
