@@ -97,7 +97,7 @@ class Head:
 
     def base(self, weights: Floats) -> Floats:
         """Return the base vertices (V, 3) in cm for weights (K,)."""
-        return self.template + (weights @ self.basis).reshape(-1, 3)
+        return self.template + weigh(weights, self.basis).reshape(-1, 3)
 
     def shape(
         self,
@@ -112,6 +112,18 @@ class Head:
     def normals(self, points: Floats) -> Floats:
         """Return unit normals (W, 3) of refined vertices (W, 3)."""
         return vertex_normals(points, self.triangles)
+
+
+def weigh(weights: Floats, shapes: Floats) -> Floats:
+    """Return the sum (N,) of shapes (K, N) by weights (K,).
+
+    Not by `@`: a linear algebra library's threads wait for each other longer than this takes, and may round
+    differently from machine to machine.
+    """
+    used = np.flatnonzero(weights)
+    if 2 * len(used) > len(weights):
+        return cast("Floats", np.einsum("k,kn->n", weights, shapes))
+    return cast("Floats", np.einsum("k,kn->n", weights[used], shapes[used]))
 
 
 @functools.lru_cache(maxsize=1)

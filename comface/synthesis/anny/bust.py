@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from comface_bench.comface.synthesis.anny import body
+from comface_bench.comface.synthesis.anny.body import weigh
 from comface_bench.comface.synthesis.anny.coat import GROWTH, Coat, grow
 from comface_bench.comface.synthesis.anny.follicles import follicles, lid_lines
 from comface_bench.comface.synthesis.anny.geometry import weights
@@ -42,7 +43,7 @@ class Bust:
         self.head, self.person, self.state = head, person, state
         self._weights = weights(head, person, state)
         self._base = head.base(self._weights)
-        self.points = head.refine @ self._base
+        self.points: Floats = head.refine @ self._base
         self.normals = head.normals(self.points)
         self._eyes = [np.flatnonzero(head.part == eye) for eye in (body.EYE_LEFT, body.EYE_RIGHT)]
         self._between = self.eyes(self.points)[1]
@@ -55,11 +56,10 @@ class Bust:
         if not change.any():
             return self.points
         first, basis = self.head.first, self.head.basis
-        moved = first + np.flatnonzero(change[first:])
-        sums = change[moved] @ basis[moved]
+        sums = weigh(change[first:], basis[first:])
         if change[:first].any():
-            sums = sums + change[:first] @ basis[:first]
-        base = self._base + sums.reshape(-1, 3)
+            sums = sums + weigh(change[:first], basis[:first])
+        base: Floats = self._base + sums.reshape(-1, 3)
         points: Floats = self.head.refine @ base
         return points
 
@@ -123,21 +123,19 @@ class Bust:
         ends = np.stack([segments, segments + 1], axis=1).ravel()
         first = np.arange(0, len(ends), 2, dtype=np.int32)
         thick = Strands(
-            placed[ends], 0.75 * _EVERY * coat.widths[ends], first, np.zeros(len(first), np.int32)
+            placed[ends], 0.45 * _EVERY * coat.widths[ends], first, np.zeros(len(first), np.int32)
         )
         middle, between = self.eyes(points)
         normals = self.normals if points is self.points else self.head.normals(points)
         aim = target(middle, between)
         matrix = transfer(points[:few], normals[:few], self.head.coarse, thick, aim)
         # Against a head that nothing shades.
-        free = np.clip(normals[:few] @ directions().T, 0, None).sum(axis=1)
+        free = np.clip(np.einsum("vc,dc->vd", normals[:few], directions()), 0, None).sum(axis=1)
         share = matrix.sum(axis=1) / np.maximum(free, 0.3) * np.float32(1 / MEASURE)
         return matrix, np.clip(share, 0.03, 1).astype(np.float32)
 
     def _place(self, coat: Coat, points: Floats, years: float) -> Floats:
-        return coat.place(
-            points, self.eyes(points)[1] / self._between, grown(years) / grown(self.state.years)
-        )
+        return coat.place(points, self.eyes(points)[1] / self._between, grown(years))
 
     def lids(self, points: Floats) -> Floats:
         """Return the lids' edges as parabolas y(x) about the picture's middle (4, 4).

@@ -125,15 +125,15 @@ class Coat:
         # Light comes through brows from the skin.
         brow = hair * 0.7 + 0.10 * linear(person.skin)
         base = np.empty((len(self.kind), 3), np.float32)
-        for kind, colour, later in (
-            (HAIR, hair, 0.0),
-            (BROW, brow, 12.0),
-            (BEARD, 0.7 * hair + 0.05 * linear(person.skin), -3.0),
+        for kind, colour, later, dull in (
+            (HAIR, hair, 0.0, 1.0),
+            (BROW, brow, 12.0, 0.6),
+            (BEARD, 0.7 * hair + 0.05 * linear(person.skin), -3.0, 0.8),
         ):
             own = self.kind == kind
             # A strand stands for many hairs, a share of them grey.
             share = np.clip(1.6 * grey_share(person, years, later) - 0.6 * self.chance[own, 5], 0, 1)[:, None]
-            base[own] = colour + share * (grey - colour)
+            base[own] = colour + share * (dull * grey - colour)
         base[self.kind == LASH] = linear((0.055, 0.045, 0.04))
         base *= self.shade[:, None]
         # Tips are bleached a little, the more the lighter the hair is.

@@ -14,6 +14,7 @@ from comface_bench.comface.synthesis.anny.arrays import Floats, Pixels
 from comface_bench.comface.synthesis.anny.view import View
 from comface_bench.comface.synthesis.anny.warping import load_warp, numbers, vectors
 
+_DENSITY = 600.0  # entries of the response's table per unit of the square root of light
 _REACH = 3  # samples on each side of a pixel's own that its blur gathers
 
 
@@ -47,10 +48,20 @@ def develop(
     image = np.empty((size * size, 3), np.float32)
     inputs = [
         vectors(rows), wide, oversampling, numbers(weights / weights.sum()), _REACH, wp.vec3(*colours),
-        view.contrast, view.saturation, view.vignette, view.noise, vectors(grain), vectors(image),
+        numbers(_response(view.contrast)), view.saturation, view.vignette, view.noise, vectors(grain),
+        vectors(image),
     ]  # fmt: skip
     wp.launch(_kernels()["columns"], dim=len(image), inputs=inputs, device="cpu")
     return np.clip(np.rint(image), 0, 255).astype(np.uint8).reshape(size, size, 3)
+
+
+def _response(contrast: float) -> Floats:
+    """Return sRGB values in [0, 1] over the square root of light up to 9: toe, middle and shoulder."""
+    light = (np.arange(3 * int(_DENSITY) + 2) / _DENSITY) ** 2
+    bright = (light / 0.18) ** contrast * 0.18
+    film = bright * (2.51 * bright + 0.018) / (bright * (2.43 * bright + 0.354) + 0.05)
+    plain = bright / (1 + 0.35 * bright) * 1.15
+    return np.clip(0.45 * film + 0.55 * plain, 0, 1) ** (1 / 2.2)
 
 
 @functools.lru_cache(maxsize=1)
@@ -98,12 +109,10 @@ def _kernels() -> dict[str, Any]:
 
     @wp.func
     @no_type_check
-    def response(value: wp.float32, contrast: wp.float32):
-        # A film-like curve about middle grey, with a toe and a shoulder.
-        bright = wp.pow(wp.max(value, 0.0) / 0.18, contrast) * 0.18
-        curved = bright * (bright * 2.51 + 0.03 * 0.6) / (bright * (bright * 2.43 + 0.59 * 0.6) + 0.14 * 0.36)
-        plain = bright / (1.0 + 0.35 * bright) * 1.15
-        return wp.pow(wp.clamp(0.45 * curved + 0.55 * plain, 0.0, 1.0), 1.0 / 2.2)
+    def response(curve: wp.array(dtype=wp.float32), value: wp.float32):
+        place = wp.min(wp.sqrt(wp.max(value, 0.0)) * _DENSITY, float(curve.shape[0]) - 1.01)
+        k = int(place)
+        return curve[k] + (curve[k + 1] - curve[k]) * (place - float(k))
 
     @wp.kernel(module="unique")
     @no_type_check
@@ -114,7 +123,7 @@ def _kernels() -> dict[str, Any]:
         weights: wp.array(dtype=wp.float32),
         reach: wp.int32,
         gain: wp.vec3,
-        contrast: wp.float32,
+        curve: wp.array(dtype=wp.float32),
         saturation: wp.float32,
         vignette: wp.float32,
         noise: wp.float32,
@@ -132,9 +141,9 @@ def _kernels() -> dict[str, Any]:
         x = (float(column) + 0.5) / float(size) * 2.0 - 1.0
         y = (float(row) + 0.5) / float(size) * 2.0 - 1.0
         total = wp.cw_mul(total, gain) * (1.0 - vignette * 0.5 * (x * x + y * y))
-        red = response(total[0], contrast)
-        green = response(total[1], contrast)
-        blue = response(total[2], contrast)
+        red = response(curve, total[0])
+        green = response(curve, total[1])
+        blue = response(curve, total[2])
         grey = 0.30 * red + 0.59 * green + 0.11 * blue
         colour = wp.vec3(
             grey + (red - grey) * saturation,

@@ -92,8 +92,8 @@ def grow_hair(head: Head, points: Floats, normals: Floats, person: Person, roots
     if cut is None:
         return None
     # The back of the head is never seen; long hair needs fewer strands to cover it.
-    depth, share = (-3.5, 1.0) if cut.length < 10 else (-5.0, 0.72)
-    roots = roots[np.flatnonzero((roots.canonical[:, 2] > depth) & (roots.chance[:, 0] >= 1 - share))]
+    back, share = (-3.5, 1.0) if cut.length < 10 else (-5.0, 0.72)
+    roots = roots[np.flatnonzero((roots.canonical[:, 2] > back) & (roots.chance[:, 0] >= 1 - share))]
     skull = _Skull(head, points)
     random = np.random.default_rng(person.growth)
     count = len(roots.corners)
@@ -105,9 +105,9 @@ def grow_hair(head: Head, points: Floats, normals: Floats, person: Person, roots
     curl = max(person.curl, cut.curl) if cut.comb != "back" or person.curl < 0.5 else 0.5 * person.curl
     comb = _comb(cut, person, place, skull.outward(origin))
 
-    length = cut.length * person.length * (0.72 + 0.2 * one + 0.22 * clumps[clump, 3])
+    length = skull.scale * cut.length * person.length * (0.72 + 0.2 * one + 0.22 * clumps[clump, 3])
     # Shorter towards the nape and round the ears.
-    if cut.length < 10:
+    if cut.length < 10 or cut.comb == "back":
         length = length * np.clip(0.10 + (place[:, 1] - 66) / 12, 0.12 if cut.comb != "back" else 0.3, 1)
     fringe = _smooth((place[:, 2] - 6.5) / 2.5) * _smooth((6.3 - np.abs(place[:, 0])) / 1.5)
     fringe = fringe * _smooth((place[:, 1] - 76) / 2) * float(person.fringe > 0.05 and cut.length > 4)
@@ -116,9 +116,15 @@ def grow_hair(head: Head, points: Floats, normals: Floats, person: Person, roots
     fringe = np.where(fringe > 0.25 + 0.5 * one, 1.0, 0.0)
     down = np.array([0.0, -0.55, 0.75], np.float32) + np.array([0.35 * np.sign(person.parting or 1), 0, 0])
     comb = comb + fringe[:, None] * (down - comb)
-    length = length + fringe * ((2.5 + 5.5 * person.fringe) * (0.85 + 0.3 * one) - length)
+    length = length + fringe * (skull.scale * (2.5 + 5.5 * person.fringe) * (0.85 + 0.3 * one) - length)
 
-    height = cut.lift * person.volume * (0.12 + 0.88 * layer) * np.clip((place[:, 1] - 60) / 16, 0.3, 1)
+    height = (
+        skull.scale
+        * cut.lift
+        * person.volume
+        * (0.12 + 0.88 * layer)
+        * np.clip((place[:, 1] - 60) / 16, 0.3, 1)
+    )
     height = height * (1 - 0.55 * fringe)
     steps = cut.points
     # Shorter steps near the root, where hair bends most.
@@ -169,7 +175,7 @@ def grow_hair(head: Head, points: Floats, normals: Floats, person: Person, roots
             at[:, 0] += np.sign(at[:, 0] - skull.centre[0] + 1e-6) * gap
         path.append(at)
     offsets = np.stack(path, axis=1) - origin[:, None]
-    thin = {"buzz": 0.10}.get(person.cut, 0.205)
+    thin = {"buzz": 0.10}.get(person.cut, 0.215)
     width = thin / share * (0.7 + 0.6 * two)[:, None] * (1 - 0.65 * reached**2)
     depth = np.clip(layer[:, None] * 0.75 + 0.35 * reached * np.ones((count, 1)), 0, 1)
     shade = np.exp(0.13 * random.normal(0, 1, count) + 0.16 * (clumps[clump, 5] - 0.5) * 2)

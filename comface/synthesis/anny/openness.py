@@ -56,7 +56,7 @@ def transfer(
             buffer.draw_strands(screen[2 * count :], strands, len(triangles), _WIDE / (2 * _HALF), 2.0)
         inputs = [vectors(screen[count : 2 * count]), buffer.array, _WIDE, index, numbers(seen)]
         wp.launch(_kernels()["seen"], dim=count, inputs=inputs, device="cpu")
-    cosines = np.clip(normals @ directions().T, 0, None)
+    cosines = np.clip(np.einsum("vc,dc->vd", normals, directions()), 0, None)
     matrix: Floats = seen * cosines * np.float32(MEASURE)
     return matrix
 

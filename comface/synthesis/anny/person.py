@@ -94,7 +94,11 @@ GLASSES = ("", "round", "square", "rimless")
 
 
 def stream(*key: object) -> np.random.Generator:
-    """Return the random numbers that belong to a key, the same on every machine."""
+    """Return the random numbers that belong to a key, the same on every machine.
+
+    Keys of people begin with what they are for: synthfaces' with its seed, a number, those of corpora for
+    pre-training with a word. So no person is in both, whatever the seeds.
+    """
     text = "\x1f".join(str(part) for part in ("synthfaces", *key))
     return np.random.default_rng(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big"))
 
@@ -198,7 +202,7 @@ class Person:
             total[name] = total.get(name, 0.0) + sag * value
         for name, value in further.items():
             total[name] = total.get(name, 0.0) + value
-        return {name: float(np.clip(value, -2.2, 2.2)) for name, value in total.items()}
+        return {name: min(max(float(value), -2.2), 2.2) for name, value in total.items()}
 
 
 def draw_person(*key: object) -> Person:

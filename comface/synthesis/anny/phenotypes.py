@@ -71,5 +71,5 @@ class Phenotypes:
             at = np.clip(values.get(name, 0.5), anchors[0], anchors[-1])
             hats.append(np.array([np.interp(at, anchors, row) for row in np.eye(len(anchors))]))
         products = np.prod(np.where(self.mask > 0, np.concatenate(hats), 1.0), axis=1)
-        weights: Floats = products @ self.projection
+        weights: Floats = np.einsum("p,pk->k", products, self.projection)
         return weights

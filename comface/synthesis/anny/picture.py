@@ -88,7 +88,7 @@ def take(head: Head, subject: Subject, backdrop: Floats, view: View, size: int) 
 
     # Radiance as the head sees it.
     radiance = view.around.radiance(directions() @ turn.T.astype(np.float32))
-    light = head.refine @ (subject.transfer @ radiance)
+    light = head.refine @ np.einsum("vd,dc->vc", subject.transfer, radiance)
     diffuse, mirror = _harmonics(view)
     fixed = _fixed(head)
     out = np.empty((wide * wide, 4), np.float32)
@@ -106,7 +106,7 @@ def take(head: Head, subject: Subject, backdrop: Floats, view: View, size: int) 
     scene.lids = wp.mat44(*(float(v) for v in subject.lids.ravel()))
     inputs = [
         buffer.array, wide, fixed.triangles, fixed.part,
-        vectors(screen), vectors(placed), vectors(subject.normals @ turn.T.astype(np.float32)),
+        vectors(screen), vectors(placed), vectors(subject.normals),
         fixed.canonical, fixed.masks, vectors(light), vectors(subject.extra),
         vectors(strand_screen), vectors(strand_placed), vectors(subject.colours), numbers(subject.depth),
         subject.strands.arrays[1], numbers(subject.kinds, "int32"),

@@ -90,8 +90,11 @@ def shade_kernel() -> Any:
                 area = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
                 u = ((b[0] - x) * (c[1] - y) - (b[1] - y) * (c[0] - x)) / area
                 v = ((c[0] - x) * (a[1] - y) - (c[1] - y) * (a[0] - x)) / area
+                # The middle of a pixel may lie beside a thin triangle that only a sample of it hit.
+                u = wp.clamp(u, 0.0, 1.0)
+                v = wp.clamp(v, 0.0, 1.0 - u)
                 w = 1.0 - u - v
-                n = wp.normalize(normals[ia] * u + normals[ib] * v + normals[ic] * w)
+                n = wp.normalize(scene.turn * (normals[ia] * u + normals[ib] * v + normals[ic] * w))
                 p = placed[ia] * u + placed[ib] * v + placed[ic] * w
                 at = canonical[ia] * u + canonical[ib] * v + canonical[ic] * w
                 light = irradiance[ia] * u + irradiance[ib] * v + irradiance[ic] * w
