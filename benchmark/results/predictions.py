@@ -16,11 +16,12 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from comface_bench.core.errors import ResultError
-from comface_bench.stats.answers import Columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
+
+    from comface_bench.stats.answers import Columns
 
 HEADER = "pair_id,subject,fold,seed,y,yhat"
 SIZE_LIMIT = 512 * 2**20
@@ -168,6 +169,9 @@ def parse_columns(text: str, where: str) -> Columns:
     Raises:
         ResultError: A line has other columns, or a number is none or isn't finite.
     """
+    # Imported here: it needs numpy, and reading what is finished doesn't.
+    from comface_bench.stats.answers import Columns
+
     fields = text.rstrip("\n").replace("\n", ",").split(",")
     try:
         if len(fields) % 6:
