@@ -62,7 +62,8 @@ class Generator(Protocol):
         Args:
             identity: One of `identities`.
             attribute: One of `card.attributes`.
-            alphas: K values in [−5, 5]; 0 is the identity's base image, for every attribute.
+            alphas: K values in [−5, 5]; 0 is the identity's base image, or the middle of an attribute that
+                has a natural zero, such as an action unit.
 
         Returns:
             RGB images, shape (K, 3, H, W).

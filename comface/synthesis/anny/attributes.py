@@ -140,11 +140,11 @@ def _facial_hair(person: Person, state: State, alpha: float, field: str) -> tupl
 def _skin_tone(person: Person, state: State, alpha: float) -> tuple[Person, State]:
     skin = _blend(_TONES, share(alpha))
     # Lips keep their relation to the skin around them.
-    lips = tuple(
+    r, g, b = (
         min(1.0, new * lip / max(old, 1e-3))
         for new, lip, old in zip(skin, person.lips, person.skin, strict=True)
     )
-    return dataclasses.replace(person, skin=skin, lips=lips), state
+    return dataclasses.replace(person, skin=skin, lips=(r, g, b)), state
 
 
 def _colour(

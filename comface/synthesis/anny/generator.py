@@ -103,7 +103,9 @@ class AnnyGenerator:
 
     def _view(self, identity: AnnyIdentity, attribute: str, alpha: float) -> View:
         # Only noise differs where nothing else does: a sensor never repeats itself.
-        key = (identity.seed, _KEY, identity.number, attribute, round(10 * alpha))
+        # The base image has one noise, whichever attribute it stands for.
+        place = (attribute, round(10 * alpha)) if alpha else ("base", 0)
+        key = (identity.seed, _KEY, identity.number, *place)
         random = stream("view", *key)
         if self._nuisance:
             return draw_view(random)
