@@ -48,7 +48,7 @@ ALLOWED = {
     "tasks": {"core"},
     "baselines": {"core", "comface", "weights"},
     "weights": {"core"},
-    "comface": {"core.errors"},
+    "comface": {"core.errors", "core.files", "core.weights", "weights"},
     "api": {"core", "execute", "results"},
     "__main__": {"cli"},
     "": {"api", "data", "engine"},

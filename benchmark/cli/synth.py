@@ -7,12 +7,18 @@ from typing import Annotated
 
 import typer
 
+from comface_bench.cli import corpus
 from comface_bench.cli.bars import counted
 from comface_bench.cli.groups import Group, make_app
 from comface_bench.core.errors import UsageError
 from comface_bench.core.names import split_list
 
 app = make_app(Group)
+app.command()(corpus.corpus)
+app.command()(corpus.check)
+app.command()(corpus.sheets)
+app.command()(corpus.statistics)
+app.command()(corpus.quality)
 
 
 @app.callback()

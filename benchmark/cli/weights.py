@@ -152,12 +152,14 @@ def convert(
             metavar="FILE", help="New file [default: FILE with the ending .safetensors].", show_default=False
         ),
     ] = None,
+    licence: Annotated[str, typer.Option(help="Licence of the weights, to be recorded.")] = "",
 ) -> None:
     """Write the tensors of a checkpoint, and nothing else of it, as safetensors; nothing in it is run."""
     from comface_bench.weights.convert import convert_weights
 
-    converted = convert_weights(file, out)
-    typer.echo(f"wrote {converted.tensors} tensors to {converted.path}")
+    converted = convert_weights(file, out, licence)
+    about = converted.path.with_suffix(".json").name
+    typer.echo(f"wrote {converted.tensors} tensors to {converted.path}, described in {about}")
     for name in converted.discarded:
         typer.echo(f"left out without running it: {name}")
     typer.echo(f"Use it: -o checkpoint={converted.path}")

@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import NamedTuple
 
 from comface_bench.core.errors import UsageError, WeightsFormatError
+from comface_bench.core.files import replace_file
 from comface_bench.core.ledger import digest_weights
 from comface_bench.weights.read import BlockedGlobalError, read_tensors
 
 _MOST_NAMES = 50
 
+_LICENCES = {
+    "karras2019stylegan-ffhq-1024x1024.pkl": "CC BY-NC 4.0",
+    "stylegan_ffhq.pth": "CC BY-NC 4.0",
+    "stylegan3-r-ffhq-1024x1024.pkl": "NVIDIA Source Code License (research and evaluation only)",
+    "sg3-r-ffhq-1024.pt": "NVIDIA Source Code License (research and evaluation only)",
+}
+"""Licences of weights that have no method's card, by the name that they are published under."""
+
 
 class Converted(NamedTuple):
-    """What was written: the file, how many tensors, and the names of code that were read past."""
+    """What was written: the file, how many tensors, and the names of code that were read past.
+
+    Beside the file lies another with the ending .json: its source and the SHA-256 of that, its licence where
+    it is known, and the shape and type of each tensor.
+    """
 
     path: Path
     tensors: int
     discarded: tuple[str, ...]
 
 
-def convert_weights(source: Path, target: Path | None = None) -> Converted:
+def convert_weights(source: Path, target: Path | None = None, licence: str = "") -> Converted:
     """Write a checkpoint's tensors as safetensors, under the names and in the types that they have.
 
     A file that names code besides its tensors is taken, too: what it names is read past, never run.
@@ -29,14 +43,17 @@ def convert_weights(source: Path, target: Path | None = None) -> Converted:
     Args:
         source: The checkpoint.
         target: The new file; by default beside the old one, with the ending .safetensors.
+        licence: Of the weights; by default that under which a file of this name is published, if known.
 
     Raises:
         UsageError: The new file exists already.
         WeightsFormatError: `read_tensors` can't read the file, even so; or the code is the system's.
     """
-    target = target or _default_target(source)
-    if target.exists():
-        raise UsageError(f"{target} exists already", "Name another one: --out FILE")
+    target = target or source.with_name(converted_name(source.name))
+    sidecar = target.with_suffix(".json")
+    for path in (target, sidecar):
+        if path.exists():
+            raise UsageError(f"{path} exists already", "Name another one: --out FILE")
     discarded: list[str] = []
     while True:
         try:
@@ -57,18 +74,26 @@ def convert_weights(source: Path, target: Path | None = None) -> Converted:
 
     own = {name: tensor.clone().contiguous() for name, tensor in tensors.items()}
     temporary = target.with_name(f".{target.name}.tmp")
-    facts = {"format": "pt", "source": source.name, "source_sha256": digest_weights(source).sha256}
+    facts = {"source": source.name, "source_sha256": digest_weights(source).sha256}
+    licence = licence or _LICENCES.get(source.name, "")
+    if licence:
+        facts["licence"] = licence
+    shapes = {
+        name: {"shape": list(tensor.shape), "dtype": str(tensor.dtype).removeprefix("torch.")}
+        for name, tensor in own.items()
+    }
     try:
-        save_file(own, temporary, facts)
+        save_file(own, temporary, {"format": "pt", **facts})
         temporary.replace(target)
+        replace_file(sidecar, f"{json.dumps({**facts, 'tensors': shapes}, indent=1)}\n".encode())
     finally:
         temporary.unlink(missing_ok=True)
     return Converted(target, len(own), tuple(discarded))
 
 
-def _default_target(source: Path) -> Path:
-    name = source.name
+def converted_name(name: str) -> str:
+    """Return what a checkpoint of a name is called once it is converted, if nobody says otherwise."""
     # `moco.pth.tar` is no archive: both endings go. `cc12m.1x.pth` keeps its middle.
     for ending in (".tar", ".pth", ".pt", ".bin", ".pkl", ".ckpt"):
         name = name.removesuffix(ending)
-    return source.with_name(f"{name}.safetensors")
+    return f"{name}.safetensors"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comface_bench.core.errors import WeightsFormatError
+from comface_bench.weights.networks import StoredTensor, network_entries
 from comface_bench.weights.stand_ins import STAND_INS, Discarded, StoredArray
 from comface_bench.weights.unpickle import unpickle
 
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 _CONTAINERS = ("state_dict", "model")
 _LEGACY_MAGIC = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")
 """The number that torch files begin with which aren't zip archives."""
-_SYSTEM = ("os", "posix", "nt", "sys", "builtins", "__builtin__", "subprocess", "shutil", "socket", "runpy")
+_SYSTEM = (
+    *("os", "posix", "nt", "sys", "builtins", "__builtin__", "subprocess", "commands", "shutil", "socket"),
+    "runpy",
+)
 """Modules that no training script leaves a name of in its checkpoint."""
 
 
@@ -47,8 +51,9 @@ class BlockedGlobalError(WeightsFormatError):
 def read_tensors(path: Path, discarded: Iterable[str] = ()) -> dict[str, Tensor]:
     """Read a checkpoint's tensors by name, whatever its file is called.
 
-    Safetensors, torch files in either format, and plain pickles of numpy arrays are taken. A state dict
-    inside the usual containers (`state_dict`, `model`) is unwrapped; what lies beside it is left.
+    Safetensors, torch files in either format, plain pickles of numpy arrays, and NVIDIA's pickles of
+    StyleGAN and StyleGAN3 are taken. A state dict inside the usual containers (`state_dict`, `model`) is
+    unwrapped, and so is the averaged generator among networks; what lies beside it is left.
 
     Args:
         path: The file.
@@ -62,6 +67,10 @@ def read_tensors(path: Path, discarded: Iterable[str] = ()) -> dict[str, Tensor]
             tensors in those places, or has values that aren't finite.
     """
     content = _open(path, tuple(discarded))
+    try:
+        content = network_entries(content) or content
+    except ValueError as error:
+        raise WeightsFormatError(f"{path.name}: {error}") from error
     for container in _CONTAINERS:
         if isinstance(content, Mapping) and isinstance(content.get(container), Mapping):
             content = content[container]
@@ -122,7 +131,7 @@ def _check_archive(path: Path) -> None:
 def _check(path: Path, name: object, value: object, size: int) -> Tensor:
     import torch
 
-    if isinstance(value, StoredArray):
+    if isinstance(value, StoredArray | StoredTensor):
         try:
             value = value.tensor()
         except ValueError as error:

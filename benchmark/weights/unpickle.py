@@ -11,6 +11,7 @@ import pickle
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
+from comface_bench.weights.networks import NETWORK_STAND_INS, StoredNetwork
 from comface_bench.weights.stand_ins import STAND_INS, Discarded, StoredArray, StoredType
 
 _KEPT = (
@@ -29,14 +30,15 @@ _KEPT = (
 
 
 def unpickle(data: bytes, discarded: Iterable[str] = ()) -> Any:
-    """Read a pickle of plain values and numpy arrays; text of Python 2 is taken as latin-1.
+    """Read a pickle of plain values, numpy arrays and NVIDIA's networks; Python 2's text is latin-1.
 
     Args:
         data: The whole pickle.
         discarded: Further names, `module.name`, that are read past.
 
     Returns:
-        The content; arrays are `StoredArray`, ordered dictionaries plain ones.
+        The content; arrays are `StoredArray`, ordered dictionaries plain ones, networks `StoredModule` and
+        `StoredNetwork`, and sets are read past.
 
     Raises:
         UnpicklingError: It names anything else, or uses an instruction that such a pickle doesn't need.
@@ -56,8 +58,10 @@ class _Reader(pickle._Unpickler):
         self._makers: Mapping[str, Callable[..., Any]] = {
             **dict.fromkeys(discarded, Discarded),
             **STAND_INS,
+            **NETWORK_STAND_INS,
             "_codecs.encode": _encode,
             "collections.OrderedDict": _make_dict,
+            "dnnlib.util.EasyDict": _make_dict,
         }
 
     def find_class(self, module: str, name: str) -> Any:
@@ -77,11 +81,17 @@ class _Reader(pickle._Unpickler):
     def load_build(self) -> None:
         state = self.stack.pop()
         built = self.stack[-1]
-        if type(built) in (Discarded, StoredArray, StoredType):
+        if type(built) in (Discarded, StoredArray, StoredType, StoredNetwork):
             built.__setstate__(state)
         elif type(built) is not dict:
             raise pickle.UnpicklingError("only what is on the list may be changed")
         # Attributes of a dictionary, such as the version numbers of a state dict, are read past.
+
+    def load_empty_set(self) -> None:
+        self.append(Discarded())
+
+    def load_additems(self) -> None:
+        self.pop_mark()  # The members of a set are read past, as the set is.
 
     def load_dict(self) -> None:
         items = self.pop_mark()  # Also changes where `append` puts things.
@@ -127,6 +137,8 @@ _Reader.dispatch.update(
         # A class is made like anything else: by calling the maker that stands for it.
         ord(pickle.NEWOBJ): _Reader.load_reduce,
         ord(pickle.BUILD): _Reader.load_build,
+        ord(pickle.EMPTY_SET): _Reader.load_empty_set,
+        ord(pickle.ADDITEMS): _Reader.load_additems,
         ord(pickle.DICT): _Reader.load_dict,
         ord(pickle.SETITEM): _Reader.load_setitem,
         ord(pickle.SETITEMS): _Reader.load_setitems,

@@ -50,7 +50,7 @@ def render_contact_sheet(
     from PIL import Image
 
     from comface_bench.comface.synthesis.anny.body import load_head
-    from comface_bench.comface.synthesis.anny.render import render
+    from comface_bench.comface.synthesis.anny.sitter import render
 
     head, states = load_head(), columns(kind)
     sheet = []

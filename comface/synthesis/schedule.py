@@ -7,13 +7,13 @@ smaller one and any image can be rendered alone.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from comface_bench.comface.synthesis.anny.labels import UNITS
 from comface_bench.comface.synthesis.anny.person import draw_person, stream
-from comface_bench.comface.synthesis.anny.state import State
+from comface_bench.comface.synthesis.anny.state import NECKLINES, State
 from comface_bench.comface.synthesis.anny.view import draw_view
 
 if TYPE_CHECKING:
@@ -41,7 +41,16 @@ _EXPRESSIONS: tuple[tuple[int, ...], ...] = (
     (20, 25),
 )
 _LAB = 0.6  # DISFA is filmed in a laboratory: heads turn less than in family albums
-_CLOTHES = ((0.25, 0.28, 0.35), (0.55, 0.16, 0.16), (0.75, 0.75, 0.72), (0.18, 0.3, 0.22), (0.6, 0.52, 0.4))
+_CLOTHES = (
+    (0.10, 0.11, 0.14),
+    (0.22, 0.25, 0.33),
+    (0.45, 0.15, 0.15),
+    (0.78, 0.78, 0.76),
+    (0.17, 0.27, 0.21),
+    (0.52, 0.46, 0.38),
+    (0.40, 0.47, 0.58),
+    (0.30, 0.30, 0.31),
+)
 
 
 @dataclass(frozen=True)
@@ -85,7 +94,7 @@ def disfa_shots(seed: int, subject: str, frames: int) -> Iterator[Shot]:
     for frame in range(1, frames + 1):
         random = stream(seed, "disfa", subject, frame)
         units = _expression(random)
-        state = State(years=years, units=units, gaze=_gaze(random), cloth=_cloth(random))
+        state = State(years=years, units=units, gaze=_gaze(random), **_clothes(random))
         yield Shot(
             f"DISFA/frames/{subject}/{frame:05d}.jpg", person, state, draw_view(random, _LAB), False, units
         )
@@ -114,7 +123,7 @@ def edema_shots(seed: int, patient: str, days: int) -> Iterator[tuple[Visit, Sho
                 tissue=dry - first,
                 units=units,
                 gaze=_gaze(random),
-                cloth=_cloth(random),
+                **_clothes(random),
             )
             path = f"Edema-A/images/{patient}/D{day}_{phase}.jpg"
             shot = Shot(path, person, state, draw_view(random), False, kilograms)
@@ -136,7 +145,7 @@ def fgnet_shots(seed: int, subject: str, ages: int) -> Iterator[Shot]:
             smile = float(random.uniform(0, 4))
             units = {12: smile, 6: 0.7 * smile, 25: float(random.uniform(0, 3))}
         grey = bool(random.random() < 0.15)
-        state = State(years=float(age), units=units, gaze=_gaze(random), cloth=_cloth(random))
+        state = State(years=float(age), units=units, gaze=_gaze(random), **_clothes(random))
         path = f"FGNET/images/{subject}A{age:02d}.JPG"
         yield Shot(path, person, state, draw_view(random), grey, float(age))
 
@@ -167,8 +176,10 @@ def _gaze(random: np.random.Generator) -> tuple[float, float]:
     return float(right), float(up)
 
 
-def _cloth(random: np.random.Generator) -> tuple[float, float, float]:
-    r, g, b = np.clip(
-        np.array(_CLOTHES[int(random.integers(len(_CLOTHES)))]) + random.normal(0, 0.06, 3), 0.03, 0.9
-    )
-    return float(r), float(g), float(b)
+def _clothes(random: np.random.Generator) -> dict[str, Any]:
+    base = np.array(_CLOTHES[int(random.integers(len(_CLOTHES)))])
+    r, g, b = np.clip(base * random.uniform(0.7, 1.2) + random.normal(0, 0.03, 3), 0.03, 0.9)
+    return {
+        "cloth": (float(r), float(g), float(b)),
+        "neckline": str(random.choice(NECKLINES, p=(0.4, 0.25, 0.1, 0.25))),
+    }

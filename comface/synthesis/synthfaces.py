@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from comface_bench.comface.synthesis.schedule import Shot
 
-VERSION = 1
+VERSION = 2
 """Version of the set; raised with any change of pixels or labels."""
 
 SETS = ("disfa", "edema", "fgnet")
@@ -155,7 +155,7 @@ def render_shot(shot: Shot, size: int) -> bytes:
     from PIL import Image
 
     from comface_bench.comface.synthesis.anny.body import load_head
-    from comface_bench.comface.synthesis.anny.render import render
+    from comface_bench.comface.synthesis.anny.sitter import render
 
     image = Image.fromarray(render(load_head(), shot.person, shot.state, shot.view, size))
     if shot.grey:

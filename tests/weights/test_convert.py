@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import collections
 import hashlib
+import json
 import os
 import pathlib
 import pickle
@@ -45,7 +46,26 @@ def test_names_types_and_values_stay_and_the_source_is_told(tmp_path):
         facts = stream.metadata()
     assert facts["source_sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
     assert facts["source"] == "moco_v2.pth.tar"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["moco_v2.pth.tar", "moco_v2.safetensors"]
+    names = ["moco_v2.json", "moco_v2.pth.tar", "moco_v2.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+
+
+def test_a_file_beside_says_source_licence_and_shapes(tmp_path):
+    source = tmp_path / "stylegan_ffhq.pth"
+    torch.save({"a": torch.ones(2, 3).half(), "b": torch.tensor(1)}, source)
+    converted = convert_weights(source)
+    told = json.loads(converted.path.with_suffix(".json").read_text())
+    assert told == {
+        "source": "stylegan_ffhq.pth",
+        "source_sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
+        "licence": "CC BY-NC 4.0",
+        "tensors": {"a": {"shape": [2, 3], "dtype": "float16"}, "b": {"shape": [], "dtype": "int64"}},
+    }
+    other = convert_weights(source, tmp_path / "other.safetensors", "mine")
+    assert json.loads(other.path.with_suffix(".json").read_text())["licence"] == "mine"
+    (tmp_path / "third.json").touch()
+    with pytest.raises(UsageError, match=r"third\.json exists already"):
+        convert_weights(source, tmp_path / "third.safetensors")
 
 
 def test_only_endings_of_checkpoints_are_taken_off(tmp_path):

@@ -16,8 +16,9 @@ import numpy as np
 if TYPE_CHECKING:
     from comface_bench.comface.synthesis.anny.arrays import Floats
 
-_STEP = 0.04
-_WIDTH, _LOW, _HIGH = 9.0, 58.0, 86.0
+STEP = 0.05
+"""Side of a cell of the maps, cm."""
+_WIDTH, LOW, _HIGH = 9.0, 58.0, 86.0
 
 Line = tuple[tuple[float, float], ...]
 
@@ -81,47 +82,90 @@ class Atlas:
     """Maps over the front of the face.
 
     Attributes:
-        names: Names of the channels: the folds, then `brow-distance` (cm), `brow-along` (0 inner end to
-            1 outer end), `blush`, `beard`, `moustache`, `socket`, `bag`.
+        names: Names of the channels of `raster`.
+        raster: Maps (H, W, C) in [0, 1], but `brow-distance`, which is in cm.
+        folds: Slope right and up, darkness, and 0, of each of `FOLDS` at full depth (F, H, W, 4).
+        boxes: Rows and columns outside of which each fold is 0.
     """
 
     names: tuple[str, ...]
     raster: Floats
+    folds: Floats
+    boxes: tuple[tuple[slice, slice], ...]
 
     def look_up(self, canonical: Floats) -> dict[str, Floats]:
         """Return each channel at template places (N, 3), zero-order interpolation."""
-        column = np.clip(np.abs(canonical[:, 0]) / _STEP, 0, self.raster.shape[1] - 1).astype(np.int32)
-        row = np.clip((canonical[:, 1] - _LOW) / _STEP, 0, self.raster.shape[0] - 1).astype(np.int32)
+        column = np.clip(np.abs(canonical[:, 0]) / STEP, 0, self.raster.shape[1] - 1).astype(np.int32)
+        row = np.clip((canonical[:, 1] - LOW) / STEP, 0, self.raster.shape[0] - 1).astype(np.int32)
         values = self.raster[row, column]
         return {name: values[:, index] for index, name in enumerate(self.names)}
+
+    def folded(self, depths: Floats) -> Floats:
+        """Return slopes and darkness (H, W, 4; the last is 0) of folds at depths (F,)."""
+        total = np.zeros(self.folds.shape[1:], np.float32)
+        for index in np.flatnonzero(depths > 0):
+            box = self.boxes[index]
+            total[box] += np.float32(depths[index]) * self.folds[index][box]
+        return total
+
+
+CHANNELS = ("blush", "beard", "moustache", "socket", "bag", "oil", "brow", "meeting")
+"""Channels that the skin is painted with, in two groups of four."""
 
 
 @functools.lru_cache(maxsize=1)
 def face_atlas() -> Atlas:
     """Draw the maps; about a second, once."""
-    x, y = np.meshgrid(np.arange(0, _WIDTH, _STEP), np.arange(_LOW, _HIGH, _STEP))
-    maps: dict[str, Floats] = {}
-    for name, fold in FOLDS.items():
-        depth = np.zeros_like(x)
+    x, y = np.meshgrid(np.arange(0, _WIDTH, STEP), np.arange(LOW, _HIGH, STEP))
+    folds = np.zeros((len(FOLDS), *x.shape, 4), np.float32)
+    for index, fold in enumerate(FOLDS.values()):
+        height, dark = np.zeros_like(x), np.zeros_like(x)
         for line in fold.lines:
             distance, along = _nearest(x, y, line)
-            taper = np.clip(np.minimum(along, 1 - along) * 6 + 0.35, 0, 1)
+            taper = np.clip(np.minimum(along, 1 - along) * 5, 0, 1)
             if line[0][0] == 0:
-                taper = np.clip((1 - along) * 6 + 0.35, 0, 1)
-            depth = np.maximum(depth, taper * np.exp(-0.5 * (distance / fold.width) ** 2))
-        maps[name] = depth
-    maps["brow-distance"], maps["brow-along"] = _nearest(x, y, _BROW)
-    maps["blush"] = _blob(x, y, 4.3, 69.6, 1.9, 1.6) + 0.8 * _blob(x, y, 0, 69.4, 1.2, 0.9)
+                taper = np.clip((1 - along) * 5, 0, 1)
+            taper = taper * taper * (3 - 2 * taper)
+            # A groove between two soft swellings.
+            groove = np.exp(-0.5 * (distance / fold.width) ** 2)
+            swelling = np.exp(-0.5 * (distance / (2.6 * fold.width)) ** 2)
+            height = height + taper * (0.45 * swelling - groove) * fold.width
+            dark = np.maximum(dark, taper * groove)
+        folds[index, ..., 1], folds[index, ..., 0] = np.gradient(height, STEP)
+        folds[index, ..., 2] = dark
+    maps: dict[str, Floats] = {}
+    maps["blush"] = _blob(x, y, 4.3, 69.8, 1.8, 1.5) + 0.7 * _blob(x, y, 0, 69.4, 1.2, 0.9)
     # From the side hair down the jaw, under the cheek, to the corners of the mouth.
     edge = np.interp(x, (0.0, 1.2, 2.6, 3.6, 5.2, 6.0, 7.5), (64.9, 65.1, 66.6, 66.2, 67.2, 69.5, 72.0))
-    maps["beard"] = _step(edge - y, 1.1) * _step(y - 59.5, 1.2)
+    maps["beard"] = _step(edge - y, 1.4) * _step(y - 59.5, 1.6)
     maps["moustache"] = (
-        _step(y - 67.15 + 0.25 * x, 0.3) * _step(68.3 - 0.22 * x - y, 0.5) * _step(2.9 - x, 0.6)
+        _step(y - 67.15 + 0.25 * x, 0.4) * _step(68.4 - 0.22 * x - y, 0.6) * _step(2.9 - x, 0.7)
     )
     maps["socket"] = _blob(x, y, 3.0, 72.9, 2.0, 1.2)
-    maps["bag"] = _blob(x, y, 3.1, 71.75, 1.4, 0.45)
-    raster = np.stack(list(maps.values()), axis=2).astype(np.float32)
-    return Atlas(tuple(maps), raster)
+    maps["bag"] = _blob(x, y, 3.0, 71.75, 1.3, 0.42)
+    maps["oil"] = np.clip(
+        _blob(x, y, 0, 78.5, 3.5, 1.6)
+        + _blob(x, y, 0, 71, 0.8, 2.2)
+        + 0.6 * _blob(x, y, 4.0, 70.3, 1.3, 1.0)
+        + 0.5 * _blob(x, y, 0, 63.6, 1.2, 0.8),
+        0,
+        1,
+    )
+    maps["brow-distance"], maps["brow-along"] = _nearest(x, y, _BROW)
+    half = 0.30 * (1 - 0.6 * maps["brow-along"] ** 1.5) * np.clip(maps["brow-along"] * 9 + 0.45, 0, 1)
+    maps["brow"] = _step(half - maps["brow-distance"], 0.3)
+    # The line where the lips meet.
+    maps["meeting"] = np.exp(-0.5 * ((y - 66.15) / 0.10) ** 2) * _step(2.6 - x, 0.5)
+    return Atlas(tuple(maps), np.stack(list(maps.values()), axis=2).astype(np.float32), folds, _boxes(folds))
+
+
+def _boxes(folds: Floats) -> tuple[tuple[slice, slice], ...]:
+    folds[np.abs(folds) < 1e-3] = 0
+    boxes = []
+    for fold in folds:
+        rows, columns = np.flatnonzero(fold.any(axis=(1, 2))), np.flatnonzero(fold.any(axis=(0, 2)))
+        boxes.append((slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)))
+    return tuple(boxes)
 
 
 def _nearest(x: Floats, y: Floats, line: Line) -> tuple[Floats, Floats]:

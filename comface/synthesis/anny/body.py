@@ -13,14 +13,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from comface_bench.comface.synthesis.anny.mesh import (
-    averaging,
-    incidence,
-    subdivide,
-    triangulate,
-    vertex_normals,
-)
-from comface_bench.comface.synthesis.anny.rays import load_warp
+from comface_bench.comface.synthesis.anny.mesh import subdivide, triangulate
+from comface_bench.comface.synthesis.anny.normals import vertex_normals
+from comface_bench.comface.synthesis.anny.phenotypes import Phenotypes
+from comface_bench.comface.synthesis.anny.warping import load_warp
 from comface_bench.core.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -30,7 +26,7 @@ if TYPE_CHECKING:
 
     from comface_bench.comface.synthesis.anny.arrays import Floats, Ints
 
-SKIN, EYE_LEFT, EYE_RIGHT, TEETH, TONGUE, LASHES, HAIR = range(7)
+SKIN, EYE_LEFT, EYE_RIGHT, TEETH, TONGUE, LASHES = range(6)
 """Parts of the mesh; each vertex and each triangle belongs to one."""
 
 _PART_OF_GROUP = {
@@ -44,37 +40,64 @@ _PART_OF_GROUP = {
     "helper-l-eyelashes-2": LASHES,
     "helper-r-eyelashes-1": LASHES,
     "helper-r-eyelashes-2": LASHES,
-    "helper-hair": HAIR,
 }
 _MASKS = ("lips", "eyelids", "ears", "inside-mouth")
 _CUT = 42.0  # height of the template's cut in cm; the chin is near 61, the shoulders near 52
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Head:
     """The head model.
 
     Attributes:
         template: Base vertices (V, 3) in cm.
-        basis: Linear shapes (K, V, 3) in cm: anny's phenotype basis, facial actions, local changes.
+        basis: Linear shapes (K, V * 3) in cm: anny's phenotype basis, facial actions, local changes.
+        phenotypes: anny's phenotypes to weights of the first rows of `basis`.
+        rows: Row of `basis` of each facial action, and of each local change's increase; its decrease is next.
+        first: Rows of `basis` before those, anny's phenotypes'.
         refine: Catmull–Clark matrix (W, V).
-        triangles: Vertex indices (T, 3) into the W refined vertices.
+        triangles: Vertex indices (T, 3) into the W refined vertices, of all parts but the lashes.
+        front: Those of them that a camera in front may see (F, 3).
+        coarse: Vertex indices (U, 3) of the base mesh.
         part, canonical, masks: Part (W,), template place (W, 3), and masks (W, 4) in [0, 1] of lips,
             eyelids, ears and mouth cavity, at each refined vertex.
-        around, even: `incidence` and `averaging` of the refined mesh.
-        model: anny's model, for the weights of its phenotypes.
     """
 
     template: Floats
     basis: Floats
+    phenotypes: Phenotypes
+    rows: Mapping[str, int]
+    first: int
     refine: csr_matrix
     triangles: Ints
+    front: Ints
+    coarse: Ints
     part: Ints
     canonical: Floats
     masks: Floats
-    around: csr_matrix
-    even: csr_matrix
-    model: Any
+
+    def weights(
+        self, phenotype: Mapping[str, float], changes: Mapping[str, float], actions: Mapping[str, float]
+    ) -> Floats:
+        """Return the weights (K,) of `basis`.
+
+        Args:
+            phenotype: anny's phenotypes by name (age, gender, weight, african, ...), values in [0, 1].
+            changes: Local shape changes by anny's name, values in about [-1, 1].
+            actions: Facial actions by anny's name, values in about [0, 1].
+        """
+        weights = np.zeros(len(self.basis), np.float32)
+        first = self.phenotypes.weigh(phenotype)
+        weights[: len(first)] = first
+        for name, value in actions.items():
+            weights[self.rows[name]] = value
+        for name, value in changes.items():
+            weights[self.rows[name] + (value < 0)] = abs(value)
+        return weights
+
+    def base(self, weights: Floats) -> Floats:
+        """Return the base vertices (V, 3) in cm for weights (K,)."""
+        return self.template + weigh(weights, self.basis).reshape(-1, 3)
 
     def shape(
         self,
@@ -82,30 +105,25 @@ class Head:
         changes: Mapping[str, float] | None = None,
         actions: Mapping[str, float] | None = None,
     ) -> Floats:
-        """Return the refined vertices (W, 3) in cm.
-
-        Args:
-            phenotype: anny's phenotypes by name (age, gender, weight, african, ...), values in [0, 1].
-            changes: Local shape changes by anny's name, values in about [-1, 1].
-            actions: Facial actions by anny's name, values in about [0, 1].
-        """
-        import torch
-
-        with torch.no_grad():
-            rows = self.model.get_phenotype_blendshape_coefficients(
-                **phenotype, local_changes=dict(changes or {})
-            )
-        weights = rows[0].numpy().astype(np.float32)
-        labels = self.model.facial_action_labels
-        first = len(weights) - 2 * len(self.model.local_change_labels) - len(labels)
-        for name, value in (actions or {}).items():
-            weights[first + labels.index(name)] = value
-        base = self.template + (weights @ self.basis.reshape(len(weights), -1)).reshape(-1, 3)
+        """Return the refined vertices (W, 3) in cm; the arguments are those of `weights`."""
+        base = self.base(self.weights(phenotype, changes or {}, actions or {}))
         return cast("Floats", self.refine @ base)
 
     def normals(self, points: Floats) -> Floats:
         """Return unit normals (W, 3) of refined vertices (W, 3)."""
-        return vertex_normals(points, self.triangles, self.around)
+        return vertex_normals(points, self.triangles)
+
+
+def weigh(weights: Floats, shapes: Floats) -> Floats:
+    """Return the sum (N,) of shapes (K, N) by weights (K,).
+
+    Not by `@`: a linear algebra library's threads wait for each other longer than this takes, and may round
+    differently from machine to machine.
+    """
+    used = np.flatnonzero(weights)
+    if 2 * len(used) > len(weights):
+        return cast("Floats", np.einsum("k,kn->n", weights, shapes))
+    return cast("Floats", np.einsum("k,kn->n", weights[used], shapes[used]))
 
 
 @functools.lru_cache(maxsize=1)
@@ -152,25 +170,32 @@ def load_head() -> Head:
     masks = refine @ np.stack(
         [_sample(data / "textures" / f"mpfb_{name}.jpg", uv) for name in _MASKS], axis=1
     )
-    triangles = triangulate(fine)
-    basis = np.ascontiguousarray(_to_viewer(model.blendshapes.numpy()[:, kept]), np.float32)
+    # anny's lashes are strips that only serve to root strands.
+    triangles = triangulate(fine[part_of[fine[:, 0]] != LASHES])
+    basis = _to_viewer(model.blendshapes.numpy()[:, kept]).reshape(len(model.blendshapes), -1)
     template = template[kept].astype(np.float32)
-    around = incidence(triangles, len(part_of))
-    head = Head(
+    actions, changes = model.facial_action_labels, model.local_change_labels
+    phenotypes, few = Phenotypes.of(model).reduce(basis[: len(basis) - 2 * len(changes) - len(actions)])
+    first = len(few)
+    basis = np.concatenate([few, basis[-2 * len(changes) - len(actions) :]])
+    rows = {name: first + index for index, name in enumerate(actions)}
+    rows |= {name: first + len(actions) + 2 * index for index, name in enumerate(changes)}
+    canonical = refine @ template
+    middle = canonical[triangles].mean(axis=1)
+    return Head(
         template=template,
-        basis=basis,
+        basis=np.ascontiguousarray(basis, np.float32),
+        phenotypes=phenotypes,
+        rows=rows,
+        first=first,
         refine=refine,
         triangles=triangles,
+        front=np.ascontiguousarray(triangles[(middle[:, 2] > -3.5) & (middle[:, 1] > 46)]),
+        coarse=triangulate(new_quads[np.concatenate(parts) != LASHES]),
         part=part_of,
-        canonical=refine @ template,
+        canonical=canonical,
         masks=masks.astype(np.float32),
-        around=around,
-        even=averaging(around),
-        model=model,
     )
-    # anny's shapes of the whole body are half a gigabyte and are not read again.
-    del model.blendshapes
-    return head
 
 
 def _to_viewer(points: Floats) -> Floats:

@@ -133,9 +133,9 @@ def sagging(years: float, pace: float = 1.0) -> float:
         years: Age in years.
         pace: The person's own pace, about 0.8 to 1.2.
     """
-    return float(pace * np.clip((years - 22) / 53, 0, 1.3) ** 1.15)
+    return float(pace * min(max((years - 22) / 53, 0.0), 1.3) ** 1.15)
 
 
 def greyness(years: float, onset: float) -> float:
     """Return the share of grey hair in [0, 1], rising over 30 years from the age `onset`."""
-    return float(np.clip((years - onset) / 30, 0, 1))
+    return float(min(max((years - onset) / 30, 0.0), 1.0))

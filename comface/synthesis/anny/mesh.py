@@ -13,7 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-    from comface_bench.comface.synthesis.anny.arrays import Floats, Ints
+    from comface_bench.comface.synthesis.anny.arrays import Ints
 
 
 def subdivide(quads: Ints, vertices: int) -> tuple[csr_matrix, Ints, Ints]:
@@ -87,28 +87,3 @@ def subdivide(quads: Ints, vertices: int) -> tuple[csr_matrix, Ints, Ints]:
 def triangulate(quads: Ints) -> Ints:
     """Split quads (Q, 4) along their first diagonal: triangles (2Q, 3), quad q giving q and Q + q."""
     return np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]).astype(np.int32)
-
-
-def incidence(triangles: Ints, vertices: int) -> csr_matrix:
-    """Return the (vertices, triangles) matrix that sums over the triangles at each vertex."""
-    from scipy.sparse import coo_matrix
-
-    columns = np.repeat(np.arange(len(triangles)), 3)
-    entries = (np.ones(columns.size, np.float32), (triangles.ravel(), columns))
-    return coo_matrix(entries, shape=(vertices, len(triangles))).tocsr()
-
-
-def averaging(around: csr_matrix) -> csr_matrix:
-    """Return the (vertices, vertices) matrix of means over each vertex and its neighbours."""
-    from scipy.sparse import diags
-
-    near = around @ around.T
-    return (diags(1 / np.maximum(np.asarray(near.sum(axis=1)).ravel(), 1)) @ near).tocsr().astype(np.float32)
-
-
-def vertex_normals(points: Floats, triangles: Ints, around: csr_matrix) -> Floats:
-    """Return area-weighted unit normals (V, 3) of `points` (V, 3); `around` is `incidence`'s matrix."""
-    a, b, c = (points[triangles[:, k]] for k in range(3))
-    normals: Floats = around @ np.cross(b - a, c - a)
-    unit: Floats = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
-    return unit

@@ -16,66 +16,89 @@ if TYPE_CHECKING:
 Colour = tuple[float, float, float]
 
 _SPREAD: dict[str, float] = {
-    "head-scale-horiz-incr": 0.25,
-    "head-scale-vert-incr": 0.25,
-    "head-angle-out": 0.2,
-    "forehead-scale-vert-incr": 0.35,
-    "forehead-nubian-incr": 0.3,
-    "forehead-temple-incr": 0.4,
-    "chin-width-incr": 0.4,
-    "chin-height-incr": 0.35,
-    "chin-prominent-incr": 0.35,
-    "chin-jaw-drop-incr": 0.3,
-    "nose-scale-horiz-incr": 0.3,
-    "nose-scale-vert-incr": 0.3,
-    "nose-scale-depth-incr": 0.35,
-    "nose-hump-incr": 0.4,
-    "nose-point-up": 0.4,
-    "nose-point-width-incr": 0.4,
-    "nose-width2-incr": 0.35,
-    "nose-flaring-incr": 0.35,
-    "mouth-scale-horiz-incr": 0.35,
-    "mouth-upperlip-volume-incr": 0.35,
-    "mouth-lowerlip-volume-incr": 0.35,
-    "mouth-cupidsbow-incr": 0.4,
-    "mouth-trans-up": 0.25,
-    "eyebrows-trans-up": 0.3,
-    "eyebrows-angle-up": 0.4,
-    "neck-scale-horiz-incr": 0.2,
+    "head-scale-horiz-incr": 0.19,
+    "head-scale-vert-incr": 0.19,
+    "head-angle-out": 0.15,
+    "forehead-scale-vert-incr": 0.26,
+    "forehead-nubian-incr": 0.22,
+    "forehead-temple-incr": 0.3,
+    "chin-width-incr": 0.3,
+    "chin-height-incr": 0.26,
+    "chin-prominent-incr": 0.26,
+    "chin-jaw-drop-incr": 0.22,
+    "nose-scale-horiz-incr": 0.22,
+    "nose-scale-vert-incr": 0.22,
+    "nose-scale-depth-incr": 0.26,
+    "nose-hump-incr": 0.3,
+    "nose-point-up": 0.3,
+    "nose-point-width-incr": 0.3,
+    "nose-width2-incr": 0.26,
+    "nose-flaring-incr": 0.26,
+    "mouth-scale-horiz-incr": 0.26,
+    "mouth-upperlip-volume-incr": 0.26,
+    "mouth-lowerlip-volume-incr": 0.26,
+    "mouth-cupidsbow-incr": 0.3,
+    "mouth-trans-up": 0.19,
+    "eyebrows-trans-up": 0.22,
+    "eyebrows-angle-up": 0.3,
+    "neck-scale-horiz-incr": 0.15,
+    "head-scale-depth-incr": 0.15,
+    "nose-greek-incr": 0.25,
+    "nose-curve-convex": 0.2,
+    "mouth-lowerlip-height-incr": 0.2,
+    "mouth-philtrum-volume-incr": 0.2,
+    "chin-bones-incr": 0.25,
 }
 _SPREAD_BOTH: dict[str, float] = {
-    "cheek-bones-incr": 0.4,
-    "cheek-volume-incr": 0.3,
-    "eye-scale-incr": 0.25,
-    "eye-trans-out": 0.25,
-    "eye-trans-up": 0.2,
-    "eye-corner1-up": 0.3,
-    "eye-corner2-up": 0.35,
-    "eye-eyefold-up": 0.3,
-    "ear-scale-incr": 0.3,
-    "ear-wing-incr": 0.3,
+    "cheek-bones-incr": 0.3,
+    "cheek-volume-incr": 0.22,
+    "eye-scale-incr": 0.19,
+    "eye-trans-out": 0.19,
+    "eye-trans-up": 0.15,
+    "eye-corner1-up": 0.22,
+    "eye-corner2-up": 0.26,
+    "eye-eyefold-up": 0.22,
+    "ear-scale-incr": 0.22,
+    "ear-wing-incr": 0.22,
 }
 
 _TONES: tuple[Colour, ...] = (
-    (0.95, 0.80, 0.72),
-    (0.89, 0.71, 0.60),
-    (0.78, 0.57, 0.44),
-    (0.62, 0.42, 0.31),
-    (0.45, 0.29, 0.21),
-    (0.32, 0.20, 0.15),
+    (0.885, 0.725, 0.635),
+    (0.850, 0.665, 0.560),
+    (0.780, 0.580, 0.455),
+    (0.670, 0.465, 0.340),
+    (0.515, 0.340, 0.240),
+    (0.370, 0.238, 0.170),
 )
 _HAIR: dict[str, Colour] = {
-    "black": (0.07, 0.06, 0.055),
-    "dark brown": (0.16, 0.10, 0.07),
-    "brown": (0.29, 0.18, 0.11),
-    "fair": (0.58, 0.44, 0.27),
-    "red": (0.45, 0.20, 0.09),
+    "black": (0.085, 0.075, 0.07),
+    "dark brown": (0.17, 0.115, 0.085),
+    "brown": (0.29, 0.195, 0.13),
+    "light brown": (0.42, 0.31, 0.21),
+    "fair": (0.60, 0.48, 0.33),
+    "red": (0.45, 0.22, 0.11),
 }
-_EYES: tuple[Colour, ...] = ((0.22, 0.12, 0.06), (0.33, 0.22, 0.10), (0.30, 0.38, 0.22), (0.32, 0.45, 0.60))
+_EYES: tuple[Colour, ...] = (
+    (0.17, 0.10, 0.06),
+    (0.27, 0.17, 0.09),
+    (0.34, 0.30, 0.18),
+    (0.33, 0.38, 0.36),
+    (0.29, 0.35, 0.40),
+)
+_FRAMES: tuple[Colour, ...] = ((0.05, 0.05, 0.05), (0.20, 0.11, 0.06), (0.30, 0.26, 0.22), (0.08, 0.10, 0.20))
+CUTS = ("shaved", "buzz", "crop", "side", "back", "curly", "afro", "bob", "long", "wavy", "tied")
+"""Cuts of hair: stubble, a few millimetres, forward from the crown, parted, swept back, short curls, round
+coils, to the jaw, straight below the shoulders, wavy to the shoulders, and drawn back into a knot."""
+GLASSES = ("", "round", "square", "rimless")
+"""No glasses, or the form of their frames."""
 
 
 def stream(*key: object) -> np.random.Generator:
-    """Return the random numbers that belong to a key, the same on every machine."""
+    """Return the random numbers that belong to a key, the same on every machine.
+
+    Keys of people begin with what they are for: synthfaces' with its seed, a number, those of corpora for
+    pre-training with a word. So no person is in both, whatever the seeds.
+    """
     text = "\x1f".join(str(part) for part in ("synthfaces", *key))
     return np.random.default_rng(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big"))
 
@@ -88,24 +111,40 @@ class Person:
         gender: 0 female to 1 male, anny's scale turned so that 1 is male in every use here.
         ancestry: Shares of anny's african, asian, caucasian.
         build: anny's weight phenotype, [0, 1].
+        muscle: anny's muscle phenotype, [0, 1].
         changes: Local shape changes.
         asymmetry: Share by which the left facial actions exceed the right ones.
         skin, hair, eyes, lips: Colours, sRGB in [0, 1].
-        blush, freckles, mottle: Strengths in [0, 1].
-        thickness: Height of the hair over the scalp in cm.
-        long: Hair falls to the shoulders.
-        fringe: How far the hair line comes down the forehead, cm.
+        blush: Redness of cheeks, nose and ears, [0, 1].
+        freckles: Freckles and small moles, [0, 1].
+        mottle: Unevenness of the skin's tone, [0, 1].
+        oil: Gloss of forehead, nose and cheeks, [0, 1].
+        shadows: Darkness under the eyes, [0, 1].
+        makeup: Lids, lashes and lips made up, [0, 1].
+        cut: One of `CUTS`.
+        length: Length of the hair over the usual one of its cut, about 1.
+        volume: Height of the hair over the scalp, over the usual one of its cut, about 1.
+        curl: From straight, 0, to coils, 1.
+        parting: Where the hair parts, −1 far right of the person to 1 far left.
+        fringe: How far hair falls over the forehead, 0 none to 1 down to the brows.
+        hairline: How far the hair line comes down the forehead, cm.
         baldness: How far it goes back by the age of 70, cm.
-        brow: Half-width of the brows, cm.
-        stubble, moustache: Beard as an adult, [0, 1].
+        brow: Thickness of the brows, about 1.
+        lashes: Length of the lashes, about 1.
+        stubble: Darkness of the shaven beard as an adult, [0, 1].
+        beard, moustache: Fullness of the beard and the moustache as an adult, [0, 1].
+        glasses: One of `GLASSES`.
+        frames: Colour of their frames, sRGB.
         pace: Pace of ageing, about 1.
         grey_onset: Age at which grey hair starts.
         offset: Place of this skin in the noise, 3 numbers.
+        growth: Seed of the strands.
     """
 
     gender: float
     ancestry: tuple[float, float, float]
     build: float
+    muscle: float
     changes: Mapping[str, float] = field(repr=False)
     asymmetry: float
     skin: Colour
@@ -115,16 +154,28 @@ class Person:
     blush: float
     freckles: float
     mottle: float
-    thickness: float
-    long: bool
+    oil: float
+    shadows: float
+    makeup: float
+    cut: str
+    length: float
+    volume: float
+    curl: float
+    parting: float
     fringe: float
+    hairline: float
     baldness: float
     brow: float
+    lashes: float
     stubble: float
+    beard: float
     moustache: float
+    glasses: str
+    frames: Colour
     pace: float
     grey_onset: float
     offset: tuple[float, float, float]
+    growth: int
 
     def phenotype(self, years: float) -> dict[str, float]:
         """Return anny's phenotype at an age in years."""
@@ -133,7 +184,7 @@ class Person:
             "gender": 1 - self.gender,
             "age": age_phenotype(years),
             "weight": self.build,
-            "muscle": 0.5,
+            "muscle": self.muscle,
             "height": 0.5,
             "proportions": 0.5,
             "african": african,
@@ -151,7 +202,7 @@ class Person:
             total[name] = total.get(name, 0.0) + sag * value
         for name, value in further.items():
             total[name] = total.get(name, 0.0) + value
-        return {name: float(np.clip(value, -2.2, 2.2)) for name, value in total.items()}
+        return {name: min(max(float(value), -2.2), 2.2) for name, value in total.items()}
 
 
 def draw_person(*key: object) -> Person:
@@ -165,52 +216,87 @@ def draw_person(*key: object) -> Person:
     gender = float(np.clip(abs(male - random.beta(1.2, 8)), 0, 1))
 
     changes = {name: float(_within(random, spread)) for name, spread in _SPREAD.items()}
+    # anny's mouth at rest looks sullen.
+    changes["mouth-angles-up"] = float(0.22 + _within(random, 0.15))
     for name, spread in _SPREAD_BOTH.items():
         value = _within(random, spread)
         for side in "lr":
             changes[f"{side}-{name}"] = float(value + _within(random, 0.05))
 
-    darkness = np.clip(0.82 * african + 0.30 * asian + 0.12 * caucasian + random.normal(0, 0.09), 0, 1)
+    darkness = np.clip(0.80 * african + 0.34 * asian + 0.14 * caucasian + random.normal(0, 0.09), 0, 1)
     skin = _palette(_TONES, float(darkness))
-    skin = _tint(skin, (1.0, 1.0 + random.normal(0, 0.015), 1.0 - 0.05 * asian + random.normal(0, 0.02)))
+    skin = _tint(skin, (1.0, 1.0 + random.normal(0, 0.012), 1.0 - 0.05 * asian + random.normal(0, 0.02)))
     fair = caucasian > 0.7
     hair_name = random.choice(
-        list(_HAIR), p=(0.10, 0.30, 0.32, 0.20, 0.08) if fair else (0.7, 0.28, 0.02, 0, 0)
+        list(_HAIR), p=(0.08, 0.30, 0.27, 0.18, 0.12, 0.05) if fair else (0.68, 0.28, 0.04, 0, 0, 0)
     )
-    eye_index = int(random.choice(4, p=(0.2, 0.25, 0.2, 0.35))) if fair else int(random.random() < 0.25)
-    lip_red = random.uniform(0.0, 1.0) * (1 - male)
+    eye_index = int(random.choice(5, p=(0.15, 0.25, 0.2, 0.15, 0.25))) if fair else int(random.random() < 0.3)
+    makeup = float((1 - male) * max(random.uniform(-0.6, 1.0), 0.0))
     lips = (
-        skin[0] * (0.82 + 0.05 * lip_red),
-        skin[1] * (0.64 - 0.10 * lip_red),
-        skin[2] * (0.66 - 0.08 * lip_red),
+        skin[0] * (0.84 + 0.02 * makeup),
+        skin[1] * (0.62 - 0.14 * makeup),
+        skin[2] * (0.65 - 0.12 * makeup),
     )
-    long = bool(random.random() < (0.65 if male < 0.5 else 0.06))
+    odds = _cut_odds(male > 0.5, african > 0.6)
+    bearded = float(male * (random.random() < 0.38))
     return Person(
         gender=gender,
         ancestry=(african, asian, caucasian),
-        build=float(np.clip(random.normal(0.5, 0.12), 0.2, 0.85)),
+        build=float(np.clip(random.normal(0.5, 0.13), 0.2, 0.9)),
+        muscle=float(np.clip(random.normal(0.5, 0.12), 0.2, 0.85)),
         changes=changes,
         asymmetry=float(random.normal(0, 0.05)),
         skin=skin,
         hair=_tint(_HAIR[str(hair_name)], tuple(1 + random.normal(0, 0.08, 3))),
         eyes=_tint(_EYES[eye_index], tuple(1 + random.normal(0, 0.08, 3))),
         lips=lips,
-        blush=float(random.uniform(0.2, 1)),
+        blush=float(random.uniform(0.15, 1)),
         freckles=float(random.random() ** 3 * (1.0 if darkness < 0.3 else 0.4)),
         mottle=float(random.uniform(0.4, 1)),
-        thickness=float(
-            random.uniform(0.9, 2.0) if long or male < 0.5 else random.choice([0.35, 0.8, 1.3, 1.7])
+        oil=float(random.uniform(0.1, 1)),
+        shadows=float(random.uniform(0, 1)),
+        makeup=makeup,
+        cut=str(random.choice(list(odds), p=list(odds.values()))),
+        length=float(random.uniform(0.75, 1.25)),
+        volume=float(random.uniform(0.7, 1.3)),
+        curl=float(np.clip(random.beta(0.9, 4.0) * (1 - 0.7 * asian) + 0.55 * african, 0, 1)),
+        parting=float(
+            np.clip(random.choice([-0.45, 0.45, 0.0], p=(0.4, 0.35, 0.25)) + random.normal(0, 0.12), -1, 1)
         ),
-        long=long,
-        fringe=float(random.choice([0.0, 0.0, 0.3, 1.6, 2.6])),
+        fringe=float(random.choice([0.0, 0.35, 0.7, 1.0], p=(0.55, 0.2, 0.15, 0.1))),
+        hairline=float(random.normal(1.1, 0.4)),
         baldness=float(random.uniform(0.5, 6.0) if male > 0.5 else random.uniform(0, 0.6)),
-        brow=float(random.uniform(0.24, 0.36) + 0.07 * male),
-        stubble=float(male * random.choice([0.0, 0.15, 0.4, 0.95], p=(0.35, 0.3, 0.2, 0.15))),
-        moustache=float(male * random.choice([0.0, 0.9], p=(0.85, 0.15))),
+        brow=float(random.uniform(0.7, 1.1) + 0.25 * male),
+        lashes=float(random.uniform(0.7, 1.1) + 0.25 * (1 - male)),
+        stubble=float(male * random.choice([0.05, 0.25, 0.5, 0.9], p=(0.25, 0.35, 0.25, 0.15))),
+        beard=float(bearded * (random.random() < 0.75) * random.uniform(0.15, 1)),
+        moustache=float(bearded * random.uniform(0.3, 1)),
+        glasses=str(random.choice(GLASSES, p=(0.86, 0.04, 0.06, 0.04))),
+        frames=_palette(_FRAMES, float(random.random())),
         pace=float(np.clip(random.normal(1, 0.1), 0.8, 1.2)),
         grey_onset=float(np.clip(random.normal(40, 6), 28, 55)),
         offset=(float(random.uniform(0, 60)), float(random.uniform(0, 60)), float(random.uniform(0, 60))),
+        growth=int(random.integers(1 << 30)),
     )
+
+
+def _cut_odds(male: bool, coiled: bool) -> dict[str, float]:
+    """Return the chance of each cut."""
+    if male and coiled:
+        return {"shaved": 0.2, "buzz": 0.45, "curly": 0.2, "afro": 0.15}
+    if male:
+        return {
+            "shaved": 0.06,
+            "buzz": 0.14,
+            "crop": 0.25,
+            "side": 0.28,
+            "back": 0.12,
+            "curly": 0.1,
+            "wavy": 0.05,
+        }
+    if coiled:
+        return {"buzz": 0.06, "curly": 0.2, "afro": 0.26, "tied": 0.3, "wavy": 0.1, "long": 0.08}
+    return {"crop": 0.03, "side": 0.05, "curly": 0.05, "bob": 0.2, "long": 0.26, "wavy": 0.24, "tied": 0.17}
 
 
 def _within(random: np.random.Generator, spread: float) -> float:

@@ -1,180 +1,175 @@
-"""Colour and gloss of the face's surface: skin, lips, brows, beard, scalp, cloth, and all other parts."""
+"""Skin, with all that is painted on it: lips, lids, shaven beard, scalp, and the clothes below.
 
-from __future__ import annotations
+No postponed annotations here: warp reads the functions' annotations as they are.
+"""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import functools
+from types import SimpleNamespace
+from typing import no_type_check
 
-import numpy as np
-
-from comface_bench.comface.synthesis.anny import body
-from comface_bench.comface.synthesis.anny.atlas import FOLDS, face_atlas
-from comface_bench.comface.synthesis.anny.features import eye_colour, teeth_colour, tongue_colour
-from comface_bench.comface.synthesis.anny.hair import hair_colour, hair_cover
-from comface_bench.comface.synthesis.anny.labels import MAX_INTENSITY, greyness, sagging
-from comface_bench.comface.synthesis.anny.noise import linear, noise, smooth, triple
-
-if TYPE_CHECKING:
-    from comface_bench.comface.synthesis.anny.arrays import Floats, Ints
-    from comface_bench.comface.synthesis.anny.person import Person
-    from comface_bench.comface.synthesis.anny.state import State
+from comface_bench.comface.synthesis.anny.optics import optics
+from comface_bench.comface.synthesis.anny.warping import load_warp
 
 
-@dataclass(frozen=True)
-class Surface:
-    """Material at points: linear albedo (N, 3), gloss (N,), its sharpness (N,), softness of skin (N,)."""
+@functools.lru_cache(maxsize=1)
+def skin_function() -> SimpleNamespace:
+    """Return warp's function `skin`, the light that skin at a place sends to the camera."""
+    wp, shared = load_warp(), optics()
+    step = shared.step
+    noise = shared.noise
+    look_up = shared.look_up
+    harmonics = shared.harmonics
+    lit = shared.lit
+    fifth = shared.fifth
+    lobe = shared.lobe
+    blend = shared.blend
 
-    albedo: Floats
-    gloss: Floats
-    sharpness: Floats
-    softness: Floats
+    @wp.func
+    @no_type_check
+    def skin(
+        c: wp.vec3,
+        m: wp.vec4,
+        extra: wp.vec4,
+        p: wp.vec3,
+        n: wp.vec3,
+        irradiance: wp.vec3,
+        atlas_a: wp.array2d(dtype=wp.vec4),
+        atlas_b: wp.array2d(dtype=wp.vec4),
+        folds: wp.array2d(dtype=wp.vec4),
+        cube: wp.array(dtype=wp.vec4),
+        shadow: wp.array(dtype=wp.uint64),
+        taps: wp.array(dtype=wp.vec2),
+        diffuse_light: wp.array(dtype=wp.vec3),
+        mirror_light: wp.array(dtype=wp.vec3),
+        look: shared.Look,
+        scene: shared.Scene,
+    ):
+        at = c + look.offset
+        broad = noise(cube, at * 0.30)
+        middle = noise(cube, at * 0.95)
+        fine = noise(cube, at * 2.9)
+        # Details smaller than a sample would only flicker.
+        sharp = wp.clamp(0.22 / scene.footprint - 0.5, 0.0, 1.0)
+        pores = wp.vec4(0.0, 0.0, 0.0, 0.0)
+        if sharp > 0.0:
+            pores = noise(cube, at * 6.5) * sharp
+        x = wp.abs(c[0] + 0.16 * broad[2] + 0.10 * middle[2])
+        y = c[1] + 0.16 * broad[3] + 0.10 * middle[3]
+        front = step((c[2] - 6.5) / 3.0)
+        a = look_up(atlas_a, x, y)
+        b = look_up(atlas_b, x, y)
+        fold = look_up(folds, x, y) * front
+        lip = step(m[0] * 1.3 - 0.2)
+        cavity = step((m[3] - 0.45) * 3.0)
 
+        # Melanin and blood, as optical depths.
+        blood = (
+            0.05
+            + look.blush * (0.42 * a[0] * front + 0.25 * m[2])
+            + look.mottle * (0.10 * broad[0] + 0.10 * middle[1])
+        )
+        blood += 0.10 * fine[1] * look.mottle + 0.06 * pores[0] - 0.06
+        melanin = look.mottle * (0.12 * broad[1] + 0.07 * middle[0]) + 0.05 * fine[0]
+        melanin += 0.18 * look.shadows * a[3] * front + 0.16 * m[1]
+        speck = (
+            step((fine[2] + 0.5 * pores[1] - 0.45) * 3.5)
+            * look.freckles
+            * step(middle[2] + 1.0 - 0.06 * (c[1] - 66.0))
+        )
+        speck += 0.7 * step((middle[1] * 0.6 + fine[3] - 1.0) * 6.0) * (0.25 + look.freckles)
+        melanin += 0.6 * speck * front
+        melanin += 0.35 * look.spots * step((middle[3] + 0.5 * fine[0] - 0.45) * 2.2)
+        blood += look.bag * b[0] * front * 0.35 + look.shadows * a[3] * front * 0.12
+        depth = wp.vec3(
+            0.42 * melanin + 0.10 * blood, 0.80 * melanin + 0.95 * blood, 1.15 * melanin + 0.75 * blood
+        )
+        albedo = wp.vec3(
+            look.skin[0] * wp.exp(-depth[0]),
+            look.skin[1] * wp.exp(-depth[1]),
+            look.skin[2] * wp.exp(-depth[2]),
+        )
+        crease = wp.clamp(fold[2], 0.0, 1.2)
+        albedo = wp.cw_mul(albedo, wp.vec3(1.0 - 0.12 * crease, 1.0 - 0.20 * crease, 1.0 - 0.20 * crease))
+        if lip > 0.0:
+            lined = 1.0 + 0.10 * fine[3] + 0.10 * noise(cube, wp.vec3(at[0] * 7.0, at[1] * 1.5, at[2]))[0]
+            meeting = look_up(atlas_b, c[0], c[1])[3]
+            albedo = blend(
+                albedo, look.lips * (lined * (1.0 - 0.55 * meeting)), lip * (0.85 + 0.1 * middle[0])
+            )
+        # Made-up lids, brows' and beards' shade under the strands.
+        lid = m[1] * look.makeup * 0.5
+        albedo = wp.cw_mul(albedo, wp.vec3(1.0 - 0.55 * lid, 1.0 - 0.75 * lid, 1.0 - 0.70 * lid))
+        grain = 0.8 + 0.35 * fine[0] + 0.35 * pores[2]
+        albedo = blend(albedo, look.beard, wp.clamp(b[2] * front * look.brow * grain, 0.0, 0.85))
+        shaven = wp.max(a[1], a[2]) * front * look.stubble * (1.0 - lip) * wp.clamp(grain, 0.2, 1.3)
+        albedo = blend(albedo, look.beard * 0.8 + wp.vec3(0.012, 0.015, 0.02), wp.clamp(shaven, 0.0, 0.9))
+        scalp = (
+            step((extra[0] + 0.30 * middle[0] + 0.25 * fine[1]) / 1.2 + 0.5)
+            * extra[3]
+            * (0.45 + 0.55 * step(extra[0] / 3.0))
+        )
+        albedo = blend(albedo, look.hair * 0.55, wp.clamp(scalp, 0.0, 1.0))
+        albedo = blend(albedo, wp.vec3(0.16, 0.035, 0.03), cavity)
+        cloth = step((extra[1] + 0.03 * middle[0]) * 8.0 + 0.5)
+        weave = 1.0 + 0.10 * fine[0] + 0.10 * pores[0] + 0.10 * broad[0]
+        albedo = blend(albedo, look.cloth * weave, cloth)
+        bare = (1.0 - cloth) * (1.0 - cavity)
 
-def paint(
-    part: Ints, canonical: Floats, masks: Floats, eye_places: Floats, person: Person, state: State
-) -> Surface:
-    """Return the material at points of the surface.
+        # Relief: folds, then fine wrinkles and pores.
+        relief = 0.85 + 0.6 * look.sag
+        side = wp.sign(c[0])
+        slope = wp.vec3(fold[0] * side, fold[1], 0.0) * relief
+        grainy = wp.vec3(fine[1], fine[2] * 1.6, fine[3]) * (0.07 + 0.14 * look.fine)
+        grainy += wp.vec3(middle[1], middle[2] * 1.5, middle[0]) * (0.035 + 0.10 * look.fine)
+        grainy += wp.vec3(pores[1], pores[2], pores[3]) * look.pores
+        grainy = grainy * (1.0 - 0.5 * scalp) + wp.vec3(fine[2], 0.0, 0.0) * (0.25 * lip)
+        bump = scene.turn * (slope + grainy)
+        bumped = wp.normalize(n - (bump - n * wp.dot(bump, n)))
 
-    Args:
-        part: Part of the mesh at each point (N,).
-        canonical: Template place of each point (N, 3), cm.
-        masks: Lips, eyelids, ears, mouth cavity (N, 4).
-        eye_places: For points of the eyes, the place relative to the eye's centre over its radius (N, 3).
-        person: Whose face.
-        state: At what age, in what expression.
-    """
-    count = len(part)
-    albedo = np.zeros((count, 3), np.float32)
-    gloss = np.full(count, 0.03, np.float32)
-    sharpness = np.full(count, 12.0, np.float32)
-    softness = np.zeros(count, np.float32)
+        key = scene.key
+        towards = wp.normalize(scene.eye - p)
+        shade = lit(shadow, taps, scene, p + n * 0.18, 0.10, scene.spread * 1.6)
+        flat = wp.dot(n, key)
+        rough = wp.dot(bumped, key)
+        wrap = wp.vec3(0.34, 0.17, 0.11) * bare
+        cr = (flat * 0.6 + rough * 0.4 + wrap[0]) / ((1.0 + wrap[0]) * (1.0 + wrap[0]))
+        cg = (flat * 0.25 + rough * 0.75 + wrap[1]) / ((1.0 + wrap[1]) * (1.0 + wrap[1]))
+        cb = (flat * 0.15 + rough * 0.85 + wrap[2]) / ((1.0 + wrap[2]) * (1.0 + wrap[2]))
+        bleed = wp.vec3(wp.sqrt(shade) * 0.55 + shade * 0.45, shade, shade * (0.9 + 0.1 * shade))
+        direct = wp.vec3(wp.max(cr, 0.0) * bleed[0], wp.max(cg, 0.0) * bleed[1], wp.max(cb, 0.0) * bleed[2])
+        # The relief turns the ambient light as well.
+        smooth_light = harmonics(diffuse_light, n)
+        rough_light = harmonics(diffuse_light, bumped)
+        ratio = wp.vec3(
+            0.6 + 0.4 * rough_light[0] / smooth_light[0],
+            0.3 + 0.7 * rough_light[1] / smooth_light[1],
+            0.2 + 0.8 * rough_light[2] / smooth_light[2],
+        )
+        dim = 1.0 - 0.22 * crease
+        openness = extra[2]
+        ambient = wp.cw_mul(irradiance, ratio) * dim
+        closed = 1.0 - openness
+        ambient = wp.vec3(
+            ambient[0] * (1.0 + 0.45 * bare * closed * closed), ambient[1], ambient[2] * (1.0 - 0.08 * closed)
+        )
+        total = wp.cw_mul(albedo, ambient + wp.cw_mul(direct, scene.key_colour))
 
-    on = part == body.SKIN
-    albedo[on], gloss[on], softness[on] = _Skin(canonical[on], masks[on], person, state).paint()
-    on = (part == body.EYE_LEFT) | (part == body.EYE_RIGHT)
-    albedo[on], gloss[on], sharpness[on] = eye_colour(eye_places[on], person, state), 0.16, 220.0
-    on = part == body.TEETH
-    albedo[on], gloss[on], sharpness[on] = teeth_colour(canonical[on], state.years), 0.12, 40.0
-    on = part == body.TONGUE
-    albedo[on], gloss[on] = tongue_colour(canonical[on]), 0.08
-    albedo[part == body.LASHES] = linear((0.06, 0.05, 0.05))
-    on = part == body.HAIR
-    albedo[on] = hair_colour(canonical[on], person, state.years)
-    return Surface(albedo, gloss, sharpness, softness)
+        oil = look.oil * b[1] * front
+        gloss = (0.6 + 1.0 * oil + 0.9 * lip + 1.2 * look.bag * b[0]) * (
+            1.0 + 0.25 * fine[0] + 0.2 * middle[0]
+        )
+        gloss = wp.max(gloss, 0.1) * bare * (1.0 - 0.6 * scalp) * (1.0 - 0.5 * shaven)
+        half = wp.normalize(towards + key)
+        grazing = 1.0 - wp.max(wp.dot(half, towards), 0.0)
+        fresnel = 0.028 + 0.972 * fifth(grazing)
+        nh = wp.dot(bumped, half)
+        shine = (0.65 * lobe(nh, 14.0) + 0.35 * lobe(nh, 55.0 + 60.0 * lip)) * fresnel * gloss
+        total += scene.key_colour * (shine * shade * wp.max(rough, 0.0))
+        facing = wp.clamp(0.5 * wp.dot(bumped, towards) + 0.5 * wp.dot(n, towards), 0.1, 1.0)
+        mirrored = bumped * (2.0 * wp.dot(bumped, towards)) - towards
+        # Rough skin mirrors less at grazing angles than glass does.
+        edge = 0.028 + 0.06 * fifth(1.0 - facing)
+        total += harmonics(mirror_light, mirrored) * (edge * gloss * openness * openness)
+        return total
 
-
-class _Skin:
-    """The skin of one person in one state at points of the template: layers over layers of colour."""
-
-    def __init__(self, places: Floats, masks: Floats, person: Person, state: State) -> None:
-        self.places, self.person, self.state = places, person, state
-        self.lip_mask, self.lids, self.ears, self.inside = masks.T
-        self.maps = face_atlas().look_up(places)
-        self.front = smooth((places[:, 2] - 7.0) / 2.5)
-        self.sag = sagging(state.years, person.pace)
-        self.at = places + triple(*person.offset)
-        self.broad, self.middle = noise(self.at / 3.5), noise(self.at / 1.1)
-        self.fine, self.pores = noise(self.at / 0.38), noise(self.at / 0.16)
-        self.lips = np.clip(self.lip_mask * 1.25 - 0.1, 0, 1)
-
-    def paint(self) -> tuple[Floats, Floats, Floats]:
-        """Return albedo (N, 3), gloss (N,) and how much of it is bare skin (N,)."""
-        bag = np.clip(0.16 * self.state.fluid + 0.35 * self.sag, 0, 1) * self.maps["bag"] * self.front
-        colour = self._complexion()
-        colour = colour * (1 - 0.50 * self._creases())[:, None] ** triple(0.85, 1.0, 1.05)
-        colour = colour * (1 + bag[:, None] * triple(0.02, -0.10, -0.05))
-        colour = _over(colour, self._lip_colour(), self.lips)
-        hair = hair_colour(self.places, self.person, self.state.years)
-        colour = _over(colour, hair, self._beard())
-        colour = _over(colour, self._brow_colour(hair), self._brows())
-        colour = colour * (1 - 0.30 * self.lids[:, None] * triple(0.7, 1, 1))
-        cavity = smooth((self.inside - 0.5) * 3)
-        colour = _over(colour, linear((0.42, 0.16, 0.15)), cavity)
-        scalp = self._scalp()
-        colour = _over(colour, hair, scalp)
-        cloth, woven = self._cloth()
-        colour = _over(colour, woven, cloth)
-
-        shine = 0.035 + 0.03 * np.clip(self.fine, 0, 1) + 0.16 * self.lips
-        shine = shine + 0.03 * self.maps["blush"] * self.front
-        shine = shine * (1 - 0.5 * scalp) * (1 - cloth) + 0.25 * bag
-        bare = 1 - np.maximum(np.maximum(scalp, cloth), cavity)
-        return np.clip(colour, 0.002, 1), np.clip(shine, 0, 1), bare
-
-    def _complexion(self) -> Floats:
-        """Return the tone with its mottle, blush, dark eye sockets, freckles and liver spots."""
-        person, maps, front = self.person, self.maps, self.front
-        tone = person.mottle * (0.10 * self.broad + 0.06 * self.middle + 0.05 * self.fine)
-        tone = (1 + tone + 0.05 * self.pores) * (1 - 0.05 * self.sag)
-        colour = linear(person.skin) * tone[:, None]
-        infant = 0.35 if self.state.years < 6 else 0.0
-        red = maps["blush"] * front * (person.blush * (0.30 + 0.1 * self.middle) + infant) + 0.25 * self.ears
-        colour = colour * (1 - red[:, None] * triple(0.04, 0.30, 0.26))
-        socket = (0.22 + 0.10 * self.sag) * maps["socket"] * front
-        colour = colour * (1 - socket[:, None] * triple(0.5, 0.85, 0.8))
-        freckles = smooth((noise(self.at / 0.22 + 11.0) - 0.35) * 4) * person.freckles * front
-        freckles = freckles * smooth((75 - self.places[:, 1]) / 4)
-        liver = smooth((noise(self.at / 0.9 + 23.0) - 0.5) * 6) * np.clip(self.sag - 0.35, 0, 1)
-        spots = np.clip(0.4 * freckles + 0.35 * liver, 0, 0.6)
-        spotted: Floats = colour * (1 - spots[:, None] * triple(0.6, 0.85, 1.0))
-        return spotted
-
-    def _creases(self) -> Floats:
-        """Return the depth of folds and fine lines, 0 to 1.3, by age and action units."""
-        depth = np.zeros(len(self.places), np.float32)
-        units = self.state.units
-        for name, fold in FOLDS.items():
-            acted = sum(full * units.get(unit, 0) / MAX_INTENSITY for unit, full in fold.units)
-            depth = depth + min(fold.age * self.sag + acted, 1.3) * self.maps[name]
-        # Fine lines of old skin lie across the face.
-        lines = np.clip(noise(self.at * triple(0.5, 3.2, 0.5) + 5.0), 0, 1)
-        depth = depth + np.clip(self.sag - 0.15, 0, 1) * 0.30 * lines * self.front
-        creases: Floats = np.clip(depth, 0, 1.3) * self.front
-        return creases
-
-    def _lip_colour(self) -> Floats:
-        grain = 1 + 0.10 * self.fine + 0.08 * noise(self.at * triple(6, 1, 1))
-        # The line where the lips meet is dark.
-        meeting = np.exp(-0.5 * ((self.places[:, 1] - 66.15) / 0.10) ** 2)
-        colour: Floats = linear(self.person.lips) * (grain * (1 - 0.45 * meeting))[:, None]
-        return colour * (1 - 0.15 * self.sag)
-
-    def _beard(self) -> Floats:
-        person = self.person
-        adult = float(np.clip((self.state.years - 13) / 6, 0, 1))
-        upper = self.maps["moustache"] * max(person.moustache, person.stubble)
-        beard = np.maximum(self.maps["beard"] * person.stubble, upper) * self.front * adult
-        beard = beard * (1 - self.lips) * (0.85 + 0.2 * self.fine + 0.2 * self.pores)
-        cover: Floats = np.clip(0.85 * beard, 0, 0.92)
-        return cover
-
-    def _brows(self) -> Floats:
-        along, away = self.maps["brow-along"], self.maps["brow-distance"]
-        width = self.person.brow * (1.05 - 0.75 * along**1.6) * np.clip(along * 12 + 0.55, 0, 1)
-        strands = 0.75 + 0.35 * noise(self.at * triple(4.0, 9.0, 3.0))
-        grown = 0.35 + 0.5 * float(np.clip(self.state.years / 14, 0, 1))
-        cover: Floats = np.clip(smooth((width - away) / 0.16 + 0.5) * strands * self.front * grown, 0, 0.92)
-        return cover
-
-    def _brow_colour(self, hair: Floats) -> Floats:
-        # Brows are darker than the hair and grey a dozen years later.
-        dark = linear((0.10, 0.07, 0.05)) * (1 + 2 * greyness(self.state.years, self.person.grey_onset + 12))
-        return 0.5 * hair + 0.5 * dark
-
-    def _scalp(self) -> Floats:
-        cover = hair_cover(self.places, self.ears, self.person, self.state.years)
-        hair = smooth((cover + 0.30 * self.middle + 0.25 * self.fine) / 1.2 + 0.5)
-        thin = np.clip(self.sag * self.person.baldness / 9, 0, 0.75)
-        scalp: Floats = hair * (1 - thin * smooth((self.places[:, 1] - 80) / 3))
-        return scalp
-
-    def _cloth(self) -> tuple[Floats, Floats]:
-        """Return where clothes cover the shoulders, outside a round neck, and their colour."""
-        radius = np.hypot(self.places[:, 0], self.places[:, 2] - 2.5)
-        cover = smooth((radius - 7.6 - 0.08 * self.middle) * 3) * smooth((58.5 - self.places[:, 1]) * 2)
-        weave = 1 + 0.12 * noise(self.at / 0.12) + 0.10 * self.broad
-        return cover, linear(self.state.cloth) * weave[:, None]
-
-
-def _over(below: Floats, above: Floats, share: Floats) -> Floats:
-    return below + share[:, None] * (above - below)
+    return SimpleNamespace(skin=skin)

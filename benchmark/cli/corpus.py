@@ -1,0 +1,200 @@
+"""`comface-bench synth corpus`, `check`, `sheets`, `statistics`: corpora for pre-training."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from comface_bench.cli.bars import counted
+from comface_bench.cli.options import Json
+from comface_bench.cli.tables import print_json, print_table
+from comface_bench.core.errors import UsageError
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the corpus.")]
+
+
+def corpus(
+    context: typer.Context,
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder of the corpus; one that is there is gone on with.")
+    ],
+    generator: Annotated[str, typer.Option(help="anny, stylegan or stylegan3.")] = "anny",
+    attributes: Annotated[str, typer.Option(help="Names with commas between them, or all.")] = "all",
+    identities: Annotated[int, typer.Option(min=1, help="Identities of each attribute.")] = 125,
+    alphas: Annotated[int, typer.Option(help="Images of each record, 2 to 101.")] = 20,
+    zero: Annotated[bool, typer.Option(help="Whether α = 0 is among the values.")] = True,
+    shared: Annotated[bool, typer.Option(help="The same identities in all attributes.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of identities and of the α drawn.")] = 0,
+    first: Annotated[int, typer.Option(min=0, help="Number of the first identity.")] = 0,
+    encoding: Annotated[str, typer.Option("--format", help="jpg or png.")] = "jpg",
+    quality: Annotated[int, typer.Option(help="Of JPEG, 1 to 100.")] = 95,
+    records_per_shard: Annotated[int, typer.Option(min=1, help="Records in each tar.")] = 100,
+    option: Annotated[
+        list[str], typer.Option("--option", "-o", metavar="KEY=VALUE", help="The generator's own options.")
+    ] = [],  # noqa: B006 (typer reads it, nothing changes it)
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    shard: Annotated[
+        str, typer.Option(metavar="I/N", help="Only part I of N, for several machines.")
+    ] = "1/1",
+) -> None:
+    """Generate a corpus, or go on with one from where it was left.
+
+    The folder of a corpus that has been begun knows its options: `--out DIR` is enough to go on.
+    """
+    from comface_bench.comface.corpus.generate import generate
+    from comface_bench.comface.corpus.layout import Description, Layout
+    from comface_bench.comface.corpus.plan import Plan
+    from comface_bench.comface.synthesis.generators import open_generator
+    from comface_bench.core.names import split_list
+    from comface_bench.core.options import parse_options
+
+    part = _part(shard)
+    if Layout(out).description.exists() and not _given(context):
+        description = Layout(out).read()
+        name, arguments = str(description.generator["name"]), description.arguments
+        card = open_generator(name, arguments).card
+        again = Description.of(card, description.plan, arguments=arguments)
+        _same_generator(out, description.generator, again.generator)
+    else:
+        name, arguments = generator, parse_options(option)
+        card = open_generator(name, arguments).card
+        names = card.attributes if attributes == "all" else tuple(split_list([attributes]))
+        description = Description.of(
+            card,
+            Plan(seed, names, identities, shared, alphas, zero, first),
+            arguments=arguments,
+            suffix=encoding,
+            quality=quality,
+            records_per_shard=records_per_shard,
+        )
+    plan = description.plan
+    typer.echo(f"{plan.records} records, {plan.images} images, {description.shards} shards", err=True)
+    with counted("generating faces") as progress:
+        make = partial(open_generator, name, arguments)
+        generate(out, make, description, workers=workers, part=part, progress=progress)
+    typer.echo(out)
+
+
+def check(
+    folder: Folder,
+    pictures: Annotated[bool, typer.Option(help="Decode every image too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Check every file, row and digest of a corpus; status 1 if anything is wrong."""
+    from comface_bench.comface.corpus.check import check_corpus
+
+    with counted("checking shards") as progress:
+        faults = check_corpus(folder, pictures=pictures, progress=progress)
+    if as_json:
+        print_json([{"path": str(f.path), "message": f.message, "hint": f.hint} for f in faults])
+    else:
+        for fault in faults:
+            typer.echo(f"{fault.path}: {fault.message}\n  {fault.hint}")
+        typer.echo(f"{folder}: {len(faults)} faults" if faults else f"{folder}: whole")
+    if faults:
+        raise typer.Exit(1)
+
+
+def sheets(
+    folder: Folder,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write to.")],
+    rows: Annotated[int, typer.Option(min=1, help="People on a sheet.")] = 6,
+    columns: Annotated[int, typer.Option(min=2, help="Faces of each, from α = −5 to 5.")] = 11,
+) -> None:
+    """Write a contact sheet for each attribute."""
+    from comface_bench.comface.corpus.read import Corpus
+    from comface_bench.comface.corpus.sheets import write_sheets
+
+    with Corpus(folder) as opened:
+        for path in write_sheets(opened, out, rows, columns):
+            typer.echo(path)
+
+
+def statistics(
+    folder: Folder,
+    sample: Annotated[int, typer.Option(min=1, help="Records of each attribute that are looked into.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """Count a corpus's records, and say how much its pictures change, by attribute."""
+    import dataclasses
+
+    from comface_bench.comface.corpus.read import Corpus
+    from comface_bench.comface.corpus.statistics import describe_corpus
+
+    with Corpus(folder) as opened:
+        found = [dataclasses.asdict(one) for one in describe_corpus(opened, sample)]
+    if as_json:
+        print_json(found)
+        return
+    rows = [[f"{v:.1f}" if isinstance(v, float) else str(v) for v in one.values()] for one in found]
+    print_table(list(found[0]), rows, numbers=list(found[0])[1:])
+
+
+def quality(
+    folder: Folder,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of the recogniser's training.")] = 600,
+    size: Annotated[int, typer.Option(min=32, help="Height and width in pixels it looks at.")] = 64,
+    rate: Annotated[float, typer.Option(help="Learning rate.")] = 1e-3,
+    passes: Annotated[int, typer.Option(min=2, help="Stochastic passes of each image.")] = 100,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of weights, batches and dropout.")] = 0,
+    histogram: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw a histogram; needs matplotlib.")
+    ] = None,
+) -> None:
+    """Score every image by how steady a face recogniser's embedding is (SER-FIQ), and report.
+
+    The recogniser is trained on the corpus's own identities; scores say how images of one corpus compare,
+    not how one corpus compares with another.
+    """
+    import dataclasses
+
+    from comface_bench.comface.corpus.read import Corpus
+    from comface_bench.comface.quality.estimate import estimate_quality, write_quality
+    from comface_bench.comface.quality.histogram import draw_histogram, load_matplotlib
+    from comface_bench.comface.quality.train import Training, train_recogniser
+
+    if histogram is not None:
+        load_matplotlib()
+    training = Training(steps=steps, size=size, rate=rate, seed=seed)
+    with Corpus(folder) as opened:
+        with counted("training a recogniser") as progress:
+            network, accuracy = train_recogniser(opened, training, progress)
+        with counted("scoring images") as progress:
+            robust = estimate_quality(opened, network, size, passes, progress)
+    facts = {"training": dataclasses.asdict(training), "passes": passes, "held_out_accuracy": accuracy}
+    report = write_quality(folder, robust, facts)
+    typer.echo(f"identities named right on held-out images: {100 * accuracy:.1f} %")
+    for level, share in report["share_kept"].items():
+        typer.echo(f"v >= {level}: {100 * share:.1f} % of the images")
+    if histogram is not None:
+        draw_histogram(report, histogram)
+        typer.echo(histogram)
+
+
+def _part(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not match:
+        raise UsageError(f"--shard {text}: expected I/N, such as 2/8")
+    return int(match[1]), int(match[2])
+
+
+def _given(context: typer.Context) -> bool:
+    """Whether the command line sets anything that decides what a corpus holds."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    decided = {
+        name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"
+    }
+    return bool(decided - {"out", "workers", "shard"})
+
+
+def _same_generator(out: Path, stored: dict[str, object], made: dict[str, object]) -> None:
+    for key, value in made.items():
+        if stored.get(key) != value:
+            raise UsageError(
+                f"{out}: begun with a generator of other {key}: {stored.get(key)}, now {value}",
+                "Go on where the same versions and files are, or begin anew in another folder.",
+            )

@@ -1,0 +1,119 @@
+"""Is a corpus what it says it is? Every file, row, digest and, if wanted, every picture."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from comface_bench.comface.corpus.encode import decode_image
+from comface_bench.comface.corpus.index import npy_bytes, shard_digests, tabulate
+from comface_bench.comface.corpus.layout import Layout
+from comface_bench.comface.corpus.shard import expect, scan
+from comface_bench.core.errors import DataFormatError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from comface_bench.comface.corpus.layout import Description
+    from comface_bench.comface.corpus.shard import Stored
+
+
+class Fault(NamedTuple):
+    """Something wrong with a corpus: the file, what it is, and what to do."""
+
+    path: Path
+    message: str
+    hint: str
+
+
+def check_corpus(
+    root: Path, *, pictures: bool = False, progress: Callable[[int, int], None] | None = None
+) -> list[Fault]:
+    """Check a corpus against its own plan and digests.
+
+    Args:
+        root: Its folder.
+        pictures: Decode every image too.
+        progress: Called with (shards checked, shards in all).
+
+    Returns:
+        All faults; none if the corpus is whole.
+
+    Raises:
+        DataMissingError: There is no corpus.
+        DataFormatError: `corpus.json` isn't one.
+    """
+    layout = Layout(root)
+    description = layout.read()
+    faults: list[Fault] = []
+    known = {layout.description, layout.journal, layout.shards, layout.quality, layout.quality_report}
+    for shard in range(description.shards):
+        files = {layout.tar(shard), layout.records(shard), layout.images(shard), layout.done(shard)}
+        known |= files | {layout.partial(shard), layout.lock(shard)}
+        missing = sorted(path for path in files if not path.exists())
+        if missing:
+            faults.append(Fault(missing[0], "missing", f"comface-bench synth corpus --out {root}"))
+        else:
+            faults += _check_shard(layout, description, shard, pictures)
+        if progress:
+            progress(shard + 1, description.shards)
+    strangers = sorted(path for path in layout.root.rglob("*") if path not in known)
+    return faults + [Fault(path, "not a file of the corpus", "Move it away.") for path in strangers]
+
+
+def _check_shard(layout: Layout, description: Description, shard: int, pictures: bool) -> list[Fault]:
+    tar, again = layout.tar(shard), f"Remove {layout.done(shard).stem}.* and generate it again."
+    faults = []
+    try:
+        said = json.loads(layout.done(shard).read_text(encoding="utf-8"))
+    except ValueError as error:
+        return [Fault(layout.done(shard), str(error), again)]
+    for name, digest in shard_digests(layout, shard).items():
+        if said.get(name) != digest:
+            faults.append(Fault(layout.done(shard), f"{name} isn't that of the file", again))
+    with tar.open("rb") as stream:
+        stored, fault = scan(stream)
+        if fault:
+            faults.append(Fault(tar, fault, again))
+        size = description.records_per_shard
+        planned = list(description.plan.stretch(shard * size, size))
+        if len(stored) != len(planned):
+            return [*faults, Fault(tar, f"{len(stored)} records, not {len(planned)}", again)]
+        try:
+            for one, wanted in zip(stored, planned, strict=True):
+                expect(one, wanted, str(tar))
+        except DataFormatError as error:
+            return [*faults, Fault(tar, error.message, again)]
+        tables = tabulate(stored, description.plan.attributes)
+        for path, table in zip((layout.records(shard), layout.images(shard)), tables, strict=True):
+            if path.read_bytes() != npy_bytes(table):
+                faults.append(Fault(path, "other rows than the tar has", again))
+        if said.get("records") != len(tables[0]) or said.get("images") != len(tables[1]):
+            faults.append(Fault(layout.done(shard), "counts other records or images", again))
+        if pictures:
+            faults += _check_pictures(tar, stored, description, again)
+    return faults
+
+
+def _check_pictures(tar: Path, stored: list[Stored], description: Description, again: str) -> list[Fault]:
+    side, faults = description.generator["resolution"], []
+    with tar.open("rb") as stream:
+        for one in stored:
+            for alpha, offset, length in zip(
+                one.facts["alphas"], one.offsets, one.facts["lengths"], strict=True
+            ):
+                stream.seek(offset)
+                place = f"record {one.facts['record']}, α = {alpha}"
+                try:
+                    image = decode_image(stream.read(length))
+                except OSError as error:
+                    faults.append(Fault(tar, f"{place}: {error}", again))
+                    continue
+                if image.shape != (3, side, side):
+                    faults.append(Fault(tar, f"{place}: {image.shape[1:]}, not {side} pixels", again))
+                elif np.ptp(image) == 0:
+                    faults.append(Fault(tar, f"{place}: a single colour", again))
+    return faults

@@ -1,0 +1,135 @@
+"""Which images a corpus holds: records of one identity with one attribute at several α.
+
+Records go identity by identity, attributes inside, so any leading part of a corpus has all attributes in
+equal shares, and number r is the same record however many follow.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import numpy as np
+
+from comface_bench.comface.synthesis.generator import ALPHAS
+from comface_bench.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+
+class RecordPlan(NamedTuple):
+    """One record to come.
+
+    Attributes:
+        number: Place in the corpus, from 0.
+        identity: Number of the identity in the generator's stream.
+        attribute: Name of the attribute.
+        alphas: Values of α, ascending.
+    """
+
+    number: int
+    identity: int
+    attribute: str
+    alphas: tuple[float, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a corpus holds.
+
+    Attributes:
+        seed: Seed of identities and of the α that are drawn.
+        attributes: Names, each with as many records.
+        identities: Number of identities of each attribute.
+        shared: Whether all attributes have the same identities, as the paper's StyleGAN images do; else
+            each has its own, as its StyleGAN3 images do.
+        alphas: How many images each record has: the whole grid, or so many of it drawn for each record.
+        zero: Whether the grid holds α = 0. The paper drops it where identities are shared, since it would
+            be the same image in each attribute.
+        first: Number of the first identity.
+    """
+
+    seed: int
+    attributes: tuple[str, ...]
+    identities: int
+    shared: bool = False
+    alphas: int = len(ALPHAS)
+    zero: bool = True
+    first: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.attributes or len(set(self.attributes)) < len(self.attributes):
+            raise UsageError("a corpus needs attributes, each named once")
+        if min(self.seed, self.first) < 0 or self.identities < 1:
+            raise UsageError("identities start at 1; the seed and the first identity at 0")
+        if not 2 <= self.alphas <= len(self.grid):
+            raise UsageError(f"a record has 2 to {len(self.grid)} images, not {self.alphas}")
+
+    @property
+    def grid(self) -> tuple[float, ...]:
+        """The values of α to choose from, ascending."""
+        return ALPHAS if self.zero else tuple(alpha for alpha in ALPHAS if alpha != 0)
+
+    @property
+    def records(self) -> int:
+        """Number of records."""
+        return self.identities * len(self.attributes)
+
+    @property
+    def images(self) -> int:
+        """Number of images."""
+        return self.records * self.alphas
+
+    @property
+    def training_images(self) -> int:
+        """Number of images that an epoch of disjoint pairs shows: even in each record."""
+        return self.records * (self.alphas // 2 * 2)
+
+    def record(self, number: int) -> RecordPlan:
+        """Return record `number`, from 0."""
+        place, which = divmod(number, len(self.attributes))
+        identity = self.first + (place if self.shared else number)
+        return RecordPlan(number, identity, self.attributes[which], self._alphas(number))
+
+    def stretch(self, first: int, count: int) -> Iterator[RecordPlan]:
+        """Yield `count` records from number `first`, fewer at the end."""
+        for number in range(first, min(first + count, self.records)):
+            yield self.record(number)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the plan as plain facts."""
+        return dataclasses.asdict(self) | {"attributes": list(self.attributes)}
+
+    @classmethod
+    def from_json(cls, facts: Mapping[str, Any]) -> Self:
+        """Read what `as_json` wrote.
+
+        Raises:
+            UsageError: A value is out of range.
+            TypeError: A field is missing or unknown.
+        """
+        return cls(**{**facts, "attributes": tuple(facts["attributes"])})
+
+    def _alphas(self, number: int) -> tuple[float, ...]:
+        grid = self.grid
+        if self.alphas == len(grid):
+            return grid
+        # One from each of as many equal stretches of the grid: few images still reach from end to end.
+        random = np.random.Generator(np.random.Philox(key=self.seed, counter=[number, 0, 0, 1]))
+        edges = np.linspace(0, len(grid), self.alphas + 1)
+        low, high = np.ceil(edges[:-1]).astype(int), np.maximum(np.ceil(edges[1:]), np.ceil(edges[:-1]) + 1)
+        chosen = low + np.floor(random.random(self.alphas) * (high - low)).astype(int)
+        return tuple(grid[index] for index in chosen)
+
+
+def paper_plans(celeba: tuple[str, ...]) -> dict[str, Plan]:
+    """Return the supplement's two corpora (A.1): 15 million images of StyleGAN, 20 of StyleGAN3.
+
+    Args:
+        celeba: Names of StyleGAN3's 40 attributes.
+    """
+    return {
+        "stylegan": Plan(0, ("weight", "age", "smile"), 50_000, shared=True, alphas=100, zero=False),
+        "stylegan3": Plan(0, celeba, 5_000),
+    }

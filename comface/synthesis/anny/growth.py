@@ -1,0 +1,341 @@
+"""Strands grown from their roots: cuts of hair, brows, lashes, beards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from comface_bench.comface.synthesis.anny import body
+
+if TYPE_CHECKING:
+    from comface_bench.comface.synthesis.anny.arrays import Floats, Ints
+    from comface_bench.comface.synthesis.anny.body import Head
+    from comface_bench.comface.synthesis.anny.follicles import Roots
+    from comface_bench.comface.synthesis.anny.person import Person
+
+HAIR, BROW, BEARD, LASH, FRAME = range(5)
+"""Kinds of strands."""
+
+
+@dataclass(frozen=True)
+class Tuft:
+    """Strands of one kind, as they leave their roots.
+
+    Attributes:
+        kind: One of the kinds above.
+        roots: Where they are rooted, N of them.
+        offsets: Points of each strand less its root (N, S, 3), cm; the first is 0.
+        width: Full width at each point (N, S), cm.
+        shade: Factor of the colour (N,), about 1.
+        depth: 0 at the skin to 1 at the outer layer (N, S): how much light gets there.
+    """
+
+    kind: int
+    roots: Roots
+    offsets: Floats
+    width: Floats
+    shade: Floats
+    depth: Floats
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A cut of hair.
+
+    Attributes:
+        length, lift: Length of the strands and height of the layer over the scalp, cm.
+        stand: Share of the root's direction that is away from the skin.
+        comb: `whorl` from the crown, `side` across from the parting, `back`, `part` down from the parting.
+        fall: Strength of gravity.
+        hold: How closely the strands follow the head.
+        curl: Least curl.
+        points: Points of a strand.
+    """
+
+    length: float
+    lift: float
+    stand: float
+    comb: str
+    fall: float
+    hold: float
+    curl: float = 0.0
+    points: int = 7
+
+
+CUTS = {
+    "buzz": Cut(0.7, 0.3, 1.0, "whorl", 0.0, 0.0, points=3),
+    "crop": Cut(5.0, 1.3, 0.5, "whorl", 0.25, 0.6),
+    "side": Cut(7.0, 1.9, 0.55, "side", 0.2, 0.6),
+    "back": Cut(8.5, 1.7, 0.4, "back", 0.12, 0.7),
+    "curly": Cut(7.0, 2.8, 0.8, "whorl", 0.3, 0.4, curl=0.6),
+    "afro": Cut(6.5, 5.0, 1.5, "whorl", 0.05, 0.0, curl=0.9),
+    "bob": Cut(21.0, 2.1, 0.3, "part", 0.8, 0.8, points=10),
+    "long": Cut(42.0, 1.8, 0.25, "part", 0.9, 0.8, points=12),
+    "wavy": Cut(30.0, 2.2, 0.3, "part", 0.8, 0.8, curl=0.3, points=14),
+    "tied": Cut(15.0, 0.9, 0.12, "back", 0.05, 1.0),
+}
+
+
+def grow_hair(head: Head, points: Floats, normals: Floats, person: Person, roots: Roots) -> Tuft | None:
+    """Grow the hair of a person's head; None for a shaven one.
+
+    Args:
+        head: The head model.
+        points: Vertices (W, 3) of the person's head.
+        normals: Their unit normals.
+        person: Whose hair.
+        roots: Roots on the scalp.
+    """
+    cut = CUTS.get(person.cut)
+    if cut is None:
+        return None
+    # The back of the head is never seen; long hair needs fewer strands to cover it.
+    back, share = (-3.5, 1.0) if cut.length < 10 else (-5.0, 0.72)
+    roots = roots[np.flatnonzero((roots.canonical[:, 2] > back) & (roots.chance[:, 0] >= 1 - share))]
+    skull = _Skull(head, points)
+    random = np.random.default_rng(person.growth)
+    count = len(roots.corners)
+    origin, up = roots.mean(points), roots.mean(normals)
+    up /= np.linalg.norm(up, axis=1, keepdims=True)
+    place = roots.canonical
+    layer, one, two = roots.chance[:, 0], roots.chance[:, 1], roots.chance[:, 2]
+    clump, clumps = _clumps(place, random)
+    curl = max(person.curl, cut.curl) if cut.comb != "back" or person.curl < 0.5 else 0.5 * person.curl
+    comb = _comb(cut, person, place, skull.outward(origin))
+
+    length = skull.scale * cut.length * person.length * (0.72 + 0.2 * one + 0.22 * clumps[clump, 3])
+    # Shorter towards the nape and round the ears.
+    if cut.length < 10 or cut.comb == "back":
+        length = length * np.clip(0.10 + (place[:, 1] - 66) / 12, 0.12 if cut.comb != "back" else 0.3, 1)
+    fringe = _smooth((place[:, 2] - 6.5) / 2.5) * _smooth((6.3 - np.abs(place[:, 0])) / 1.5)
+    fringe = fringe * _smooth((place[:, 1] - 76) / 2) * float(person.fringe > 0.05 and cut.length > 4)
+    if cut.comb == "back":
+        fringe = fringe * 0
+    fringe = np.where(fringe > 0.25 + 0.5 * one, 1.0, 0.0)
+    down = np.array([0.0, -0.55, 0.75], np.float32) + np.array([0.35 * np.sign(person.parting or 1), 0, 0])
+    comb = comb + fringe[:, None] * (down - comb)
+    length = length + fringe * (skull.scale * (2.5 + 5.5 * person.fringe) * (0.85 + 0.3 * one) - length)
+
+    height = (
+        skull.scale
+        * cut.lift
+        * person.volume
+        * (0.12 + 0.88 * layer)
+        * np.clip((place[:, 1] - 60) / 16, 0.3, 1)
+    )
+    height = height * (1 - 0.55 * fringe)
+    steps = cut.points
+    # Shorter steps near the root, where hair bends most.
+    reached = np.linspace(0, 1, steps, dtype=np.float32) ** (1.5 if cut.length > 10 else 1.0)
+    heading = cut.stand * up + comb + 0.06 * random.normal(0, 1, (count, 3)) + 0.12 * clumps[clump, :3]
+    heading /= np.linalg.norm(heading, axis=1, keepdims=True)
+    at, path = origin.copy(), [origin]
+    gravity = np.array([0, -1, 0], np.float32)
+    wave = 2 * np.pi * (0.12 + 0.35 * curl) * length[:, None]
+    phase = (2 * np.pi * (clumps[clump, 4] + 0.15 * (two - 0.5) * (1 + 2 * curl)))[:, None]
+    face = 6.1 * skull.scale
+    for index in range(1, steps):
+        along = float(reached[index])
+        step = length[:, None] * (along - reached[index - 1])
+        out = skull.outward(at)
+        rise = np.sum(heading * out, axis=1, keepdims=True)
+        above = (np.linalg.norm(at - skull.centre, axis=1) - skull.radius(at) - height)[:, None]
+        pull = cut.fall * gravity * (0.35 + along)
+        tangent = comb - np.sum(comb * out, axis=1, keepdims=True) * out
+        heading = (
+            heading * (1 - 0.4 * cut.fall)
+            + 0.35 * (1 - along) * tangent
+            + 1.2 * pull
+            - cut.hold * np.clip(rise, 0, 1) * out * (above > -0.4)
+        )
+        heading = heading / np.linalg.norm(heading, axis=1, keepdims=True)
+        sideways = np.cross(heading, out)
+        ring = np.cos(wave * along + phase) * sideways + np.sin(wave * along + phase) * out
+        coil = (
+            heading
+            + 1.5 * curl**1.5 * ring
+            + (0.04 + (0.30 * curl**2 if cut.length < 10 else 0.0)) * random.normal(0, 0.5, (count, 3))
+        )
+        at = at + step * coil / np.linalg.norm(coil, axis=1, keepdims=True) * (1 - 0.35 * curl)
+        # Hair lies on the head in layers, and leaves the face free.
+        floor = skull.radius(at) + 0.1 + height * min(1.0, 0.35 + 1.4 * along)
+        short = np.clip(floor - np.linalg.norm(at - skull.centre, axis=1), 0, None)[:, None]
+        if cut.length < 10:
+            short = np.minimum(short, 1.2 * step)
+        at = at + short * skull.outward(at)
+        if cut.comb == "part":
+            below = _smooth((skull.brow + 5.5 * skull.scale - at[:, 1]) / 4.5) * _smooth(
+                (at[:, 2] - skull.centre[2] - 1.0) / 2.0
+            )
+            below = below * (1 - fringe)
+            # The jaw is narrower than the temples; hair falls straight.
+            gap = np.clip((face + 0.5 * height) * below - np.abs(at[:, 0] - skull.centre[0]), 0, None)
+            at[:, 0] += np.sign(at[:, 0] - skull.centre[0] + 1e-6) * gap
+        path.append(at)
+    offsets = np.stack(path, axis=1) - origin[:, None]
+    thin = {"buzz": 0.10}.get(person.cut, 0.215)
+    width = thin / share * (0.7 + 0.6 * two)[:, None] * (1 - 0.65 * reached**2)
+    depth = np.clip(layer[:, None] * 0.75 + 0.35 * reached * np.ones((count, 1)), 0, 1)
+    shade = np.exp(0.13 * random.normal(0, 1, count) + 0.16 * (clumps[clump, 5] - 0.5) * 2)
+    return Tuft(HAIR, roots, _f32(offsets), _f32(width), _f32(shade), _f32(depth))
+
+
+def grow_brows(normals: Floats, person: Person, roots: Roots, along: Floats, away: Floats) -> Tuft:
+    """Grow brows, of hairs that lie outwards and a little up.
+
+    Args:
+        normals: Unit normals (W, 3) of the head's vertices.
+        person: Whose brows.
+        roots: Roots on the brows, N of them.
+        along: Where in the brow each is, from the inner end 0 to the outer end 1 (N,).
+        away: How far from its middle line, cm (N,).
+    """
+    chance = roots.chance
+    # A brow is thick at the inner end and tapers outwards; its edge is uneven.
+    half = 0.30 * person.brow * (1.0 - 0.62 * along**1.5) * np.clip(along * 9 + 0.45, 0, 1)
+    kept = np.flatnonzero(away < half * (0.55 + 0.6 * chance[:, 0]))
+    roots, chance, along = roots[kept], chance[kept], along[kept]
+    side = np.sign(roots.canonical[:, 0])
+    lift = np.clip(0.95 - 1.5 * along, -0.25, 0.95)
+    heading = np.stack([side, lift, np.zeros_like(lift)], axis=1) + 0.18 * (chance[:, 1:4] - 0.5)
+    up = roots.mean(normals)
+    heading = heading - np.sum(heading * up, axis=1, keepdims=True) * up + 0.28 * up
+    heading /= np.linalg.norm(heading, axis=1, keepdims=True)
+    length = (0.38 + 0.35 * chance[:, 4])[:, None, None]
+    share = np.linspace(0, 1, 3, dtype=np.float32)[None, :, None]
+    offsets = heading[:, None] * length * share + up[:, None] * (0.03 - 0.10 * share**2)
+    width = 0.034 * (0.8 + 0.4 * chance[:, 5])[:, None] * (1 - 0.7 * share[..., 0] ** 2)
+    shade = 0.8 + 0.4 * chance[:, 2]
+    return Tuft(BROW, roots, _f32(offsets), _f32(width), _f32(shade), np.full(width.shape, 0.8, np.float32))
+
+
+def grow_lashes(person: Person, roots: Roots, upper: int) -> Tuft:
+    """Grow lashes, curved up on the upper lids (the first `upper` roots) and down on the lower ones."""
+    top = np.arange(len(roots.corners)) < upper
+    side = np.sign(roots.canonical[:, 0])
+    across = (np.abs(roots.canonical[:, 0]) - 1.9) / 2.5
+    fan = (across - 0.45) * 1.1 + 0.3 * (roots.chance[:, 0] - 0.5)
+    heading = np.stack([side * fan, np.where(top, -0.12, -0.55), np.full(len(fan), 1.0)], axis=1)
+    tip = np.stack([side * fan, np.where(top, 0.75, -0.75), np.full(len(fan), 0.25)], axis=1)
+    length = np.where(top, 0.52, 0.20) * person.lashes * (0.65 + 0.4 * roots.chance[:, 1])
+    length = length * np.clip(0.55 + 0.6 * across, 0.4, 1)
+    share = np.linspace(0, 1, 4, dtype=np.float32)[None, :, None]
+    offsets = length[:, None, None] * (
+        heading[:, None] * share * (1 - 0.5 * share) + tip[:, None] * share**2 * 0.8
+    )
+    width = np.where(top, 0.030, 0.010)[:, None] * (1 - 0.75 * share[..., 0])
+    ones = np.ones(len(fan), np.float32)
+    return Tuft(LASH, roots, _f32(offsets), _f32(width), ones, np.ones(width.shape, np.float32))
+
+
+def grow_beard(normals: Floats, person: Person, roots: Roots, share: Floats, upper: Floats) -> Tuft | None:
+    """Grow a beard and a moustache; `share` and `upper` (N,) say how far a root belongs to either."""
+    fullness = np.maximum(share * person.beard, upper * person.moustache)
+    kept = np.flatnonzero(fullness > 0.12 + 0.5 * roots.chance[:, 0])
+    if len(kept) == 0:
+        return None
+    roots, fullness = roots[kept], fullness[kept]
+    chance, place = roots.chance, roots.canonical
+    up = roots.mean(normals)
+    side = np.sign(place[:, 0]) * np.clip(np.abs(place[:, 0]) / 2, 0, 1)
+    above = place[:, 1] > 67.0
+    heading = np.stack(
+        [side * np.where(above, 0.9, 0.15), np.full(len(side), -1.0), np.full(len(side), 0.1)], axis=1
+    )
+    heading = heading + 0.5 * (chance[:, 1:4] - 0.5)
+    heading = heading - 0.8 * np.sum(heading * up, axis=1, keepdims=True) * up + 0.45 * up
+    heading /= np.linalg.norm(heading, axis=1, keepdims=True)
+    length = (0.14 + 1.5 * fullness**2) * (0.6 + 0.6 * chance[:, 4]) * np.where(above, 0.55, 1.0)
+    steps = np.linspace(0, 1, 4, dtype=np.float32)[None, :, None]
+    bend = np.array([0, -0.5, -0.1], np.float32)
+    offsets = length[:, None, None] * (heading[:, None] * steps + bend * steps**2)
+    offsets = offsets + 0.12 * steps * (chance[:, None, 1:4] - 0.5) + 0.10 * steps * up[:, None]
+    width = (
+        (0.035 + 0.035 * fullness)[:, None] * (0.7 + 0.6 * chance[:, 5])[:, None] * (1 - 0.6 * steps[..., 0])
+    )
+    depth = np.clip(0.35 + 0.65 * steps[..., 0] * np.ones_like(width), 0, 1)
+    return Tuft(BEARD, roots, _f32(offsets), _f32(width), _f32(0.7 + 0.6 * chance[:, 0]), _f32(depth))
+
+
+class _Skull:
+    """A head's surface as a radius over the direction from a place inside, hair's floor."""
+
+    _ROWS, _COLUMNS = 30, 60
+
+    def __init__(self, head: Head, points: Floats) -> None:
+        from scipy.ndimage import gaussian_filter, grey_dilation
+
+        left, right = (points[head.part == eye].mean(axis=0) for eye in (body.EYE_LEFT, body.EYE_RIGHT))
+        self.scale = float(np.linalg.norm(left - right)) / 6.15
+        self.brow = float(left[1]) + 1.5 * self.scale
+        self.centre = ((left + right) / 2 + self.scale * np.array([0, 2.6, -9.0])).astype(np.float32)
+        # Shoulders are no floor: hair that falls there is hidden where they are.
+        skin = points[
+            (head.part == body.SKIN) & (head.canonical[:, 1] > 58.5) & (np.abs(head.canonical[:, 0]) < 9.5)
+        ]
+        radius = np.zeros((self._ROWS, self._COLUMNS), np.float32)
+        row, column = self._cell(skin)
+        np.maximum.at(radius, (row, column), np.linalg.norm(skin - self.centre, axis=1))
+        grown = grey_dilation(radius, (5, 5), mode="wrap")
+        radius = np.where(radius > 0, radius, grown)
+        self._radius = gaussian_filter(radius, 0.7, mode=("nearest", "wrap"))
+
+    def _cell(self, points: Floats) -> tuple[Ints, Ints]:
+        out = self.outward(points)
+        height = np.clip((np.arcsin(np.clip(out[:, 1], -1, 1)) / np.pi + 0.5) * self._ROWS, 0, self._ROWS - 1)
+        turn = (np.arctan2(out[:, 0], out[:, 2]) / (2 * np.pi) + 0.5) * self._COLUMNS
+        return height.astype(int), turn.astype(int) % self._COLUMNS
+
+    def outward(self, points: Floats) -> Floats:
+        away = points - self.centre
+        unit: Floats = away / np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-3)
+        return unit
+
+    def radius(self, points: Floats) -> Floats:
+        found: Floats = self._radius[self._cell(points)]
+        return found
+
+
+def _clumps(place: Floats, random: np.random.Generator, count: int = 190) -> tuple[Ints, Floats]:
+    """Return each root's clump and the clumps' random numbers: three normal ones, three uniform ones."""
+    from scipy.spatial import cKDTree
+
+    centres = place[random.choice(len(place), count, replace=False)]
+    _, clump = cKDTree(centres).query(place)
+    return clump, np.concatenate([random.normal(0, 1, (count, 3)), random.random((count, 3))], axis=1)
+
+
+def _comb(cut: Cut, person: Person, place: Floats, out: Floats) -> Floats:
+    """Return the direction (N, 3) that hair is combed to at its roots."""
+    part = 4.5 * person.parting
+    side = np.where(place[:, 0] > part, 1.0, -1.0)
+    high = _smooth((place[:, 1] - 76) / 4)
+    zero = np.zeros_like(side)
+    if cut.comb == "back":
+        comb = np.stack([0.12 * place[:, 0] / 6, 0.55 * high - 0.2, np.full_like(side, -1.0)], axis=1)
+    elif cut.comb == "side":
+        across = -np.sign(person.parting or 1.0)
+        away = np.where(side * across > 0, across, -across)
+        top = np.stack([away, zero + 0.3, zero + 0.45], axis=1)
+        low = np.stack([zero, zero - 1.0, zero - 0.35], axis=1)
+        comb = high[:, None] * top + (1 - high[:, None]) * low
+    elif cut.comb == "part":
+        comb = np.stack([side * (0.25 + 0.75 * high), zero - 0.75 + 0.35 * high, zero - 0.15], axis=1)
+    else:
+        whorl = np.array([0.6, 86.0, -4.0], np.float32)
+        comb = place - whorl
+        comb = comb / np.maximum(np.linalg.norm(comb, axis=1, keepdims=True), 1e-3)
+    tangent = comb - np.sum(comb * out, axis=1, keepdims=True) * out
+    unit: Floats = tangent / np.maximum(np.linalg.norm(tangent, axis=1, keepdims=True), 0.3)
+    return unit
+
+
+def _smooth(value: Floats) -> Floats:
+    ramp: Floats = np.clip(value, 0, 1)
+    return ramp * ramp * (3 - 2 * ramp)
+
+
+def _f32(values: Floats) -> Floats:
+    return np.ascontiguousarray(values, np.float32)

@@ -1,0 +1,45 @@
+"""Normals of a mesh.
+
+No postponed annotations here: warp reads the kernels' annotations as they are.
+"""
+
+import functools
+from typing import Any, no_type_check
+
+import numpy as np
+
+from comface_bench.comface.synthesis.anny.arrays import Floats, Ints
+from comface_bench.comface.synthesis.anny.warping import load_warp, numbers, vectors
+
+
+def vertex_normals(points: Floats, triangles: Ints) -> Floats:
+    """Return area-weighted unit normals (V, 3) of `points` (V, 3) for triangles (T, 3)."""
+    wp = load_warp()
+    normals = np.zeros((len(points), 3), np.float32)
+    inputs = [vectors(points), numbers(triangles, "int32"), vectors(normals)]
+    wp.launch(_kernels()["sum"], dim=len(triangles), inputs=inputs, device="cpu")
+    normals /= np.maximum(np.sqrt(np.einsum("vc,vc->v", normals, normals)), 1e-9)[:, None]
+    return normals
+
+
+@functools.lru_cache(maxsize=1)
+def _kernels() -> dict[str, Any]:
+    wp = load_warp()
+
+    @wp.kernel(module="unique")
+    @no_type_check
+    def sum_kernel(
+        points: wp.array(dtype=wp.vec3),
+        triangles: wp.array2d(dtype=wp.int32),
+        normals: wp.array(dtype=wp.vec3),
+    ):
+        i = wp.tid()
+        a = triangles[i, 0]
+        b = triangles[i, 1]
+        c = triangles[i, 2]
+        across = wp.cross(points[b] - points[a], points[c] - points[a])
+        wp.atomic_add(normals, a, across)
+        wp.atomic_add(normals, b, across)
+        wp.atomic_add(normals, c, across)
+
+    return {"sum": sum_kernel}

@@ -1,0 +1,171 @@
+"""What all materials share: their parameters, noise, maps, light and shadow.
+
+No postponed annotations here: warp reads the functions' annotations as they are.
+"""
+
+# ruff: noqa: UP018 (written so, warp lets a number change in a loop)
+
+import functools
+from types import SimpleNamespace
+from typing import Any, Final, no_type_check
+
+from comface_bench.comface.synthesis.anny.atlas import LOW, STEP
+from comface_bench.comface.synthesis.anny.noise import SIDE
+from comface_bench.comface.synthesis.anny.warping import load_warp
+
+_CELL = float(STEP)
+_LOW = float(LOW)
+_SIDE = int(SIDE)
+
+
+LOOK: Final = {
+    "vec3": ("skin", "lips", "hair", "beard", "iris", "white", "teeth", "cloth", "offset", "gaze"),
+    "vec4": ("eye_left", "eye_right"),
+    "float32": (
+        "blush",
+        "freckles",
+        "mottle",
+        "oil",
+        "shadows",
+        "makeup",
+        "stubble",
+        "brow",
+        "bag",
+        "sag",
+        "spots",
+        "fine",
+        "pores",
+    ),
+}
+"""Fields of `Look`, a person in a state, by warp's name of their type."""
+SCENE: Final = {
+    "mat33": ("turn", "shadow_turn"),
+    "vec3": ("eye", "key", "key_colour", "head"),
+    "float32": ("spread", "shadow_half", "footprint"),
+    "int32": ("shadow_wide",),
+    "mat44": ("lids",),
+}
+"""Fields of `Scene`, light and camera."""
+
+
+@functools.lru_cache(maxsize=1)
+def optics() -> SimpleNamespace:
+    """Return warp's structures `Look` (a person in a state) and `Scene` (light, camera), and functions."""
+    wp = load_warp()
+
+    look, scene = _structure("Look", LOOK), _structure("Scene", SCENE)
+
+    @wp.func
+    @no_type_check
+    def step(value: wp.float32):
+        ramp = wp.clamp(value, 0.0, 1.0)
+        return ramp * ramp * (3.0 - 2.0 * ramp)
+
+    @wp.func
+    @no_type_check
+    def noise(cube: wp.array(dtype=wp.vec4), place: wp.vec3):
+        fx = wp.floor(place[0])
+        fy = wp.floor(place[1])
+        fz = wp.floor(place[2])
+        x0 = int(fx) & (_SIDE - 1)
+        y0 = (int(fy) & (_SIDE - 1)) * _SIDE
+        z0 = (int(fz) & (_SIDE - 1)) * _SIDE * _SIDE
+        x1 = (x0 + 1) & (_SIDE - 1)
+        y1 = ((int(fy) + 1) & (_SIDE - 1)) * _SIDE
+        z1 = ((int(fz) + 1) & (_SIDE - 1)) * _SIDE * _SIDE
+        u = place[0] - fx
+        v = place[1] - fy
+        w = place[2] - fz
+        u = u * u * (3.0 - 2.0 * u)
+        v = v * v * (3.0 - 2.0 * v)
+        w = w * w * (3.0 - 2.0 * w)
+        a = cube[z0 + y0 + x0] * (1.0 - u) + cube[z0 + y0 + x1] * u
+        b = cube[z0 + y1 + x0] * (1.0 - u) + cube[z0 + y1 + x1] * u
+        c = cube[z1 + y0 + x0] * (1.0 - u) + cube[z1 + y0 + x1] * u
+        d = cube[z1 + y1 + x0] * (1.0 - u) + cube[z1 + y1 + x1] * u
+        return (a * (1.0 - v) + b * v) * (1.0 - w) + (c * (1.0 - v) + d * v) * w
+
+    @wp.func
+    @no_type_check
+    def look_up(atlas: wp.array2d(dtype=wp.vec4), x: wp.float32, y: wp.float32):
+        column = wp.clamp(wp.abs(x) / _CELL, 0.0, float(atlas.shape[1]) - 1.01)
+        row = wp.clamp((y - _LOW) / _CELL, 0.0, float(atlas.shape[0]) - 1.01)
+        i = int(row)
+        j = int(column)
+        u = column - float(j)
+        v = row - float(i)
+        low = atlas[i, j] * (1.0 - u) + atlas[i, j + 1] * u
+        high = atlas[i + 1, j] * (1.0 - u) + atlas[i + 1, j + 1] * u
+        return low * (1.0 - v) + high * v
+
+    @wp.func
+    @no_type_check
+    def harmonics(coefficients: wp.array(dtype=wp.vec3), n: wp.vec3):
+        total = coefficients[0]
+        total += coefficients[1] * n[1] + coefficients[2] * n[2] + coefficients[3] * n[0]
+        total += coefficients[4] * (n[0] * n[1]) + coefficients[5] * (n[1] * n[2])
+        total += coefficients[6] * (3.0 * n[2] * n[2] - 1.0) + coefficients[7] * (n[0] * n[2])
+        total += coefficients[8] * (n[0] * n[0] - n[1] * n[1])
+        return wp.vec3(wp.max(total[0], 0.005), wp.max(total[1], 0.005), wp.max(total[2], 0.005))
+
+    @wp.func
+    @no_type_check
+    def lit(
+        samples: wp.array(dtype=wp.uint64),
+        taps: wp.array(dtype=wp.vec2),
+        scene: scene,
+        place: wp.vec3,
+        bias: wp.float32,
+        blur: wp.float32,
+    ):
+        p = scene.shadow_turn * place
+        wide = float(scene.shadow_wide)
+        scale = 0.5 * wide / scene.shadow_half
+        x = p[0] * scale + 0.5 * wide
+        y = 0.5 * wide - p[1] * scale
+        reach = (0.10 + blur) * scale
+        if x < reach or y < reach or x >= wide - reach or y >= wide - reach:
+            return 1.0
+        depth = wp.uint64(wp.uint32((0.5 - (p[2] + bias) / 120.0) * 4.0e9)) << wp.uint64(32)
+        free = float(0.0)
+        for k in range(8):
+            tap = taps[k]
+            if depth <= samples[int(y + reach * tap[1]) * scene.shadow_wide + int(x + reach * tap[0])]:
+                free += 0.125
+        return free
+
+    @wp.func
+    @no_type_check
+    def fifth(value: wp.float32):
+        square = value * value
+        return square * square * value
+
+    @wp.func
+    @no_type_check
+    def lobe(cosine: wp.float32, sharpness: wp.float32):
+        return wp.pow(wp.max(cosine, 0.0), sharpness) * (sharpness + 8.0) / 8.0
+
+    @wp.func
+    @no_type_check
+    def blend(low: wp.vec3, high: wp.vec3, share: wp.float32):
+        return low + (high - low) * share
+
+    return SimpleNamespace(
+        Look=look,
+        Scene=scene,
+        step=step,
+        noise=noise,
+        look_up=look_up,
+        harmonics=harmonics,
+        lit=lit,
+        fifth=fifth,
+        lobe=lobe,
+        blend=blend,
+    )
+
+
+def _structure(name: str, fields: dict[str, tuple[str, ...]]) -> Any:
+    """Return a warp structure; written as a class, type checkers would look for warp's types."""
+    wp = load_warp()
+    hints = {field: getattr(wp, kind) for kind, names in fields.items() for field in names}
+    return wp.struct(type(name, (), {"__annotations__": hints, "__module__": __name__}))

@@ -1,0 +1,172 @@
+"""The light that each sample sends to the camera: one kernel over all that was drawn.
+
+No postponed annotations here: warp reads the kernels' annotations as they are.
+"""
+
+import functools
+from typing import Any, no_type_check
+
+from comface_bench.comface.synthesis.anny.optics import optics
+from comface_bench.comface.synthesis.anny.parts import part_functions
+from comface_bench.comface.synthesis.anny.skin import skin_function
+from comface_bench.comface.synthesis.anny.warping import load_warp
+
+
+@functools.lru_cache(maxsize=1)
+def shade_kernel() -> Any:
+    """Return the kernel that shades four samples, those of a pixel, in a thread."""
+    wp, shared = load_warp(), optics()
+    harmonics = shared.harmonics
+    lit = shared.lit
+    lobe = shared.lobe
+    skin = skin_function().skin
+    eyeball, strand_light = part_functions().eyeball, part_functions().strand_light
+
+    @wp.kernel(module="unique")
+    @no_type_check
+    def shade(
+        samples: wp.array(dtype=wp.uint64),
+        wide: wp.int32,
+        triangles: wp.array2d(dtype=wp.int32),
+        part: wp.array(dtype=wp.int32),
+        screen: wp.array(dtype=wp.vec3),
+        placed: wp.array(dtype=wp.vec3),
+        normals: wp.array(dtype=wp.vec3),
+        canonical: wp.array(dtype=wp.vec3),
+        masks: wp.array(dtype=wp.vec4),
+        irradiance: wp.array(dtype=wp.vec3),
+        extra: wp.array(dtype=wp.vec4),
+        strand_screen: wp.array(dtype=wp.vec3),
+        strand_placed: wp.array(dtype=wp.vec3),
+        strand_colour: wp.array(dtype=wp.vec3),
+        strand_depth: wp.array(dtype=wp.float32),
+        segments: wp.array(dtype=wp.int32),
+        kinds: wp.array(dtype=wp.int32),
+        strand: wp.array(dtype=wp.int32),
+        atlas_a: wp.array2d(dtype=wp.vec4),
+        atlas_b: wp.array2d(dtype=wp.vec4),
+        folds: wp.array2d(dtype=wp.vec4),
+        cube: wp.array(dtype=wp.vec4),
+        shadow: wp.array(dtype=wp.uint64),
+        taps: wp.array(dtype=wp.vec2),
+        diffuse_light: wp.array(dtype=wp.vec3),
+        mirror_light: wp.array(dtype=wp.vec3),
+        look: shared.Look,
+        scene: shared.Scene,
+        out: wp.array(dtype=wp.vec4),
+    ):
+        block = wp.tid()
+        blocks = wide // 2
+        corner = (block // blocks) * 2 * wide + (block % blocks) * 2
+        count = triangles.shape[0]
+        # Skin all over: its detail is no finer than a pixel, so it's painted once for the four samples.
+        whole = 1
+        for k in range(4):
+            key = samples[corner + (k // 2) * wide + k % 2]
+            number = int(wp.uint32(key & wp.uint64(4294967295)))
+            none = (key >> wp.uint64(32)) == wp.uint64(4294967295)
+            if none or number >= count or part[triangles[number, 0]] != 0:
+                whole = 0
+        shown = 4
+        if whole == 1:
+            shown = 1
+        for k in range(shown):
+            i = corner + (k // 2) * wide + k % 2
+            key = samples[i]
+            if (key >> wp.uint64(32)) == wp.uint64(4294967295):
+                out[i] = wp.vec4(0.0, 0.0, 0.0, 0.0)
+                continue
+            number = int(wp.uint32(key & wp.uint64(4294967295)))
+            x = float(i % wide) + 0.5 + 0.5 * float(whole)
+            y = float(i // wide) + 0.5 + 0.5 * float(whole)
+            colour = wp.vec3(0.0, 0.0, 0.0)
+            if number < count:
+                ia = triangles[number, 0]
+                ib = triangles[number, 1]
+                ic = triangles[number, 2]
+                a = screen[ia]
+                b = screen[ib]
+                c = screen[ic]
+                area = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
+                u = ((b[0] - x) * (c[1] - y) - (b[1] - y) * (c[0] - x)) / area
+                v = ((c[0] - x) * (a[1] - y) - (c[1] - y) * (a[0] - x)) / area
+                # The middle of a pixel may lie beside a thin triangle that only a sample of it hit.
+                u = wp.clamp(u, 0.0, 1.0)
+                v = wp.clamp(v, 0.0, 1.0 - u)
+                w = 1.0 - u - v
+                n = wp.normalize(scene.turn * (normals[ia] * u + normals[ib] * v + normals[ic] * w))
+                p = placed[ia] * u + placed[ib] * v + placed[ic] * w
+                at = canonical[ia] * u + canonical[ib] * v + canonical[ic] * w
+                light = irradiance[ia] * u + irradiance[ib] * v + irradiance[ic] * w
+                more = extra[ia] * u + extra[ib] * v + extra[ic] * w
+                kind = part[ia]
+                if kind == 0:
+                    m = masks[ia] * u + masks[ib] * v + masks[ic] * w
+                    colour = skin(
+                        at,
+                        m,
+                        more,
+                        p,
+                        n,
+                        light,
+                        atlas_a,
+                        atlas_b,
+                        folds,
+                        cube,
+                        shadow,
+                        taps,
+                        diffuse_light,
+                        mirror_light,
+                        look,
+                        scene,
+                    )
+                elif kind == 1 or kind == 2:
+                    colour = eyeball(
+                        at, p, n, light, more[2], 2 - kind, shadow, taps, mirror_light, cube, look, scene
+                    )
+                else:
+                    albedo = look.teeth * wp.clamp((at[2] - 12.2) / 2.4, 0.05, 1.0)
+                    gloss = 0.5
+                    if kind == 4:
+                        albedo = wp.vec3(0.42, 0.12, 0.11) * wp.clamp((at[2] - 9.5) / 4.5, 0.1, 1.0)
+                    else:
+                        across = wp.abs(at[0])
+                        gap = across - 0.8 * wp.floor(across / 0.8 + 0.5)
+                        albedo = albedo * (1.0 - 0.30 * wp.exp(0.0 - 0.5 * gap * gap / 0.0036))
+                    shade = lit(shadow, taps, scene, p + n * 0.1, 0.15, scene.spread)
+                    open_light = light + harmonics(diffuse_light, n) * 0.25
+                    facing = wp.max(wp.dot(n, scene.key) * 0.8 + 0.2, 0.0) * shade
+                    colour = wp.cw_mul(albedo, open_light + scene.key_colour * facing)
+                    half = wp.normalize(wp.normalize(scene.eye - p) + scene.key)
+                    colour += scene.key_colour * (lobe(wp.dot(n, half), 50.0) * 0.03 * gloss * shade)
+            else:
+                s = number - count
+                first = segments[s]
+                a = strand_screen[first]
+                b = strand_screen[first + 1]
+                dx = b[0] - a[0]
+                dy = b[1] - a[1]
+                t = wp.clamp(
+                    ((x - a[0]) * dx + (y - a[1]) * dy) / wp.max(dx * dx + dy * dy, 1.0e-6), 0.0, 1.0
+                )
+                pa = strand_placed[first]
+                pb = strand_placed[first + 1]
+                p = pa + (pb - pa) * t
+                tint = strand_colour[first] + (strand_colour[first + 1] - strand_colour[first]) * t
+                depth = strand_depth[first] + (strand_depth[first + 1] - strand_depth[first]) * t
+                tangent = wp.normalize(pb - pa + wp.vec3(1.0e-6, 0.0, 0.0))
+                if kinds[s] == 0:
+                    # A strand is a lock of finer ones, each of another brightness.
+                    offset = ((x - a[0]) * dy - (y - a[1]) * dx) / wp.sqrt(wp.max(dx * dx + dy * dy, 1.0e-6))
+                    hair = strand[s] * 64 + int(wp.floor(offset * scene.footprint * 22.0)) + 32
+                    chance = float((wp.uint32(hair) * wp.uint32(747796405)) >> wp.uint32(8)) / 16777216.0
+                    tint = tint * (0.72 + 0.56 * chance)
+                colour = strand_light(p, tangent, tint, depth, kinds[s], shadow, taps, diffuse_light, scene)
+            result = wp.vec4(colour[0], colour[1], colour[2], 1.0)
+            out[i] = result
+            if whole == 1:
+                out[i + 1] = result
+                out[i + wide] = result
+                out[i + wide + 1] = result
+
+    return shade

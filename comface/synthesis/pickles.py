@@ -1,0 +1,87 @@
+"""Checkpoints of the published generators: what they are called, where they lie, and their tensors.
+
+The authors' files are pickles with code inside; `weights.read` takes the tensors out of them and runs
+nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from comface_bench.core.errors import WeightsMissingError
+from comface_bench.core.weights import weights_digest, weights_folder
+from comface_bench.weights.convert import converted_name
+from comface_bench.weights.read import read_tensors
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Published:
+    """A generator's checkpoint as its authors publish it.
+
+    Attributes:
+        generator: Name of the generator, and of its folder in the weights folder.
+        files: Names under which the same weights are known; the authors' own comes first.
+        url: Where to get the first.
+        licence: Of the weights.
+    """
+
+    generator: str
+    files: tuple[str, ...]
+    url: str
+    licence: str
+
+
+class Checkpoint(NamedTuple):
+    """A checkpoint that was read: where it lies, its SHA-256, and its tensors by name."""
+
+    path: Path
+    sha256: str
+    tensors: dict[str, Tensor]
+
+
+def find_checkpoint(published: Published, chosen: Path | None = None) -> Path:
+    """Return where a generator's checkpoint lies.
+
+    Args:
+        published: What is looked for, in its folder in the weights folder or in that folder itself: the
+            file that `comface-bench weights convert` makes of it, or else the published one.
+        chosen: A file of the user's, which is taken instead.
+
+    Raises:
+        WeightsMissingError: There is none; the message says what to get, from where, and where to put it.
+    """
+    if chosen is not None:
+        if not chosen.is_file():
+            raise WeightsMissingError(f"{published.generator}: checkpoint {chosen} doesn't exist")
+        return chosen
+    folder = weights_folder() / published.generator
+    names = dict.fromkeys([*(converted_name(name) for name in published.files), *published.files])
+    for place in (folder, folder.parent):
+        for name in names:
+            if (place / name).is_file():
+                return place / name
+    own, *others = published.files
+    also = f" ({' or '.join(others)} will do, too)" if others else ""
+    raise WeightsMissingError(
+        f"{published.generator} needs {own}{also}, which isn't there: {folder / own}",
+        f"Get it from {published.url} (licence: {published.licence})\n"
+        "and put it there, or name it: -o checkpoint=FILE",
+    )
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a generator's checkpoint: safetensors, a state dict of torch, or NVIDIA's pickle.
+
+    Returns:
+        Tensors under the names of the file. Of NVIDIA's pickles they are those of the averaged generator:
+        `synthesis.L0_36_1024.weight` of StyleGAN3's G_ema, `synthesis/4x4/Const/const` of StyleGAN's Gs.
+
+    Raises:
+        WeightsFormatError: The file would have to run something, which it names; or it is damaged.
+    """
+    return Checkpoint(path, weights_digest(path), read_tensors(path))

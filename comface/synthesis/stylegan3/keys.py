@@ -1,0 +1,58 @@
+"""From a file's tensors to StyleGAN3's network."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import torch
+
+from comface_bench.comface.synthesis.stylegan3.network import StyleGan3Network
+from comface_bench.comface.synthesis.stylegan3.schedule import Shape
+from comface_bench.core.errors import WeightsFormatError
+from comface_bench.weights.strict import load_strictly
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from torch import Tensor
+
+_TOLERANCE: Final = 1e-5
+"""How far a stored filter may be from the design."""
+
+
+def load_network(tensors: Mapping[str, Tensor], path: Path) -> StyleGan3Network:
+    """Build a generator of the sizes that its tensors have, and load them.
+
+    The filters that are stored are the ones that are used. The stored transform is whatever the last user
+    left there, if anything, so it is not taken over: images aren't moved.
+
+    Args:
+        tensors: As `read_checkpoint` gives them, under NVIDIA's names.
+        path: The file that they come from, for messages.
+
+    Raises:
+        WeightsFormatError: They are not those of a StyleGAN3, or not all; or its filters are others than
+            those that its sizes ask for.
+    """
+    network = StyleGan3Network(Shape.of(tensors))
+    load_strictly(network, {**tensors, "synthesis.input.transform": torch.eye(3)}, path)
+    check_filters(network)
+    return network
+
+
+def check_filters(network: StyleGan3Network) -> None:
+    """Make sure that a network's filters are those of the design.
+
+    Raises:
+        WeightsFormatError: One differs by more than 1e-5.
+    """
+    for layer in network.synthesis.stack:
+        for name, design in layer.design_filters().items():
+            difference = float((layer.get_buffer(name) - design).abs().max())
+            # Not the other way round: a filter of NaNs is no good either.
+            if not difference <= _TOLERANCE:
+                raise WeightsFormatError(
+                    f"{layer.plan.name}.{name} differs from the design of its layer by {difference:.1e}",
+                    "The generator was trained with another schedule of layers than configuration R or T.",
+                )

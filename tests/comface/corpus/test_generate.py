@@ -1,0 +1,214 @@
+"""Generation: what is on disk, in what bytes, after whatever happened on the way."""
+
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from comface_bench.comface.corpus.check import check_corpus
+from comface_bench.comface.corpus.generate import generate
+from comface_bench.comface.corpus.layout import Layout
+from comface_bench.comface.corpus.read import Corpus
+from comface_bench.core.errors import DataFormatError, DataMissingError, UsageError
+
+
+def tree(root):
+    """Every file's bytes but the journal's, which has times."""
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in root.rglob("*")
+        if path.is_file() and path.name != "journal.jsonl"
+    }
+
+
+@pytest.fixture
+def corpus(tmp_path, generator, describe):
+    generate(tmp_path / "corpus", lambda: generator, describe())
+    return tmp_path / "corpus"
+
+
+def test_every_image_is_the_generators(corpus, generator, describe):
+    plan = describe().plan
+    with Corpus(corpus) as opened:
+        assert len(opened) == 12
+        for number in range(12):
+            record, wanted = opened.record(number), plan.record(number)
+            assert (record.identity, record.attribute) == (wanted.identity, wanted.attribute)
+            assert np.allclose(record.alphas, wanted.alphas)
+            (identity,) = generator.identities(3, 1, first=wanted.identity)
+            images = generator.render(identity, wanted.attribute, wanted.alphas)
+            for index in (4, 0, 2):
+                assert np.array_equal(opened.image(number, index), images[index])
+        assert opened.identities.tolist() == list(range(12))
+        assert opened.attributes.tolist() == [0, 1, 2] * 4
+
+
+def test_a_shard_is_a_tar_of_webdataset(corpus, describe):
+    with tarfile.open(Layout(corpus).tar(1)) as shard:
+        names = shard.getnames()
+        assert len(names) == 5 * 6
+        keys = [name.partition(".")[0] for name in names]
+        assert keys == [f"{number:08d}" for number in range(5, 10) for _ in range(6)]
+        assert names[0].startswith("00000005.m") and names[5] == "00000005.json"
+        assert b'"identity": 5' in shard.extractfile("00000005.json").read()
+    # GNU tar's own padding, so that any tool reads it without a word.
+    assert Layout(corpus).tar(1).stat().st_size % tarfile.RECORDSIZE == 0
+
+
+def test_a_corpus_is_whole(corpus):
+    assert check_corpus(corpus, pictures=True) == []
+
+
+def test_parts_and_processes_make_the_same_bytes(corpus, tmp_path, describe, monkeypatch):
+    source = Path(__file__).with_name("conftest.py").read_text(encoding="utf-8")
+    (tmp_path / "noise_generator.py").write_text(source, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    import noise_generator
+
+    seen = []
+    for part in (2, 1):
+        generate(
+            tmp_path / "parts",
+            noise_generator.Noise,
+            describe(),
+            workers=2 if part == 1 else 1,
+            part=(part, 2),
+            progress=lambda done, total: seen.append((done, total)),
+        )
+    assert tree(tmp_path / "parts") == tree(corpus)
+    assert seen[0] == (0, 25) and seen[-1] == (35, 35)
+
+
+def test_going_on_renders_nothing_twice(tmp_path, generator, describe):
+    class Stops(type(generator)):
+        def render(self, identity, attribute, alphas):
+            if self.rendered >= 35:
+                raise KeyboardInterrupt
+            return super().render(identity, attribute, alphas)
+
+    with pytest.raises(KeyboardInterrupt):
+        generate(tmp_path / "a", Stops, describe())
+    generate(tmp_path / "a", lambda: generator, describe())
+    assert generator.rendered == 60 - 35
+    assert check_corpus(tmp_path / "a") == []
+
+
+@pytest.mark.parametrize("cut", [0, 1, 511, 512, 700, 3000, 5000, 9999, -1])
+def test_a_shard_cut_anywhere_is_taken_up_again(corpus, tmp_path, generator, describe, cut):
+    before, layout = tree(corpus), Layout(corpus)
+    data = layout.tar(1).read_bytes()
+    for path in (layout.tar(1), layout.records(1), layout.images(1), layout.done(1)):
+        path.unlink()
+    layout.partial(1).write_bytes(data[:cut])
+    generate(corpus, lambda: generator, describe())
+    assert tree(corpus) == before
+
+
+def test_bytes_lost_in_a_power_cut_are_made_again(corpus, generator, describe):
+    before, layout = tree(corpus), Layout(corpus)
+    data = bytearray(layout.tar(0).read_bytes())
+    data[2000:2600] = bytes(600)
+    layout.done(0).unlink()
+    layout.tar(0).write_bytes(data)
+    generate(corpus, lambda: generator, describe())
+    assert tree(corpus) == before
+
+
+_CHILD = """
+import pathlib, sys, time
+sys.path.insert(0, sys.argv[1])
+import noise_generator
+from comface_bench.comface.corpus.generate import generate
+from comface_bench.comface.corpus.layout import Description
+from comface_bench.comface.corpus.plan import Plan
+
+class Slow(noise_generator.Noise):
+    def render(self, *arguments):
+        time.sleep(0.01)
+        return super().render(*arguments)
+
+plan = Plan(3, noise_generator.CARD.attributes, 12, alphas=5)
+generate(pathlib.Path(sys.argv[2]), Slow, Description.of(Slow.card, plan, records_per_shard=9, suffix="png"))
+"""
+
+
+def test_killed_at_random_it_resumes_to_the_same_bytes(tmp_path, generator, describe):
+    source = Path(__file__).with_name("conftest.py").read_text(encoding="utf-8")
+    (tmp_path / "noise_generator.py").write_text(source, encoding="utf-8")
+    generate(tmp_path / "whole", lambda: generator, describe(identities=12, records_per_shard=9))
+    command = [sys.executable, "-c", _CHILD, str(tmp_path), str(tmp_path / "killed")]
+    random, kills = np.random.default_rng(0), 0
+    while kills < 20:
+        process = subprocess.Popen(command)
+        root = Layout(tmp_path / "killed")
+        while not root.journal.exists() and process.poll() is None:
+            time.sleep(0.005)
+        lines = root.journal.read_text().count('"start"')
+        while root.journal.read_text().count('"start"') == lines and kills and process.poll() is None:
+            time.sleep(0.005)
+        try:
+            process.wait(timeout=random.uniform(0, 0.12))
+            break
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            kills += 1
+    assert process.returncode == 0
+    assert kills >= 2
+    assert tree(tmp_path / "killed") == tree(tmp_path / "whole")
+
+
+def test_another_corpus_in_the_folder_is_left_alone(corpus, tmp_path, generator, describe):
+    before = tree(corpus)
+    with pytest.raises(UsageError, match="other plan"):
+        generate(corpus, lambda: generator, describe(identities=5))
+    with pytest.raises(UsageError, match="other suffix"):
+        generate(corpus, lambda: generator, describe(suffix="jpg"))
+    assert tree(corpus) == before
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("…")
+    with pytest.raises(UsageError, match="empty folder"):
+        generate(tmp_path / "mine", lambda: generator, describe())
+
+
+def test_records_of_another_corpus_are_refused(corpus, tmp_path, generator, describe):
+    other = tmp_path / "other"
+    generate(other, lambda: generator, describe(first=100))
+    layout = Layout(corpus)
+    layout.done(0).unlink()
+    layout.tar(0).write_bytes(Layout(other).tar(0).read_bytes())
+    with pytest.raises(DataFormatError, match="isn't the one planned"):
+        generate(corpus, lambda: generator, describe())
+
+
+def test_a_shard_in_the_making_elsewhere(corpus, generator, describe):
+    import fcntl
+
+    layout = Layout(corpus)
+    layout.done(0).unlink()
+    with layout.lock(0).open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        with pytest.raises(UsageError, match="another process"):
+            generate(corpus, lambda: generator, describe())
+
+
+@pytest.mark.parametrize("part", [(0, 2), (3, 2), (1, 0)])
+def test_a_part_out_of_range(tmp_path, generator, describe, part):
+    with pytest.raises(UsageError, match="no part"):
+        generate(tmp_path / "c", lambda: generator, describe(), part=part)
+
+
+def test_an_unfinished_corpus_is_not_read(corpus):
+    Layout(corpus).done(2).unlink()
+    with pytest.raises(DataMissingError, match="1 of 3 shards"):
+        Corpus(corpus)
+    assert check_corpus(corpus)[0].message == "missing"
+    with pytest.raises(DataMissingError, match="holds no corpus"):
+        Corpus(corpus / "nowhere")
