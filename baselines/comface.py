@@ -1,6 +1,7 @@
 """ComFace: pre-trained on pairs of synthetic faces of one identity.
 
-Files are safetensors with the keys of `comface_bench.comface.model.ComFace`.
+Weights ship for ResNet-18. A file of one's own is what `comface-bench export` writes: `backbone.*` and a head
+for each attribute, with metadata that say which head a task starts from.
 """
 
 from __future__ import annotations
@@ -9,29 +10,32 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comface_bench.baselines.networks import BACKBONES, FEATURES, build_backbone, feature_width
+from comface_bench.baselines.networks import FEATURES, build_backbone
 from comface_bench.core.card import MethodCard, Preprocess
-from comface_bench.core.errors import WeightsMissingError
+from comface_bench.core.errors import WeightsFormatError, WeightsMissingError
 from comface_bench.weights.read import read_tensors
-from comface_bench.weights.strict import load_strictly
+from comface_bench.weights.strict import load_strictly, select_backbone
 
 if TYPE_CHECKING:
     from torch import nn
 
+SHIPS = "resnet18"
+
 CARD = MethodCard(
     name="comface",
-    version=1,
+    version=2,
     build=":build",
-    backbone="ResNet-50",
+    backbone="ResNet-18 (paper: ResNet-50)",
     feature=FEATURES,
     preprocess=Preprocess(),
-    options={"backbone": BACKBONES, "checkpoint": ()},
+    options={"backbone": (SHIPS, "resnet50", "resnet101", "vit_base_patch16"), "checkpoint": ()},
+    dropped_keys=("heads.",),
     pretrained_head=True,
     trained_on=("synthetic faces",),
     group="Facial Representation Learning",
     summary="Inter- and intra-personal learning on synthetic faces whose attributes change by known amounts.",
-    licence="Apache-2.0 (this project's implementation)",
-    source="comface-bench; the authors have published no code and no weights",
+    licence="Apache-2.0 (this project's implementation and weights)",
+    source="comface-bench pretrain; the authors have published no code and no weights",
     paper="Akamatsu et al., WACV 2025",
     training_scale="35M (paper)",
     training_source="Synthetic face images+Intensity α",
@@ -39,27 +43,46 @@ CARD = MethodCard(
 
 
 def find_weights(card: MethodCard, options: Mapping[str, str]) -> Path | None:
-    """Say that no weights ship yet.
+    """Return the weights that ship.
 
     Raises:
-        WeightsMissingError: Always, until a version ships them.
+        WeightsMissingError: None ship for this backbone.
     """
-    raise WeightsMissingError(
-        f"{card.name}: this version ships no weights for {options['backbone']}, and the authors publish none",
-        "With a file of your own: -o checkpoint=FILE (safetensors of comface_bench.comface.model.ComFace)\n"
-        "Without weights, the same backbone untrained: --method scratch",
-    )
+    from comface_bench.comface.weights import shipped_weights
+
+    path = shipped_weights(options["backbone"])
+    if path is None:
+        raise WeightsMissingError(
+            f"{card.name}: weights ship for {SHIPS}, not for {options['backbone']}; the authors publish none",
+            "With a file that `comface-bench export` wrote: -o checkpoint=FILE\n"
+            "Without weights, the same backbone untrained: --method scratch",
+        )
+    return path
 
 
 def build(options: Mapping[str, str], weights: Path | None, seed: int) -> nn.Module:
-    """Build the network and load its weights; its head is offered for head starts (b) and (d)."""
-    from comface_bench.comface.model import ComFace
+    """Build the backbone and load its weights; its heads are offered for head starts (b) and (d).
+
+    Raises:
+        WeightsFormatError: The file isn't one that `comface-bench export` writes, or is of another backbone.
+    """
+    from comface_bench.comface.export import read_facts, shared_head, task_heads
 
     assert weights is not None
+    facts = read_facts(weights)
+    if facts is None:
+        raise WeightsFormatError(
+            f"{weights.name} doesn't say that it is ComFace's",
+            "comface-bench export writes such files from a pre-training.",
+        )
+    if facts["backbone"] != options["backbone"]:
+        raise WeightsFormatError(
+            f"{weights.name} holds {facts['backbone']}, not {options['backbone']}",
+            f"-o backbone={facts['backbone']}",
+        )
     tensors = read_tensors(weights)
     backbone = build_backbone(options["backbone"], seed)
-    network = ComFace(backbone, feature_width(options["backbone"]))
-    load_strictly(network, tensors, weights)
-    # Downstream only the backbone and the head's weight count; the projector stays behind.
-    backbone.head_weight = network.head_weight
+    load_strictly(backbone, select_backbone(tensors, weights, ("backbone.",), CARD.dropped_keys), weights)
+    backbone.head_weight = shared_head(tensors, weights)
+    backbone.head_weights = task_heads(tensors, facts, weights)
     return backbone

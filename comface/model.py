@@ -1,56 +1,93 @@
-"""The ComFace network: one backbone with an inter-personal projector and an intra-personal head.
+"""The ComFace network: one backbone with an inter-personal projector and intra-personal heads.
 
 The supplement (B.1, Figure C) names the two branches and says that the intra-personal one is a Siamese
-network ending in a linear layer that downstream tasks can start from; sizes of the projector and the
-form of the layer aren't published, so they are ours: a two-layer projector with batch norm, and a
-linear layer without bias on the difference of features, shared by all attributes.
+network ending in a linear layer that downstream tasks can start from. The rest isn't published, so it is
+ours: features are normalised by their batch before both branches (without that neither loss moved in
+300 steps), the projector has two layers, and heads are linear, without bias, on the difference of
+features, so that ŷ(x, y) = −ŷ(y, x).
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, NamedTuple
+
 import torch
 from torch import Tensor, nn
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SHARED = "shared"
+"""Name of the head that all attributes train."""
+
+
+class Compared(NamedTuple):
+    """What the network says of N pairs.
+
+    Attributes:
+        projections: Of unit length, float32 (2N, P): the first images', then the second ones'.
+        changes: float32 (N, 1 or 2): by the shared head, then by the attribute's own if it has one.
+        spread: How much features differ within the batch, over their size; 0 if all are equal. A scalar.
+    """
+
+    projections: Tensor
+    changes: Tensor
+    spread: Tensor
+
 
 class ComFace(nn.Module):
-    """Backbone, projector and pair head.
+    """Backbone, projector and pair heads.
 
     Args:
         backbone: From normalised images (N, 3, H, W) to features (N, D).
         feature_dim: D.
-        projection_dim: Size of the space in which identities are contrasted.
-
-    Attributes:
-        projector: For inter-personal learning: (N, D) → (N, projection_dim), unit length.
-        head: For intra-personal learning: f(y) − f(x) → change of the attribute's intensity.
+        projection_dim: Size P of the space in which identities are contrasted.
+        attributes: Names of those that have a head of their own beside the shared one.
     """
 
-    def __init__(self, backbone: nn.Module, feature_dim: int, projection_dim: int = 128) -> None:
+    def __init__(
+        self, backbone: nn.Module, feature_dim: int, projection_dim: int = 128, attributes: Sequence[str] = ()
+    ) -> None:
         super().__init__()
         self.backbone = backbone
+        self.attributes = tuple(attributes)
+        self.norm = nn.BatchNorm1d(feature_dim, affine=False)
         self.projector = nn.Sequential(
             nn.Linear(feature_dim, feature_dim, bias=False),
             nn.BatchNorm1d(feature_dim),
             nn.ReLU(inplace=True),
             nn.Linear(feature_dim, projection_dim),
         )
-        self.head = nn.Linear(feature_dim, 1, bias=False)
+        self.heads = nn.Linear(feature_dim, 1 + len(self.attributes), bias=False)
 
-    @property
-    def head_weight(self) -> Tensor:
-        """The pair head's weight, (D,), which downstream tasks can start from."""
-        return self.head.weight.detach()[0]
+    def forward(self, images: Tensor, own: Tensor) -> Compared:
+        """Compare N pairs.
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return features (N, D) of normalised images (N, 3, H, W)."""
+        Args:
+            images: Normalised, (2N, 3, H, W): the N first images, then the N second ones.
+            own: Place in `attributes` of what changes in each pair, int64 (N,); not looked at where
+                no attribute has a head of its own.
+        """
         features: Tensor = self.backbone(images)
-        return features
+        with torch.autocast(features.device.type, enabled=False):
+            # From bfloat16 up to float32; a network in float64 stays there.
+            features = features.to(torch.promote_types(features.dtype, torch.float32))
+            known = features.detach()
+            spread = known.std(dim=0).mean() / known.abs().mean().clamp_min(1e-12)
+            normed = self.norm(features)
+            projections = nn.functional.normalize(self.projector(normed), dim=1)
+            first, second = normed.chunk(2)
+            changes = self.heads(second - first)
+            chosen = [changes[:, :1]]
+            if self.attributes:
+                chosen.append(changes[:, 1:].gather(1, own[:, None]))
+            return Compared(projections, torch.cat(chosen, dim=1), spread)
 
-    def project(self, features: Tensor) -> Tensor:
-        """Project features (N, D) onto the unit sphere (N, projection_dim), to contrast identities."""
-        return torch.nn.functional.normalize(self.projector(features), dim=1)
+    @torch.no_grad()
+    def head_weights(self) -> dict[str, Tensor]:
+        """Return each head's weight on the backbone's own features, (D,) each, by name.
 
-    def compare(self, first: Tensor, second: Tensor) -> Tensor:
-        """Estimate the change from the first to the second image by their features (N, D); answer (N,)."""
-        change: Tensor = self.head(second - first)
-        return change[:, 0]
+        The norm's scale is folded in; its shift cancels in a difference.
+        """
+        folded = self.heads.weight / (self.norm.running_var + self.norm.eps).sqrt()
+        return dict(zip((SHARED, *self.attributes), folded.clone(), strict=True))

@@ -27,6 +27,8 @@ class _Root(DeferredGroup):
         "test": Deferred(f"{_HERE}.test", "Check that a method or task keeps its contract."),
         "weights": Deferred(f"{_HERE}.weights", "List, fetch, verify and convert weights."),
         "synth": Deferred(f"{_HERE}.synth", "Render synthetic faces."),
+        "pretrain": Deferred(f"{_HERE}.pretrain", "Pre-train ComFace on synthetic faces."),
+        "export": Deferred(f"{_HERE}.export", "Write a pre-training's weights and model card."),
         "results": Deferred(f"{_HERE}.results", "Check, compare, unite and export result files."),
         "submission": Deferred(f"{_HERE}.submission", "Pack results for a board; check such packages."),
         "leaderboard": Deferred(f"{_HERE}.leaderboard", "Write leaderboards from result files."),

@@ -6,6 +6,7 @@ head and dropout are functions of seeds and the epoch.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 import time
@@ -24,11 +25,13 @@ class Checkpoint:
     Args:
         path: The file; its folder is made when first needed.
         key: Of what is trained. A file of another key is never resumed.
+        interval: Seconds between two saved states.
     """
 
-    def __init__(self, path: Path, key: str) -> None:
+    def __init__(self, path: Path, key: str, interval: float = SAVE_INTERVAL_S) -> None:
         self._path = path
         self._key = key
+        self._interval = interval
         self._saved = time.perf_counter()
 
     def load(self) -> dict[str, Any] | None:
@@ -43,22 +46,33 @@ class Checkpoint:
         except Exception:  # an unreadable checkpoint only costs the time to train again
             return None
 
-    def save(self, state: dict[str, Any]) -> None:
-        """Write the state, if the last time is long enough ago.
+    def save(self, state: dict[str, Any], *, at_once: bool = False) -> None:
+        """Write the state, if the last time is long enough ago or it is to be written at once.
 
         A kill leaves the earlier file or this one, never half of one. A full disk costs the checkpoint,
         not the training.
         """
-        if time.perf_counter() - self._saved < SAVE_INTERVAL_S:
+        if not at_once and time.perf_counter() - self._saved < self._interval:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=self._path.parent, suffix=".writing")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                torch.save({"key": self._key, "state": state}, stream)
-                stream.flush()
-                os.fsync(stream.fileno())
-            Path(temporary).replace(self._path)
-        except (OSError, RuntimeError):
-            Path(temporary).unlink(missing_ok=True)
+        # A full disk only costs the time to train again.
+        with contextlib.suppress(OSError, RuntimeError):
+            write_tensors(self._path, {"key": self._key, "state": state})
         self._saved = time.perf_counter()
+
+
+def write_tensors(path: Path, content: dict[str, Any]) -> None:
+    """Write tensors and plain values so that a kill leaves the earlier file or this one.
+
+    Raises:
+        OSError: The file can't be written.
+    """
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".writing")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            torch.save(content, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(temporary).replace(path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)

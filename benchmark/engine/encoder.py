@@ -34,6 +34,7 @@ class Encoder(nn.Module):
 
     Attributes:
         head_weight: Weight of the method's own pair head, (D,) or (2D,), or None.
+        head_weights: Heads of its own for some targets, by a task's target.
     """
 
     mean: Tensor
@@ -45,6 +46,7 @@ class Encoder(nn.Module):
         self.backbone = backbone
         self.preprocess = preprocess
         self.head_weight: Tensor | None = getattr(backbone, "head_weight", None)
+        self.head_weights: Mapping[str, Tensor] = getattr(backbone, "head_weights", {})
         self.register_buffer("mean", torch.tensor(preprocess.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(preprocess.std).view(1, 3, 1, 1), persistent=False)
 
@@ -84,6 +86,10 @@ class Encoder(nn.Module):
             features = self(torch.full((2, 3, image_size, image_size), 0.5, device=device))
         self.train(was_training)
         return int(features.shape[1])
+
+    def own_head(self, target: str) -> Tensor | None:
+        """Return the weight that a task's head may start from, or None if the method brings none."""
+        return self.head_weights.get(target, self.head_weight)
 
     def parameter_count(self) -> int:
         """Return the number of the backbone's parameters."""

@@ -69,7 +69,7 @@ def run_finetune(
     encoder.to(machine.device).requires_grad_()
     seed = seed_for("head", job.task.seed_name, job.fold, job.seed)
     width = encoder.measure(protocol.image_size)
-    head = start_head(protocol.head, protocol.head_start, encoder.head_weight, width, seed)
+    head = start_head(protocol.head, protocol.head_start, encoder.own_head(job.task.card.target), width, seed)
     head = head.to(machine.device).requires_grad_()
     optimizer = torch.optim.Adam([*encoder.parameters(), head], lr=protocol.learning_rate, fused=True)
     checkpoint = Checkpoint(job.checkpoint, job.key)

@@ -81,13 +81,13 @@ def run_linear(
     test = [job.task.pairs(job.fold, "test") for job in jobs]
     speed = Throughput()
     plain = _SharedFeatures.encode([*validation, *test], encoder, source, None, report, speed)
-    own, width = encoder.head_weight, plain.values.shape[1]
+    width = plain.values.shape[1]
     weights = torch.stack(
         [
             start_head(
                 protocol.head,
                 protocol.head_start,
-                own,
+                encoder.own_head(job.task.card.target),
                 width,
                 seed_for("head", job.task.seed_name, job.fold, job.seed),
             )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from comface_bench.comface.corpus.layout import file_digest
+from comface_bench.core.digest import digest_file
 from comface_bench.core.files import replace_file
 
 if TYPE_CHECKING:
@@ -71,9 +71,9 @@ def write_index(layout: Layout, shard: int, stored: Sequence[Stored], attributes
 def shard_digests(layout: Layout, shard: int) -> dict[str, Any]:
     """Return the SHA-256 of a shard's three files."""
     return {
-        "sha256": file_digest(layout.tar(shard)),
-        "sha256_records": file_digest(layout.records(shard)),
-        "sha256_images": file_digest(layout.images(shard)),
+        "sha256": digest_file(layout.tar(shard)),
+        "sha256_records": digest_file(layout.records(shard)),
+        "sha256_images": digest_file(layout.images(shard)),
     }
 
 

@@ -12,7 +12,6 @@ shards/00000.tar.partial  a shard in the making
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import time
 from pathlib import Path
@@ -175,9 +174,3 @@ class Layout:
         line = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": event} | facts
         with self.journal.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
-
-
-def file_digest(path: Path) -> str:
-    """Return a file's SHA-256."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

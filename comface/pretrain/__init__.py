@@ -1,0 +1,1 @@
+"""Pre-training of ComFace: who a face is, and how much it changed, from pairs of synthetic faces."""

@@ -1,0 +1,211 @@
+"""Several corpora as one: records, the identities that are held out, and each epoch's pairs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from comface_bench.comface.corpus.layout import Layout
+from comface_bench.comface.corpus.pairs import disjoint_pairs
+from comface_bench.comface.corpus.read import Corpus
+from comface_bench.core.digest import digest
+from comface_bench.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from comface_bench.comface.pretrain.curriculum import Stage
+    from comface_bench.comface.pretrain.settings import Settings
+
+MOST_IMAGES = 128
+"""Upper bound of a record's images, to number them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Pairs of images, n of them.
+
+    Attributes:
+        record: Number of the record among all corpora, int64 (n,).
+        x, y: Places of the two images in the record, int64 (n,).
+        change: α_y − α_x, float32 (n,).
+        attribute: Place in `Faces.attributes`, int64 (n,).
+        identity: Number of the person, int64 (n,).
+    """
+
+    record: NDArray[np.int64]
+    x: NDArray[np.int64]
+    y: NDArray[np.int64]
+    change: NDArray[np.float32]
+    attribute: NDArray[np.int64]
+    identity: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.record)
+
+    def take(self, rows: NDArray[np.int64] | slice) -> Pairs:
+        """Return some of the pairs."""
+        return Pairs(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+
+class Faces:
+    """The records of one or more corpora that a pre-training learns from.
+
+    Args:
+        roots: Folders of the corpora.
+        settings: Which attributes and what quality count, and what share of the identities is held out.
+
+    Attributes:
+        attributes: Names, in order.
+        digests: SHA-256 of each corpus's description and shards, in order of `roots`.
+
+    Raises:
+        DataMissingError: A corpus isn't there or isn't finished.
+        UsageError: None is named, or nothing is left to learn from or to hold out.
+    """
+
+    def __init__(self, roots: Sequence[Path], settings: Settings) -> None:
+        if not roots:
+            raise UsageError(
+                "pre-training needs a corpus",
+                "Make one: comface-bench synth corpus --out corpus\nand name it: --corpus corpus",
+            )
+        self.corpora = [Corpus(root) for root in roots]
+        offered = dict.fromkeys(
+            name for corpus in self.corpora for name in corpus.description.plan.attributes
+        )
+        if unknown := [name for name in settings.attributes if name not in offered]:
+            raise UsageError(f"no corpus has {', '.join(unknown)}", f"They have {', '.join(offered)}.")
+        self.attributes = tuple(
+            name for name in offered if not settings.attributes or name in settings.attributes
+        )
+        self.digests = [
+            _digest(Layout(root), corpus) for root, corpus in zip(roots, self.corpora, strict=True)
+        ]
+        self._collect(roots, settings)
+
+    def _collect(self, roots: Sequence[Path], settings: Settings) -> None:
+        place = {name: index for index, name in enumerate(self.attributes)}
+        columns: list[list[NDArray[Any]]] = [[], [], [], [], []]
+        people: dict[str, int] = {}
+        for number, (root, corpus) in enumerate(zip(roots, self.corpora, strict=True)):
+            names = corpus.description.plan.attributes
+            attribute = np.array([place.get(name, -1) for name in names])[corpus.attributes]
+            kept = (attribute >= 0) & _good(corpus, root, settings.min_quality)
+            origin = f"{corpus.description.generator['name']}/{corpus.description.plan.seed}"
+            found, back = np.unique(corpus.identities, return_inverse=True)
+            keys = [f"{origin}/{identity}" for identity in found.tolist()]
+            # One generator's person of one seed is the same in every corpus.
+            ids = np.array([people.setdefault(key, len(people)) for key in keys], np.int64)
+            held = np.array([_fraction(key, settings.seed) < settings.validation_share for key in keys])
+            rows = np.flatnonzero(kept)
+            for column, values in zip(
+                columns,
+                (np.full(len(rows), number), rows, attribute[rows], ids[back][rows], held[back][rows]),
+                strict=True,
+            ):
+                column.append(values)
+        self._corpus, self._number, self.attribute, self.identity, self.held = (
+            np.concatenate(column) for column in columns
+        )
+        for part, chosen in (("to learn from", ~self.held), ("held out", self.held)):
+            if len(np.unique(self.identity[chosen])) < 2:
+                raise UsageError(
+                    f"fewer than two identities are {part}",
+                    "Take a larger corpus, or another validation_share or min_quality.",
+                )
+
+    def __len__(self) -> int:
+        return len(self._number)
+
+    @property
+    def people(self) -> int:
+        """Number of identities."""
+        return len(np.unique(self.identity))
+
+    def alphas(self, record: int) -> NDArray[np.float32]:
+        """Return α of a record's images, (K,)."""
+        return self.corpora[self._corpus[record]].record(int(self._number[record])).alphas
+
+    def image(self, record: int, place: int) -> NDArray[np.uint8]:
+        """Return an image, RGB (3, H, W)."""
+        return self.corpora[self._corpus[record]].image(int(self._number[record]), place)
+
+    def draw(self, settings: Settings, epoch: int, stage: Stage) -> Pairs:
+        """Draw an epoch's pairs, shuffled; a function of settings, epoch and stage.
+
+        Each record gives disjoint pairs, as many as it can or as `pairs_per_epoch` asks of it.
+
+        Raises:
+            UsageError: The stage leaves no pair.
+        """
+        rows = np.flatnonzero(~self.held)
+        most = -(-settings.pairs_per_epoch // len(rows)) if settings.pairs_per_epoch else MOST_IMAGES
+        random = np.random.Generator(np.random.Philox(key=settings.seed, counter=[epoch, 0, 0, 2]))
+        pairs = self._pair(rows, random, (stage.smallest, stage.largest), most)
+        if not len(pairs):
+            raise UsageError(
+                f"no pair changes by {stage.smallest} to {stage.largest}, as epoch {epoch} wants",
+                "Take a corpus with more α in each record, or another curriculum.",
+            )
+        order = random.permutation(len(pairs))
+        return pairs.take(order[: settings.pairs_per_epoch or None])
+
+    def validation(self, settings: Settings) -> Pairs:
+        """Return the pairs of held-out identities, the same in every epoch: each record gives as many."""
+        rows = np.flatnonzero(self.held)
+        random = np.random.Generator(np.random.Philox(key=settings.seed, counter=[0, 0, 0, 3]))
+        pairs = self._pair(rows, random, (0.0, 10.0), -(-settings.validation_pairs // len(rows)))
+        return pairs.take(random.permutation(len(pairs))[: settings.validation_pairs])
+
+    def _pair(
+        self, rows: NDArray[np.int64], random: np.random.Generator, span: tuple[float, float], most: int
+    ) -> Pairs:
+        records, places, changes = [], [], []
+        for row in rows.tolist():
+            alphas = self.alphas(row)
+            chosen = disjoint_pairs(alphas, random, span)[:most]
+            records.append(np.full(len(chosen), row, np.int64))
+            places.append(chosen)
+            changes.append(alphas[chosen[:, 1]] - alphas[chosen[:, 0]])
+        record, both = np.concatenate(records), np.concatenate(places)
+        return Pairs(
+            record,
+            both[:, 0],
+            both[:, 1],
+            np.concatenate(changes).astype(np.float32),
+            self.attribute[record],
+            self.identity[record],
+        )
+
+
+def _fraction(key: str, seed: int) -> float:
+    """Return a number in [0, 1) that is a person's alone, whichever corpora are learnt from."""
+    found = hashlib.blake2b(f"{seed}/{key}".encode(), digest_size=8).digest()
+    return int.from_bytes(found, "big") / 2**64
+
+
+def _digest(layout: Layout, corpus: Corpus) -> str:
+    shards = [json.loads(layout.done(n).read_text("utf-8")) for n in range(corpus.description.shards)]
+    return digest([corpus.description.as_json(), [shard["sha256"] for shard in shards]])
+
+
+def _good(corpus: Corpus, root: Path, least: float) -> NDArray[np.bool_]:
+    if least <= 0:
+        return np.ones(len(corpus), np.bool_)
+    from comface_bench.comface.quality.estimate import read_quality
+
+    # The paper's histogram and filter are of identities (C.1), not of single images.
+    scores = read_quality(corpus, root).mean(axis=1)
+    found, back = np.unique(corpus.identities, return_inverse=True)
+    means = np.bincount(back, scores) / np.bincount(back)
+    kept: NDArray[np.bool_] = means[back] >= least
+    assert len(means) == len(found)
+    return kept

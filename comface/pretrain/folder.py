@@ -1,0 +1,105 @@
+"""The folder of a pre-training: its settings, its log, its state, its best network."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from comface_bench.core.errors import DataFormatError, DataMissingError, UsageError
+from comface_bench.core.files import replace_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+VERSION = 1
+
+
+class RunFolder:
+    """Names and contents of a pre-training's files.
+
+    pretraining.json  what it is: settings, corpora, versions
+    log.jsonl         one line for every few steps and for each epoch
+    state.pt          what to go on from
+    best.pt           the network of the lowest validation loss
+
+    Args:
+        root: The folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.facts = root / "pretraining.json"
+        self.log = root / "log.jsonl"
+        self.state = root / "state.pt"
+        self.best = root / "best.pt"
+
+    def begin(self, facts: dict[str, Any]) -> None:
+        """Start a folder, or check that the one that is there is this training's.
+
+        Args:
+            facts: `settings` and `corpora` decide; anything else is told and may differ.
+
+        Raises:
+            UsageError: Another training's files are there, or files that are none's.
+        """
+        facts = {"version": VERSION, **json.loads(json.dumps(facts))}
+        if self.facts.exists():
+            found = self.read()
+            other = [
+                f"{key}.{name}"
+                for key in ("settings", "corpora")
+                for name in sorted(set(facts[key]) | set(found[key]))
+                if facts[key].get(name) != found[key].get(name)
+            ]
+            if other:
+                raise UsageError(
+                    f"{self.root} holds a pre-training of other {', '.join(other)}",
+                    "Give the same settings and corpora to go on with it, or name another folder: --out DIR",
+                )
+            return
+        if self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir())):
+            raise UsageError(f"{self.root} isn't an empty folder", "Name a new one: --out DIR")
+        self.root.mkdir(parents=True, exist_ok=True)
+        replace_file(self.facts, (json.dumps(facts, indent=1) + "\n").encode())
+
+    def read(self) -> dict[str, Any]:
+        """Read what the training is.
+
+        Raises:
+            DataMissingError: There is none.
+            DataFormatError: The file isn't one of this version.
+        """
+        try:
+            facts = json.loads(self.facts.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise DataMissingError(
+                f"{self.root} holds no pre-training", f"comface-bench pretrain --out {self.root}"
+            ) from None
+        except ValueError as error:
+            raise DataFormatError(f"{self.facts}: {error}") from None
+        if not isinstance(facts, dict) or facts.get("version") != VERSION:
+            raise DataFormatError(f"{self.facts}: not version {VERSION}", "Update comface-bench.")
+        return facts
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Read the log; a line that a kill left half-written is skipped."""
+        if not self.log.exists():
+            return []
+        found = []
+        for line in self.log.read_text(encoding="utf-8").splitlines():
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                continue
+        return found
+
+    def rewind(self, step: int) -> None:
+        """Take lines of steps after `step` out of the log: they will be written again."""
+        kept = [line for line in self.lines() if line["step"] <= step]
+        if self.log.exists():
+            replace_file(self.log, "".join(json.dumps(line) + "\n" for line in kept).encode())
+
+    def note(self, line: dict[str, Any]) -> None:
+        """Add a line to the log."""
+        with self.log.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(line) + "\n")

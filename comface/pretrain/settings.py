@@ -1,0 +1,226 @@
+"""Settings of a pre-training: presets, configuration files, and what decides the outcome."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, get_args, get_type_hints
+
+from comface_bench.comface.pretrain.curriculum import Stage, read_stages
+from comface_bench.core.augmentation import NO_AUGMENTATION, TABLE_B, TABLE_D, TABLE_E, Augmentation
+from comface_bench.core.digest import digest
+from comface_bench.core.errors import UsageError
+from comface_bench.core.names import unknown_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+AUGMENTATIONS: Final[Mapping[str, Augmentation]] = {
+    "table-b": TABLE_B,
+    "table-d": TABLE_D,
+    "table-e": TABLE_E,
+    "none": NO_AUGMENTATION,
+}
+_LEAST: Final[Mapping[str, float]] = {
+    "image_size": 16,
+    "epochs": 1,
+    "pairs_per_epoch": 0,
+    "batch_size": 2,
+    "chunk_size": 0,
+    "warmup_steps": 0,
+    "halve_at": 1,
+    "projection_dim": 1,
+    "inter_weight": 0,
+    "intra_weight": 0,
+    "min_quality": 0,
+    "validation_pairs": 2,
+    "seed": 0,
+}
+_ABOVE_ZERO: Final = ("learning_rate", "temperature", "change_scale", "validation_share")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What decides a pre-training, corpora aside.
+
+    Batch size, optimiser, learning rate, its halving, epochs, image size and augmentation default to Table B.
+    All else isn't published: ours, and chosen as `docs/choices.md` says.
+
+    Attributes:
+        backbone: One of Table I's.
+        image_size: Height and width in pixels.
+        epochs: Passes over the corpus.
+        pairs_per_epoch: Pairs of an epoch; 0 takes every disjoint pair.
+        batch_size: Pairs of a step, over all processes.
+        chunk_size: Pairs that pass the backbone at once in each process; 0 takes its whole share. The
+            gradient is that of the whole batch all the same; batch norm sees one chunk at a time.
+        learning_rate: Of Adam.
+        schedule: `halved` as in Table B, or `cosine` to 0 at the end.
+        halve_at: Epoch from which `halved` halves, from 1.
+        warmup_steps: Steps in which the rate rises from 0.
+        augmentation: Name: the supplement's table, or `none`.
+        temperature: Of the contrast of identities.
+        inter_weight, intra_weight: Of the two losses.
+        change_scale: Change of α that the heads answer with 1.
+        heads: `shared` trains one head on all attributes, `attribute` one for each beside it.
+        projection_dim: Size of the space of identities.
+        attributes: Those to learn from; none named takes all.
+        min_quality: Identities of a lower mean quality score are left out (Table H).
+        validation_share: Share of identities held out.
+        validation_pairs: Pairs of held-out identities that the loss is measured on.
+        seed: Of weights, pairs and views.
+        precision: `auto`, `float32` or `bfloat16`.
+        curriculum: Stages, the first from epoch 1.
+
+    Raises:
+        UsageError: A value is out of range.
+    """
+
+    backbone: str = "resnet50"
+    image_size: int = 224
+    epochs: int = 12
+    pairs_per_epoch: int = 0
+    batch_size: int = 1024
+    chunk_size: int = 0
+    learning_rate: float = 4.0e-4
+    schedule: Literal["halved", "cosine"] = "halved"
+    halve_at: int = 10
+    warmup_steps: int = 0
+    augmentation: str = "table-b"
+    temperature: float = 0.1
+    inter_weight: float = 1.0
+    intra_weight: float = 1.0
+    change_scale: float = 5.0
+    heads: Literal["shared", "attribute"] = "attribute"
+    projection_dim: int = 128
+    attributes: tuple[str, ...] = ()
+    min_quality: float = 0.0
+    validation_share: float = 0.05
+    validation_pairs: int = 2000
+    seed: int = 0
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    curriculum: tuple[Stage, ...] = (Stage(),)
+
+    def __post_init__(self) -> None:
+        for name, least in _LEAST.items():
+            if getattr(self, name) < least:
+                raise UsageError(f"{name} = {getattr(self, name)}: less than {least:g}")
+        for name in _ABOVE_ZERO:
+            if not 0 < getattr(self, name) < float("inf"):
+                raise UsageError(f"{name} = {getattr(self, name)}: not a number above 0")
+        if self.validation_share >= 1:
+            raise UsageError(f"validation_share = {self.validation_share}: not below 1")
+        if not self.inter_weight + self.intra_weight > 0:
+            raise UsageError("inter_weight and intra_weight are both 0: there is nothing to learn")
+        if self.augmentation not in AUGMENTATIONS:
+            raise unknown_name(self.augmentation, AUGMENTATIONS, "augmentation")
+
+    def as_json(self) -> dict[str, Any]:
+        """Return every value, JSON-ready."""
+        facts = dataclasses.asdict(self)
+        return {**facts, "attributes": list(self.attributes), "curriculum": list(facts["curriculum"])}
+
+    def digest(self) -> str:
+        """Return the SHA-256 of every value."""
+        return digest(self.as_json())
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any], where: str, base: Self | None = None) -> Self:
+        """Read settings as a TOML file has them.
+
+        Args:
+            values: By name.
+            where: What they come from, for messages.
+            base: Settings for what isn't named.
+
+        Raises:
+            UsageError: A name is unknown, or a value doesn't fit.
+        """
+        hints, known = get_type_hints(cls), [field.name for field in dataclasses.fields(cls)]
+        chosen: dict[str, Any] = {}
+        for name, value in values.items():
+            if name not in known:
+                error = unknown_name(name, known, "setting")
+                raise UsageError(f"{where}: {error.message}", error.hint)
+            chosen[name] = _fit(name, value, hints[name], where)
+        return dataclasses.replace(base or cls(), **chosen)
+
+
+def preset_names() -> list[str]:
+    """Return the names of the presets that ship."""
+    folder = resources.files("comface_bench.comface.pretrain") / "presets"
+    return sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml"))
+
+
+def load_preset(name: str) -> Settings:
+    """Return a preset.
+
+    Raises:
+        UnknownNameError: There is none of that name.
+    """
+    if name not in preset_names():
+        raise unknown_name(name, preset_names(), "preset")
+    text = (resources.files("comface_bench.comface.pretrain") / "presets" / f"{name}.toml").read_text("utf-8")
+    return Settings.from_mapping(tomllib.loads(text), name)
+
+
+def load_settings(path: Path) -> Settings:
+    """Read a configuration file: TOML, names as in `Settings`, `preset = NAME` for what isn't named.
+
+    Raises:
+        UsageError: The file can't be read, or holds what doesn't fit.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}", "Presets: comface-bench pretrain --help") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: {error}") from None
+    preset = values.pop("preset", None)
+    base = load_preset(str(preset)) if preset is not None else None
+    return Settings.from_mapping(values, str(path), base)
+
+
+def override(settings: Settings, options: Mapping[str, str]) -> Settings:
+    """Return settings with some values as typed on the command line.
+
+    Raises:
+        UsageError: A name is unknown, or a value doesn't fit.
+    """
+    hints = get_type_hints(Settings)
+    values: dict[str, Any] = {}
+    for name, text in options.items():
+        kind = hints.get(name)
+        try:
+            if name == "curriculum":
+                raise UsageError("-o curriculum=…: a table is written in a file", "Use --config FILE.")
+            if kind in (int, float):
+                values[name] = kind(text)
+            elif name == "attributes":
+                values[name] = [word for word in text.split(",") if word]
+            else:
+                values[name] = text
+        except ValueError:
+            word = "a whole number" if kind is int else "a number"
+            raise UsageError(f"-o {name}={text}: not {word}") from None
+    return Settings.from_mapping(values, "-o", settings)
+
+
+def _fit(name: str, value: Any, kind: Any, where: str) -> Any:
+    if name == "curriculum":
+        if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
+            raise UsageError(f"{where}: curriculum is no table", "Write each stage as [[curriculum]].")
+        return read_stages(value)
+    if name == "attributes":
+        if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
+            raise UsageError(f"{where}: attributes is no list of names")
+        return tuple(value)
+    if choices := get_args(kind):
+        if value not in choices:
+            raise UsageError(f"{where}: {name} = {value!r}: not one of {', '.join(choices)}")
+        return value
+    if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else kind):
+        raise UsageError(f"{where}: {name} = {value!r}: not of type {kind.__name__}")
+    return kind(value)

@@ -1,0 +1,264 @@
+"""The training loop: epochs of steps, a validation after each, a state to go on from."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from comface_bench.comface.model import ComFace
+from comface_bench.comface.pretrain.curriculum import stage_of
+from comface_bench.comface.pretrain.loader import PATIENCE_S, load_batches
+from comface_bench.comface.pretrain.schedule import learning_rate
+from comface_bench.comface.pretrain.settings import AUGMENTATIONS
+from comface_bench.comface.pretrain.step import Losses, Part, accumulate
+from comface_bench.comface.pretrain.validate import Validation, validate
+from comface_bench.comface.pretrain.views import augmented_images
+from comface_bench.core.errors import UnitError, UsageError
+from comface_bench.engine.checkpoint import Checkpoint, write_tensors
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from comface_bench.comface.pretrain.faces import Faces, Pairs
+    from comface_bench.comface.pretrain.folder import RunFolder
+    from comface_bench.comface.pretrain.loader import Batch
+    from comface_bench.comface.pretrain.ranks import Ranks
+    from comface_bench.comface.pretrain.settings import Settings
+    from comface_bench.engine.precision import Machine
+
+LOG_STEPS = 20
+"""Steps from one line of the log to the next."""
+SAVE_S = 120.0
+"""Seconds from one saved state to the next: what a kill can cost."""
+_FLAT_SPREAD = 1e-4
+"""Spread of features at or below which they are taken for equal."""
+
+Tell = Callable[[dict[str, Any]], None]
+"""Given each line of the log as it is written."""
+
+
+class Trainer:
+    """Trains one network in one folder, from its last saved state if there is one.
+
+    Args:
+        faces: What to learn from.
+        settings: How.
+        folder: Where; has begun.
+        backbone: From normalised images to features (N, feature_dim); trained in place.
+        feature_dim: D.
+        machine: Where to compute, and how precisely.
+        ranks: The processes.
+        threads: That decode images, in each process.
+        save_seconds: From one saved state to the next.
+        patience: Seconds to wait for a batch.
+
+    Raises:
+        UsageError: Batch size and number of processes don't go together.
+    """
+
+    def __init__(
+        self,
+        faces: Faces,
+        settings: Settings,
+        folder: RunFolder,
+        backbone: nn.Module,
+        feature_dim: int,
+        machine: Machine,
+        ranks: Ranks,
+        threads: int = 2,
+        save_seconds: float = SAVE_S,
+        patience: float = PATIENCE_S,
+    ) -> None:
+        if settings.batch_size % ranks.size or settings.batch_size // ranks.size < 2:
+            raise UsageError(
+                f"a batch of {settings.batch_size} pairs can't be divided among {ranks.size} processes",
+                "Give -o batch_size= a multiple of their number.",
+            )
+        self.faces, self.settings, self.folder = faces, settings, folder
+        self.machine, self.ranks = machine, ranks
+        self._threads, self._patience = threads, patience
+        own = faces.attributes if settings.heads == "attribute" else ()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            network = ComFace(backbone, feature_dim, settings.projection_dim, own)
+        self.network = network.to(machine.device).to(memory_format=torch.channels_last).train()
+        self._optimizer = torch.optim.Adam(self.network.parameters(), lr=settings.learning_rate, fused=True)
+        self._wrapped: nn.Module = self.network
+        if ranks.size > 1:
+            ids = [machine.device] if machine.device.type == "cuda" else None
+            self._wrapped = nn.parallel.DistributedDataParallel(self.network, ids)
+        self._saved = Checkpoint(folder.state, settings.digest(), save_seconds)
+        # Place: steps of the epoch that are done.
+        self._step, self._epoch, self._place, self._seconds = 0, 1, 0, 0.0
+        self._curve: list[float] = []
+
+    def run(self, tell: Tell) -> list[float]:
+        """Train to the end and return the validation losses of all epochs.
+
+        Args:
+            tell: Given each line of the log as it is written, and lines of kind `resumed`.
+
+        Raises:
+            UnitError: A loss isn't finite, the network has collapsed, or no images come.
+        """
+        started = time.perf_counter()
+        if (state := self._saved.load()) is not None:
+            self._restore(state)
+            if self.ranks.first:
+                self.folder.rewind(self._step)
+                tell({"kind": "resumed", "step": self._step, "epoch": self._epoch})
+        elif self.ranks.first:
+            self.folder.rewind(-1)
+        before = self._seconds
+        validation = self.faces.validation(self.settings)
+        for epoch in range(self._epoch, self.settings.epochs + 1):
+            self._train_epoch(epoch, tell, lambda: before + time.perf_counter() - started)
+            self._finish_epoch(epoch, validation, tell)
+        return self._curve
+
+    def _train_epoch(self, epoch: int, tell: Tell, clock: Callable[[], float]) -> None:
+        settings, stage = self.settings, stage_of(self.settings.curriculum, epoch)
+        self._epoch = epoch
+        pairs = self.faces.draw(settings, epoch, stage)
+        batches = divide(pairs, settings.batch_size)
+        if not batches:
+            raise UsageError(
+                f"epoch {epoch} has {len(pairs)} pairs, fewer than a batch of {settings.batch_size}",
+                "Lower it (-o batch_size=), or take a larger corpus.",
+            )
+        size = stage.image_size or settings.image_size
+        share = settings.batch_size // self.ranks.size
+        mine = [
+            batch.take(slice(self.ranks.rank * share, (self.ranks.rank + 1) * share)) for batch in batches
+        ]
+        loading = load_batches(self.faces, mine[self._place :], self._threads, self._patience)
+        since, first = time.perf_counter(), self._step
+        for batch, whole in zip(loading, batches[self._place :], strict=True):
+            rate = learning_rate(settings, self._step, epoch - 1 + self._place / len(batches))
+            losses = self._take(batch, whole, epoch, size, rate)
+            self._step += 1
+            self._place += 1
+            self._seconds = clock()
+            last = self._place == len(batches)
+            if self._step % LOG_STEPS == 0 or last:
+                line = self._describe(losses, epoch, rate, self._place / len(batches))
+                line["images_per_second"] = round(
+                    2 * settings.batch_size * (self._step - first) / (time.perf_counter() - since), 1
+                )
+                if self.ranks.first:
+                    self.folder.note(line)
+                    tell(line)
+            if self.ranks.first and not last:
+                self._saved.save(self._state())
+
+    def _take(self, batch: Batch, whole: Pairs, epoch: int, size: int, rate: float) -> Losses:
+        """Take one step on this process's part of a batch."""
+        settings, device = self.settings, self.machine.device
+        images = augmented_images(
+            batch, AUGMENTATIONS[settings.augmentation], settings.seed, epoch, size, self.machine
+        )
+        own = torch.from_numpy(batch.pairs.attribute).to(device)
+        parts = divide_images(images, own, settings.chunk_size)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        self._optimizer.zero_grad(set_to_none=True)
+        losses = accumulate(
+            self._wrapped,
+            parts,
+            torch.from_numpy(whole.identity).to(device),
+            torch.from_numpy(whole.change).to(device),
+            settings,
+            self.ranks,
+            self.machine,
+        )
+        self._optimizer.step()
+        return losses
+
+    def _describe(self, losses: Losses, epoch: int, rate: float, share: float) -> dict[str, Any]:
+        inter, intra, spread = (float(value) for value in losses)
+        if not math.isfinite(inter) or not math.isfinite(intra):
+            raise UnitError(
+                f"the loss isn't finite at step {self._step}",
+                "Lower learning_rate, give warmup_steps, or set precision=float32, in a new folder.",
+            )
+        if spread <= _FLAT_SPREAD:
+            raise UnitError(
+                f"the network has collapsed: features of all images are equal at step {self._step}",
+                "Lower learning_rate, give warmup_steps, or raise batch_size, in a new folder.",
+            )
+        return {
+            "kind": "step",
+            "step": self._step,
+            "epoch": epoch,
+            "progress": round((epoch - 1 + share) / self.settings.epochs, 5),
+            "inter": round(inter, 5),
+            "intra": round(intra, 5),
+            "spread": round(spread, 5),
+            "learning_rate": rate,
+            "seconds": round(self._seconds, 1),
+        }
+
+    def _finish_epoch(self, epoch: int, pairs: Pairs, tell: Tell) -> None:
+        # Every process measures the same network on the same pairs, so that all stop together if they must.
+        self.ranks.agree(list(self.network.buffers()))
+        batches = divide(pairs, self.settings.batch_size, whole=False)
+        loading = load_batches(self.faces, batches, self._threads, self._patience)
+        found = validate(self.network, loading, self.faces.attributes, self.settings, self.machine)
+        better = found.loss < min(self._curve, default=math.inf)
+        self._curve.append(found.loss)
+        self._epoch, self._place = epoch + 1, 0
+        if self.ranks.first:
+            if better:
+                write_tensors(self.folder.best, {"epoch": epoch, "model": self.network.state_dict()})
+            line = self._report(found, epoch)
+            self.folder.note(line)
+            tell(line)
+            self._saved.save(self._state(), at_once=True)
+
+    def _report(self, found: Validation, epoch: int) -> dict[str, Any]:
+        return {
+            "kind": "epoch",
+            "step": self._step,
+            "epoch": epoch,
+            "epochs": self.settings.epochs,
+            **found._asdict(),
+            "seconds": round(self._seconds, 1),
+        }
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "step": self._step,
+            "epoch": self._epoch,
+            "place": self._place,
+            "model": self.network.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "curve": self._curve,
+            "seconds": self._seconds,
+        }
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._step, self._epoch, self._place = state["step"], state["epoch"], state["place"]
+        self._curve, self._seconds = state["curve"], state["seconds"]
+
+
+def divide(pairs: Pairs, batch_size: int, whole: bool = True) -> list[Pairs]:
+    """Divide pairs into batches; a last smaller one is left out, or kept if not all must be whole."""
+    stop = len(pairs) - len(pairs) % batch_size if whole else len(pairs)
+    starts = range(0, stop, batch_size)
+    return [pairs.take(slice(start, min(start + batch_size, stop))) for start in starts]
+
+
+def divide_images(images: Tensor, own: Tensor, chunk_size: int) -> list[Part]:
+    """Divide a process's images, first ones before second ones, into parts of so many pairs; 0 for one."""
+    if not chunk_size or chunk_size >= len(own):
+        return [Part(images, own)]
+    first, second = images.chunk(2)
+    parts = zip(first.split(chunk_size), second.split(chunk_size), own.split(chunk_size), strict=True)
+    return [Part(torch.cat([one, two]), which) for one, two, which in parts]

@@ -1,0 +1,91 @@
+"""Corpora that cost nothing and can be learnt: a disc's tint is the identity, its size or shade is α."""
+
+import os
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from comface_bench.comface.corpus.generate import generate
+from comface_bench.comface.corpus.layout import Description
+from comface_bench.comface.corpus.plan import Plan
+from comface_bench.comface.pretrain.settings import Settings
+from comface_bench.comface.synthesis.generator import GeneratorCard
+
+SIDE = 32
+CARD = GeneratorCard("discs", SIDE, ("size", "shade"), "CC0-1.0", {"discs": "1"}, {})
+
+
+class Discs:
+    card = CARD
+
+    def identities(self, seed, count, first=0):
+        return [(seed, number) for number in range(first, first + count)]
+
+    def render(self, identity, attribute, alphas):
+        random = np.random.default_rng(identity)
+        tint, middle = random.uniform(40, 200, 3), random.uniform(13, 19, 2)
+        rows, columns = np.mgrid[:SIDE, :SIDE]
+        away = np.hypot(rows - middle[0], columns - middle[1])
+        images = []
+        for alpha in alphas:
+            radius = 8 + (alpha if attribute == "size" else 0)
+            shade = 1 + (0.12 * alpha if attribute == "shade" else 0)
+            image = np.where(away < radius, tint[:, None, None] * shade, 30)
+            images.append(np.clip(image, 0, 255).astype(np.uint8))
+        return np.stack(images)
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory):
+    root = tmp_path_factory.mktemp("corpus") / "discs"
+    plan = Plan(5, CARD.attributes, 24, alphas=8)
+    generate(root, Discs, Description.of(CARD, plan, suffix="png", records_per_shard=10))
+    return root
+
+
+@pytest.fixture
+def settings():
+    return Settings(
+        image_size=SIDE,
+        batch_size=16,
+        epochs=3,
+        learning_rate=5e-3,
+        augmentation="none",
+        projection_dim=8,
+        validation_share=0.25,
+        validation_pairs=60,
+    )
+
+
+@pytest.fixture
+def two_processes():
+    """Run `python ARGUMENTS` in two processes that find each other, as `torchrun` starts them."""
+
+    def run(arguments):
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            port = listener.getsockname()[1]
+        shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        shared |= {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+        jobs = [
+            subprocess.Popen(
+                [sys.executable, *arguments],
+                env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            for rank in range(2)
+        ]
+        try:
+            said = [job.communicate(timeout=180)[0] for job in jobs]
+        finally:
+            for job in jobs:
+                job.kill()
+        assert [job.returncode for job in jobs] == [0, 0], "\n".join(said)
+        return said
+
+    return run

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from comface_bench.comface.corpus.read import Corpus
+from comface_bench.comface.pretrain.curriculum import Stage
+from comface_bench.comface.pretrain.faces import Faces
+from comface_bench.comface.pretrain.loader import load_batches
+from comface_bench.comface.pretrain.train import divide
+from comface_bench.core.errors import UnitError, UsageError
+
+ALL = Stage()
+
+
+@pytest.fixture
+def faces(corpus, settings):
+    return Faces([corpus], settings)
+
+
+def test_an_epoch_shows_each_image_once(faces, settings):
+    pairs = faces.draw(settings, 1, ALL)
+    shown = list(zip(pairs.record, pairs.x, strict=True)) + list(zip(pairs.record, pairs.y, strict=True))
+    assert len(shown) == len(set(shown)) == 8 * (~faces.held).sum()
+
+
+def test_pairs_are_what_the_corpus_says(faces, settings, corpus):
+    pairs = faces.draw(settings, 2, ALL)
+    opened = Corpus(corpus)
+    for row in range(0, len(pairs), 7):
+        record = opened.record(int(pairs.record[row]))
+        assert pairs.change[row] == record.alphas[pairs.y[row]] - record.alphas[pairs.x[row]]
+        assert faces.attributes[pairs.attribute[row]] == record.attribute
+
+
+def test_epochs_differ_and_repeat(faces, settings):
+    one, again, other = (faces.draw(settings, epoch, ALL) for epoch in (1, 1, 2))
+    assert np.array_equal(one.x, again.x)
+    assert np.array_equal(one.record, again.record)
+    assert not np.array_equal(one.record, other.record)
+
+
+def test_no_identity_is_on_both_sides(faces, settings):
+    learnt, held = faces.draw(settings, 1, ALL), faces.validation(settings)
+    assert not set(learnt.identity) & set(held.identity)
+    assert len(held) == min(60, 4 * faces.held.sum())
+    assert len(set(held.attribute)) == 2
+
+
+def test_a_person_is_held_out_whichever_corpora_are_learnt_from(corpus, settings, tmp_path):
+    twice = Faces([corpus, corpus], settings)
+    once = Faces([corpus], settings)
+    assert np.array_equal(twice.held, np.tile(once.held, 2))
+    # The same person in two corpora is one person: no negative of himself.
+    assert twice.people == once.people
+
+
+def test_a_stage_limits_the_change(faces, settings):
+    pairs = faces.draw(settings, 1, Stage(1, 3.0, 6.0))
+    assert len(pairs) > 0
+    assert np.abs(pairs.change).min() >= 3 - 1e-5
+    assert np.abs(pairs.change).max() <= 6 + 1e-5
+
+
+def test_a_stage_that_leaves_nothing_is_an_error(faces, settings):
+    with pytest.raises(UsageError, match=r"no pair changes by 0.01 to 0.02"):
+        faces.draw(settings, 3, Stage(1, 0.01, 0.02))
+
+
+def test_fewer_pairs_are_spread_over_the_records(faces, settings):
+    count = int((~faces.held).sum())
+    pairs = faces.draw(dataclasses.replace(settings, pairs_per_epoch=count), 1, ALL)
+    assert sorted(pairs.record) == sorted(np.flatnonzero(~faces.held))
+
+
+def test_attributes_can_be_chosen(corpus, settings):
+    faces = Faces([corpus], dataclasses.replace(settings, attributes=("shade",)))
+    assert faces.attributes == ("shade",)
+    assert len(faces) == 24
+    with pytest.raises(UsageError, match="no corpus has weight"):
+        Faces([corpus], dataclasses.replace(settings, attributes=("weight",)))
+
+
+def test_no_corpus_is_an_error(settings):
+    with pytest.raises(UsageError, match="needs a corpus") as caught:
+        Faces([], settings)
+    assert "synth corpus --out" in caught.value.hint
+
+
+def test_nobody_to_hold_out_is_an_error(corpus, settings):
+    with pytest.raises(UsageError, match="fewer than two identities are held out"):
+        Faces([corpus], dataclasses.replace(settings, validation_share=1e-9))
+
+
+def test_low_quality_identities_are_left_out(corpus, settings, tmp_path):
+    import shutil
+
+    from comface_bench.comface.quality.estimate import write_quality
+
+    copy = tmp_path / "corpus"
+    shutil.copytree(corpus, copy)
+    robust = np.random.default_rng(0).uniform(0.4, 0.9, (48, 8)).astype(np.float32)
+    write_quality(copy, robust, {})
+    scores = np.load(copy / "quality.npy").mean(axis=1)
+    least = float(np.median(scores))
+    kept = Faces([copy], dataclasses.replace(settings, min_quality=least))
+    # Each identity of this corpus has one record, so records are kept by their own mean.
+    assert len(kept) == (scores >= least).sum()
+    numbers = [kept._number[row] for row in range(len(kept))]
+    assert numbers == np.flatnonzero(scores >= least).tolist()
+
+
+def test_batches_hold_the_images_of_their_pairs(faces, settings, corpus):
+    pairs = faces.draw(settings, 1, ALL).take(slice(0, 40))
+    batches = list(load_batches(faces, divide(pairs, 16, whole=False), threads=3))
+    assert [len(batch.pairs) for batch in batches] == [16, 16, 8]
+    opened, row = Corpus(corpus), 0
+    for batch in batches:
+        for place in range(len(batch.pairs)):
+            record = int(pairs.record[row])
+            assert np.array_equal(batch.images[place], opened.image(record, int(pairs.x[row])))
+            assert np.array_equal(
+                batch.images[len(batch.pairs) + place], opened.image(record, int(pairs.y[row]))
+            )
+            row += 1
+    keys = np.concatenate([batch.keys for batch in batches])
+    assert len(set(keys.tolist())) == len(keys)
+
+
+def test_a_silent_loader_is_noticed(faces, settings, monkeypatch):
+    import threading
+
+    gate = threading.Event()
+    monkeypatch.setattr(faces, "image", lambda record, place: gate.wait(5))
+    pairs = faces.draw(settings, 1, ALL)
+    with pytest.raises(UnitError, match="the loader is silent"):
+        next(load_batches(faces, divide(pairs, 16), threads=1, patience=0.2))
+    gate.set()
+
+
+def test_leaving_early_ends_the_threads(faces, settings):
+    import threading
+
+    pairs = faces.draw(settings, 1, ALL)
+    loading = load_batches(faces, divide(pairs, 16), threads=2)
+    next(loading)
+    loading.close()
+    for thread in threading.enumerate():
+        if thread.name.startswith("decode"):
+            thread.join(5)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode")]

@@ -1,0 +1,149 @@
+"""The gradient of a whole batch, however it is divided: against autograd over everything at once."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from comface_bench.comface.model import ComFace
+from comface_bench.comface.pretrain.losses import contrast, measure
+from comface_bench.comface.pretrain.ranks import Ranks, join_ranks, leave_ranks
+from comface_bench.comface.pretrain.settings import Settings
+from comface_bench.comface.pretrain.step import accumulate
+from comface_bench.comface.pretrain.train import divide_images
+from comface_bench.engine.precision import Machine
+
+PAIRS, WIDTH = 8, 6
+CPU = Machine(torch.device("cpu"), "float32")
+SETTINGS = Settings(temperature=0.3, inter_weight=0.7, intra_weight=1.3)
+
+
+class Smooth(nn.Module):
+    """A backbone without batch norm, so that its parts don't depend on each other."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(3, WIDTH, 3)
+
+    def forward(self, images):
+        return torch.tanh(self.layer(images)).mean(dim=(2, 3))
+
+
+def make(heads=("a", "b"), batch_norm=False):
+    torch.manual_seed(0)
+    network = ComFace(Smooth(), WIDTH, 4, heads).double()
+    if not batch_norm:
+        network.norm = nn.Identity()
+        network.projector[1] = nn.Identity()
+    return network.train()
+
+
+def draw():
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randn(2 * PAIRS, 3, 8, 8, generator=generator, dtype=torch.float64)
+    own = torch.arange(PAIRS) % 2
+    # Pairs of one person, within a part and across parts, are masked.
+    identities = torch.tensor([0, 1, 2, 0, 3, 4, 1, 1])
+    changes = torch.linspace(-8, 9, PAIRS, dtype=torch.float64)
+    return images, own, identities, changes
+
+
+def gradients(network):
+    return {name: p.grad.clone() for name, p in network.named_parameters()}
+
+
+def expected(network, settings):
+    """Both losses over the whole batch, by autograd alone."""
+    images, own, identities, changes = draw()
+    features = network.backbone(images)
+    projections = nn.functional.normalize(network.projector(network.norm(features)), dim=1)
+    normed = network.norm(features)
+    difference = network.heads(normed[PAIRS:] - normed[:PAIRS])
+    answers = torch.stack([difference[:, 0], difference[torch.arange(PAIRS), 1 + own]], dim=1)
+    loss = settings.inter_weight * contrast(projections, identities, settings.temperature)
+    loss = loss + settings.intra_weight * measure(answers, changes, settings.change_scale)
+    loss.backward()
+    return gradients(network)
+
+
+def found(network, settings, chunk=0, ranks=None):
+    ranks = ranks or Ranks()
+    images, own, identities, changes = draw()
+    first, second = images.chunk(2)
+    mine = slice(ranks.rank * PAIRS // ranks.size, (ranks.rank + 1) * PAIRS // ranks.size)
+    images = torch.cat([first[mine], second[mine]])
+    parts = divide_images(images, own[mine], chunk)
+    return accumulate(network, parts, identities, changes, settings, ranks, CPU)
+
+
+def close(one, other, limit=1e-9):
+    assert one.keys() == other.keys()
+    for name in one:
+        scale = other[name].abs().max().clamp_min(1e-3)
+        assert (one[name] - other[name]).abs().max() <= limit * scale, name
+
+
+@pytest.mark.parametrize("chunk", [0, 1, 3, 4])
+@pytest.mark.parametrize(("inter", "intra"), [(0.7, 1.3), (1.0, 0.0), (0.0, 1.0)])
+def test_parts_give_the_gradient_of_the_whole(chunk, inter, intra):
+    settings = dataclasses.replace(SETTINGS, inter_weight=inter, intra_weight=intra)
+    network = make()
+    reference = expected(copy.deepcopy(network), settings)
+    found(network, settings, chunk)
+    close(gradients(network), reference)
+
+
+def test_masking_matters_to_the_gradient():
+    network = make()
+    other = copy.deepcopy(network)
+    found(network, SETTINGS)
+    images, own, _, changes = draw()
+    accumulate(other, divide_images(images, own, 0), torch.arange(PAIRS), changes, SETTINGS, Ranks(), CPU)
+    weight = "backbone.layer.weight"
+    assert (gradients(network)[weight] - gradients(other)[weight]).abs().max() > 1e-4
+
+
+def test_looking_ahead_leaves_batch_norm_as_one_pass_does():
+    network = make(batch_norm=True).float()
+    other = copy.deepcopy(network)
+    images, own, identities, changes = draw()
+    parts = divide_images(images.float(), own, 4)
+    accumulate(network, parts, identities, changes, SETTINGS, Ranks(), CPU)
+    with torch.no_grad():
+        for part in parts:
+            other(*part)
+    assert torch.equal(network.norm.running_mean, other.norm.running_mean)
+    assert torch.equal(network.norm.running_var, other.norm.running_var)
+    assert network.norm.momentum == 0.1
+
+
+def work(folder, batch_norm):
+    """What each of two processes does, started by `test_two_processes_give_the_gradient_of_one`."""
+    torch.set_num_threads(1)
+    ranks = join_ranks("cpu")
+    try:
+        network = make(batch_norm=batch_norm)
+        found(nn.parallel.DistributedDataParallel(network), SETTINGS, chunk=2, ranks=ranks)
+        torch.save(gradients(network), folder / f"{ranks.rank}.pt")
+    finally:
+        leave_ranks()
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_two_processes_give_the_gradient_of_one(tmp_path, two_processes, batch_norm):
+    two_processes([__file__, str(tmp_path), str(int(batch_norm))])
+    network = make(batch_norm=batch_norm)
+    # Batch norm sees parts of two pairs in both: in one process four of them, in two two each.
+    found(network, SETTINGS, chunk=2)
+    for rank in range(2):
+        close(torch.load(tmp_path / f"{rank}.pt", weights_only=True), gradients(network))
+
+
+if __name__ == "__main__":
+    work(Path(sys.argv[1]), bool(int(sys.argv[2])))
