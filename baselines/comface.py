@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from comface_bench.baselines.networks import FEATURES, build_backbone
 from comface_bench.core.card import MethodCard, Preprocess
@@ -37,7 +37,7 @@ CARD = MethodCard(
     licence="Apache-2.0 (this project's implementation and weights)",
     source="comface-bench pretrain; the authors have published no code and no weights",
     paper="Akamatsu et al., WACV 2025",
-    training_scale="35M (paper)",
+    training_scale="112k (paper: 35M)",
     training_source="Synthetic face images+Intensity α",
 )
 
@@ -83,6 +83,7 @@ def build(options: Mapping[str, str], weights: Path | None, seed: int) -> nn.Mod
     tensors = read_tensors(weights)
     backbone = build_backbone(options["backbone"], seed)
     load_strictly(backbone, select_backbone(tensors, weights, ("backbone.",), CARD.dropped_keys), weights)
-    backbone.head_weight = shared_head(tensors, weights)
-    backbone.head_weights = task_heads(tensors, facts, weights)
+    heads: Any = backbone
+    heads.head_weight = shared_head(tensors, weights)
+    heads.head_weights = task_heads(tensors, facts, weights)
     return backbone

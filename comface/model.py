@@ -89,5 +89,7 @@ class ComFace(nn.Module):
 
         The norm's scale is folded in; its shift cancels in a difference.
         """
-        folded = self.heads.weight / (self.norm.running_var + self.norm.eps).sqrt()
+        variance = self.norm.running_var
+        assert variance is not None
+        folded = self.heads.weight / (variance + self.norm.eps).sqrt()
         return dict(zip((SHARED, *self.attributes), folded.clone(), strict=True))

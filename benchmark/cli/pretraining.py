@@ -41,7 +41,7 @@ def watch_training(
         if first and tensorboard:
             hearers.append(stack.enter_context(_events(folder)))
         if first and as_json:
-            hearers.append(lambda line: (typer.echo(json.dumps(line)), sys.stdout.flush())[1])
+            hearers.append(_print_json)
         elif first and sys.stderr.isatty():
             hearers.append(stack.enter_context(_bar()))
         elif first:
@@ -52,6 +52,11 @@ def watch_training(
                 hear(line)
 
         yield tell
+
+
+def _print_json(line: Line) -> None:
+    typer.echo(json.dumps(line))
+    sys.stdout.flush()
 
 
 class Lines:

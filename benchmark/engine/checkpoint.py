@@ -25,13 +25,13 @@ class Checkpoint:
     Args:
         path: The file; its folder is made when first needed.
         key: Of what is trained. A file of another key is never resumed.
-        interval: Seconds between two saved states.
+        interval: Seconds between two saved states; `SAVE_INTERVAL_S` if none is given.
     """
 
-    def __init__(self, path: Path, key: str, interval: float = SAVE_INTERVAL_S) -> None:
+    def __init__(self, path: Path, key: str, interval: float | None = None) -> None:
         self._path = path
         self._key = key
-        self._interval = interval
+        self._interval = SAVE_INTERVAL_S if interval is None else interval
         self._saved = time.perf_counter()
 
     def load(self) -> dict[str, Any] | None:

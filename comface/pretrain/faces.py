@@ -132,11 +132,13 @@ class Faces:
 
     def alphas(self, record: int) -> NDArray[np.float32]:
         """Return α of a record's images, (K,)."""
-        return self.corpora[self._corpus[record]].record(int(self._number[record])).alphas
+        corpus: Corpus = self.corpora[self._corpus[record]]
+        return corpus.record(int(self._number[record])).alphas
 
     def image(self, record: int, place: int) -> NDArray[np.uint8]:
         """Return an image, RGB (3, H, W)."""
-        return self.corpora[self._corpus[record]].image(int(self._number[record]), place)
+        corpus: Corpus = self.corpora[self._corpus[record]]
+        return corpus.image(int(self._number[record]), place)
 
     def draw(self, settings: Settings, epoch: int, stage: Stage) -> Pairs:
         """Draw an epoch's pairs, shuffled; a function of settings, epoch and stage.

@@ -90,7 +90,7 @@ def accumulate(
     # Wrapped networks average gradients over processes; those of one loss are added up.
     shares = [ranks.share(gradient) * ranks.size for gradient in found]
     sizes = [len(part.own) for part in parts]
-    divided = zip(*(share.split(sizes) for share in shares), strict=True)
+    divided = zip(*(torch.split(share, sizes) for share in shares), strict=True)
     for number, (part, (one, two, change)) in enumerate(zip(parts, divided, strict=True)):
         last = number == len(parts) - 1
         hold = contextlib.nullcontext() if last else _without_exchange(network)

@@ -260,5 +260,5 @@ def divide_images(images: Tensor, own: Tensor, chunk_size: int) -> list[Part]:
     if not chunk_size or chunk_size >= len(own):
         return [Part(images, own)]
     first, second = images.chunk(2)
-    parts = zip(first.split(chunk_size), second.split(chunk_size), own.split(chunk_size), strict=True)
+    parts = zip(*(torch.split(values, chunk_size) for values in (first, second, own)), strict=True)
     return [Part(torch.cat([one, two]), which) for one, two, which in parts]

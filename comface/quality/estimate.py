@@ -116,8 +116,3 @@ def read_quality(corpus: Corpus, root: Path) -> NDArray[np.float32]:
     if scores.shape != shape or scores.dtype != np.float32:
         raise DataFormatError(f"{layout.quality}: not of this corpus", f"comface-bench synth quality {root}")
     return scores
-
-
-def kept_images(scores: NDArray[np.float32], threshold: float) -> list[NDArray[np.intp]]:
-    """Return which images of each record have v ≥ threshold; pairs are then made of these alone."""
-    return [np.flatnonzero(row >= threshold) for row in scores]

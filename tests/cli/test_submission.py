@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-GOLDEN = Path(__file__).parents[1] / "results" / "golden" / "v2"
+REAL = Path(__file__).parents[1] / "submission" / "real"
 STEM = "synth-weight/quick+epochs=2+image_size=16+pairs_per_epoch=16/scratch+backbone=resnet18"
 
 
 @pytest.fixture
 def words(tmp_path):
     return [
-        *("submission", "pack", "--results", GOLDEN, "--method", "scratch+backbone=resnet18"),
+        *("submission", "pack", "--results", REAL, "--method", "scratch+backbone=resnet18"),
         *("--description", "An untrained network.", "--licence", "Apache-2.0", "--training-data", "none"),
         *("--code", "https://example.org/code", "--out", tmp_path / "it.zip"),
     ]
@@ -69,7 +69,7 @@ def test_check_refuses(call, package, tmp_path):
 
 
 def test_check_against_a_board(call, package):
-    status, out, _ = call("submission", "check", package, "--results", GOLDEN)
+    status, out, _ = call("submission", "check", package, "--results", REAL)
     assert status == 1
     assert "the board has this row already, measured by its maintainers" in out
 
@@ -87,7 +87,7 @@ def test_accept(call, package, tmp_path):
     assert call("results", "validate", "--results", board)[0] == 0
     assert call("results", "recompute", "--results", board)[0] == 0
     shutil.rmtree(board)
-    shutil.copytree(GOLDEN, board)
+    shutil.copytree(REAL, board)
     status, _, err = call("submission", "accept", package, "--results", board, "--replace")
     assert status == 1 and "measured by its maintainers" in err
 

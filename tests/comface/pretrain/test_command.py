@@ -1,0 +1,123 @@
+"""`comface-bench pretrain` and `export`, from a corpus to a method that can be run."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from comface_bench.cli.main import main
+from comface_bench.cli.pretraining import Lines, describe_line
+from comface_bench.engine.encoder import load_method
+
+SMALL = [
+    *("-o", "backbone=resnet18", "-o", "image_size=32", "-o", "batch_size=8", "-o", "epochs=1"),
+    *("-o", "pairs_per_epoch=32", "-o", "validation_share=0.25", "-o", "validation_pairs=24"),
+    *("-o", "precision=float32", "--device", "cpu"),
+]
+
+
+@pytest.fixture
+def call(capsys):
+    def run(*words):
+        try:
+            status = main([str(word) for word in words])
+        except SystemExit as leaving:
+            status = leaving.code or 0
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return run
+
+
+def test_from_a_corpus_to_a_method(call, corpus, tmp_path):
+    out, file = tmp_path / "run", tmp_path / "comface-resnet18.safetensors"
+    status, said, err = call("pretrain", "--corpus", corpus, "--out", out, *SMALL)
+    assert status == 0, err
+    assert said.strip() == str(out)
+    assert "epoch 1/1 · validation" in err
+    assert f"comface-bench export {out}" in err
+    facts = json.loads((out / "pretraining.json").read_text())
+    assert facts["settings"]["batch_size"] == 8
+    assert facts["corpora"]["0"]["generator"] == "discs"
+    assert "corpus" not in json.dumps(facts["corpora"]).replace(str(corpus), "corpus")  # no path
+    assert call("export", out, "--out", file)[0] == 0
+    assert load_method("comface", checkpoint=file).own_head("age").shape == (512,)
+
+
+def test_json_lines(call, corpus, tmp_path):
+    status, out, _ = call("pretrain", "--corpus", corpus, "--out", tmp_path / "run", *SMALL, "--json")
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert status == 0
+    assert [line["kind"] for line in lines] == ["step", "epoch"]
+    assert lines[0]["images_per_second"] > 0
+    assert set(lines[1]["correlation"]) == {"size", "shade"}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "pre-training needs a corpus"),
+        (["laptop", "--config", "x.toml"], "two ways to say the same"),
+        (["labtop"], "Did you mean laptop"),
+        (["--config", "nowhere.toml"], "nowhere.toml: No such file"),
+        (["-o", "epoch=1"], "Did you mean epochs"),
+        (["--corpus", "nowhere"], "nowhere holds no corpus"),
+    ],
+)
+def test_what_cannot_be_done_is_said(call, tmp_path, words, said):
+    status, _, err = call("pretrain", "--out", tmp_path / "run", *words)
+    assert status == 2
+    assert said in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_export_says_what_it_needs(call, tmp_path):
+    status, _, err = call("export", tmp_path / "none")
+    assert status == 2
+    assert "holds no pre-training" in err
+
+
+def test_tensorboard_is_asked_for_by_name(call, corpus, tmp_path, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    status, _, err = call("pretrain", "--corpus", corpus, "--out", tmp_path / "run", *SMALL, "--tensorboard")
+    assert status == 2
+    assert "pip install tensorboard" in err
+
+
+def test_lines_come_once_a_minute_and_with_each_epoch():
+    now, lines = [0.0], []
+    tell = Lines(lines.append, lambda: now[0])
+    step = {"kind": "step", "epoch": 1, "inter": 4.0, "intra": 0.5, "images_per_second": 100.0}
+    for second, progress in ((0, 0.0), (30, 0.1), (60, 0.2), (90, 0.3)):
+        now[0] = float(second)
+        tell({**step, "step": second, "progress": progress})
+    assert [line.split(" · ")[1] for line in lines] == ["step 0", "step 60"]
+    assert lines[1].endswith("4 min 00 s left")
+    tell(
+        {
+            "kind": "epoch",
+            "epoch": 1,
+            "epochs": 2,
+            "loss": 1.0,
+            "inter": 0.5,
+            "intra": 0.5,
+            "correlation": {"age": 0.9, "au4": None},
+        }
+    )
+    assert lines[2].endswith("r age 0.90")
+    assert (
+        describe_line({"kind": "resumed", "step": 7, "epoch": 2}, None) == "going on after step 7, in epoch 2"
+    )
+
+
+@pytest.mark.slow
+def test_as_torchrun_starts_it(two_processes, corpus, tmp_path):
+    said = two_processes(
+        ["-m", "comface_bench", "pretrain", "--corpus", str(corpus), "--out", str(tmp_path / "run"), *SMALL]
+    )
+    assert "epoch 1/1 · validation" in said[0]
+    assert "epoch" not in said[1]
+    assert (tmp_path / "run" / "best.pt").exists()

@@ -1,0 +1,164 @@
+"""Export: what the file says is what the network computes, and what cards say comes from the log."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from comface_bench.baselines.networks import build_backbone
+from comface_bench.comface.export import export, read_facts, shared_head, starts
+from comface_bench.comface.model import ComFace
+from comface_bench.comface.pretrain.folder import RunFolder
+from comface_bench.comface.pretrain.settings import Settings
+from comface_bench.core.errors import DataMissingError, WeightsFormatError
+from comface_bench.engine.encoder import load_method
+
+NAMES = ("age", "weight", "smile", "au4")
+CORPUS = {"generator": "anny", "images": 1200, "licence": "CC0-1.0", "sha256": "ab" * 32}
+
+
+def epoch(number, loss):
+    return {
+        "kind": "epoch",
+        "step": 10 * number,
+        "epoch": number,
+        "epochs": 2,
+        "loss": loss,
+        "inter": loss / 2,
+        "intra": loss / 2,
+        "correlation": {"age": 0.8125, "weight": 0.9, "smile": 0.5, "au4": None},
+        "seconds": 125.0 * number,
+    }
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder as a training leaves it, of an untrained network with a batch norm that has seen something."""
+    folder = RunFolder(tmp_path_factory.mktemp("run") / "run")
+    settings = Settings(backbone="resnet18", projection_dim=8, change_scale=5.0)
+    folder.begin(
+        {
+            "settings": settings.as_json(),
+            "corpora": {"0": CORPUS},
+            "attributes": list(NAMES),
+            "identities": 60,
+            "machine": {"device": "cpu", "precision": "float32"},
+            "versions": {"torch": "2"},
+        }
+    )
+    network = ComFace(build_backbone("resnet18", 3), 512, 8, NAMES)
+    with torch.no_grad():
+        generator = torch.Generator().manual_seed(0)
+        network.norm.running_var.copy_(torch.rand(512, generator=generator) + 0.5)
+        network.norm.running_mean.copy_(torch.rand(512, generator=generator))
+    torch.save({"epoch": 1, "model": network.state_dict()}, folder.best)
+    folder.note({"kind": "step", "step": 5, "epoch": 1})
+    folder.note(epoch(1, 1.25))
+    folder.note(epoch(2, 1.5))
+    return folder, network.eval()
+
+
+@pytest.fixture(scope="module")
+def exported(trained, tmp_path_factory):
+    out = tmp_path_factory.mktemp("out") / "comface-resnet18.safetensors"
+    return export(trained[0], build_backbone("resnet18"), 512, out)
+
+
+def test_heads_answer_in_alpha_on_the_backbones_own_features(trained, exported):
+    network, tensors = trained[1], load_file(exported[0])
+    images = torch.rand((4, 3, 64, 64), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        features = network.backbone(images)
+        said = network(images, torch.tensor([0, 3])).changes
+    difference = features[2:] - features[:2]
+    shared = difference @ shared_head(tensors, exported[0])
+    own = [difference[0] @ tensors["heads.age"].float(), difference[1] @ tensors["heads.au4"].float()]
+    assert torch.allclose(shared, 5.0 * said[:, 0], rtol=2e-2, atol=2e-3)  # float16 in the file
+    assert torch.allclose(torch.stack(own), 5.0 * said[:, 1], rtol=2e-2, atol=2e-3)
+
+
+def test_a_task_starts_from_its_own_head_in_its_own_unit(exported):
+    encoder = load_method("comface+backbone=resnet18", checkpoint=exported[0])
+    tensors = load_file(exported[0])
+    assert torch.allclose(encoder.own_head("age"), 6.5 * tensors["heads.age"].float())
+    assert torch.allclose(encoder.own_head("weight_kg"), 1.6 * tensors["heads.weight"].float())
+    assert torch.allclose(encoder.own_head("au12"), 0.5 * tensors["heads.smile"].float())
+    assert torch.allclose(encoder.own_head("au4"), 0.5 * tensors["heads.au4"].float())
+    assert torch.equal(encoder.own_head("pspi"), tensors["heads.shared"].float())
+
+
+def test_only_anny_has_units():
+    assert starts(("age",), {"stylegan"}) == {"age": {"head": "age", "per_alpha": 1.0}}
+    assert starts(("age",), {"anny", "stylegan"})["age"]["per_alpha"] == 1.0
+    assert starts((), {"anny"}) == {}
+    assert starts(("au12", "smile"), {"anny"})["au12"]["head"] == "au12"
+
+
+def test_the_file_is_small_and_its_facts_are_the_trainings(trained, exported):
+    facts = read_facts(exported[0])
+    assert facts["settings"] == json.loads(json.dumps(trained[0].read()["settings"]))
+    assert facts["epoch"] == 1
+    tensors = load_file(exported[0])
+    assert {t.dtype for t in tensors.values() if t.is_floating_point()} == {torch.float16}
+    assert exported[0].stat().st_size < 25e6
+
+
+def test_the_card_says_what_was_done(exported):
+    text = exported[1].read_text()
+    assert exported[1].name == "comface-resnet18.md"
+    for said in (
+        "1,200",
+        "ab" * 32,
+        "2 of 12 epochs",
+        "that of epoch 1",
+        "| age | age | 6.5 |",
+        "| age | 0.812 |",
+        "| au4 | — |",
+        "| 2 | 1.5000 | 0.7500 | 0.7500 |",
+        "| learning_rate | `0.0004` |",
+    ):
+        assert said in text, said
+
+
+def test_nothing_to_export_yet(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    folder.begin({"settings": {}, "corpora": {}})
+    with pytest.raises(DataMissingError, match="no epoch is done yet"):
+        export(folder, build_backbone("resnet18"), 512, tmp_path / "out.safetensors")
+    with pytest.raises(DataMissingError, match="holds no pre-training"):
+        export(RunFolder(tmp_path / "none"), build_backbone("resnet18"), 512, tmp_path / "out.safetensors")
+
+
+def change(exported, path, drop="", **metadata):
+    kept = {name: t for name, t in load_file(exported[0]).items() if not drop or not name.startswith(drop)}
+    facts = {**read_facts(exported[0]), **metadata}
+    save_file(kept, path, {"comface": json.dumps(facts)} if metadata != {"none": True} else None)
+    return path
+
+
+def test_another_backbones_file_is_refused(exported):
+    with pytest.raises(WeightsFormatError, match="holds resnet18, not resnet50") as caught:
+        load_method("comface+backbone=resnet50", checkpoint=exported[0])
+    assert caught.value.hint == "-o backbone=resnet18"
+
+
+def test_a_file_that_does_not_say_what_it_is_is_refused(exported, tmp_path):
+    path = change(exported, tmp_path / "a.safetensors", none=True)
+    with pytest.raises(WeightsFormatError, match="doesn't say that it is ComFace's"):
+        load_method("comface", checkpoint=path)
+    (tmp_path / "b.safetensors").write_bytes(b"no tensors")
+    with pytest.raises(WeightsFormatError, match="doesn't say that it is ComFace's"):
+        load_method("comface", checkpoint=tmp_path / "b.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [("backbone.layer4", "lacks"), ("heads.age", "lacks heads.age"), ("heads.shared", "heads.shared")],
+)
+def test_a_part_of_a_file_is_refused(exported, tmp_path, part, said):
+    path = change(exported, tmp_path / "part.safetensors", drop=part)
+    with pytest.raises(WeightsFormatError, match=said):
+        load_method("comface", checkpoint=path)
