@@ -69,12 +69,12 @@ def _train(
         machine = choose_machine(device, settings.precision)
         faces = Faces(corpora, settings)
         folder = RunFolder(out)
-        if ranks.first:
-            folder.begin(describe(settings, faces, machine))
         backbone = build_backbone(settings.backbone, settings.seed)
         trainer = Trainer(
             faces, settings, folder, backbone, feature_width(settings.backbone), machine, ranks, threads
         )
+        if ranks.first:
+            folder.begin(describe(settings, faces, machine))
         from comface_bench.cli.pretraining import watch_training
 
         with watch_training(folder, ranks.first, tensorboard, as_json) as tell:

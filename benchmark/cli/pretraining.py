@@ -169,7 +169,9 @@ def _events(folder: RunFolder) -> Iterator[Callable[[Line], None]]:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        raise MissingExtraError("--tensorboard needs tensorboard", "pip install tensorboard") from None
+        raise MissingExtraError(
+            "--tensorboard needs tensorboard", "pip install 'comface-bench[train]'"
+        ) from None
     writer: Any = None
 
     def hear(line: Line) -> None:

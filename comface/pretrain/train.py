@@ -58,7 +58,7 @@ class Trainer:
         patience: Seconds to wait for a batch.
 
     Raises:
-        UsageError: Batch size and number of processes don't go together.
+        UsageError: Batch size and number of processes, or image size and backbone, don't go together.
     """
 
     def __init__(
@@ -78,6 +78,13 @@ class Trainer:
             raise UsageError(
                 f"a batch of {settings.batch_size} pairs can't be divided among {ranks.size} processes",
                 "Give -o batch_size= a multiple of their number.",
+            )
+        multiple = getattr(getattr(backbone, "preprocess", None), "multiple", 1)
+        sizes = {settings.image_size, *(stage.image_size for stage in settings.curriculum)}
+        if odd := sorted(size for size in sizes if size % multiple):
+            raise UsageError(
+                f"{settings.backbone} takes sides in multiples of {multiple} pixels, not {odd[0]}",
+                f"Give -o image_size={-(-odd[0] // multiple) * multiple}.",
             )
         self.faces, self.settings, self.folder = faces, settings, folder
         self.machine, self.ranks = machine, ranks

@@ -45,6 +45,18 @@ def test_from_a_corpus_to_a_method(call, corpus, tmp_path):
     assert load_method("comface", checkpoint=file).own_head("age").shape == (512,)
 
 
+def test_a_transformer_learns_too(call, corpus, tmp_path):
+    small = [word.replace("resnet18", "vit_base_patch16") for word in SMALL]
+    words = ("--corpus", corpus, "--out", tmp_path / "run")
+    status, _, err = call("pretrain", *words, *(word.replace("size=32", "size=40") for word in small))
+    assert status == 2
+    assert "multiples of 16 pixels, not 40" in err
+    assert "image_size=48" in err
+    assert not (tmp_path / "run").exists()
+    status, _, err = call("pretrain", *words, *small)
+    assert status == 0, err
+
+
 def test_json_lines(call, corpus, tmp_path):
     status, out, _ = call("pretrain", "--corpus", corpus, "--out", tmp_path / "run", *SMALL, "--json")
     lines = [json.loads(line) for line in out.splitlines()]
@@ -84,7 +96,20 @@ def test_tensorboard_is_asked_for_by_name(call, corpus, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     status, _, err = call("pretrain", "--corpus", corpus, "--out", tmp_path / "run", *SMALL, "--tensorboard")
     assert status == 2
-    assert "pip install tensorboard" in err
+    assert "comface-bench[train]" in err
+
+
+def test_tensorboard_has_the_curves(call, corpus, tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    out = tmp_path / "run"
+    assert call("pretrain", "--corpus", corpus, "--out", out, *SMALL, "--tensorboard")[0] == 0
+    events = EventAccumulator(str(out / "tensorboard")).Reload()
+    log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    (found,) = events.Scalars("validation/loss")
+    assert found.value == pytest.approx(log[-1]["loss"], rel=1e-6)
+    assert any(tag.startswith("correlation/") for tag in events.Tags()["scalars"])
 
 
 def test_lines_come_once_a_minute_and_with_each_epoch():
