@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 KIND = "comface"
 """Key of the file's metadata that holds its facts, and of the facts' format."""
 
+FORMAT = 1
+"""Raised when the file's keys or facts change their meaning."""
+_FACTS = {"format", "backbone", "starts"}
+
 AU_PER_ALPHA = 0.5
 """Intensity 0 to 5 over α from −5 to 5."""
 
@@ -68,11 +72,13 @@ def export(folder: RunFolder, backbone: nn.Module, feature_dim: int, out: Path) 
         out: File to write, `.safetensors`; the card's name is the same with `.md`.
 
     Returns:
-        The two files. Floating tensors are float16; `backbone.*` are the backbone's, `heads.NAME` (D,) weigh
-        the difference of the backbone's own features and answer in α.
+        The two files; the training's log lies beside them as `.log.jsonl`. Floating tensors are float16;
+        `backbone.*` are the backbone's, `heads.NAME` (D,) weigh the difference of the backbone's own features
+        and answer in α.
 
     Raises:
         DataMissingError: No epoch is done yet.
+        WeightsFormatError: A weight is too large for float16.
     """
     from safetensors.torch import save
 
@@ -83,7 +89,7 @@ def export(folder: RunFolder, backbone: nn.Module, feature_dim: int, out: Path) 
         raise DataMissingError(
             f"{folder.root}: no epoch is done yet", f"comface-bench pretrain --out {folder.root} …"
         ) from None
-    settings = facts["settings"]
+    settings, line = facts["settings"], best["line"]
     own = tuple(facts["attributes"]) if settings["heads"] == "attribute" else ()
     network = ComFace(backbone, feature_dim, settings["projection_dim"], own)
     network.load_state_dict(best["model"])
@@ -92,22 +98,23 @@ def export(folder: RunFolder, backbone: nn.Module, feature_dim: int, out: Path) 
     tensors |= {f"heads.{name}": scale * weight for name, weight in network.head_weights().items()}
     generators = {corpus["generator"] for corpus in facts["corpora"].values()}
     said = {
-        "format": 1,
+        "format": FORMAT,
         "backbone": settings["backbone"],
         "image_size": settings["image_size"],
         "starts": starts(own, generators),
-        "epoch": best["epoch"],
+        "epoch": line["epoch"],
         "corpora": facts["corpora"],
         "settings": settings,
     }
     data = save(
-        {name: _shrink(tensor) for name, tensor in tensors.items()},
+        {name: _shrink(name, tensor) for name, tensor in tensors.items()},
         {KIND: json.dumps(said, sort_keys=True)},
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     replace_file(out, data)
     card = out.with_suffix(".md")
-    replace_file(card, write_card(out.name, data, said, facts, folder.lines()).encode())
+    replace_file(out.with_suffix(".log.jsonl"), folder.log.read_bytes() if folder.log.exists() else b"")
+    replace_file(card, write_card(out.name, data, said, facts, line, folder.lines()).encode())
     return out, card
 
 
@@ -124,7 +131,8 @@ def read_facts(path: Path) -> dict[str, Any] | None:
         found = json.loads(metadata[KIND])
     except (KeyError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    fits = isinstance(found, dict) and found.keys() >= _FACTS and found["format"] == FORMAT
+    return found if fits else None
 
 
 def shared_head(tensors: Mapping[str, Tensor], path: Path) -> Tensor:
@@ -156,5 +164,10 @@ def _head(tensors: Mapping[str, Tensor], name: str, path: Path) -> Tensor:
     return found.float()
 
 
-def _shrink(tensor: Tensor) -> Tensor:
-    return (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
+def _shrink(name: str, tensor: Tensor) -> Tensor:
+    if not tensor.is_floating_point():
+        return tensor.contiguous()
+    small = tensor.half().contiguous()
+    if not bool(small.isfinite().all()):
+        raise WeightsFormatError(f"{name} has values that float16 can't hold", "Train with a lower rate.")
+    return small

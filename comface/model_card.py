@@ -14,6 +14,7 @@ def write_card(
     data: bytes,
     said: Mapping[str, Any],
     facts: Mapping[str, Any],
+    best: Mapping[str, Any],
     log: Iterable[Mapping[str, Any]],
 ) -> str:
     """Write a model card as Markdown.
@@ -23,34 +24,46 @@ def write_card(
         data: Its bytes.
         said: The facts in the file.
         facts: The training's.
+        best: The line of its log of the epoch that was taken.
         log: Its lines.
     """
-    epochs = [line for line in log if line["kind"] == "epoch"]
-    chosen = next(line for line in epochs if line["epoch"] == said["epoch"])
-    settings = said["settings"]
+    epochs = [line for line in log if line["kind"] == "epoch"] or [best]
+    settings, last = said["settings"], epochs[-1]
+    corpora = facts["corpora"].values()
+    rendered = {corpus["generator"] for corpus in corpora} == {"anny"}
+    machine, environment = facts["machine"], facts["environment"]
+    about = environment["torch"] or {}
+    hardware = about.get("gpu") or environment["cpu"] or environment["machine"]
     lines = [
         f"# {name}",
         "",
-        f"ComFace on {settings['backbone']}, pre-trained on synthetic faces; nobody's photograph was used.",
+        f"ComFace on {settings['backbone']}, pre-trained on synthetic faces"
+        + ("; nobody's photograph was used." if rendered else "."),
         "",
         f"- SHA-256 `{hashlib.sha256(data).hexdigest()}`, {len(data) / 1e6:.1f} MB, float16",
-        f"- Trained for {epochs[-1]['epoch']} of {settings['epochs']} epochs, "
-        f"{epochs[-1]['step']} steps of {settings['batch_size']} pairs, in {_hours(epochs[-1]['seconds'])} "
-        f"on {facts['machine']['device']} ({facts['machine']['precision']}); "
-        f"the network is that of epoch {said['epoch']}, whose validation loss is the lowest",
-        f"- Versions: {', '.join(f'{key} {value}' for key, value in facts['versions'].items())}",
+        "- Licence: Apache-2.0, of weights and code; of the images see below",
+        f"- {last['epoch']} of {settings['epochs']} epochs, {last['step']} steps of "
+        f"{settings['batch_size']} pairs, in {_hours(last['seconds'])} on {hardware}, "
+        f"{machine['processes']} process(es) of {about.get('threads')} thread(s), {machine['precision']}",
+        f"- The network is that of epoch {best['epoch']}, the lowest validation loss",
+        f"- Versions: {', '.join(' '.join(pair) for pair in environment['versions'].items() if pair[1])}",
         "",
         "## Data",
         "",
         *_table(
-            ["generator", "images", "licence", "SHA-256 of the corpus"],
-            [
-                [c["generator"], f"{c['images']:,}", c["licence"], f"`{c['sha256']}`"]
-                for c in facts["corpora"].values()
-            ],
+            ["images", "licence", "SHA-256 of the corpus"],
+            [[f"{c['images']:,}", c["licence"], f"`{c['sha256']}`"] for c in corpora],
         ),
         "",
         f"{facts['identities']:,} identities, {100 * settings['validation_share']:g} % of them held out.",
+        "",
+        "## Made by",
+        "",
+        *(f"    {_command(number, corpus)}" for number, corpus in enumerate(corpora)),
+        "    comface-bench pretrain --config settings.toml"
+        + "".join(f" --corpus corpus{number}" for number in range(len(corpora))),
+        "",
+        "with the settings below; the training's log lies beside this card.",
         "",
         "## Which head a task starts from",
         "",
@@ -68,13 +81,13 @@ def write_card(
             [[str(e["epoch"]), *(f"{e[key]:.4f}" for key in ("loss", "inter", "intra"))] for e in epochs],
         ),
         "",
-        f"## Held-out identities, epoch {said['epoch']}",
+        f"## Held-out identities, epoch {best['epoch']}",
         "",
         "Pearson's r of predicted and true change of α.",
         "",
         *_table(
             ["attribute", "r"],
-            [[key, "—" if r is None else f"{r:.3f}"] for key, r in chosen["correlation"].items()],
+            [[key, "—" if r is None else f"{r:.3f}"] for key, r in best["correlation"].items()],
         ),
         "",
         "## Settings",
@@ -82,6 +95,20 @@ def write_card(
         *_table(["setting", "value"], [[key, f"`{_shown(value)}`"] for key, value in settings.items()]),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _command(number: int, corpus: Mapping[str, Any]) -> str:
+    plan = corpus["plan"]
+    return (
+        f"comface-bench synth corpus --generator {corpus['generator']}"
+        f" --attributes {','.join(plan['attributes'])} --identities {plan['identities']}"
+        f" --alphas {plan['alphas']} --seed {plan['seed']}"
+        + (" --shared" if plan["shared"] else "")
+        + ("" if plan["zero"] else " --no-zero")
+        + (f" --first {plan['first']}" if plan["first"] else "")
+        + "".join(f" -o {key}={value}" for key, value in corpus["arguments"].items())
+        + f" --out corpus{number}"
+    )
 
 
 def _table(header: list[str], rows: list[list[str]]) -> list[str]:

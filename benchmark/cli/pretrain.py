@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,13 +12,18 @@ from comface_bench.cli.groups import make_app
 from comface_bench.cli.options import Json
 from comface_bench.core.errors import UsageError
 
+if TYPE_CHECKING:
+    from comface_bench.comface.pretrain.faces import Faces
+    from comface_bench.comface.pretrain.settings import Settings
+    from comface_bench.engine.precision import Machine
+
 app = make_app()
 
 
 @app.command()
 def pretrain(
     preset: Annotated[
-        str | None, typer.Argument(metavar="[PRESET]", help="table-b, laptop or gpu-1h.")
+        str | None, typer.Argument(metavar="[PRESET]", help="laptop, gpu-1h or table-b.")
     ] = None,
     corpus: Annotated[
         list[Path], typer.Option(metavar="DIR", help="Folder of a corpus; give it again for more.")
@@ -42,20 +48,31 @@ def pretrain(
 
     For several GPUs: torchrun --nproc-per-node=8 -m comface_bench pretrain …
     """
-    from comface_bench.comface.pretrain.settings import Settings, load_preset, load_settings, override
+    from comface_bench.comface.pretrain.settings import load_preset, load_settings, override, preset_names
     from comface_bench.core.options import parse_options
 
-    if preset is not None and config is not None:
-        raise UsageError("a preset and --config are two ways to say the same", 'In the file: preset = "NAME"')
-    settings = load_settings(config) if config else load_preset(preset) if preset else Settings()
-    settings = override(settings, parse_options(option))
-    _train(settings, corpus, out, device, threads, tensorboard, as_json)
+    if (preset is None) == (config is None):
+        raise UsageError(
+            "say how to train: a preset or --config FILE"
+            if preset is None
+            else "a preset or --config, not both",
+            f'Presets: {", ".join(preset_names())}; in a file: preset = "NAME"',
+        )
+    settings = load_settings(config) if config else load_preset(str(preset))
+    _train(override(settings, parse_options(option)), corpus, out, device, threads, tensorboard, as_json)
 
 
 def _train(
-    settings: Any, corpora: list[Path], out: Path, device: str, threads: int, tensorboard: bool, as_json: bool
+    settings: Settings,
+    corpora: list[Path],
+    out: Path,
+    device: str,
+    threads: int,
+    tensorboard: bool,
+    as_json: bool,
 ) -> None:
     from comface_bench.baselines.networks import build_backbone, feature_width
+    from comface_bench.cli.pretraining import watch_training
     from comface_bench.comface.pretrain.faces import Faces
     from comface_bench.comface.pretrain.folder import RunFolder
     from comface_bench.comface.pretrain.ranks import join_ranks, leave_ranks
@@ -63,41 +80,35 @@ def _train(
     from comface_bench.engine.precision import choose_machine
 
     ranks = join_ranks(device)
-    try:
-        if ranks.size > 1 and device == "auto":
-            device = f"cuda:{ranks.local}" if _cuda() else "cpu"
-        machine = choose_machine(device, settings.precision)
-        faces = Faces(corpora, settings)
-        folder = RunFolder(out)
-        backbone = build_backbone(settings.backbone, settings.seed)
-        trainer = Trainer(
-            faces, settings, folder, backbone, feature_width(settings.backbone), machine, ranks, threads
-        )
+    machine = choose_machine(ranks.device(device), settings.precision)
+    faces, folder = Faces(corpora, settings), RunFolder(out)
+    faces.check(settings)
+    backbone = build_backbone(settings.backbone, settings.seed)
+    trainer = Trainer(
+        faces, settings, folder, backbone, feature_width(settings.backbone), machine, ranks, threads
+    )
+    with contextlib.ExitStack() as stack:
         if ranks.first:
-            folder.begin(describe(settings, faces, machine))
-        from comface_bench.cli.pretraining import watch_training
-
-        with watch_training(folder, ranks.first, tensorboard, as_json) as tell:
-            trainer.run(tell)
-        if ranks.first and not as_json:
-            typer.echo(out)
-            typer.echo(f"comface-bench export {out}", err=True)
-    finally:
-        leave_ranks()
+            folder.begin(describe(settings, faces, machine, ranks.size))
+            stack.enter_context(folder.hold())
+        trainer.run(stack.enter_context(watch_training(folder, ranks.first, tensorboard, as_json)))
+    # Only here: a process that fails must die at once, so that torchrun ends those that wait for it.
+    leave_ranks()
+    if ranks.first and not as_json:
+        typer.echo(out)
+        typer.echo(f"comface-bench export {out}", err=True)
 
 
-def describe(settings: Any, faces: Any, machine: Any) -> dict[str, Any]:
+def describe(settings: Settings, faces: Faces, machine: Machine, processes: int) -> dict[str, Any]:
     """Say what a training is: what decides it, and what it ran on first."""
-    import platform
-
-    import torch
-
-    from comface_bench.version import __version__
+    from comface_bench.results.environment import describe_environment
 
     corpora = {
         str(number): {
             "generator": corpus.description.generator["name"],
             "licence": corpus.description.generator["licence"],
+            "arguments": corpus.description.arguments,
+            "plan": corpus.description.plan.as_json(),
             "images": corpus.description.plan.images,
             "sha256": digest,
         }
@@ -111,13 +122,7 @@ def describe(settings: Any, faces: Any, machine: Any) -> dict[str, Any]:
         "machine": {
             "device": machine.device.type,
             "precision": machine.precision,
-            "system": platform.system(),
+            "processes": processes,
         },
-        "versions": {"comface-bench": __version__, "torch": torch.__version__},
+        "environment": describe_environment(),
     }
-
-
-def _cuda() -> bool:
-    import torch
-
-    return torch.cuda.is_available()

@@ -114,6 +114,10 @@ def describe_line(line: Line, left: float | None) -> str:
     """Say a line of the log in words."""
     if line["kind"] == "resumed":
         return f"going on after step {line['step']}, in epoch {line['epoch']}"
+    if line["kind"] == "finished":
+        return f"nothing to do: all {line['epoch'] - 1} epochs are done"
+    if line["kind"] == "unsaved":
+        return f"{line['path']} couldn't be written (is the disk full?): a kill would cost what came since"
     losses = f"identities {line['inter']:.3f} · changes {line['intra']:.3f}"
     if line["kind"] == "step":
         rest = "" if left is None else f" · {_duration(left)} left"

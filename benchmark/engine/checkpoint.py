@@ -6,7 +6,6 @@ head and dropout are functions of seeds and the epoch.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import tempfile
 import time
@@ -46,19 +45,30 @@ class Checkpoint:
         except Exception:  # an unreadable checkpoint only costs the time to train again
             return None
 
-    def save(self, state: dict[str, Any], *, at_once: bool = False) -> None:
-        """Write the state, if the last time is long enough ago or it is to be written at once.
+    @property
+    def due(self) -> bool:
+        """Whether the last time is long enough ago."""
+        return time.perf_counter() - self._saved >= self._interval
+
+    def save(self, state: dict[str, Any], *, at_once: bool = False) -> bool:
+        """Write the state, if it is due or to be written at once.
 
         A kill leaves the earlier file or this one, never half of one. A full disk costs the checkpoint,
         not the training.
+
+        Returns:
+            Whether all is well: it was written, or wasn't due.
         """
-        if not at_once and time.perf_counter() - self._saved < self._interval:
-            return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        # A full disk only costs the time to train again.
-        with contextlib.suppress(OSError, RuntimeError):
+        if not at_once and not self.due:
+            return True
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
             write_tensors(self._path, {"key": self._key, "state": state})
-        self._saved = time.perf_counter()
+        except (OSError, RuntimeError):
+            return False
+        finally:
+            self._saved = time.perf_counter()
+        return True
 
 
 def write_tensors(path: Path, content: dict[str, Any]) -> None:

@@ -60,11 +60,13 @@ def choose_machine(device: str = "auto", precision: str = "auto", trains: bool =
     if precision == "auto":
         precision = "bfloat16" if trains and _computes_bfloat16(chosen.type) else "float32"
     if chosen.type == "cuda":
+        if ":" not in device:
+            chosen = torch.device("cuda", torch.cuda.current_device())
         torch.cuda.set_device(chosen)
-        # Else float32 would mean ten bits of mantissa in convolutions.
-        exact = precision == "float32"
-        torch.backends.cudnn.allow_tf32 = not exact
-        torch.backends.cuda.matmul.allow_tf32 = not exact
+        # Else float32 would mean ten bits of mantissa: in convolutions where the backbone runs in float32,
+        # in similarities, heads and losses always.
+        torch.backends.cudnn.allow_tf32 = precision != "float32"
+        torch.backends.cuda.matmul.allow_tf32 = False
     return Machine(chosen, precision)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+
+MOST_OPEN = 256
+"""Shards kept open; a corpus of the paper's size has more than a process may open files."""
 
 
 class CorpusRecord(NamedTuple):
@@ -66,6 +71,7 @@ class Corpus:
         self._records = np.concatenate(tables)
         self._images = [_table(self._layout.images(shard), IMAGE) for shard in shards]
         self._files: dict[tuple[int, int], int] = {}
+        self._opening = threading.Lock()
         self.identities = np.ascontiguousarray(self._records["identity"])
         self.attributes = np.ascontiguousarray(self._records["attribute"])
 
@@ -112,7 +118,7 @@ class Corpus:
             raise IndexError(f"record {number} has no image {index}")
         place = images[index]
         length, offset = int(place["length"]), int(place["offset"])
-        data = os.pread(self._file(shard), length, offset)
+        data = self._read(shard, length, offset)
         if len(data) < length:
             raise DataFormatError(
                 f"{self._layout.tar(shard)}: cut short before byte {offset + length}",
@@ -132,17 +138,23 @@ class Corpus:
         first = int(row["first"])
         return row, shard, self._images[shard][first : first + int(row["count"])]
 
-    def _file(self, shard: int) -> int:
+    def _read(self, shard: int, length: int, offset: int) -> bytes:
         # A child process opens its own: file descriptors of a parent may be closed there.
         key = (os.getpid(), shard)
-        if key not in self._files:
-            self._files[key] = os.open(self._layout.tar(shard), os.O_RDONLY)
-        return self._files[key]
+        with self._opening:
+            if key not in self._files and len(self._files) < MOST_OPEN:
+                self._files[key] = os.open(self._layout.tar(shard), os.O_RDONLY)
+            file = self._files.get(key)
+        if file is not None:
+            return os.pread(file, length, offset)
+        with self._layout.tar(shard).open("rb", buffering=0) as opened:
+            return os.pread(opened.fileno(), length, offset)
 
 
 def _table(path: Path, kind: np.dtype[np.void]) -> NDArray[np.void]:
     try:
-        table: NDArray[np.void] = np.load(path, mmap_mode="r", allow_pickle=False)
+        # Read, not mapped: each mapped file would hold a descriptor, and a corpus has thousands.
+        table: NDArray[np.void] = np.load(path, allow_pickle=False)
     except FileNotFoundError:
         raise DataMissingError(f"{path} is missing", f"comface-bench synth check {path.parents[1]}") from None
     except (ValueError, EOFError) as error:

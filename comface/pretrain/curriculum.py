@@ -62,17 +62,13 @@ def read_stages(rows: Iterable[Mapping[str, Any]]) -> tuple[Stage, ...]:
                 f"curriculum: unknown {', '.join(sorted(unknown))}",
                 f"A stage has {', '.join(sorted(known))}.",
             )
-        try:
-            stages.append(
-                Stage(
-                    int(row.get("epoch", 1)),
-                    float(row.get("smallest", 0)),
-                    float(row.get("largest", 10)),
-                    int(row.get("image_size", 0)),
-                )
-            )
-        except (TypeError, ValueError):
-            raise UsageError(f"curriculum: {dict(row)} holds something other than numbers") from None
+        for name, value in row.items():
+            whole = name in ("epoch", "image_size")
+            if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+                word = "a whole number" if whole else "a number"
+                raise UsageError(f"curriculum: {name} = {value!r}: not {word}")
+        # 4 and 4.0 are one setting.
+        stages.append(Stage(**{n: v if n in ("epoch", "image_size") else float(v) for n, v in row.items()}))
     starts = [stage.epoch for stage in stages]
     if not stages or starts[0] != 1 or any(a >= b for a, b in itertools.pairwise(starts)):
         raise UsageError(f"curriculum: epochs {starts}; the first is 1, and they rise")

@@ -12,8 +12,8 @@ import numpy as np
 from comface_bench.comface.corpus.layout import Layout
 from comface_bench.comface.corpus.pairs import disjoint_pairs
 from comface_bench.comface.corpus.read import Corpus
-from comface_bench.core.digest import digest
-from comface_bench.core.errors import UsageError
+from comface_bench.core.digest import digest, digest_file
+from comface_bench.core.errors import DataFormatError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,7 +64,9 @@ class Faces:
 
     Attributes:
         attributes: Names, in order.
-        digests: SHA-256 of each corpus's description and shards, in order of `roots`.
+        digests: SHA-256 of each corpus's description and shards, and of its quality where that decides, in
+            order of `roots`.
+        side: Height and width of the images in pixels.
 
     Raises:
         DataMissingError: A corpus isn't there or isn't finished.
@@ -77,6 +79,7 @@ class Faces:
                 "pre-training needs a corpus",
                 "Make one: comface-bench synth corpus --out corpus\nand name it: --corpus corpus",
             )
+        self._roots = list(roots)
         self.corpora = [Corpus(root) for root in roots]
         offered = dict.fromkeys(
             name for corpus in self.corpora for name in corpus.description.plan.attributes
@@ -86,8 +89,16 @@ class Faces:
         self.attributes = tuple(
             name for name in offered if not settings.attributes or name in settings.attributes
         )
+        sides = {int(corpus.description.generator["resolution"]) for corpus in self.corpora}
+        if len(sides) > 1:
+            raise UsageError(
+                f"corpora have images of {' and '.join(str(side) for side in sorted(sides))} pixels",
+                "Generate them in one size: synth corpus -o size=PIXELS",
+            )
+        self.side = sides.pop()
         self.digests = [
-            _digest(Layout(root), corpus) for root, corpus in zip(roots, self.corpora, strict=True)
+            _digest(Layout(root), corpus, settings.min_quality > 0)
+            for root, corpus in zip(roots, self.corpora, strict=True)
         ]
         self._collect(roots, settings)
 
@@ -132,13 +143,22 @@ class Faces:
 
     def alphas(self, record: int) -> NDArray[np.float32]:
         """Return α of a record's images, (K,)."""
-        corpus: Corpus = self.corpora[self._corpus[record]]
-        return corpus.record(int(self._number[record])).alphas
+        return self._of(record).record(int(self._number[record])).alphas
 
     def image(self, record: int, place: int) -> NDArray[np.uint8]:
-        """Return an image, RGB (3, H, W)."""
-        corpus: Corpus = self.corpora[self._corpus[record]]
-        return corpus.image(int(self._number[record]), place)
+        """Return an image, RGB (3, H, W).
+
+        Raises:
+            DataFormatError: It is damaged.
+        """
+        number, corpus = int(self._number[record]), self._of(record)
+        try:
+            return corpus.image(number, place)
+        except OSError as error:
+            raise DataFormatError(
+                f"{self._roots[self._corpus[record]]}: image {place} of record {number} is damaged: {error}",
+                f"comface-bench synth check {self._roots[self._corpus[record]]} --pictures",
+            ) from None
 
     def draw(self, settings: Settings, epoch: int, stage: Stage) -> Pairs:
         """Draw an epoch's pairs, shuffled; a function of settings, epoch and stage.
@@ -160,12 +180,29 @@ class Faces:
         order = random.permutation(len(pairs))
         return pairs.take(order[: settings.pairs_per_epoch or None])
 
+    def check(self, settings: Settings) -> None:
+        """Make sure that each stage has a batch, before anything is trained.
+
+        Raises:
+            UsageError: A stage leaves no pair, or fewer than a batch.
+        """
+        for stage in settings.curriculum:
+            if (count := len(self.draw(settings, stage.epoch, stage))) < settings.batch_size:
+                raise UsageError(
+                    f"epoch {stage.epoch} has {count} pairs, fewer than a batch of {settings.batch_size}",
+                    "Lower it (-o batch_size=), or take a larger corpus.",
+                )
+
     def validation(self, settings: Settings) -> Pairs:
         """Return the pairs of held-out identities, the same in every epoch: each record gives as many."""
         rows = np.flatnonzero(self.held)
         random = np.random.Generator(np.random.Philox(key=settings.seed, counter=[0, 0, 0, 3]))
         pairs = self._pair(rows, random, (0.0, 10.0), -(-settings.validation_pairs // len(rows)))
         return pairs.take(random.permutation(len(pairs))[: settings.validation_pairs])
+
+    def _of(self, record: int) -> Corpus:
+        corpus: Corpus = self.corpora[self._corpus[record]]
+        return corpus
 
     def _pair(
         self, rows: NDArray[np.int64], random: np.random.Generator, span: tuple[float, float], most: int
@@ -194,9 +231,12 @@ def _fraction(key: str, seed: int) -> float:
     return int.from_bytes(found, "big") / 2**64
 
 
-def _digest(layout: Layout, corpus: Corpus) -> str:
+def _digest(layout: Layout, corpus: Corpus, quality: bool) -> str:
     shards = [json.loads(layout.done(n).read_text("utf-8")) for n in range(corpus.description.shards)]
-    return digest([corpus.description.as_json(), [shard["sha256"] for shard in shards]])
+    facts = [corpus.description.as_json(), [shard["sha256"] for shard in shards]]
+    if quality and layout.quality.exists():
+        facts.append(digest_file(layout.quality))
+    return digest(facts)
 
 
 def _good(corpus: Corpus, root: Path, least: float) -> NDArray[np.bool_]:
@@ -206,8 +246,6 @@ def _good(corpus: Corpus, root: Path, least: float) -> NDArray[np.bool_]:
 
     # The paper's histogram and filter are of identities (C.1), not of single images.
     scores = read_quality(corpus, root).mean(axis=1)
-    found, back = np.unique(corpus.identities, return_inverse=True)
-    means = np.bincount(back, scores) / np.bincount(back)
-    kept: NDArray[np.bool_] = means[back] >= least
-    assert len(means) == len(found)
+    back = np.unique(corpus.identities, return_inverse=True)[1]
+    kept: NDArray[np.bool_] = (np.bincount(back, scores) / np.bincount(back))[back] >= least
     return kept

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +11,7 @@ from comface_bench.core.errors import DataFormatError, DataMissingError, UsageEr
 from comface_bench.core.files import replace_file
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 VERSION = 1
@@ -20,7 +23,8 @@ class RunFolder:
     pretraining.json  what it is: settings, corpora, versions
     log.jsonl         one line for every few steps and for each epoch
     state.pt          what to go on from
-    best.pt           the network of the lowest validation loss
+    best.pt           the network of the lowest validation loss, with its line of the log
+    lock              held while a process trains
 
     Args:
         root: The folder.
@@ -32,6 +36,24 @@ class RunFolder:
         self.log = root / "log.jsonl"
         self.state = root / "state.pt"
         self.best = root / "best.pt"
+
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[None]:
+        """Keep the folder for this process, and clear what a killed one left half-written.
+
+        Raises:
+            UsageError: Another process trains here.
+        """
+        with (self.root / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise UsageError(
+                    f"another process trains in {self.root}", "Wait for it, or name another folder: --out DIR"
+                ) from None
+            for left in self.root.glob("*.writing"):
+                left.unlink(missing_ok=True)
+            yield
 
     def begin(self, facts: dict[str, Any]) -> None:
         """Start a folder, or check that the one that is there is this training's.

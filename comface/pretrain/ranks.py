@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import distributed
 
-from comface_bench.core.errors import UsageError
+from comface_bench.core.errors import UnitError, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,6 +34,21 @@ class Ranks:
         """Whether this process writes files and talks."""
         return self.rank == 0
 
+    def device(self, wanted: str) -> str:
+        """Return the device of this process, from what the command line asks for.
+
+        Raises:
+            UsageError: One GPU is named for several processes.
+        """
+        if self.size == 1 or wanted == "cpu":
+            return wanted
+        if ":" in wanted:
+            raise UsageError(
+                f"--device {wanted} is one GPU, for {self.size} processes",
+                "Leave it out: each takes its own.",
+            )
+        return f"cuda:{self.local}" if torch.cuda.is_available() else "cpu"
+
     def gather(self, values: Tensor) -> Tensor:
         """Return all processes' values (n, …), first to last, as (size·n, …); no gradient flows through.
 
@@ -48,6 +63,25 @@ class Ranks:
     def share(self, values: Tensor) -> Tensor:
         """Return this process's part of values that all have, (size·n, …) → (n, …)."""
         return values.chunk(self.size)[self.rank] if self.size > 1 else values
+
+    def mean(self, value: Tensor) -> Tensor:
+        """Return the mean of all processes' scalars, the same in each."""
+        return self.gather(value.reshape(1)).mean()
+
+    def check_equal(self, values: list[int], what: str) -> None:
+        """Make sure that all processes have the same numbers.
+
+        Raises:
+            UnitError: They differ.
+        """
+        if self.size > 1:
+            device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
+            found = self.gather(torch.tensor([values], device=device))
+            if not bool((found == found[0]).all()):
+                raise UnitError(
+                    f"processes disagree on {what}: {found.tolist()}",
+                    "Do all of them see the same folder? Start again with the same command.",
+                )
 
     def agree(self, tensors: list[Tensor]) -> None:
         """Overwrite tensors by the first process's, in place."""
@@ -65,15 +99,16 @@ def join_ranks(device: str) -> Ranks:
     Raises:
         UsageError: The variables of `torchrun` are there in part.
     """
-    if "WORLD_SIZE" not in os.environ:
+    if os.environ.get("WORLD_SIZE", "1") == "1":
         return Ranks()
     try:
-        rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-        local = int(os.environ.get("LOCAL_RANK", rank))
+        rank, size, local = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
+        if not os.environ["MASTER_ADDR"] or not 0 <= rank < size:
+            raise ValueError
     except (KeyError, ValueError):
-        raise UsageError("WORLD_SIZE is set, but RANK isn't", "Start it with torchrun.") from None
-    if size == 1:
-        return Ranks()
+        raise UsageError(
+            "WORLD_SIZE is set, but RANK, LOCAL_RANK or MASTER_ADDR isn't", "Start it with torchrun."
+        ) from None
     if not distributed.is_initialized():
         cuda = device != "cpu" and torch.cuda.is_available()
         distributed.init_process_group("nccl" if cuda else "gloo")

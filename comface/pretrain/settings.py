@@ -114,6 +114,11 @@ class Settings:
             raise UsageError(f"validation_share = {self.validation_share}: not below 1")
         if not self.inter_weight + self.intra_weight > 0:
             raise UsageError("inter_weight and intra_weight are both 0: there is nothing to learn")
+        if late := [stage.epoch for stage in self.curriculum if stage.epoch > self.epochs]:
+            raise UsageError(
+                f"the curriculum's stage from epoch {late[0]} is never reached in {self.epochs} epochs",
+                "Give more epochs, or a curriculum of your own in a file: --config FILE",
+            )
         if self.augmentation not in AUGMENTATIONS:
             raise unknown_name(self.augmentation, AUGMENTATIONS, "augmentation")
 

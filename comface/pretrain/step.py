@@ -43,7 +43,7 @@ class Losses(NamedTuple):
 
     Attributes:
         inter, intra: The two losses, not weighted.
-        spread: See `Compared`; of this process's first part.
+        spread: See `Compared`; mean of all processes' first parts.
     """
 
     inter: Tensor
@@ -78,8 +78,7 @@ def accumulate(
             with machine.autocast():
                 said.append(network(*part))
     # Firsts and seconds of all parts, then of all processes, in the order of the pairs.
-    first = ranks.gather(torch.cat([one.projections.detach().chunk(2)[0] for one in said]))
-    second = ranks.gather(torch.cat([one.projections.detach().chunk(2)[1] for one in said]))
+    first, second = (ranks.gather(half.contiguous()) for half in join_parts(said).detach().chunk(2))
     predicted = ranks.gather(torch.cat([one.changes.detach() for one in said]))
     for leaf in (first, second, predicted):
         leaf.requires_grad_()
@@ -101,7 +100,22 @@ def accumulate(
                 with machine.autocast():
                     answer = network(*part)
             torch.autograd.backward([answer.projections, answer.changes], [torch.cat([one, two]), change])
-    return Losses(inter.detach(), intra.detach(), said[0].spread)
+    return Losses(inter.detach(), intra.detach(), ranks.mean(said[0].spread))
+
+
+def divide_images(images: Tensor, own: Tensor, chunk_size: int) -> list[Part]:
+    """Divide a process's images, first ones before second ones, into parts of so many pairs; 0 for one."""
+    if not chunk_size or chunk_size >= len(own):
+        return [Part(images, own)]
+    first, second = images.chunk(2)
+    parts = zip(*(torch.split(values, chunk_size) for values in (first, second, own)), strict=True)
+    return [Part(torch.cat([one, two]), which) for one, two, which in parts]
+
+
+def join_parts(said: list[Compared]) -> Tensor:
+    """Return all parts' projections, first images before second ones, (2N, P)."""
+    halves = [one.projections.chunk(2) for one in said]
+    return torch.cat([half[0] for half in halves] + [half[1] for half in halves])
 
 
 @contextlib.contextmanager

@@ -15,15 +15,13 @@ from comface_bench.comface.pretrain.curriculum import stage_of
 from comface_bench.comface.pretrain.loader import PATIENCE_S, load_batches
 from comface_bench.comface.pretrain.schedule import learning_rate
 from comface_bench.comface.pretrain.settings import AUGMENTATIONS
-from comface_bench.comface.pretrain.step import Losses, Part, accumulate
+from comface_bench.comface.pretrain.step import Losses, accumulate, divide_images
 from comface_bench.comface.pretrain.validate import Validation, validate
 from comface_bench.comface.pretrain.views import augmented_images
-from comface_bench.core.errors import UnitError, UsageError
+from comface_bench.core.errors import DataFormatError, UnitError, UsageError
 from comface_bench.engine.checkpoint import Checkpoint, write_tensors
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from comface_bench.comface.pretrain.faces import Faces, Pairs
     from comface_bench.comface.pretrain.folder import RunFolder
     from comface_bench.comface.pretrain.loader import Batch
@@ -84,7 +82,7 @@ class Trainer:
         if odd := sorted(size for size in sizes if size % multiple):
             raise UsageError(
                 f"{settings.backbone} takes sides in multiples of {multiple} pixels, not {odd[0]}",
-                f"Give -o image_size={-(-odd[0] // multiple) * multiple}.",
+                f"Give {-(-odd[0] // multiple) * multiple} for image_size, in settings or curriculum.",
             )
         self.faces, self.settings, self.folder = faces, settings, folder
         self.machine, self.ranks = machine, ranks
@@ -108,19 +106,15 @@ class Trainer:
         """Train to the end and return the validation losses of all epochs.
 
         Args:
-            tell: Given each line of the log as it is written, and lines of kind `resumed`.
+            tell: Given each line of the log as it is written, and lines of kind `resumed`, `finished` and
+                `unsaved`.
 
         Raises:
             UnitError: A loss isn't finite, the network has collapsed, or no images come.
+            DataFormatError: The saved state can't be read.
         """
         started = time.perf_counter()
-        if (state := self._saved.load()) is not None:
-            self._restore(state)
-            if self.ranks.first:
-                self.folder.rewind(self._step)
-                tell({"kind": "resumed", "step": self._step, "epoch": self._epoch})
-        elif self.ranks.first:
-            self.folder.rewind(-1)
+        self._resume(tell)
         before = self._seconds
         validation = self.faces.validation(self.settings)
         for epoch in range(self._epoch, self.settings.epochs + 1):
@@ -128,16 +122,27 @@ class Trainer:
             self._finish_epoch(epoch, validation, tell)
         return self._curve
 
+    def _resume(self, tell: Tell) -> None:
+        if (state := self._saved.load()) is not None:
+            self._restore(state)
+        elif self.folder.state.exists():
+            # Beginning anew would overwrite what days of training have left.
+            raise DataFormatError(
+                f"{self.folder.state} can't be read, or is another training's",
+                "Move it away to begin anew, or name another folder: --out DIR",
+            )
+        self.ranks.check_equal([self._step, self._epoch, self._place], "where to go on")
+        if self.ranks.first:
+            self.folder.rewind(self._step if state is not None else -1)
+            if state is not None:
+                kind = "resumed" if self._epoch <= self.settings.epochs else "finished"
+                tell({"kind": kind, "step": self._step, "epoch": self._epoch})
+
     def _train_epoch(self, epoch: int, tell: Tell, clock: Callable[[], float]) -> None:
         settings, stage = self.settings, stage_of(self.settings.curriculum, epoch)
         self._epoch = epoch
         pairs = self.faces.draw(settings, epoch, stage)
         batches = divide(pairs, settings.batch_size)
-        if not batches:
-            raise UsageError(
-                f"epoch {epoch} has {len(pairs)} pairs, fewer than a batch of {settings.batch_size}",
-                "Lower it (-o batch_size=), or take a larger corpus.",
-            )
         size = stage.image_size or settings.image_size
         share = settings.batch_size // self.ranks.size
         mine = [
@@ -160,8 +165,8 @@ class Trainer:
                 if self.ranks.first:
                     self.folder.note(line)
                     tell(line)
-            if self.ranks.first and not last:
-                self._saved.save(self._state())
+            if self.ranks.first and not last and self._saved.due:
+                self._save(tell)
 
     def _take(self, batch: Batch, whole: Pairs, epoch: int, size: int, rate: float) -> Losses:
         """Take one step on this process's part of a batch."""
@@ -189,10 +194,7 @@ class Trainer:
     def _describe(self, losses: Losses, epoch: int, rate: float, share: float) -> dict[str, Any]:
         inter, intra, spread = (float(value) for value in losses)
         if not math.isfinite(inter) or not math.isfinite(intra):
-            raise UnitError(
-                f"the loss isn't finite at step {self._step}",
-                "Lower learning_rate, give warmup_steps, or set precision=float32, in a new folder.",
-            )
+            raise self._not_finite()
         if spread <= _FLAT_SPREAD:
             raise UnitError(
                 f"the network has collapsed: features of all images are equal at step {self._step}",
@@ -210,6 +212,12 @@ class Trainer:
             "seconds": round(self._seconds, 1),
         }
 
+    def _not_finite(self) -> UnitError:
+        return UnitError(
+            f"the loss or the weights aren't finite at step {self._step}",
+            "Lower learning_rate, give warmup_steps, or set precision=float32, in a new folder.",
+        )
+
     def _finish_epoch(self, epoch: int, pairs: Pairs, tell: Tell) -> None:
         # Every process measures the same network on the same pairs, so that all stop together if they must.
         self.ranks.agree(list(self.network.buffers()))
@@ -220,12 +228,12 @@ class Trainer:
         self._curve.append(found.loss)
         self._epoch, self._place = epoch + 1, 0
         if self.ranks.first:
-            if better:
-                write_tensors(self.folder.best, {"epoch": epoch, "model": self.network.state_dict()})
             line = self._report(found, epoch)
+            if better:
+                write_tensors(self.folder.best, {"line": line, "model": self.network.state_dict()})
             self.folder.note(line)
             tell(line)
-            self._saved.save(self._state(), at_once=True)
+            self._save(tell)
 
     def _report(self, found: Validation, epoch: int) -> dict[str, Any]:
         return {
@@ -236,6 +244,14 @@ class Trainer:
             **found._asdict(),
             "seconds": round(self._seconds, 1),
         }
+
+    def _save(self, tell: Tell) -> None:
+        if not all(bool(parameter.isfinite().all()) for parameter in self.network.parameters()):
+            raise self._not_finite()
+        if not self._saved.save(self._state(), at_once=True):
+            tell(
+                {"kind": "unsaved", "step": self._step, "epoch": self._epoch, "path": str(self.folder.state)}
+            )
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -260,12 +276,3 @@ def divide(pairs: Pairs, batch_size: int, whole: bool = True) -> list[Pairs]:
     stop = len(pairs) - len(pairs) % batch_size if whole else len(pairs)
     starts = range(0, stop, batch_size)
     return [pairs.take(slice(start, min(start + batch_size, stop))) for start in starts]
-
-
-def divide_images(images: Tensor, own: Tensor, chunk_size: int) -> list[Part]:
-    """Divide a process's images, first ones before second ones, into parts of so many pairs; 0 for one."""
-    if not chunk_size or chunk_size >= len(own):
-        return [Part(images, own)]
-    first, second = images.chunk(2)
-    parts = zip(*(torch.split(values, chunk_size) for values in (first, second, own)), strict=True)
-    return [Part(torch.cat([one, two]), which) for one, two, which in parts]

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from comface_bench.comface.pretrain.losses import contrast, measure
+from comface_bench.comface.pretrain.step import divide_images, join_parts
 from comface_bench.comface.pretrain.views import plain_images
 from comface_bench.core.errors import UnitError
 
@@ -62,14 +63,20 @@ def validate(
     for batch in batches:
         pairs = batch.pairs
         images = plain_images(batch, settings.image_size, machine)
-        with machine.autocast():
-            said = network(images, torch.from_numpy(pairs.attribute).to(machine.device))
+        own = torch.from_numpy(pairs.attribute).to(machine.device)
+        # In eval mode parts don't see each other, so a batch may pass in as small ones as fit.
+        said = []
+        for part in divide_images(images, own, settings.chunk_size):
+            with machine.autocast():
+                said.append(network(*part))
+        projections = join_parts(said)
+        changes = torch.cat([one.changes for one in said])
         change = torch.from_numpy(pairs.change).to(machine.device)
         identities = torch.from_numpy(pairs.identity).to(machine.device)
-        inter = contrast(said.projections, identities, settings.temperature)
-        losses.append((float(inter), float(measure(said.changes, change, settings.change_scale))))
+        inter = contrast(projections, identities, settings.temperature)
+        losses.append((float(inter), float(measure(changes, change, settings.change_scale))))
         weights.append(len(pairs))
-        predicted.append(said.changes[:, -1].double().cpu().numpy())
+        predicted.append(changes[:, -1].double().cpu().numpy())
         true.append(pairs.change)
         attribute.append(pairs.attribute)
     network.train()

@@ -38,10 +38,7 @@ def plain_images(batch: Batch, size: int, machine: Machine) -> Tensor:
 
 
 def _send(batch: Batch, machine: Machine) -> Tensor:
-    images = torch.from_numpy(batch.images)
-    if machine.device.type == "cuda":
-        return images.pin_memory().to(machine.device, non_blocking=True)
-    return images
+    return batch.images.to(machine.device, non_blocking=True)
 
 
 def _normalise(images: Tensor) -> Tensor:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from comface_bench.baselines.networks import build_backbone
+from comface_bench.comface.corpus.plan import Plan
 from comface_bench.comface.export import export, read_facts, shared_head, starts
 from comface_bench.comface.model import ComFace
 from comface_bench.comface.pretrain.folder import RunFolder
@@ -17,7 +19,14 @@ from comface_bench.core.errors import DataMissingError, WeightsFormatError
 from comface_bench.engine.encoder import load_method
 
 NAMES = ("age", "weight", "smile", "au4")
-CORPUS = {"generator": "anny", "images": 1200, "licence": "CC0-1.0", "sha256": "ab" * 32}
+CORPUS = {
+    "generator": "anny",
+    "images": 1200,
+    "licence": "CC0-1.0",
+    "sha256": "ab" * 32,
+    "arguments": {"nuisance": "on"},
+    "plan": Plan(7, NAMES, 15, alphas=20).as_json(),
+}
 
 
 def epoch(number, loss):
@@ -45,8 +54,13 @@ def trained(tmp_path_factory):
             "corpora": {"0": CORPUS},
             "attributes": list(NAMES),
             "identities": 60,
-            "machine": {"device": "cpu", "precision": "float32"},
-            "versions": {"torch": "2"},
+            "machine": {"device": "cpu", "precision": "float32", "processes": 1},
+            "environment": {
+                "versions": {"torch": "2", "timm": None},
+                "cpu": "some processor",
+                "machine": "x86",
+                "torch": {"threads": 2, "gpu": None},
+            },
         }
     )
     network = ComFace(build_backbone("resnet18", 3), 512, 8, NAMES)
@@ -54,7 +68,7 @@ def trained(tmp_path_factory):
         generator = torch.Generator().manual_seed(0)
         network.norm.running_var.copy_(torch.rand(512, generator=generator) + 0.5)
         network.norm.running_mean.copy_(torch.rand(512, generator=generator))
-    torch.save({"epoch": 1, "model": network.state_dict()}, folder.best)
+    torch.save({"line": epoch(1, 1.25), "model": network.state_dict()}, folder.best)
     folder.note({"kind": "step", "step": 5, "epoch": 1})
     folder.note(epoch(1, 1.25))
     folder.note(epoch(2, 1.5))
@@ -114,6 +128,10 @@ def test_the_card_says_what_was_done(exported):
         "ab" * 32,
         "2 of 12 epochs",
         "that of epoch 1",
+        "nobody's photograph",
+        "some processor, 1 process(es) of 2 thread(s), float32",
+        "comface-bench synth corpus --generator anny --attributes age,weight,smile,au4 --identities 15"
+        " --alphas 20 --seed 7 -o nuisance=on --out corpus0",
         "| age | age | 6.5 |",
         "| age | 0.812 |",
         "| au4 | — |",
@@ -132,6 +150,30 @@ def test_nothing_to_export_yet(tmp_path):
         export(RunFolder(tmp_path / "none"), build_backbone("resnet18"), 512, tmp_path / "out.safetensors")
 
 
+def test_only_rendered_faces_are_nobodys(trained, tmp_path):
+    folder, _ = trained
+    facts = folder.read()
+    facts["corpora"]["0"] = {**CORPUS, "generator": "stylegan"}
+    other = RunFolder(tmp_path / "run")
+    other.begin(facts)
+    shutil.copy(folder.best, other.best)
+    _, card = export(other, build_backbone("resnet18"), 512, tmp_path / "out.safetensors")
+    assert "photograph" not in card.read_text()  # StyleGAN has learnt from photographs
+    assert "| 1 | 1.2500 |" in card.read_text()  # of the best epoch's own line: the log is empty
+
+
+def test_a_weight_that_float16_cannot_hold_is_refused(trained, tmp_path):
+    folder, network = trained
+    other = RunFolder(tmp_path / "run")
+    other.begin(folder.read())
+    state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    state["backbone.conv1.weight"] *= 1e9
+    torch.save({"line": epoch(1, 1.0), "model": state}, other.best)
+    with pytest.raises(WeightsFormatError, match=r"backbone\.conv1\.weight"):
+        export(other, build_backbone("resnet18"), 512, tmp_path / "out.safetensors")
+    assert not (tmp_path / "out.safetensors").exists()
+
+
 def change(exported, path, drop="", **metadata):
     kept = {name: t for name, t in load_file(exported[0]).items() if not drop or not name.startswith(drop)}
     facts = {**read_facts(exported[0]), **metadata}
@@ -146,9 +188,10 @@ def test_another_backbones_file_is_refused(exported):
 
 
 def test_a_file_that_does_not_say_what_it_is_is_refused(exported, tmp_path):
-    path = change(exported, tmp_path / "a.safetensors", none=True)
-    with pytest.raises(WeightsFormatError, match="doesn't say that it is ComFace's"):
-        load_method("comface", checkpoint=path)
+    for facts in ({"none": True}, {"format": 2}, {"starts": None, "format": "1"}):
+        path = change(exported, tmp_path / "a.safetensors", **facts)
+        with pytest.raises(WeightsFormatError, match="doesn't say that it is ComFace's"):
+            load_method("comface", checkpoint=path)
     (tmp_path / "b.safetensors").write_bytes(b"no tensors")
     with pytest.raises(WeightsFormatError, match="doesn't say that it is ComFace's"):
         load_method("comface", checkpoint=tmp_path / "b.safetensors")

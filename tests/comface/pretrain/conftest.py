@@ -61,14 +61,15 @@ def settings():
 
 
 @pytest.fixture
-def two_processes():
-    """Run `python ARGUMENTS` in two processes that find each other, as `torchrun` starts them."""
+def start():
+    """Start `python ARGUMENTS` in one process, or in several that find each other as torchrun starts them."""
+    started = []
 
-    def run(arguments):
+    def run(arguments, processes=1):
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             port = listener.getsockname()[1]
-        shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        shared = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
         shared |= {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
         jobs = [
             subprocess.Popen(
@@ -78,13 +79,25 @@ def two_processes():
                 stderr=subprocess.STDOUT,
                 text=True,
             )
-            for rank in range(2)
+            for rank in range(processes)
         ]
-        try:
-            said = [job.communicate(timeout=180)[0] for job in jobs]
-        finally:
-            for job in jobs:
-                job.kill()
+        started.extend(jobs)
+        return jobs
+
+    yield run
+    for job in started:
+        job.kill()
+        job.wait(30)
+        job.stdout.close()
+
+
+@pytest.fixture
+def two_processes(start):
+    """Run `python ARGUMENTS` in two processes to their end; returns what each said."""
+
+    def run(arguments):
+        jobs = start(arguments, 2)
+        said = [job.communicate(timeout=180)[0] for job in jobs]
         assert [job.returncode for job in jobs] == [0, 0], "\n".join(said)
         return said
 

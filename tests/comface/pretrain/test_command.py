@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
 from comface_bench.cli.main import main
 from comface_bench.cli.pretraining import Lines, describe_line
+from comface_bench.comface.pretrain.folder import RunFolder
 from comface_bench.engine.encoder import load_method
 
-SMALL = [
-    *("-o", "backbone=resnet18", "-o", "image_size=32", "-o", "batch_size=8", "-o", "epochs=1"),
-    *("-o", "pairs_per_epoch=32", "-o", "validation_share=0.25", "-o", "validation_pairs=24"),
-    *("-o", "precision=float32", "--device", "cpu"),
-]
+SMALL = """
+backbone = "resnet18"
+image_size = 32
+batch_size = 8
+epochs = 1
+pairs_per_epoch = 32
+validation_share = 0.25
+validation_pairs = 24
+precision = "float32"
+"""
+
+
+@pytest.fixture
+def words(corpus, tmp_path):
+    """The words of a small training, into `run`."""
+    config = tmp_path / "small.toml"
+    config.write_text(SMALL)
+    return [
+        *("pretrain", "--config", str(config), "--corpus", str(corpus), "--out", str(tmp_path / "run")),
+        *("--device", "cpu"),
+    ]
 
 
 @pytest.fixture
@@ -30,9 +48,9 @@ def call(capsys):
     return run
 
 
-def test_from_a_corpus_to_a_method(call, corpus, tmp_path):
+def test_from_a_corpus_to_a_method(call, words, corpus, tmp_path):
     out, file = tmp_path / "run", tmp_path / "comface-resnet18.safetensors"
-    status, said, err = call("pretrain", "--corpus", corpus, "--out", out, *SMALL)
+    status, said, err = call(*words)
     assert status == 0, err
     assert said.strip() == str(out)
     assert "epoch 1/1 · validation" in err
@@ -40,25 +58,25 @@ def test_from_a_corpus_to_a_method(call, corpus, tmp_path):
     facts = json.loads((out / "pretraining.json").read_text())
     assert facts["settings"]["batch_size"] == 8
     assert facts["corpora"]["0"]["generator"] == "discs"
-    assert "corpus" not in json.dumps(facts["corpora"]).replace(str(corpus), "corpus")  # no path
+    assert str(corpus) not in json.dumps(facts)  # no path leaves the house
+    assert "nothing to do: all 1 epochs are done" in call(*words)[2]
     assert call("export", out, "--out", file)[0] == 0
     assert load_method("comface", checkpoint=file).own_head("age").shape == (512,)
 
 
-def test_a_transformer_learns_too(call, corpus, tmp_path):
-    small = [word.replace("resnet18", "vit_base_patch16") for word in SMALL]
-    words = ("--corpus", corpus, "--out", tmp_path / "run")
-    status, _, err = call("pretrain", *words, *(word.replace("size=32", "size=40") for word in small))
+def test_a_transformer_learns_too(call, words, tmp_path):
+    vit = [*words, "-o", "backbone=vit_base_patch16"]
+    status, _, err = call(*vit, "-o", "image_size=40")
     assert status == 2
     assert "multiples of 16 pixels, not 40" in err
-    assert "image_size=48" in err
+    assert "Give 48" in err
     assert not (tmp_path / "run").exists()
-    status, _, err = call("pretrain", *words, *small)
+    status, _, err = call(*vit)
     assert status == 0, err
 
 
-def test_json_lines(call, corpus, tmp_path):
-    status, out, _ = call("pretrain", "--corpus", corpus, "--out", tmp_path / "run", *SMALL, "--json")
+def test_json_lines(call, words):
+    status, out, _ = call(*words, "--json")
     lines = [json.loads(line) for line in out.splitlines()]
     assert status == 0
     assert [line["kind"] for line in lines] == ["step", "epoch"]
@@ -69,12 +87,13 @@ def test_json_lines(call, corpus, tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "pre-training needs a corpus"),
-        (["laptop", "--config", "x.toml"], "two ways to say the same"),
+        ([], "a preset or --config FILE"),
+        (["laptop"], "pre-training needs a corpus"),
+        (["laptop", "--config", "x.toml"], "not both"),
         (["labtop"], "Did you mean laptop"),
         (["--config", "nowhere.toml"], "nowhere.toml: No such file"),
-        (["-o", "epoch=1"], "Did you mean epochs"),
-        (["--corpus", "nowhere"], "nowhere holds no corpus"),
+        (["laptop", "-o", "epoch=1"], "Did you mean epochs"),
+        (["laptop", "--corpus", "nowhere"], "nowhere holds no corpus"),
     ],
 )
 def test_what_cannot_be_done_is_said(call, tmp_path, words, said):
@@ -90,21 +109,47 @@ def test_export_says_what_it_needs(call, tmp_path):
     assert "holds no pre-training" in err
 
 
-def test_tensorboard_is_asked_for_by_name(call, corpus, tmp_path, monkeypatch):
+def test_a_second_process_is_kept_out(call, words, tmp_path):
+    assert call(*words)[0] == 0
+    with RunFolder(tmp_path / "run").hold():
+        status, _, err = call(*words)
+    assert status == 2
+    assert "another process trains in" in err
+
+
+def test_corpora_of_two_sizes_do_not_go_together(call, words, corpus, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(corpus, other)
+    about = json.loads((other / "corpus.json").read_text())
+    about["generator"]["resolution"] = 64
+    (other / "corpus.json").write_text(json.dumps(about))
+    status, _, err = call(*words, "--corpus", other)
+    assert status == 2
+    assert "images of 32 and 64 pixels" in err
+
+
+def test_a_stage_without_a_batch_is_said_before_anything_is_trained(call, words, tmp_path):
+    status, _, err = call(*words, "-o", "batch_size=512")
+    assert status == 2
+    assert "fewer than a batch of 512" in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_tensorboard_is_asked_for_by_name(call, words, monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    status, _, err = call("pretrain", "--corpus", corpus, "--out", tmp_path / "run", *SMALL, "--tensorboard")
+    status, _, err = call(*words, "--tensorboard")
     assert status == 2
     assert "comface-bench[train]" in err
 
 
-def test_tensorboard_has_the_curves(call, corpus, tmp_path):
+def test_tensorboard_has_the_curves(call, words, tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     out = tmp_path / "run"
-    assert call("pretrain", "--corpus", corpus, "--out", out, *SMALL, "--tensorboard")[0] == 0
+    assert call(*words, "--tensorboard")[0] == 0
     events = EventAccumulator(str(out / "tensorboard")).Reload()
     log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     (found,) = events.Scalars("validation/loss")
@@ -139,10 +184,8 @@ def test_lines_come_once_a_minute_and_with_each_epoch():
 
 
 @pytest.mark.slow
-def test_as_torchrun_starts_it(two_processes, corpus, tmp_path):
-    said = two_processes(
-        ["-m", "comface_bench", "pretrain", "--corpus", str(corpus), "--out", str(tmp_path / "run"), *SMALL]
-    )
+def test_as_torchrun_starts_it(two_processes, words, tmp_path):
+    said = two_processes(["-m", "comface_bench", *words])
     assert "epoch 1/1 · validation" in said[0]
     assert "epoch" not in said[1]
     assert (tmp_path / "run" / "best.pt").exists()

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
+import subprocess
+import sys
+import threading
 
 import numpy as np
 import pytest
@@ -10,7 +14,7 @@ from comface_bench.comface.pretrain.curriculum import Stage
 from comface_bench.comface.pretrain.faces import Faces
 from comface_bench.comface.pretrain.loader import load_batches
 from comface_bench.comface.pretrain.train import divide
-from comface_bench.core.errors import UnitError, UsageError
+from comface_bench.core.errors import DataFormatError, UnitError, UsageError
 
 ALL = Stage()
 
@@ -95,8 +99,6 @@ def test_nobody_to_hold_out_is_an_error(corpus, settings):
 
 
 def test_low_quality_identities_are_left_out(corpus, settings, tmp_path):
-    import shutil
-
     from comface_bench.comface.quality.estimate import write_quality
 
     copy = tmp_path / "corpus"
@@ -120,9 +122,9 @@ def test_batches_hold_the_images_of_their_pairs(faces, settings, corpus):
     for batch in batches:
         for place in range(len(batch.pairs)):
             record = int(pairs.record[row])
-            assert np.array_equal(batch.images[place], opened.image(record, int(pairs.x[row])))
+            assert np.array_equal(batch.images[place].numpy(), opened.image(record, int(pairs.x[row])))
             assert np.array_equal(
-                batch.images[len(batch.pairs) + place], opened.image(record, int(pairs.y[row]))
+                batch.images[len(batch.pairs) + place].numpy(), opened.image(record, int(pairs.y[row]))
             )
             row += 1
     keys = np.concatenate([batch.keys for batch in batches])
@@ -130,8 +132,6 @@ def test_batches_hold_the_images_of_their_pairs(faces, settings, corpus):
 
 
 def test_a_silent_loader_is_noticed(faces, settings, monkeypatch):
-    import threading
-
     gate = threading.Event()
     monkeypatch.setattr(faces, "image", lambda record, place: gate.wait(5))
     pairs = faces.draw(settings, 1, ALL)
@@ -140,9 +140,29 @@ def test_a_silent_loader_is_noticed(faces, settings, monkeypatch):
     gate.set()
 
 
-def test_leaving_early_ends_the_threads(faces, settings):
-    import threading
+def test_a_silent_loader_does_not_keep_the_process_alive():
+    # The thread hangs in a read for good: the process must end all the same.
+    script = (
+        "import threading\nfrom comface_bench.comface.pretrain.loader import _Decoders\n"
+        "_Decoders(1).submit(threading.Event().wait)\nprint('end')"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "end\n")
 
+
+def test_a_damaged_image_is_named(corpus, settings, tmp_path):
+    copy = tmp_path / "corpus"
+    shutil.copytree(corpus, copy)
+    for tar in (copy / "shards").glob("*.tar"):
+        tar.write_bytes(bytes(tar.stat().st_size))
+    faces = Faces([copy], settings)
+    pairs = faces.draw(settings, 1, ALL)
+    with pytest.raises(DataFormatError, match=r"image \d of record \d+ is damaged") as caught:
+        next(load_batches(faces, divide(pairs, 16), threads=1))
+    assert "synth check" in caught.value.hint
+
+
+def test_leaving_early_ends_the_threads(faces, settings):
     pairs = faces.draw(settings, 1, ALL)
     loading = load_batches(faces, divide(pairs, 16), threads=2)
     next(loading)

@@ -15,8 +15,7 @@ from comface_bench.comface.model import ComFace
 from comface_bench.comface.pretrain.losses import contrast, measure
 from comface_bench.comface.pretrain.ranks import Ranks, join_ranks, leave_ranks
 from comface_bench.comface.pretrain.settings import Settings
-from comface_bench.comface.pretrain.step import accumulate
-from comface_bench.comface.pretrain.train import divide_images
+from comface_bench.comface.pretrain.step import accumulate, divide_images
 from comface_bench.engine.precision import Machine
 
 PAIRS, WIDTH = 8, 6
@@ -123,27 +122,37 @@ def test_looking_ahead_leaves_batch_norm_as_one_pass_does():
     assert network.norm.momentum == 0.1
 
 
-def work(folder, batch_norm):
+CASES = [
+    {"batch_norm": batch_norm, "chunk": chunk, "inter": inter, "intra": intra}
+    for batch_norm in (False, True)
+    for chunk in (0, 2)
+    for inter, intra in ((0.7, 1.3), (1.0, 0.0), (0.0, 1.0))
+]
+
+
+def work(folder):
     """What each of two processes does, started by `test_two_processes_give_the_gradient_of_one`."""
     torch.set_num_threads(1)
     ranks = join_ranks("cpu")
-    try:
-        network = make(batch_norm=batch_norm)
-        found(nn.parallel.DistributedDataParallel(network), SETTINGS, chunk=2, ranks=ranks)
-        torch.save(gradients(network), folder / f"{ranks.rank}.pt")
-    finally:
-        leave_ranks()
+    for number, case in enumerate(CASES):
+        network = make(batch_norm=case["batch_norm"])
+        settings = dataclasses.replace(SETTINGS, inter_weight=case["inter"], intra_weight=case["intra"])
+        wrapped = nn.parallel.DistributedDataParallel(network)
+        found(wrapped, settings, case["chunk"], ranks)
+        torch.save(gradients(network), folder / f"{number}-{ranks.rank}.pt")
+    leave_ranks()
 
 
-@pytest.mark.parametrize("batch_norm", [False, True])
-def test_two_processes_give_the_gradient_of_one(tmp_path, two_processes, batch_norm):
-    two_processes([__file__, str(tmp_path), str(int(batch_norm))])
-    network = make(batch_norm=batch_norm)
-    # Batch norm sees parts of two pairs in both: in one process four of them, in two two each.
-    found(network, SETTINGS, chunk=2)
-    for rank in range(2):
-        close(torch.load(tmp_path / f"{rank}.pt", weights_only=True), gradients(network))
+def test_two_processes_give_the_gradient_of_one(tmp_path, two_processes):
+    two_processes([__file__, str(tmp_path)])
+    for number, case in enumerate(CASES):
+        network = make(batch_norm=case["batch_norm"])
+        settings = dataclasses.replace(SETTINGS, inter_weight=case["inter"], intra_weight=case["intra"])
+        # Batch norm sees parts of as many pairs in both, four each if the processes don't divide theirs.
+        found(network, settings, case["chunk"] or PAIRS // 2)
+        for rank in range(2):
+            close(torch.load(tmp_path / f"{number}-{rank}.pt", weights_only=True), gradients(network))
 
 
 if __name__ == "__main__":
-    work(Path(sys.argv[1]), bool(int(sys.argv[2])))
+    work(Path(sys.argv[1]))
