@@ -25,7 +25,6 @@ from comface_bench.comface.pretrain.settings import Settings
 from comface_bench.comface.pretrain.train import Trainer, divide
 from comface_bench.engine.precision import Machine, choose_machine
 
-
 BLOCK = 10
 """Steps of a kind in a row."""
 

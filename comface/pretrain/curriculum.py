@@ -68,7 +68,10 @@ def read_stages(rows: Iterable[Mapping[str, Any]]) -> tuple[Stage, ...]:
                 word = "a whole number" if whole else "a number"
                 raise UsageError(f"curriculum: {name} = {value!r}: not {word}")
         # 4 and 4.0 are one setting.
-        stages.append(Stage(**{n: v if n in ("epoch", "image_size") else float(v) for n, v in row.items()}))
+        values: dict[str, Any] = {
+            name: value if name in ("epoch", "image_size") else float(value) for name, value in row.items()
+        }
+        stages.append(Stage(**values))
     starts = [stage.epoch for stage in stages]
     if not stages or starts[0] != 1 or any(a >= b for a, b in itertools.pairwise(starts)):
         raise UsageError(f"curriculum: epochs {starts}; the first is 1, and they rise")
