@@ -14,6 +14,8 @@ from comface_bench.cli.options import Json
 from comface_bench.cli.tables import print_json, print_table
 from comface_bench.core.errors import UsageError
 
+KNOWS = 0.5
+"""Share of held-out images that a recogniser should name, for its scores to say something."""
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the corpus.")]
 
 
@@ -168,6 +170,10 @@ def quality(
     facts = {"training": dataclasses.asdict(training), "passes": passes, "held_out_accuracy": accuracy}
     report = write_quality(folder, robust, facts)
     typer.echo(f"identities named right on held-out images: {100 * accuracy:.1f} %")
+    if accuracy < KNOWS:
+        typer.echo(
+            "The recogniser hardly knows anybody, so its steadiness says little: give more --steps.", err=True
+        )
     for level, share in report["share_kept"].items():
         typer.echo(f"v >= {level}: {100 * share:.1f} % of the images")
     if histogram is not None:

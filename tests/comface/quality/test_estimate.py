@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from comface_bench.cli.main import main
 from comface_bench.comface.corpus.check import check_corpus
 from comface_bench.comface.corpus.generate import generate
 from comface_bench.comface.corpus.layout import Description, Layout
@@ -133,3 +134,13 @@ def test_a_network_is_its_seed():
     first, same, other = (make_network(3, seed).state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(first[key], same[key]) for key in first)
     assert not torch.equal(first["classes"], other["classes"])
+
+
+def test_the_command_says_when_the_recogniser_knows_nobody(root, capsys):
+    assert main(["synth", "quality", str(root), "--steps", "1", "--size", "32", "--passes", "2"]) == 0
+    out, err = capsys.readouterr()
+    assert "identities named right on held-out images" in out
+    assert "v >= 0: 100.0 % of the images" in out
+    assert "hardly knows anybody" in err
+    Layout(root).quality.unlink()
+    Layout(root).quality_report.unlink()
