@@ -137,7 +137,9 @@ def test_a_network_is_its_seed():
 
 
 def test_the_command_says_when_the_recogniser_knows_nobody(root, capsys):
-    assert main(["synth", "quality", str(root), "--steps", "1", "--size", "32", "--passes", "2"]) == 0
+    with pytest.raises(SystemExit) as end:
+        main(["synth", "quality", str(root), "--steps", "1", "--size", "32", "--passes", "2"])
+    assert not end.value.code
     out, err = capsys.readouterr()
     assert "identities named right on held-out images" in out
     assert "v >= 0: 100.0 % of the images" in out
