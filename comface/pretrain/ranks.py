@@ -116,6 +116,10 @@ def join_ranks(device: str) -> Ranks:
 
 
 def leave_ranks() -> None:
-    """Part from the other processes."""
+    """Part from the other processes, once all of them are done.
+
+    Gloo's threads abort a process whose partner has gone before it.
+    """
     if distributed.is_initialized():
+        distributed.barrier()
         distributed.destroy_process_group()

@@ -1,5 +1,6 @@
 """Settings (a) to (d) of the supplement's C.4 and C.5, through the whole chain, with ComFace's own head."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,19 +19,24 @@ from comface_bench.execute.plan import Request, make_plan
 from comface_bench.results.schema import Record
 from comface_bench.results.store import ResultStore
 
+YEARS = 6.5
+"""Of α = 1."""
 MakeRequest = Callable[..., Request]
 
 
 @pytest.fixture(scope="module")
 def network() -> ComFace:
     torch.manual_seed(0)
-    return ComFace(build_backbone("resnet18", 3), feature_dim=512).eval()
+    return ComFace(build_backbone("resnet18", 3), 512, attributes=("age",)).eval()
 
 
 @pytest.fixture
 def run(make_request: MakeRequest, network: ComFace, tmp_path: Path) -> Callable[..., tuple[Record, Request]]:
     weights = tmp_path / "comface.safetensors"
-    save_file(network.state_dict(), weights)
+    tensors = {f"backbone.{name}": tensor for name, tensor in network.backbone.state_dict().items()}
+    tensors |= {f"heads.{name}": tensor for name, tensor in network.head_weights().items()}
+    facts = {"format": 1, "backbone": "resnet18", "starts": {"age": {"head": "age", "per_alpha": YEARS}}}
+    save_file(tensors, weights, {"comface": json.dumps(facts)})
 
     def go(protocol: str, **options: str) -> tuple[Record, Request]:
         small = {"backbone": "resnet18", "checkpoint": str(weights), "image_size": "32", "epochs": "1"}
@@ -57,8 +63,10 @@ def test_linear_starts_from_a_drawn_head_and_by_option_from_comfaces_own(
     images = open_image_store(table.root, table.images, 37, cache=cache_folder() / "images")
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     with torch.no_grad():
-        x, y = (network((resize(images.gather(rows), 32) - mean) / std) for rows in (pairs.x, pairs.y))
-        expected = network.compare(x, y).numpy()
+        x, y = (
+            network.backbone((resize(images.gather(rows), 32) - mean) / std) for rows in (pairs.x, pairs.y)
+        )
+        expected = (YEARS * (y - x) @ network.head_weights()["age"]).numpy()
     found = np.array([row.yhat for row in ResultStore(request.results).load_predictions(b)])
     assert np.allclose(found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
 
