@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from comface_bench.baselines.networks import FEATURES, build_backbone
+from comface_bench.baselines.networks import BACKBONES, FEATURES, build_backbone
 from comface_bench.core.card import MethodCard, Preprocess
 from comface_bench.core.errors import WeightsFormatError, WeightsMissingError
 from comface_bench.weights.read import read_tensors
@@ -28,7 +28,7 @@ CARD = MethodCard(
     backbone="ResNet-18 (paper: ResNet-50)",
     feature=FEATURES,
     preprocess=Preprocess(),
-    options={"backbone": (SHIPS, "resnet50", "resnet101", "vit_base_patch16"), "checkpoint": ()},
+    options={"backbone": (SHIPS, *(name for name in BACKBONES if name != SHIPS)), "checkpoint": ()},
     dropped_keys=("heads.",),
     pretrained_head=True,
     trained_on=("synthetic faces",),

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from comface_bench.cli.main import main
+
 # Read when huggingface_hub is imported, hence here: no test may reach the network.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -109,3 +111,18 @@ def make_ages():
         return root
 
     return make
+
+
+@pytest.fixture
+def call(capsys):
+    """Call the command line in this process; returns (exit status, stdout, stderr)."""
+
+    def run(*words):
+        try:
+            status = main([str(word) for word in words])
+        except SystemExit as leaving:
+            status = leaving.code or 0
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return run

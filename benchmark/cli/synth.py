@@ -10,7 +10,7 @@ import typer
 from comface_bench.cli import corpus
 from comface_bench.cli.bars import counted
 from comface_bench.cli.groups import Group, make_app
-from comface_bench.core.errors import UsageError
+from comface_bench.core.files import require_empty
 from comface_bench.core.names import split_list
 
 app = make_app(Group)
@@ -46,8 +46,7 @@ def render(
 
     The defaults make the set that ships with the package again.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{out} isn't an empty folder", "Name a new one: --out DIR")
+    require_empty(out)
     from comface_bench.comface.synthesis.synthfaces import render_synthfaces
 
     with counted("rendering faces") as progress:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import multiprocessing
 import os
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -14,7 +13,7 @@ from comface_bench.comface.corpus.index import write_index
 from comface_bench.comface.corpus.layout import Description, Layout
 from comface_bench.comface.corpus.shard import append_record, expect, finish, scan
 from comface_bench.core.errors import UsageError
-from comface_bench.core.files import sync_folder
+from comface_bench.core.files import hold, sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -155,17 +154,12 @@ class _Writer:
         return [encode_image(image, self._description.suffix, self._description.quality) for image in images]
 
 
-@contextlib.contextmanager
-def _held(path: Path) -> Iterator[None]:
-    with path.open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(
-                f"{path} is held: another process writes this shard",
-                "Wait for it, or give each machine another --shard i/n.",
-            ) from None
-        yield
+def _held(path: Path) -> contextlib.AbstractContextManager[None]:
+    return hold(
+        path,
+        f"{path} is held: another process writes this shard",
+        "Wait for it, or give each machine another --shard i/n.",
+    )
 
 
 _worker: _Writer

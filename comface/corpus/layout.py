@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from comface_bench.comface.corpus.plan import Plan
 from comface_bench.core.errors import DataFormatError, DataMissingError, UsageError
-from comface_bench.core.files import replace_file
+from comface_bench.core.files import replace_file, require_empty
 
 if TYPE_CHECKING:
     from comface_bench.comface.synthesis.generator import GeneratorCard
@@ -141,8 +141,7 @@ class Layout:
                     "Give the same options to go on with it, or name another folder with --out.",
                 )
             return
-        if self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir())):
-            raise UsageError(f"{self.root} isn't an empty folder", "Name a new one: --out DIR")
+        require_empty(self.root)
         self.shards.mkdir(parents=True)
         replace_file(self.description, (json.dumps(facts, indent=1) + "\n").encode())
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 from typing import TYPE_CHECKING, Any
 
 from comface_bench.core.errors import DataFormatError, DataMissingError, UsageError
-from comface_bench.core.files import replace_file
+from comface_bench.core.files import hold, replace_file, require_empty
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,13 +43,11 @@ class RunFolder:
         Raises:
             UsageError: Another process trains here.
         """
-        with (self.root / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise UsageError(
-                    f"another process trains in {self.root}", "Wait for it, or name another folder: --out DIR"
-                ) from None
+        with hold(
+            self.root / "lock",
+            f"another process trains in {self.root}",
+            "Wait for it, or name another folder: --out DIR",
+        ):
             for left in self.root.glob("*.writing"):
                 left.unlink(missing_ok=True)
             yield
@@ -79,8 +76,7 @@ class RunFolder:
                     "Give the same settings and corpora to go on with it, or name another folder: --out DIR",
                 )
             return
-        if self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir())):
-            raise UsageError(f"{self.root} isn't an empty folder", "Name a new one: --out DIR")
+        require_empty(self.root)
         self.root.mkdir(parents=True, exist_ok=True)
         replace_file(self.facts, (json.dumps(facts, indent=1) + "\n").encode())
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from comface_bench.comface.quality.network import IdentityNetwork, make_network
+from comface_bench.core.card import IMAGENET
 from comface_bench.core.errors import UnitError, UsageError
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from comface_bench.comface.corpus.read import Corpus
-
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +94,7 @@ def load_images(corpus: Corpus, places: list[tuple[int, int]], size: int) -> Ten
     pixels = torch.from_numpy(images).float() / 255
     if pixels.shape[-1] != size:
         pixels = torch.nn.functional.interpolate(pixels, (size, size), mode="bilinear", antialias=True)
-    mean, std = (torch.tensor(values)[:, None, None] for values in (_MEAN, _STD))
+    mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET.mean, IMAGENET.std))
     return (pixels - mean) / std
 
 

@@ -7,8 +7,6 @@ import sys
 
 import pytest
 
-from comface_bench.cli.main import main
-
 TINY = """
 import torch
 from comface_bench.core.card import MethodCard, Preprocess
@@ -62,21 +60,6 @@ def plugin(tmp_path):
     path = tmp_path / "tiny_methods.py"
     path.write_text(TINY)
     return path
-
-
-@pytest.fixture
-def call(capsys):
-    """Call the command line in this process; returns (exit status, stdout, stderr)."""
-
-    def run(*words):
-        try:
-            status = main([str(word) for word in words])
-        except SystemExit as leaving:
-            status = leaving.code or 0
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return run
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from comface_bench.cli.main import main
 from comface_bench.tasks.formats.action_units import ACTION_UNITS
 
 SUBJECTS = ("SN001", "SN002", "SN003", "SN004")
@@ -29,16 +28,8 @@ def videos(tmp_path, make_video, draw_scene):
     return source
 
 
-def test_videos_become_frames_a_checked_task_and_a_result(videos, tmp_path, monkeypatch, capsys):
+def test_videos_become_frames_a_checked_task_and_a_result(videos, tmp_path, monkeypatch, call):
     monkeypatch.chdir(tmp_path)
-
-    def call(*words):
-        try:
-            status = main([str(word) for word in words])
-        except SystemExit as leaving:
-            status = leaving.code or 0
-        out, err = capsys.readouterr()
-        return status, out, err
 
     status, _, err = call("data", "prepare", "disfa", "--source", videos, "--data", "data", "--stride", 1)
     assert status == 0, err

@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from comface_bench.comface.corpus.generate import generate
 from comface_bench.comface.corpus.layout import Description
 from comface_bench.comface.corpus.plan import Plan
-from comface_bench.comface.pretrain.settings import Settings
+from comface_bench.comface.pretrain.settings import load_settings
 from comface_bench.comface.synthesis.generator import GeneratorCard
 
 SIDE = 32
@@ -48,16 +49,7 @@ def corpus(tmp_path_factory):
 
 @pytest.fixture
 def settings():
-    return Settings(
-        image_size=SIDE,
-        batch_size=16,
-        epochs=3,
-        learning_rate=5e-3,
-        augmentation="none",
-        projection_dim=8,
-        validation_share=0.25,
-        validation_pairs=60,
-    )
+    return load_settings(Path(__file__).with_name("fast.toml"))
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import shutil
 
 import pytest
 
-from comface_bench.cli.main import main
 from comface_bench.cli.pretraining import Lines, describe_line
 from comface_bench.comface.pretrain.folder import RunFolder
 from comface_bench.engine.encoder import load_method
@@ -33,19 +32,6 @@ def words(corpus, tmp_path):
         *("pretrain", "--config", str(config), "--corpus", str(corpus), "--out", str(tmp_path / "run")),
         *("--device", "cpu"),
     ]
-
-
-@pytest.fixture
-def call(capsys):
-    def run(*words):
-        try:
-            status = main([str(word) for word in words])
-        except SystemExit as leaving:
-            status = leaving.code or 0
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return run
 
 
 def test_from_a_corpus_to_a_method(call, words, corpus, tmp_path):

@@ -16,21 +16,12 @@ from torch import nn
 from comface_bench.comface.pretrain.faces import Faces
 from comface_bench.comface.pretrain.folder import RunFolder
 from comface_bench.comface.pretrain.ranks import Ranks, join_ranks, leave_ranks
-from comface_bench.comface.pretrain.settings import Settings
+from comface_bench.comface.pretrain.settings import load_settings
 from comface_bench.comface.pretrain.train import Trainer
 from comface_bench.core.errors import DataFormatError, UnitError, UsageError
 from comface_bench.engine.precision import Machine
 
-FAST = Settings(
-    image_size=32,
-    batch_size=16,
-    epochs=3,
-    learning_rate=5e-3,
-    augmentation="none",
-    projection_dim=8,
-    validation_share=0.25,
-    validation_pairs=60,
-)
+FAST = load_settings(Path(__file__).with_name("fast.toml"))
 
 
 class Net(nn.Module):
