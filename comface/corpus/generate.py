@@ -59,6 +59,8 @@ def generate(
     layout.write(description)
     mine = shards_of(description, part)
     todo = [shard for shard in mine if not layout.done(shard).exists()]
+    for shard in set(mine).difference(todo):  # killed between the shard's end and its lock's
+        layout.lock(shard).unlink(missing_ok=True)
     total = sum(shard_images(description, shard) for shard in mine)
     done = total - sum(shard_images(description, shard) for shard in todo)
     if progress:
@@ -112,18 +114,21 @@ class _Writer:
         with _held(layout.lock(shard)):
             if layout.done(shard).exists():  # another process finished it meanwhile
                 report(shard_images(self._description, shard))
-                return
-            partial = layout.partial(shard)
-            if layout.tar(shard).exists():  # killed between the tar and its index
-                layout.tar(shard).replace(partial)
-            partial.touch()
-            with partial.open("r+b") as stream:
-                stored = self._complete(stream, shard, report)
-                os.fsync(stream.fileno())
-            partial.replace(layout.tar(shard))
-            sync_folder(layout.shards)
-            write_index(layout, shard, stored, self._description.plan.attributes)
-            layout.lock(shard).unlink()
+            else:
+                self._make_shard(shard, report)
+            layout.lock(shard).unlink(missing_ok=True)
+
+    def _make_shard(self, shard: int, report: Report) -> None:
+        layout, partial = self._layout, self._layout.partial(shard)
+        if layout.tar(shard).exists():  # killed between the tar and its index
+            layout.tar(shard).replace(partial)
+        partial.touch()
+        with partial.open("r+b") as stream:
+            stored = self._complete(stream, shard, report)
+            os.fsync(stream.fileno())
+        partial.replace(layout.tar(shard))
+        sync_folder(layout.shards)
+        write_index(layout, shard, stored, self._description.plan.attributes)
 
     def _complete(self, stream: BinaryIO, shard: int, report: Report) -> list[Stored]:
         layout, description = self._layout, self._description

@@ -166,6 +166,13 @@ def test_killed_at_random_it_resumes_to_the_same_bytes(tmp_path, generator, desc
     assert tree(tmp_path / "killed") == tree(tmp_path / "whole")
 
 
+def test_killed_after_the_shard_and_before_its_lock_is_gone(corpus, generator, describe):
+    before = tree(corpus)
+    Layout(corpus).lock(1).touch()
+    generate(corpus, lambda: generator, describe())
+    assert tree(corpus) == before
+
+
 def test_another_corpus_in_the_folder_is_left_alone(corpus, tmp_path, generator, describe):
     before = tree(corpus)
     with pytest.raises(UsageError, match="other plan"):
