@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from comface_bench.cli.progress import describe_seconds
 from comface_bench.core.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def describe_line(line: Line, left: float | None) -> str:
         return f"{line['path']} couldn't be written (is the disk full?): a kill would cost what came since"
     losses = f"identities {line['inter']:.3f} · changes {line['intra']:.3f}"
     if line["kind"] == "step":
-        rest = "" if left is None else f" · {_duration(left)} left"
+        rest = "" if left is None else f" · {describe_seconds(left)} left"
         return (
             f"epoch {line['epoch']} · step {line['step']} · {losses} · "
             f"{line['images_per_second']:.0f} images/s{rest}"
@@ -132,14 +133,6 @@ def describe_line(line: Line, left: float | None) -> str:
         f"epoch {line['epoch']}/{line['epochs']} · validation {line['loss']:.4f} · {losses} · r "
         + ", ".join(f"{name} {r:.2f}" for name, r in shown)
         + more
-    )
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return (
-        f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
     )
 
 

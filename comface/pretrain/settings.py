@@ -61,6 +61,7 @@ class Settings:
         halve_at: Epoch from which `halved` halves, from 1.
         warmup_steps: Steps in which the rate rises from 0.
         augmentation: Name: the supplement's table, or `none`.
+        degradation: `none`, or `photograph`: views look taken, kept and scanned beside being augmented.
         temperature: Of the contrast of identities.
         inter_weight, intra_weight: Of the two losses.
         change_scale: Change of α that the heads answer with 1.
@@ -89,6 +90,7 @@ class Settings:
     halve_at: int = 10
     warmup_steps: int = 0
     augmentation: str = "table-b"
+    degradation: Literal["none", "photograph"] = "none"
     temperature: float = 0.1
     inter_weight: float = 1.0
     intra_weight: float = 1.0

@@ -14,7 +14,6 @@ from comface_bench.comface.model import ComFace
 from comface_bench.comface.pretrain.curriculum import stage_of
 from comface_bench.comface.pretrain.loader import PATIENCE_S, load_batches
 from comface_bench.comface.pretrain.schedule import learning_rate
-from comface_bench.comface.pretrain.settings import AUGMENTATIONS
 from comface_bench.comface.pretrain.step import Losses, accumulate, divide_images
 from comface_bench.comface.pretrain.validate import Validation, validate
 from comface_bench.comface.pretrain.views import augmented_images
@@ -171,9 +170,7 @@ class Trainer:
     def _take(self, batch: Batch, whole: Pairs, epoch: int, size: int, rate: float) -> Losses:
         """Take one step on this process's part of a batch."""
         settings, device = self.settings, self.machine.device
-        images = augmented_images(
-            batch, AUGMENTATIONS[settings.augmentation], settings.seed, epoch, size, self.machine
-        )
+        images = augmented_images(batch, settings, epoch, size, self.machine)
         own = torch.from_numpy(batch.pairs.attribute).to(device)
         parts = divide_images(images, own, settings.chunk_size)
         for group in self._optimizer.param_groups:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from comface_bench.comface.pretrain.degradation import degrade
+from comface_bench.comface.pretrain.settings import AUGMENTATIONS
 from comface_bench.core.card import IMAGENET
 from comface_bench.data.augment import render
 from comface_bench.data.resample import resize
@@ -15,21 +17,32 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from comface_bench.comface.pretrain.loader import Batch
-    from comface_bench.core.augmentation import Augmentation
+    from comface_bench.comface.pretrain.settings import Settings
     from comface_bench.engine.precision import Machine
 
+_PIECE = 64
 
-def augmented_images(
-    batch: Batch, augmentation: Augmentation, seed: int, epoch: int, size: int, machine: Machine
-) -> Tensor:
-    """Render one view of each image, a function of seed, image and epoch.
+
+def augmented_images(batch: Batch, settings: Settings, epoch: int, size: int, machine: Machine) -> Tensor:
+    """Render one view of each image, a function of settings, image and epoch.
 
     Returns:
         Normalised images, float32 (2N, 3, size, size), channels last.
     """
     images = _send(batch, machine)
     views = np.full(len(images), epoch, np.int64)
-    return _normalise(render(images, augmentation, seed, batch.keys, views, size))
+    augmentation = AUGMENTATIONS[settings.augmentation]
+    shape = (len(images), 3, size, size)
+    rendered = torch.empty(shape, device=images.device, memory_format=torch.channels_last)
+    # A processor's caches hold what is done to a few pictures, not to hundreds.
+    piece = _PIECE if images.device.type == "cpu" else len(images)
+    for start in range(0, len(images), piece):
+        some = slice(start, start + piece)
+        shown = render(images[some], augmentation, settings.seed, batch.keys[some], views[some], size)
+        if settings.degradation == "photograph":
+            shown = degrade(shown, settings.seed, batch.keys[some], views[some])
+        rendered[some] = _normalise(shown)
+    return rendered
 
 
 def plain_images(batch: Batch, size: int, machine: Machine) -> Tensor:

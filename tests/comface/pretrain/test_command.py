@@ -151,7 +151,7 @@ def test_lines_come_once_a_minute_and_with_each_epoch():
         now[0] = float(second)
         tell({**step, "step": second, "progress": progress})
     assert [line.split(" · ")[1] for line in lines] == ["step 0", "step 60"]
-    assert lines[1].endswith("4 min 00 s left")
+    assert lines[1].endswith("4 min 0 s left")
     tell(
         {
             "kind": "epoch",

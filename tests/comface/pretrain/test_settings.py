@@ -39,6 +39,7 @@ def test_every_setting_decides_the_digest():
         "backbone": "resnet18",
         "schedule": "cosine",
         "augmentation": "none",
+        "degradation": "photograph",
         "heads": "shared",
         "precision": "float32",
         "attributes": ("age",),

@@ -1,0 +1,165 @@
+"""What cameras, scanners and years do to pictures, done to rendered ones.
+
+Renderings are upright, sharp, evenly lit and free of noise; family photographs are none of that. Each view
+is rotated, robbed of its colour, lit from one side, faded, blurred, tinted and covered with grain, by amounts
+that are a pure function of (seed, image, view). Nothing of this is published: the ranges are ours, and
+docs/pretraining.md says what they bring.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from comface_bench.data.color import decolour_
+from comface_bench.data.uniforms import uniforms
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    Amounts = NDArray[np.float64]
+
+SHARE: Final = 0.5
+"""Share of the pictures that get each change."""
+GRAY: Final = 0.4
+"""Share of the pictures that lose their colour, beside those that the augmentation takes it from."""
+TURN: Final = 20.0
+"""Largest rotation in degrees, either way."""
+LIGHT: Final = 0.8
+"""Largest light from one side, ln 2 of which halves the brightness over half the picture."""
+GAMMA: Final = 2.0
+"""Largest exponent that fades or deepens the tones; the smallest is its reciprocal."""
+BLUR: Final = 0.015
+"""Largest standard deviation of the blur, over the side of the picture."""
+TINT: Final = 0.2
+"""Largest change of each colour channel's gain."""
+GRAIN: Final = 0.04
+"""Largest standard deviation of the grain."""
+
+_STREAM = 0x70686F746F  # keeps these numbers apart from those of the augmentation's views
+_SLOTS = 18
+_FIELD = 512  # side of the field of grain that each picture has a part of
+
+
+def degrade(images: Tensor, seed: int, keys: NDArray[np.uint64], views: NDArray[np.int64]) -> Tensor:
+    """Make pictures look taken, kept and scanned.
+
+    Args:
+        images: RGB, float32 (N, 3, S, S) in [0, 1]; may be overwritten.
+        seed: Of all views.
+        keys: A number for each image, uint64 (N,).
+        views: Number of each view, int64 (N,).
+
+    Returns:
+        Likewise; each picture depends on its own image, key and view only, up to float32 rounding.
+    """
+    drawn = uniforms(seed ^ _STREAM, keys, views, _SLOTS)
+
+    def some(slot: int, amounts: Amounts, neutral: float) -> Amounts:
+        chosen = drawn[:, slot] < SHARE
+        return np.where(chosen.reshape(-1, *([1] * (amounts.ndim - 1))), amounts, neutral)
+
+    _change(images, rotate, some(0, TURN * (2 * drawn[:, 1] - 1), 0.0))
+    decolour_(images, drawn[:, 2] < GRAY)
+    images = light(images, some(3, LIGHT * drawn[:, 4], 0.0), 2 * math.pi * drawn[:, 5])
+    images = fade(images, some(6, GAMMA ** (2 * drawn[:, 7] - 1), 1.0))
+    _change(images, blur, some(8, BLUR * drawn[:, 9], 0.0))
+    images = tint(images, some(10, 1 + TINT * (2 * drawn[:, 11:14] - 1), 1.0))
+    return grain(images, some(14, GRAIN * drawn[:, 15], 0.0), drawn[:, 16:18])
+
+
+def rotate(images: Tensor, degrees: Amounts) -> Tensor:
+    """Rotate each picture about its middle, clockwise; what comes in is its own mirror image."""
+    angle = np.deg2rad(degrees)
+    cosine, sine, none = np.cos(angle), np.sin(angle), np.zeros(len(angle))
+    transform = np.stack([cosine, sine, none, -sine, cosine, none], axis=1).reshape(-1, 2, 3)
+    grid = F.affine_grid(_like(images, transform), list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+
+
+def light(images: Tensor, slope: Amounts, direction: Amounts) -> Tensor:
+    """Darken each picture away from a light; the middle keeps the brightness e to minus half the slope.
+
+    Args:
+        images: RGB (N, 3, S, S); overwritten.
+        slope: Logarithm of the brightness lost from the middle to the far edge, (N,).
+        direction: Where the light stands, in radians from the right towards the bottom, (N,).
+    """
+    across = torch.linspace(-1, 1, images.shape[-1], device=images.device)
+    right, down, all_over = (
+        _like(images, amounts).view(-1, 1, 1, 1)
+        for amounts in (slope * np.cos(direction), slope * np.sin(direction), slope)
+    )
+    ramp = right * across.view(1, 1, 1, -1) + down * across.view(1, 1, -1, 1) - 0.5 * all_over
+    return images.mul_(ramp.exp_()).clamp_(0, 1)
+
+
+def fade(images: Tensor, exponent: Amounts) -> Tensor:
+    """Raise each picture to its exponent, in place."""
+    return images.pow_(_like(images, exponent).view(-1, 1, 1, 1))
+
+
+def blur(images: Tensor, deviation: Amounts) -> Tensor:
+    """Weigh each picture's rows and columns by a Gaussian, cut off at the edges and normalised.
+
+    Args:
+        images: RGB (N, 3, S, S).
+        deviation: Of the Gaussian, over S, (N,).
+    """
+    place = np.arange(images.shape[-1])
+    distance = place[:, None] - place
+    pixels = np.maximum(deviation * len(place), 1e-3)[:, None, None]
+    kernel = np.exp(-0.5 * (distance / pixels) ** 2)
+    kernel /= kernel.sum(axis=2, keepdims=True)
+    weights = _like(images, kernel).unsqueeze(1)
+    return weights @ images @ weights.mT
+
+
+def tint(images: Tensor, gains: Amounts) -> Tensor:
+    """Multiply each picture's channels by its gains (N, 3), in place."""
+    return images.mul_(_like(images, gains).view(-1, 3, 1, 1)).clamp_(0, 1)
+
+
+def grain(images: Tensor, deviation: Amounts, corners: Amounts) -> Tensor:
+    """Add to each picture its own part of one field of noise, alike in the three channels, in place.
+
+    Args:
+        images: RGB (N, 3, S, S).
+        deviation: Of the noise, (N,).
+        corners: Where in the field, which has no edges, each picture's part begins, (N, 2) in [0, 1).
+    """
+    field, along = _field(), np.arange(images.shape[-1])
+    parts = [
+        field[np.ix_((top + along) % _FIELD, (left + along) % _FIELD)]
+        for top, left in (corners * _FIELD).astype(np.int64).tolist()
+    ]
+    noise = torch.from_numpy(np.stack(parts)).to(images.device).unsqueeze(1)
+    return images.add_(noise * _like(images, deviation).view(-1, 1, 1, 1)).clamp_(0, 1)
+
+
+@functools.cache
+def _field() -> NDArray[np.float32]:
+    noise = np.random.default_rng(_STREAM).standard_normal((_FIELD, _FIELD), np.float32)
+    noise.setflags(write=False)
+    return noise
+
+
+def _change(images: Tensor, change: Callable[[Tensor, Amounts], Tensor], amounts: Amounts) -> None:
+    """Change those pictures in place whose amount isn't 0: the rest cost nothing."""
+    rows = np.flatnonzero(amounts)
+    if not len(rows):
+        return
+    index = torch.from_numpy(rows).to(images.device)
+    images.index_copy_(0, index, change(images.index_select(0, index), amounts[rows]))
+
+
+def _like(images: Tensor, values: Amounts) -> Tensor:
+    return torch.from_numpy(values).to(device=images.device, dtype=images.dtype)
