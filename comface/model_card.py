@@ -60,7 +60,7 @@ def write_card(
         "## Made by",
         "",
         *(f"    {_command(number, corpus)}" for number, corpus in enumerate(corpora)),
-        "    comface-bench pretrain --config settings.toml"
+        f"    {_program(machine['processes'])} pretrain --config settings.toml"
         + "".join(f" --corpus corpus{number}" for number in range(len(corpora))),
         "",
         "with the settings below; the training's log lies beside this card.",
@@ -95,6 +95,12 @@ def write_card(
         *_table(["setting", "value"], [[key, f"`{_shown(value)}`"] for key, value in settings.items()]),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _program(processes: int) -> str:
+    if processes == 1:
+        return "comface-bench"
+    return f"torchrun --nproc-per-node={processes} -m comface_bench"
 
 
 def _command(number: int, corpus: Mapping[str, Any]) -> str:

@@ -132,6 +132,7 @@ def test_the_card_says_what_was_done(exported):
         "some processor, 1 process(es) of 2 thread(s), float32",
         "comface-bench synth corpus --generator anny --attributes age,weight,smile,au4 --identities 15"
         " --alphas 20 --seed 7 -o nuisance=on --out corpus0",
+        "    comface-bench pretrain --config settings.toml --corpus corpus0",
         "| age | age | 6.5 |",
         "| age | 0.812 |",
         "| au4 | — |",
@@ -154,11 +155,13 @@ def test_only_rendered_faces_are_nobodys(trained, tmp_path):
     folder, _ = trained
     facts = folder.read()
     facts["corpora"]["0"] = {**CORPUS, "generator": "stylegan"}
+    facts["machine"]["processes"] = 2
     other = RunFolder(tmp_path / "run")
     other.begin(facts)
     shutil.copy(folder.best, other.best)
     _, card = export(other, build_backbone("resnet18"), 512, tmp_path / "out.safetensors")
     assert "photograph" not in card.read_text()  # StyleGAN has learnt from photographs
+    assert "torchrun --nproc-per-node=2 -m comface_bench pretrain --config" in card.read_text()
     assert "| 1 | 1.2500 |" in card.read_text()  # of the best epoch's own line: the log is empty
 
 
