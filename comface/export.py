@@ -104,6 +104,7 @@ def export(folder: RunFolder, backbone: nn.Module, feature_dim: int, out: Path) 
         "starts": starts(own, generators),
         "epoch": line["epoch"],
         "corpora": facts["corpora"],
+        "start": facts.get("start", {}),
         "settings": settings,
     }
     data = save(

@@ -29,8 +29,8 @@ def write_card(
     """
     epochs = [line for line in log if line["kind"] == "epoch"] or [best]
     settings, last = said["settings"], epochs[-1]
-    corpora = facts["corpora"].values()
-    rendered = {corpus["generator"] for corpus in corpora} == {"anny"}
+    corpora, start = facts["corpora"].values(), facts.get("start", {})
+    rendered = {corpus["generator"] for corpus in [*corpora, *_earlier(start)]} == {"anny"}
     machine, environment = facts["machine"], facts["environment"]
     about = environment["torch"] or {}
     hardware = about.get("gpu") or environment["cpu"] or environment["machine"]
@@ -57,11 +57,13 @@ def write_card(
         "",
         f"{facts['identities']:,} identities, {100 * settings['validation_share']:g} % of them held out.",
         "",
+        *_origin(start),
         "## Made by",
         "",
         *(f"    {_command(number, corpus)}" for number, corpus in enumerate(corpora)),
         f"    {_program(machine['processes'])} pretrain --config settings.toml"
-        + "".join(f" --corpus corpus{number}" for number in range(len(corpora))),
+        + "".join(f" --corpus corpus{number}" for number in range(len(corpora)))
+        + (" --start start.safetensors" if start else ""),
         "",
         "with the settings below; the training's log lies beside this card.",
         "",
@@ -95,6 +97,36 @@ def write_card(
         *_table(["setting", "value"], [[key, f"`{_shown(value)}`"] for key, value in settings.items()]),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _earlier(start: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the corpora of the training that was started from, and of those before."""
+    return [*start["corpora"].values(), *_earlier(start["start"] or {})] if start else []
+
+
+def _origin(start: Mapping[str, Any]) -> list[str]:
+    if not start:
+        return []
+    settings = start["settings"]
+    return [
+        "## Started from",
+        "",
+        f"The backbone of an earlier training, epoch {start['epoch']} of {settings['epochs']}, whose file has"
+        f" SHA-256 `{start['sha256']}` and which learnt from",
+        "",
+        *_table(
+            ["images", "SHA-256 of the corpus", "made by"],
+            [
+                [f"{c['images']:,}", f"`{c['sha256']}`", f"`{_command(number, c)}`"]
+                for number, c in enumerate(_earlier(start))
+            ],
+        ),
+        "",
+        "with these settings:",
+        "",
+        *_table(["setting", "value"], [[key, f"`{_shown(value)}`"] for key, value in settings.items()]),
+        "",
+    ]
 
 
 def _program(processes: int) -> str:

@@ -58,6 +58,8 @@ ALLOWED = {
         "core.names",
         "core.weights",
         "data.augment",
+        "data.color",
+        "data.uniforms",
         "data.resample",
         "engine.checkpoint",
         "engine.precision",

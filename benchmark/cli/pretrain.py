@@ -10,9 +10,11 @@ import typer
 
 from comface_bench.cli.groups import make_app
 from comface_bench.cli.options import Json
-from comface_bench.core.errors import UsageError
+from comface_bench.core.errors import UsageError, WeightsMissingError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from comface_bench.comface.pretrain.faces import Faces
     from comface_bench.comface.pretrain.settings import Settings
     from comface_bench.engine.precision import Machine
@@ -37,6 +39,10 @@ def pretrain(
     option: Annotated[
         list[str], typer.Option("--option", "-o", metavar="KEY=VALUE", help="A setting of its own value.")
     ] = [],  # noqa: B006
+    start: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Weights, as export writes them, that the backbone starts from."),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     threads: Annotated[int, typer.Option(min=1, help="Threads that decode images, in each process.")] = 2,
     tensorboard: Annotated[
@@ -59,19 +65,22 @@ def pretrain(
             f'Presets: {", ".join(preset_names())}; in a file: preset = "NAME"',
         )
     settings = load_settings(config) if config else load_preset(str(preset))
-    _train(override(settings, parse_options(option)), corpus, out, device, threads, tensorboard, as_json)
+    _train(
+        override(settings, parse_options(option)), corpus, out, start, device, threads, tensorboard, as_json
+    )
 
 
 def _train(
     settings: Settings,
     corpora: list[Path],
     out: Path,
+    start: Path | None,
     device: str,
     threads: int,
     tensorboard: bool,
     as_json: bool,
 ) -> None:
-    from comface_bench.baselines.networks import build_backbone, feature_width
+    from comface_bench.baselines.networks import feature_width
     from comface_bench.cli.pretraining import watch_training
     from comface_bench.comface.pretrain.faces import Faces
     from comface_bench.comface.pretrain.folder import RunFolder
@@ -83,13 +92,13 @@ def _train(
     machine = choose_machine(ranks.device(device), settings.precision)
     faces, folder = Faces(corpora, settings), RunFolder(out)
     faces.check(settings)
-    backbone = build_backbone(settings.backbone, settings.seed)
+    backbone, origin = start_backbone(settings.backbone, settings.seed, start)
     trainer = Trainer(
         faces, settings, folder, backbone, feature_width(settings.backbone), machine, ranks, threads
     )
     with contextlib.ExitStack() as stack:
         if ranks.first:
-            folder.begin(describe(settings, faces, machine, ranks.size))
+            folder.begin(describe(settings, faces, machine, ranks.size, origin))
             stack.enter_context(folder.hold())
         trainer.run(stack.enter_context(watch_training(folder, ranks.first, tensorboard, as_json)))
     # Only here: a process that fails must die at once, so that torchrun ends those that wait for it.
@@ -99,7 +108,41 @@ def _train(
         typer.echo(f"comface-bench export {out}", err=True)
 
 
-def describe(settings: Settings, faces: Faces, machine: Machine, processes: int) -> dict[str, Any]:
+def start_backbone(name: str, seed: int, file: Path | None) -> tuple[nn.Module, dict[str, Any]]:
+    """Build the backbone that is trained; projector and heads always start anew.
+
+    Args:
+        name: Of its topology.
+        seed: Of random weights.
+        file: What `comface-bench export` wrote; None for random weights.
+
+    Returns:
+        The backbone, and where it comes from: `sha256` of the file and the facts in it; empty for random
+        weights.
+
+    Raises:
+        WeightsMissingError: There is no such file.
+        WeightsFormatError: It isn't one of `export`'s, or is of another backbone.
+    """
+    from comface_bench.baselines.comface import build
+    from comface_bench.baselines.networks import build_backbone
+    from comface_bench.comface.export import read_facts
+    from comface_bench.core.digest import digest_file
+
+    if file is None:
+        return build_backbone(name, seed), {}
+    if not file.is_file():
+        raise WeightsMissingError(
+            f"--start {file}: no such file", "comface-bench export DIR writes the weights of a pre-training."
+        )
+    backbone, facts = build({"backbone": name}, file, seed), read_facts(file) or {}
+    kept = {key: facts.get(key) for key in ("epoch", "settings", "corpora", "start")}
+    return backbone, {"sha256": digest_file(file), **kept}
+
+
+def describe(
+    settings: Settings, faces: Faces, machine: Machine, processes: int, origin: dict[str, Any]
+) -> dict[str, Any]:
     """Say what a training is: what decides it, and what it ran on first."""
     from comface_bench.results.environment import describe_environment
 
@@ -117,6 +160,7 @@ def describe(settings: Settings, faces: Faces, machine: Machine, processes: int)
     return {
         "settings": settings.as_json(),
         "corpora": corpora,
+        "start": origin,
         "attributes": list(faces.attributes),
         "identities": faces.people,
         "machine": {

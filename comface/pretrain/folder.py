@@ -56,7 +56,7 @@ class RunFolder:
         """Start a folder, or check that the one that is there is this training's.
 
         Args:
-            facts: `settings` and `corpora` decide; anything else is told and may differ.
+            facts: `settings`, `corpora` and `start` decide; anything else is told and may differ.
 
         Raises:
             UsageError: Another training's files are there, or files that are none's.
@@ -66,14 +66,14 @@ class RunFolder:
             found = self.read()
             other = [
                 f"{key}.{name}"
-                for key in ("settings", "corpora")
-                for name in sorted(set(facts[key]) | set(found[key]))
-                if facts[key].get(name) != found[key].get(name)
+                for key in ("settings", "corpora", "start")
+                for name in sorted(set(facts.get(key, {})) | set(found.get(key, {})))
+                if facts.get(key, {}).get(name) != found.get(key, {}).get(name)
             ]
             if other:
                 raise UsageError(
                     f"{self.root} holds a pre-training of other {', '.join(other)}",
-                    "Give the same settings and corpora to go on with it, or name another folder: --out DIR",
+                    "Give the same settings, corpora and start to go on with it, or name another: --out DIR",
                 )
             return
         require_empty(self.root)
