@@ -63,7 +63,7 @@ def write_card(
         *(f"    {_command(number, corpus)}" for number, corpus in enumerate(corpora)),
         f"    {_program(machine['processes'])} pretrain --config settings.toml"
         + "".join(f" --corpus corpus{number}" for number in range(len(corpora)))
-        + (" --start start.safetensors" if start else ""),
+        + (" --from start.safetensors" if start else ""),
         "",
         "with the settings below; the training's log lies beside this card.",
         "",

@@ -41,7 +41,10 @@ def pretrain(
     ] = [],  # noqa: B006
     start: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Weights, as export writes them, that the backbone starts from."),
+        # Not --start: torchrun would take it for one of its own options, cut short.
+        typer.Option(
+            "--from", metavar="FILE", help="Weights, as export writes them, that the backbone starts from."
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     threads: Annotated[int, typer.Option(min=1, help="Threads that decode images, in each process.")] = 2,
@@ -133,7 +136,7 @@ def start_backbone(name: str, seed: int, file: Path | None) -> tuple[nn.Module, 
         return build_backbone(name, seed), {}
     if not file.is_file():
         raise WeightsMissingError(
-            f"--start {file}: no such file", "comface-bench export DIR writes the weights of a pre-training."
+            f"--from {file}: no such file", "comface-bench export DIR writes the weights of a pre-training."
         )
     backbone, facts = build({"backbone": name}, file, seed), read_facts(file) or {}
     kept = {key: facts.get(key) for key in ("epoch", "settings", "corpora", "start")}
