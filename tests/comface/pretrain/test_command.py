@@ -6,9 +6,15 @@ import json
 import shutil
 
 import pytest
+import torch
+from safetensors.torch import load_file
+from typer.main import get_command
 
+from comface_bench.cli.pretrain import app, start_backbone
 from comface_bench.cli.pretraining import Lines, describe_line
 from comface_bench.comface.pretrain.folder import RunFolder
+from comface_bench.core.digest import digest_file
+from comface_bench.core.errors import WeightsFormatError
 from comface_bench.engine.encoder import load_method
 
 SMALL = """
@@ -167,6 +173,55 @@ def test_lines_come_once_a_minute_and_with_each_epoch():
     assert (
         describe_line({"kind": "resumed", "step": 7, "epoch": 2}, None) == "going on after step 7, in epoch 2"
     )
+
+
+def test_an_earlier_training_is_gone_on_from(call, words, tmp_path):
+    first, out, card = tmp_path / "first.safetensors", tmp_path / "second", tmp_path / "second.md"
+    assert call(*words)[0] == 0
+    assert call("export", tmp_path / "run", "--out", first)[0] == 0
+    again = [str(out) if word == str(tmp_path / "run") else word for word in words]
+    status, _, err = call(*again, "--from", first)
+    assert status == 0, err
+    start = json.loads((out / "pretraining.json").read_text())["start"]
+    assert start["sha256"] == digest_file(first)
+    assert start["settings"]["batch_size"] == 8
+    assert start["corpora"]["0"]["generator"] == "discs"
+    assert "nothing to do" in call(*again, "--from", first)[2]
+    status, _, err = call(*again)
+    assert status == 2
+    assert "other start.corpora, start.epoch" in err
+    assert call("export", out, "--out", card.with_suffix(".safetensors"))[0] == 0
+    assert f"SHA-256 `{digest_file(first)}`" in card.read_text()
+    assert "settings.toml --corpus corpus0 --from start.safetensors" in card.read_text()
+
+
+def test_the_backbone_is_the_earlier_ones(call, words, tmp_path):
+    file = tmp_path / "first.safetensors"
+    assert start_backbone("resnet18", 0, None)[1] == {}
+    status, _, err = call(*words, "--from", file)
+    assert status == 2
+    assert "no such file" in err
+    assert call(*words)[0] == 0
+    assert call("export", tmp_path / "run", "--out", file)[0] == 0
+    backbone, _ = start_backbone("resnet18", 5, file)
+    for name, value in backbone.state_dict().items():
+        assert torch.equal(value, load_file(file)[f"backbone.{name}"].to(value.dtype)), name
+    with pytest.raises(WeightsFormatError, match="holds resnet18, not resnet50"):
+        start_backbone("resnet50", 0, file)
+    file.write_bytes(b"no weights")
+    with pytest.raises(WeightsFormatError, match="doesn't say that it is ComFace's"):
+        start_backbone("resnet18", 0, file)
+
+
+def test_torchrun_leaves_every_option_alone():
+    """It takes what stands behind the module for its own if it could be short for one of its options."""
+    from torch.distributed.run import get_args_parser
+
+    parameters = get_command(app).params
+    options = [name for parameter in parameters for name in parameter.opts if name.startswith("--")]
+    assert {"--from", "--corpus", "--threads"} <= set(options)
+    parsed = get_args_parser().parse_args(["--nproc-per-node=2", "-m", "comface_bench", "pretrain", *options])
+    assert parsed.training_script_args == ["pretrain", *options]
 
 
 @pytest.mark.slow
