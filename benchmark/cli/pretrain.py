@@ -13,6 +13,8 @@ from comface_bench.cli.options import Json
 from comface_bench.core.errors import UsageError, WeightsMissingError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import nn
 
     from comface_bench.comface.pretrain.faces import Faces
@@ -96,6 +98,7 @@ def _train(
     faces, folder = Faces(corpora, settings), RunFolder(out)
     faces.check(settings)
     backbone, origin = start_backbone(settings.backbone, settings.seed, start)
+    require_unseen(settings, faces, origin)
     trainer = Trainer(
         faces, settings, folder, backbone, feature_width(settings.backbone), machine, ranks, threads
     )
@@ -141,6 +144,31 @@ def start_backbone(name: str, seed: int, file: Path | None) -> tuple[nn.Module, 
     backbone, facts = build({"backbone": name}, file, seed), read_facts(file) or {}
     kept = {key: facts.get(key) for key in ("epoch", "settings", "corpora", "start")}
     return backbone, {"sha256": digest_file(file), **kept}
+
+
+def require_unseen(settings: Settings, faces: Faces, origin: Mapping[str, Any]) -> None:
+    """Make sure that no earlier training has learnt from people who are held out now.
+
+    Args:
+        settings: Who is held out: a matter of `seed` and `validation_share`.
+        faces: The corpora.
+        origin: What `start_backbone` says.
+
+    Raises:
+        UsageError: An earlier training of the same people held others out.
+    """
+    plans = [corpus.description for corpus in faces.corpora]
+    people = {(plan.generator["name"], plan.plan.seed) for plan in plans}
+    held = (settings.seed, settings.validation_share)
+    while origin:
+        before = {(corpus["generator"], corpus["plan"]["seed"]) for corpus in origin["corpora"].values()}
+        seed, share = origin["settings"]["seed"], origin["settings"]["validation_share"]
+        if people & before and held != (seed, share):
+            raise UsageError(
+                "some who would be held out were learnt from before: the earlier training held others out",
+                f"Hold out the same: -o seed={seed} -o validation_share={share:g}",
+            )
+        origin = origin["start"] or {}
 
 
 def describe(

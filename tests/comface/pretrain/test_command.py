@@ -190,6 +190,10 @@ def test_an_earlier_training_is_gone_on_from(call, words, tmp_path):
     status, _, err = call(*again)
     assert status == 2
     assert "other start.corpora, start.epoch" in err
+    status, _, err = call(*again, "--from", first, "-o", "seed=1")
+    assert status == 2
+    assert "held others out" in err
+    assert "-o seed=0 -o validation_share=0.25" in err
     assert call("export", out, "--out", card.with_suffix(".safetensors"))[0] == 0
     assert f"SHA-256 `{digest_file(first)}`" in card.read_text()
     assert "settings.toml --corpus corpus0 --from start.safetensors" in card.read_text()
