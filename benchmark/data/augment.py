@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
+
 from comface_bench.data.augment_parameters import AugmentParameters, draw_parameters
 from comface_bench.data.color import decolour_, jitter_
 from comface_bench.data.resample import resample, resize
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from comface_bench.core.augmentation import Augmentation
 
 __all__ = ["AugmentParameters", "apply", "draw_parameters", "image_key", "render", "resize"]
+
+_PIECE = 64
 
 
 def render(
@@ -47,7 +51,14 @@ def render(
         float32 (N, 3, size, size) in [0, 1], on the images' device.
     """
     aspect = images.shape[-1] / images.shape[-2]
-    return apply(images, draw_parameters(augmentation, seed, image_keys, views, aspect=aspect), size)
+    # A processor's caches hold what is done to a few pictures, not to hundreds.
+    piece = _PIECE if images.device.type == "cpu" else max(len(images), 1)
+    rendered = []
+    for start in range(0, max(len(images), 1), piece):
+        some = slice(start, start + piece)
+        parameters = draw_parameters(augmentation, seed, image_keys[some], views[some], aspect=aspect)
+        rendered.append(apply(images[some], parameters, size))
+    return rendered[0] if len(rendered) == 1 else torch.cat(rendered)
 
 
 def apply(images: Tensor, parameters: AugmentParameters, size: int) -> Tensor:

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from comface_bench.comface.pretrain.settings import Settings
     from comface_bench.engine.precision import Machine
 
-_PIECE = 64
-
 
 def augmented_images(batch: Batch, settings: Settings, epoch: int, size: int, machine: Machine) -> Tensor:
     """Render one view of each image, a function of settings, image and epoch.
@@ -31,18 +29,10 @@ def augmented_images(batch: Batch, settings: Settings, epoch: int, size: int, ma
     """
     images = _send(batch, machine)
     views = np.full(len(images), epoch, np.int64)
-    augmentation = AUGMENTATIONS[settings.augmentation]
-    shape = (len(images), 3, size, size)
-    rendered = torch.empty(shape, device=images.device, memory_format=torch.channels_last)
-    # A processor's caches hold what is done to a few pictures, not to hundreds.
-    piece = _PIECE if images.device.type == "cpu" else len(images)
-    for start in range(0, len(images), piece):
-        some = slice(start, start + piece)
-        shown = render(images[some], augmentation, settings.seed, batch.keys[some], views[some], size)
-        if settings.degradation == "photograph":
-            shown = degrade(shown, settings.seed, batch.keys[some], views[some])
-        rendered[some] = _normalise(shown)
-    return rendered
+    rendered = render(images, AUGMENTATIONS[settings.augmentation], settings.seed, batch.keys, views, size)
+    if settings.degradation == "photograph":
+        rendered = degrade(rendered, settings.seed, batch.keys, views)
+    return _normalise(rendered)
 
 
 def plain_images(batch: Batch, size: int, machine: Machine) -> Tensor:
