@@ -12,6 +12,8 @@ import numpy as np
 import torch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -54,11 +56,20 @@ def decolour_(images: Tensor, wanted: NDArray[np.bool_]) -> None:
         images: float32 (N, 3, H, W) in [0, 1]; changed.
         wanted: Images to change, bool (N,).
     """
-    rows = np.flatnonzero(wanted)
+    change_rows_(images, np.flatnonzero(wanted), lambda part: _luma(part).expand_as(part))
+
+
+def change_rows_(images: Tensor, rows: NDArray[np.int64], change: Callable[[Tensor], Tensor]) -> None:
+    """Replace some images by what a change makes of them; the rest cost nothing.
+
+    Args:
+        images: (N, 3, H, W); changed.
+        rows: Which images, int64 (n,).
+        change: From images (n, 3, H, W) to as many of that shape.
+    """
     if len(rows) > 0:
         index = torch.from_numpy(rows).to(images.device)
-        part = images.index_select(0, index)
-        images.index_copy_(0, index, _luma(part).expand_as(part))
+        images.index_copy_(0, index, change(images.index_select(0, index)))
 
 
 def _as_run(rows: NDArray[np.int64]) -> slice | None:

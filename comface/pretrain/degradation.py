@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from comface_bench.data.color import decolour_
+from comface_bench.data.color import change_rows_, decolour_
 from comface_bench.data.uniforms import uniforms
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def degrade(images: Tensor, seed: int, keys: NDArray[np.uint64], views: NDArray[
     """Make pictures look taken, kept and scanned.
 
     Args:
-        images: RGB, float32 (N, 3, S, S) in [0, 1]; may be overwritten.
+        images: RGB, float32 (N, 3, S, S) in [0, 1]; overwritten.
         seed: Of all views.
         keys: A number for each image, uint64 (N,).
         views: Number of each view, int64 (N,).
@@ -64,15 +64,18 @@ def degrade(images: Tensor, seed: int, keys: NDArray[np.uint64], views: NDArray[
     drawn = uniforms(seed ^ _STREAM, keys, views, _SLOTS)
 
     def some(slot: int, amounts: Amounts, neutral: float) -> Amounts:
-        chosen = drawn[:, slot] < SHARE
-        return np.where(chosen.reshape(-1, *([1] * (amounts.ndim - 1))), amounts, neutral)
+        return np.where(drawn[:, slot] < SHARE, amounts.T, neutral).T
 
-    _change(images, rotate, some(0, TURN * (2 * drawn[:, 1] - 1), 0.0))
+    def change(apply: Callable[[Tensor, Amounts], Tensor], amounts: Amounts) -> None:
+        rows = np.flatnonzero(amounts)
+        change_rows_(images, rows, lambda part: apply(part, amounts[rows]))
+
+    change(rotate, some(0, TURN * (2 * drawn[:, 1] - 1), 0.0))
     decolour_(images, drawn[:, 2] < GRAY)
-    images = light(images, some(3, LIGHT * drawn[:, 4], 0.0), 2 * math.pi * drawn[:, 5])
-    images = fade(images, some(6, GAMMA ** (2 * drawn[:, 7] - 1), 1.0))
-    _change(images, blur, some(8, BLUR * drawn[:, 9], 0.0))
-    images = tint(images, some(10, 1 + TINT * (2 * drawn[:, 11:14] - 1), 1.0))
+    light(images, some(3, LIGHT * drawn[:, 4], 0.0), 2 * math.pi * drawn[:, 5])
+    fade(images, some(6, GAMMA ** (2 * drawn[:, 7] - 1), 1.0))
+    change(blur, some(8, BLUR * drawn[:, 9], 0.0))
+    tint(images, some(10, 1 + TINT * (2 * drawn[:, 11:14] - 1), 1.0))
     return grain(images, some(14, GRAIN * drawn[:, 15], 0.0), drawn[:, 16:18])
 
 
@@ -115,9 +118,9 @@ def blur(images: Tensor, deviation: Amounts) -> Tensor:
         deviation: Of the Gaussian, over S, (N,).
     """
     place = np.arange(images.shape[-1])
-    distance = place[:, None] - place
-    pixels = np.maximum(deviation * len(place), 1e-3)[:, None, None]
-    kernel = np.exp(-0.5 * (distance / pixels) ** 2)
+    pixels = np.maximum(deviation * len(place), 1e-3)[:, None]
+    by_distance = np.exp(-0.5 * (place / pixels) ** 2)
+    kernel = by_distance[:, np.abs(place[:, None] - place)]
     kernel /= kernel.sum(axis=2, keepdims=True)
     weights = _like(images, kernel).unsqueeze(1)
     return weights @ images @ weights.mT
@@ -150,15 +153,6 @@ def _field() -> NDArray[np.float32]:
     noise = np.random.default_rng(_STREAM).standard_normal((_FIELD, _FIELD), np.float32)
     noise.setflags(write=False)
     return noise
-
-
-def _change(images: Tensor, change: Callable[[Tensor, Amounts], Tensor], amounts: Amounts) -> None:
-    """Change those pictures in place whose amount isn't 0: the rest cost nothing."""
-    rows = np.flatnonzero(amounts)
-    if not len(rows):
-        return
-    index = torch.from_numpy(rows).to(images.device)
-    images.index_copy_(0, index, change(images.index_select(0, index), amounts[rows]))
 
 
 def _like(images: Tensor, values: Amounts) -> Tensor:
