@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
+from comface_bench.comface.pretrain.folder import earlier
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -29,8 +31,9 @@ def write_card(
     """
     epochs = [line for line in log if line["kind"] == "epoch"] or [best]
     settings, last = said["settings"], epochs[-1]
-    corpora, start = facts["corpora"].values(), facts.get("start", {})
-    rendered = {corpus["generator"] for corpus in [*corpora, *_earlier(start)]} == {"anny"}
+    corpora, before = facts["corpora"].values(), list(earlier(facts))
+    seen_before = [corpus for training in before for corpus in training["corpora"].values()]
+    rendered = {corpus["generator"] for corpus in [*corpora, *seen_before]} == {"anny"}
     machine, environment = facts["machine"], facts["environment"]
     about = environment["torch"] or {}
     hardware = about.get("gpu") or environment["cpu"] or environment["machine"]
@@ -57,13 +60,13 @@ def write_card(
         "",
         f"{facts['identities']:,} identities, {100 * settings['validation_share']:g} % of them held out.",
         "",
-        *_origin(start),
+        *(_origin(before[0], seen_before) if before else []),
         "## Made by",
         "",
         *(f"    {_command(number, corpus)}" for number, corpus in enumerate(corpora)),
         f"    {_program(machine['processes'])} pretrain --config settings.toml"
         + "".join(f" --corpus corpus{number}" for number in range(len(corpora)))
-        + (" --from start.safetensors" if start else ""),
+        + (" --from start.safetensors" if before else ""),
         "",
         "with the settings below; the training's log lies beside this card.",
         "",
@@ -94,19 +97,12 @@ def write_card(
         "",
         "## Settings",
         "",
-        *_table(["setting", "value"], [[key, f"`{_shown(value)}`"] for key, value in settings.items()]),
+        *_settings(settings),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _earlier(start: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the corpora of the training that was started from, and of those before."""
-    return [*start["corpora"].values(), *_earlier(start["start"] or {})] if start else []
-
-
-def _origin(start: Mapping[str, Any]) -> list[str]:
-    if not start:
-        return []
+def _origin(start: Mapping[str, Any], corpora: Iterable[Mapping[str, Any]]) -> list[str]:
     settings = start["settings"]
     return [
         "## Started from",
@@ -118,13 +114,13 @@ def _origin(start: Mapping[str, Any]) -> list[str]:
             ["images", "SHA-256 of the corpus", "made by"],
             [
                 [f"{c['images']:,}", f"`{c['sha256']}`", f"`{_command(number, c)}`"]
-                for number, c in enumerate(_earlier(start))
+                for number, c in enumerate(corpora)
             ],
         ),
         "",
         "with these settings:",
         "",
-        *_table(["setting", "value"], [[key, f"`{_shown(value)}`"] for key, value in settings.items()]),
+        *_settings(settings),
         "",
     ]
 
@@ -147,6 +143,10 @@ def _command(number: int, corpus: Mapping[str, Any]) -> str:
         + "".join(f" -o {key}={value}" for key, value in corpus["arguments"].items())
         + f" --out corpus{number}"
     )
+
+
+def _settings(settings: Mapping[str, Any]) -> list[str]:
+    return _table(["setting", "value"], [[key, f"`{_shown(value)}`"] for key, value in settings.items()])
 
 
 def _table(header: list[str], rows: list[list[str]]) -> list[str]:

@@ -157,18 +157,19 @@ def require_unseen(settings: Settings, faces: Faces, origin: Mapping[str, Any]) 
     Raises:
         UsageError: An earlier training of the same people held others out.
     """
+    from comface_bench.comface.pretrain.folder import earlier
+
     plans = [corpus.description for corpus in faces.corpora]
     people = {(plan.generator["name"], plan.plan.seed) for plan in plans}
     held = (settings.seed, settings.validation_share)
-    while origin:
-        before = {(corpus["generator"], corpus["plan"]["seed"]) for corpus in origin["corpora"].values()}
-        seed, share = origin["settings"]["seed"], origin["settings"]["validation_share"]
+    for training in earlier({"start": origin}):
+        before = {(corpus["generator"], corpus["plan"]["seed"]) for corpus in training["corpora"].values()}
+        seed, share = training["settings"]["seed"], training["settings"]["validation_share"]
         if people & before and held != (seed, share):
             raise UsageError(
                 "some who would be held out were learnt from before: the earlier training held others out",
                 f"Hold out the same: -o seed={seed} -o validation_share={share:g}",
             )
-        origin = origin["start"] or {}
 
 
 def describe(

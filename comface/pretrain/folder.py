@@ -10,10 +10,20 @@ from comface_bench.core.errors import DataFormatError, DataMissingError, UsageEr
 from comface_bench.core.files import hold, replace_file, require_empty
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 VERSION = 1
+
+
+def earlier(facts: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the training that one started from, the one before that, and so on.
+
+    Args:
+        facts: Of a training; `start` is empty or lacking where it started from random weights.
+    """
+    while facts := facts.get("start") or {}:
+        yield facts
 
 
 class RunFolder:
