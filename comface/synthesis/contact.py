@@ -60,7 +60,7 @@ def render_contact_sheet(
         for column, state in enumerate(states):
             view = draw_view(stream(seed, "sheet", kind, row, column if varied else 0))
             if not varied:
-                view = dataclasses.replace(view, yaw=view.yaw / 2, noise=1.0, blur=0.3)
+                view = dataclasses.replace(view, yaw=view.yaw / 2, noise=1.0, blur=0.5)
             faces.append(render(head, person, state, view, size))
         sheet.append(np.concatenate(faces, axis=1))
     Image.fromarray(np.concatenate(sheet, axis=0)).save(out, quality=88)

@@ -111,11 +111,12 @@ class Coat:
         # Hair gets thinner before it goes, first on the crown.
         crown = np.exp(-0.5 * (((place[:, 1] - 84) / 3.5) ** 2 + ((place[:, 2] + 1) / 5) ** 2))
         thin = 1 - 0.75 * np.clip(sag * person.baldness / 6, 0, 1) * (0.35 + 0.65 * crown)
-        infant = 0.45 + 0.55 * np.clip(years / 3, 0, 1)
+        infant = 0.35 + 0.65 * np.clip(years / 3, 0, 1)
         hair = (cover > 0.9 * chance[:, 4] - 0.2) & (chance[:, 3] < thin * infant)
         brow = chance[:, 3] < 0.3 + 0.7 * np.clip(years / 12, 0, 1) - 0.25 * sag
         beard = chance[:, 3] < np.clip((years - 14) / 6, 0, 1)
-        there = np.select([kind == HAIR, kind == BROW, kind == BEARD], [hair, brow, beard], True)
+        lash = chance[:, 3] < 0.5 + 0.5 * np.clip(years / 10, 0, 1)
+        there = np.select([kind == HAIR, kind == BROW, kind == BEARD], [hair, brow, beard], lash)
         kept: Ints = self.segments[there[self.owner[self.segments]]]
         return kept
 

@@ -69,8 +69,8 @@ CUTS = {
     "crop": Cut(5.0, 1.3, 0.5, "whorl", 0.25, 0.6),
     "side": Cut(7.0, 1.9, 0.55, "side", 0.2, 0.6),
     "back": Cut(8.5, 1.7, 0.4, "back", 0.12, 0.7),
-    "curly": Cut(7.0, 2.8, 0.8, "whorl", 0.3, 0.4, curl=0.6),
-    "afro": Cut(6.5, 5.0, 1.5, "whorl", 0.05, 0.0, curl=0.9),
+    "curly": Cut(7.0, 2.6, 0.8, "whorl", 0.3, 0.4, curl=0.6, points=11),
+    "afro": Cut(6.5, 4.5, 1.5, "whorl", 0.05, 0.0, curl=0.9, points=12),
     "bob": Cut(21.0, 2.1, 0.3, "part", 0.8, 0.8, points=10),
     "long": Cut(42.0, 1.8, 0.25, "part", 0.9, 0.8, points=12),
     "wavy": Cut(30.0, 2.2, 0.3, "part", 0.8, 0.8, curl=0.3, points=14),
@@ -93,7 +93,9 @@ def grow_hair(head: Head, points: Floats, normals: Floats, person: Person, roots
         return None
     # The back of the head is never seen; long hair needs fewer strands to cover it.
     back, share = (-3.5, 1.0) if cut.length < 10 else (-5.0, 0.72)
-    roots = roots[np.flatnonzero((roots.canonical[:, 2] > back) & (roots.chance[:, 0] >= 1 - share))]
+    # What grows low on the nape would hang beside the neck.
+    seen = (roots.canonical[:, 2] > back) & (roots.canonical[:, 1] > 67.0)
+    roots = roots[np.flatnonzero(seen & (roots.chance[:, 0] >= 1 - share))]
     skull = _Skull(head, points)
     random = np.random.default_rng(person.growth)
     count = len(roots.corners)
@@ -125,6 +127,9 @@ def grow_hair(head: Head, points: Floats, normals: Floats, person: Person, roots
         * (0.12 + 0.88 * layer)
         * np.clip((place[:, 1] - 60) / 16, 0.3, 1)
     )
+    if cut.comb in ("part", "side"):
+        # Hair lies flat at the parting and rises beside it.
+        height = height * (0.25 + 0.75 * _smooth(np.abs(place[:, 0] - 4.5 * person.parting) / 4.5))
     height = height * (1 - 0.55 * fringe)
     steps = cut.points
     # Shorter steps near the root, where hair bends most.
@@ -175,10 +180,10 @@ def grow_hair(head: Head, points: Floats, normals: Floats, person: Person, roots
             at[:, 0] += np.sign(at[:, 0] - skull.centre[0] + 1e-6) * gap
         path.append(at)
     offsets = np.stack(path, axis=1) - origin[:, None]
-    thin = {"buzz": 0.10}.get(person.cut, 0.215)
+    thin = {"buzz": 0.08}.get(person.cut, 0.165)
     width = thin / share * (0.7 + 0.6 * two)[:, None] * (1 - 0.65 * reached**2)
     depth = np.clip(layer[:, None] * 0.75 + 0.35 * reached * np.ones((count, 1)), 0, 1)
-    shade = np.exp(0.13 * random.normal(0, 1, count) + 0.16 * (clumps[clump, 5] - 0.5) * 2)
+    shade = np.exp(0.09 * random.normal(0, 1, count) + 0.11 * (clumps[clump, 5] - 0.5) * 2)
     return Tuft(HAIR, roots, _f32(offsets), _f32(width), _f32(shade), _f32(depth))
 
 
@@ -206,7 +211,7 @@ def grow_brows(normals: Floats, person: Person, roots: Roots, along: Floats, awa
     length = (0.38 + 0.35 * chance[:, 4])[:, None, None]
     share = np.linspace(0, 1, 3, dtype=np.float32)[None, :, None]
     offsets = heading[:, None] * length * share + up[:, None] * (0.03 - 0.10 * share**2)
-    width = 0.034 * (0.8 + 0.4 * chance[:, 5])[:, None] * (1 - 0.7 * share[..., 0] ** 2)
+    width = 0.030 * (0.8 + 0.4 * chance[:, 5])[:, None] * (1 - 0.7 * share[..., 0] ** 2)
     shade = 0.8 + 0.4 * chance[:, 2]
     return Tuft(BROW, roots, _f32(offsets), _f32(width), _f32(shade), np.full(width.shape, 0.8, np.float32))
 
@@ -233,7 +238,7 @@ def grow_lashes(person: Person, roots: Roots, upper: int) -> Tuft:
 def grow_beard(normals: Floats, person: Person, roots: Roots, share: Floats, upper: Floats) -> Tuft | None:
     """Grow a beard and a moustache; `share` and `upper` (N,) say how far a root belongs to either."""
     fullness = np.maximum(share * person.beard, upper * person.moustache)
-    kept = np.flatnonzero(fullness > 0.12 + 0.5 * roots.chance[:, 0])
+    kept = np.flatnonzero(fullness > 0.2 + 0.5 * roots.chance[:, 0])
     if len(kept) == 0:
         return None
     roots, fullness = roots[kept], fullness[kept]
@@ -242,18 +247,18 @@ def grow_beard(normals: Floats, person: Person, roots: Roots, share: Floats, upp
     side = np.sign(place[:, 0]) * np.clip(np.abs(place[:, 0]) / 2, 0, 1)
     above = place[:, 1] > 67.0
     heading = np.stack(
-        [side * np.where(above, 0.9, 0.15), np.full(len(side), -1.0), np.full(len(side), 0.1)], axis=1
+        [side * np.where(above, 1.2, 0.15), np.full(len(side), -1.0), np.full(len(side), 0.1)], axis=1
     )
     heading = heading + 0.5 * (chance[:, 1:4] - 0.5)
     heading = heading - 0.8 * np.sum(heading * up, axis=1, keepdims=True) * up + 0.45 * up
     heading /= np.linalg.norm(heading, axis=1, keepdims=True)
-    length = (0.14 + 1.5 * fullness**2) * (0.6 + 0.6 * chance[:, 4]) * np.where(above, 0.55, 1.0)
+    length = (0.13 + 1.15 * fullness**2) * (0.6 + 0.6 * chance[:, 4]) * np.where(above, 0.4, 1.0)
     steps = np.linspace(0, 1, 4, dtype=np.float32)[None, :, None]
     bend = np.array([0, -0.5, -0.1], np.float32)
     offsets = length[:, None, None] * (heading[:, None] * steps + bend * steps**2)
     offsets = offsets + 0.12 * steps * (chance[:, None, 1:4] - 0.5) + 0.10 * steps * up[:, None]
     width = (
-        (0.035 + 0.035 * fullness)[:, None] * (0.7 + 0.6 * chance[:, 5])[:, None] * (1 - 0.6 * steps[..., 0])
+        (0.032 + 0.022 * fullness)[:, None] * (0.7 + 0.6 * chance[:, 5])[:, None] * (1 - 0.6 * steps[..., 0])
     )
     depth = np.clip(0.35 + 0.65 * steps[..., 0] * np.ones_like(width), 0, 1)
     return Tuft(BEARD, roots, _f32(offsets), _f32(width), _f32(0.7 + 0.6 * chance[:, 0]), _f32(depth))
@@ -265,7 +270,7 @@ class _Skull:
     _ROWS, _COLUMNS = 30, 60
 
     def __init__(self, head: Head, points: Floats) -> None:
-        from scipy.ndimage import gaussian_filter, grey_dilation
+        from scipy.ndimage import distance_transform_edt, gaussian_filter
 
         left, right = (points[head.part == eye].mean(axis=0) for eye in (body.EYE_LEFT, body.EYE_RIGHT))
         self.scale = float(np.linalg.norm(left - right)) / 6.15
@@ -278,8 +283,10 @@ class _Skull:
         radius = np.zeros((self._ROWS, self._COLUMNS), np.float32)
         row, column = self._cell(skin)
         np.maximum.at(radius, (row, column), np.linalg.norm(skin - self.centre, axis=1))
-        grown = grey_dilation(radius, (5, 5), mode="wrap")
-        radius = np.where(radius > 0, radius, grown)
+        # Cells without a vertex take the nearest one's; columns meet at the back of the head.
+        around = np.concatenate([radius] * 3, axis=1)
+        row, column = distance_transform_edt(around == 0, return_distances=False, return_indices=True)
+        radius = around[row, column][:, self._COLUMNS : 2 * self._COLUMNS]
         self._radius = gaussian_filter(radius, 0.7, mode=("nearest", "wrap"))
 
     def _cell(self, points: Floats) -> tuple[Ints, Ints]:

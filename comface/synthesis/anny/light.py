@@ -106,28 +106,28 @@ def draw_light(random: np.random.Generator) -> tuple[Environment, Light]:
         lamps = tuple(
             Lobe(
                 towards(within(-70, 70), within(20, 70)),
-                tint(within(0.5, 1.1), within(0.05, 0.2)),
+                tint(within(0.5, 1.1), within(0.03, 0.13)),
                 within(4, 14),
             )
             for _ in range(int(random.integers(1, 4)))
         )
         at = towards(side * within(5, 50), within(25, 55))
         return (
-            Environment(kind, tint(0.42, 0.10), tint(0.30, 0.12), tint(0.2, 0.16), lamps),
-            Light(at, tint(within(0.25, 0.7), 0.10), within(0.15, 0.3)),
+            Environment(kind, tint(0.42, 0.07), tint(0.30, 0.08), tint(0.2, 0.12), lamps),
+            Light(at, tint(within(0.25, 0.7), 0.07), within(0.15, 0.3)),
         )
     if kind == "flash":
         at = towards(within(-8, 8), within(3, 12))
         dim = within(0.1, 0.3)
         return (
-            Environment(kind, tint(dim, 0.10), tint(dim * 0.8, 0.10), tint(dim * 0.6, 0.12), ()),
+            Environment(kind, tint(dim, 0.07), tint(dim * 0.8, 0.07), tint(dim * 0.6, 0.10), ()),
             Light(at, tint(within(1.0, 1.3), 0.0), within(0.04, 0.1)),
         )
     if kind == "sunset":
         at = towards(side * within(25, 75), within(3, 18))
         return (
             Environment(kind, tint(within(0.3, 0.5), -0.14), tint(0.38, 0.06), tint(0.2, 0.12), ()),
-            Light(at, tint(within(0.6, 1.1), within(0.2, 0.34)), 0.06),
+            Light(at, tint(within(0.6, 1.1), within(0.12, 0.24)), 0.06),
         )
     if kind == "studio":
         fill = within(0.5, 0.95)

@@ -8,10 +8,12 @@ import numpy as np
 
 from comface_bench.comface.synthesis.anny import body
 from comface_bench.comface.synthesis.anny.atlas import FOLDS
+from comface_bench.comface.synthesis.anny.growth import CUTS
 from comface_bench.comface.synthesis.anny.hair import GREY, grey_share, hair_colour
 from comface_bench.comface.synthesis.anny.labels import MAX_INTENSITY, sagging
 from comface_bench.comface.synthesis.anny.noise import linear
 from comface_bench.comface.synthesis.anny.optics import optics
+from comface_bench.comface.synthesis.anny.person import stream
 from comface_bench.comface.synthesis.anny.warping import load_warp
 
 if TYPE_CHECKING:
@@ -55,14 +57,16 @@ def look_of(head: Head, person: Person, state: State) -> Any:
         centre = (own.min(axis=0) + own.max(axis=0)) / 2
         setattr(look, name, wp.vec4(*(float(v) for v in centre), float(np.ptp(own[:, 1]) / 2)))
     scalars = {
-        "blush": person.blush + 0.5 * infant,
+        "blush": person.blush + 0.25 * infant,
         "freckles": person.freckles * float(np.clip(years / 6, 0, 1)),
         "mottle": person.mottle * (0.6 + 0.4 * adult) + 0.25 * sag,
         "oil": person.oil * (0.4 + 0.6 * adult) * (1 - 0.4 * sag),
-        "shadows": 0.25 + 0.75 * person.shadows * adult + 0.5 * sag,
+        "shadows": 0.1 + 0.15 * adult + 0.75 * person.shadows * adult + 0.5 * sag,
         "makeup": person.makeup * adult,
         "stubble": max(0.55 * person.stubble, 0.8 * person.beard) * float(np.clip((years - 15) / 6, 0, 1)),
-        "brow": min(1.0, 0.52 * person.brow * (0.3 + 0.7 * float(np.clip(years / 14, 0, 1)))),
+        "moustache": 0.8 * person.moustache * float(np.clip((years - 15) / 6, 0, 1)),
+        "sheen": 1 - 0.85 * float(np.clip(max(person.curl, CUTS[person.cut].curl if person.cut in CUTS else 0.0) / 0.7, 0, 1)),
+        "brow": min(1.0, 0.75 * person.brow * (0.3 + 0.7 * float(np.clip(years / 14, 0, 1)))),
         "bag": float(np.clip(0.16 * state.fluid + 0.35 * sag, 0, 1.2)),
         "sag": sag,
         "spots": float(np.clip(sag - 0.3, 0, 1)),
@@ -77,8 +81,10 @@ def look_of(head: Head, person: Person, state: State) -> Any:
 def fold_depths(person: Person, state: State) -> Floats:
     """Return the depth (F,) of each of `FOLDS`, by age and action units."""
     sag = sagging(state.years, person.pace)
+    # A child's skin is too plump to crease.
+    firm = 0.4 + 0.6 * float(np.clip(state.years / 20, 0, 1))
     depths = []
-    for fold in FOLDS.values():
+    for fold, own in zip(FOLDS.values(), stream("folds", person.growth).uniform(0.55, 1.3, len(FOLDS))):
         acted = sum(full * state.units.get(unit, 0) / MAX_INTENSITY for unit, full in fold.units)
-        depths.append(min(fold.age * sag + acted, 1.4))
+        depths.append(min(own * fold.age * sag + firm * acted, 1.4))
     return np.array(depths, np.float32)

@@ -29,6 +29,8 @@ LOOK: Final = {
         "shadows",
         "makeup",
         "stubble",
+        "moustache",
+        "sheen",
         "brow",
         "bag",
         "sag",
@@ -84,6 +86,21 @@ def optics() -> SimpleNamespace:
         c = cube[z1 + y0 + x0] * (1.0 - u) + cube[z1 + y0 + x1] * u
         d = cube[z1 + y1 + x0] * (1.0 - u) + cube[z1 + y1 + x1] * u
         return (a * (1.0 - v) + b * v) * (1.0 - w) + (c * (1.0 - v) + d * v) * w
+
+    @wp.func
+    @no_type_check
+    def spots(cube: wp.array(dtype=wp.vec4), place: wp.vec3, share: wp.float32):
+        # Round spots, at most one in a cell, in this share of the cells.
+        corner = wp.vec3(wp.floor(place[0]), wp.floor(place[1]), wp.floor(place[2]))
+        x = int(corner[0]) & (_SIDE - 1)
+        y = (int(corner[1]) & (_SIDE - 1)) * _SIDE
+        z = (int(corner[2]) & (_SIDE - 1)) * _SIDE * _SIDE
+        chance = cube[x + y + z]
+        if 0.5 + 0.5 * chance[3] >= share:
+            return 0.0
+        middle = corner + wp.vec3(0.5 + 0.2 * chance[0], 0.5 + 0.2 * chance[1], 0.5 + 0.2 * chance[2])
+        radius = 0.22 + 0.08 * chance[1]
+        return step((radius - wp.length(place - middle)) / (0.7 * radius)) * (0.7 + 0.3 * chance[0])
 
     @wp.func
     @no_type_check
@@ -155,6 +172,7 @@ def optics() -> SimpleNamespace:
         Scene=scene,
         step=step,
         noise=noise,
+        spots=spots,
         look_up=look_up,
         harmonics=harmonics,
         lit=lit,

@@ -105,6 +105,7 @@ def part_functions() -> SimpleNamespace:
         colour: wp.vec3,
         depth: wp.float32,
         kind: wp.int32,
+        sheen: wp.float32,
         shadow: wp.array(dtype=wp.uint64),
         taps: wp.array(dtype=wp.vec2),
         diffuse_light: wp.array(dtype=wp.vec3),
@@ -133,13 +134,15 @@ def part_functions() -> SimpleNamespace:
         second = wp.normalize(tangent - out * 0.10)
         s1 = wp.sqrt(wp.max(1.0 - wp.pow(wp.dot(first, half), 2.0), 0.0))
         s2 = wp.sqrt(wp.max(1.0 - wp.pow(wp.dot(second, half), 2.0), 0.0))
-        gleam = shade * facing * inner
+        gleam = shade * facing * inner * sheen
+        if kind != 0:
+            gleam = gleam * 0.3
         total += scene.key_colour * (0.05 * wp.pow(s1, 60.0) * gleam)
         total += wp.cw_mul(colour, scene.key_colour) * (0.75 * wp.pow(s2, 16.0) * gleam)
         above = wp.sqrt(
             wp.max(1.0 - wp.pow(wp.dot(first, wp.normalize(towards + wp.vec3(0.0, 0.8, 0.2))), 2.0), 0.0)
         )
-        total += wp.cw_mul(wp.vec3(0.035, 0.035, 0.035) + colour * 0.6, light) * (wp.pow(above, 30.0) * inner)
+        total += wp.cw_mul(wp.vec3(0.035, 0.035, 0.035) + colour * 0.6, light) * (wp.pow(above, 30.0) * inner * sheen)
         return total
 
     return SimpleNamespace(eyeball=eyeball, strand_light=strand_light)

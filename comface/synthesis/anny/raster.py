@@ -221,10 +221,12 @@ def _kernels() -> dict[str, Any]:
         thick = wp.max(wa, wb)
         if thick <= 0.0:
             return
-        if thick < least:
+        if thick < least and strand[i] >= 0:
             # Thinner than a sample: shown as often as it would cover it.
-            chance = wp.uint32(strand[i] * 16 + k % 16) * wp.uint32(747796405)
-            if float(chance >> wp.uint32(8)) / 16777216.0 * least > 0.5 * (wa + wb):
+            chance = wp.uint32(strand[i] * 16 + 5) * wp.uint32(747796405)
+            share = 0.5 * (wa + wb) / least
+            # A few of the very thin would be specks.
+            if share < 0.15 or float(chance >> wp.uint32(8)) / 16777216.0 > share:
                 return
         wa = 0.5 * wp.max(wa, least)
         wb = 0.5 * wp.max(wb, least)

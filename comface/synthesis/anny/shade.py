@@ -125,7 +125,7 @@ def shade_kernel() -> Any:
                         at, p, n, light, more[2], 2 - kind, shadow, taps, mirror_light, cube, look, scene
                     )
                 else:
-                    albedo = look.teeth * wp.clamp((at[2] - 12.2) / 2.4, 0.05, 1.0)
+                    albedo = look.teeth * wp.clamp((at[2] - 11.5) / 1.9, 0.08, 1.0)
                     gloss = 0.5
                     if kind == 4:
                         albedo = wp.vec3(0.42, 0.12, 0.11) * wp.clamp((at[2] - 9.5) / 4.5, 0.1, 1.0)
@@ -134,8 +134,8 @@ def shade_kernel() -> Any:
                         gap = across - 0.8 * wp.floor(across / 0.8 + 0.5)
                         albedo = albedo * (1.0 - 0.30 * wp.exp(0.0 - 0.5 * gap * gap / 0.0036))
                     shade = lit(shadow, taps, scene, p + n * 0.1, 0.15, scene.spread)
-                    open_light = light + harmonics(diffuse_light, n) * 0.25
-                    facing = wp.max(wp.dot(n, scene.key) * 0.8 + 0.2, 0.0) * shade
+                    open_light = light + harmonics(diffuse_light, n) * 0.75
+                    facing = wp.max(wp.dot(n, scene.key) * 0.8 + 0.2, 0.0) * wp.max(shade, 0.4)
                     colour = wp.cw_mul(albedo, open_light + scene.key_colour * facing)
                     half = wp.normalize(wp.normalize(scene.eye - p) + scene.key)
                     colour += scene.key_colour * (lobe(wp.dot(n, half), 50.0) * 0.03 * gloss * shade)
@@ -160,8 +160,10 @@ def shade_kernel() -> Any:
                     offset = ((x - a[0]) * dy - (y - a[1]) * dx) / wp.sqrt(wp.max(dx * dx + dy * dy, 1.0e-6))
                     hair = strand[s] * 64 + int(wp.floor(offset * scene.footprint * 22.0)) + 32
                     chance = float((wp.uint32(hair) * wp.uint32(747796405)) >> wp.uint32(8)) / 16777216.0
-                    tint = tint * (0.72 + 0.56 * chance)
-                colour = strand_light(p, tangent, tint, depth, kinds[s], shadow, taps, diffuse_light, scene)
+                    tint = tint * (0.80 + 0.40 * chance)
+                colour = strand_light(
+                    p, tangent, tint, depth, kinds[s], look.sheen, shadow, taps, diffuse_light, scene
+                )
             result = wp.vec4(colour[0], colour[1], colour[2], 1.0)
             out[i] = result
             if whole == 1:

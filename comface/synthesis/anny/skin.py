@@ -17,6 +17,7 @@ def skin_function() -> SimpleNamespace:
     wp, shared = load_warp(), optics()
     step = shared.step
     noise = shared.noise
+    spots = shared.spots
     look_up = shared.look_up
     harmonics = shared.harmonics
     lit = shared.lit
@@ -54,7 +55,9 @@ def skin_function() -> SimpleNamespace:
         if sharp > 0.0:
             pores = noise(cube, at * 6.5) * sharp
         x = wp.abs(c[0] + 0.16 * broad[2] + 0.10 * middle[2])
-        y = c[1] + 0.16 * broad[3] + 0.10 * middle[3]
+        # Folds of the forehead wander most: nobody's are ruled.
+        wander = 1.0 + 2.0 * step((c[1] - 75.5) / 2.0)
+        y = c[1] + (0.16 * broad[3] + 0.10 * middle[3]) * wander
         front = step((c[2] - 6.5) / 3.0)
         a = look_up(atlas_a, x, y)
         b = look_up(atlas_b, x, y)
@@ -71,12 +74,10 @@ def skin_function() -> SimpleNamespace:
         blood += 0.10 * fine[1] * look.mottle + 0.06 * pores[0] - 0.06
         melanin = look.mottle * (0.12 * broad[1] + 0.07 * middle[0]) + 0.05 * fine[0]
         melanin += 0.18 * look.shadows * a[3] * front + 0.16 * m[1]
-        speck = (
-            step((fine[2] + 0.5 * pores[1] - 0.45) * 3.5)
-            * look.freckles
-            * step(middle[2] + 1.0 - 0.06 * (c[1] - 66.0))
-        )
-        speck += 0.7 * step((middle[1] * 0.6 + fine[3] - 1.0) * 6.0) * (0.25 + look.freckles)
+        # Freckles where the sun gets to, moles anywhere.
+        sunny = look.freckles * step(1.2 * middle[2] + 1.0 - 0.15 * wp.abs(c[1] - 70.5))
+        speck = 0.55 * spots(cube, at * 3.1, 0.8 * sunny) + 0.45 * spots(cube, at * 4.7, 0.9 * sunny)
+        speck += 1.2 * spots(cube, at * 1.3 + wp.vec3(broad[0], 0.0, 0.0), 0.02 + 0.03 * look.freckles)
         melanin += 0.6 * speck * front
         melanin += 0.35 * look.spots * step((middle[3] + 0.5 * fine[0] - 0.45) * 2.2)
         blood += look.bag * b[0] * front * 0.35 + look.shadows * a[3] * front * 0.12
@@ -101,7 +102,7 @@ def skin_function() -> SimpleNamespace:
         albedo = wp.cw_mul(albedo, wp.vec3(1.0 - 0.55 * lid, 1.0 - 0.75 * lid, 1.0 - 0.70 * lid))
         grain = 0.8 + 0.35 * fine[0] + 0.35 * pores[2]
         albedo = blend(albedo, look.beard, wp.clamp(b[2] * front * look.brow * grain, 0.0, 0.85))
-        shaven = wp.max(a[1], a[2]) * front * look.stubble * (1.0 - lip) * wp.clamp(grain, 0.2, 1.3)
+        shaven = wp.max(a[1] * look.stubble, a[2] * wp.max(look.stubble, look.moustache)) * front * (1.0 - lip) * wp.clamp(grain, 0.2, 1.3)
         albedo = blend(albedo, look.beard * 0.8 + wp.vec3(0.012, 0.015, 0.02), wp.clamp(shaven, 0.0, 0.9))
         scalp = (
             step((extra[0] + 0.30 * middle[0] + 0.25 * fine[1]) / 1.2 + 0.5)

@@ -69,10 +69,10 @@ def draw_view(random: np.random.Generator, turning: float = 1.0) -> View:
         backdrop=int(random.integers(1 << 30)),
         exposure=float(random.normal(0, 0.2)),
         warmth=float(np.exp(random.normal(0, 0.04))),
-        contrast=float(np.exp(random.normal(0, 0.08))),
+        contrast=float(np.exp(random.normal(0.08, 0.08))),
         saturation=float(np.exp(random.normal(0.0, 0.10))),
         vignette=float(random.uniform(0, 0.25)),
-        blur=float(random.uniform(0.2, 0.6)),
+        blur=float(random.uniform(0.35, 0.7)),
         noise=float(random.uniform(0.6, 3.0)),
         seed=int(random.integers(1 << 30)),
     )
