@@ -231,33 +231,41 @@ def _kernels() -> dict[str, Any]:
         wa = 0.5 * wp.max(wa, least)
         wb = 0.5 * wp.max(wb, least)
         reach = wp.max(wa, wb)
-        top = wp.max(int(wp.ceil(wp.min(a[1], b[1]) - reach - 0.5)), 0)
-        bottom = wp.min(int(wp.floor(wp.max(a[1], b[1]) + reach - 0.5)), wide - 1)
         dx = b[0] - a[0]
         dy = b[1] - a[1]
         squared = wp.max(dx * dx + dy * dy, 1.0e-6)
         inverse = 1.0 / squared
-        low = wp.min(a[0], b[0])
-        high = wp.max(a[0], b[0])
-        steep = wp.abs(dy) > 0.3 * wp.abs(dx)
-        lean = float(0.0)  # noqa: UP018 (so written, warp lets it change)
-        broad = float(0.0)  # noqa: UP018
+        # Along the longer of its two sides, only what is near the line.
+        steep = wp.abs(dy) >= wp.abs(dx)
+        m0 = a[0]
+        n0 = a[1]
+        dm = dx
+        dn = dy
         if steep:
-            lean = dx / dy
-            broad = reach * wp.sqrt(squared) / wp.abs(dy)
-        for row in range(top, bottom + 1):
-            y = float(row) + 0.5
-            start = low - reach
-            end = high + reach
-            if steep:
-                # Only the part of the row near the line.
-                middle = a[0] + (y - a[1]) * lean
-                start = wp.max(start, middle - broad)
-                end = wp.min(end, middle + broad)
-            left = wp.max(int(wp.ceil(start - 0.5)), 0)
-            right = wp.min(int(wp.floor(end - 0.5)), wide - 1)
-            for column in range(left, right + 1):
+            m0 = a[1]
+            n0 = a[0]
+            dm = dy
+            dn = dx
+        lean = float(0.0)  # noqa: UP018 (so written, warp lets it change)
+        if wp.abs(dm) > 1.0e-3:
+            lean = dn / dm
+        broad = reach * wp.sqrt(1.0 + lean * lean)
+        lowest = wp.min(n0, n0 + dn) - reach
+        highest = wp.max(n0, n0 + dn) + reach
+        start = wp.max(int(wp.ceil(wp.min(m0, m0 + dm) - reach - 0.5)), 0)
+        end = wp.min(int(wp.floor(wp.max(m0, m0 + dm) + reach - 0.5)), wide - 1)
+        for m in range(start, end + 1):
+            middle = n0 + (float(m) + 0.5 - m0) * lean
+            low = wp.max(int(wp.ceil(wp.max(lowest, middle - broad) - 0.5)), 0)
+            high = wp.min(int(wp.floor(wp.min(highest, middle + broad) - 0.5)), wide - 1)
+            for n in range(low, high + 1):
+                row = n
+                column = m
+                if steep:
+                    row = m
+                    column = n
                 x = float(column) + 0.5
+                y = float(row) + 0.5
                 t = wp.clamp(((x - a[0]) * dx + (y - a[1]) * dy) * inverse, 0.0, 1.0)
                 ex = x - a[0] - t * dx
                 ey = y - a[1] - t * dy
