@@ -142,7 +142,8 @@ def fgnet_shots(seed: int, subject: str, ages: int) -> Iterator[Shot]:
         random = stream(seed, "fgnet", subject, int(age))
         units: dict[int, float] = {}
         if random.random() < 0.5:
-            smile = float(random.uniform(0, 4))
+            # An infant's cheeks would crease.
+            smile = float(random.uniform(0, 4)) * min(1.0, 0.4 + age / 10)
             units = {12: smile, 6: 0.7 * smile, 25: float(random.uniform(0, 3))}
         grey = bool(random.random() < 0.15)
         state = State(years=float(age), units=units, gaze=_gaze(random), **_clothes(random))

@@ -91,7 +91,11 @@ class Bust:
         depth = coat.depth
         # An infant's hair is fine.
         fine = np.float32(0.4 + 0.6 * grown(years))
-        widths = coat.widths if fine == 1 else np.where(coat.kind[coat.owner] == HAIR, fine * coat.widths, coat.widths)
+        widths = (
+            coat.widths
+            if fine == 1
+            else np.where(coat.kind[coat.owner] == HAIR, fine * coat.widths, coat.widths)
+        )
         if person.glasses and years > 5:
             left, right = (points[eye].mean(axis=0) for eye in self._eyes)
             wire, thick = frames(person.glasses, left, right, self.eyes(points)[1] / 6.15)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from comface_bench.comface.synthesis.anny.arrays import Floats, Ints
     from comface_bench.comface.synthesis.anny.body import Head
 
-_SCALP, _BROWS, _BEARD, _LASHES = 6500, 2400, 5000, 170
+_SCALP, _BROWS, _BEARD, _LASHES = 5600, 2000, 4000, 170
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ CUTS = {
     "afro": Cut(6.5, 4.5, 1.5, "whorl", 0.05, 0.0, curl=0.9, points=12),
     "bob": Cut(21.0, 2.1, 0.3, "part", 0.8, 0.8, points=10),
     "long": Cut(42.0, 1.8, 0.25, "part", 0.9, 0.8, points=12),
-    "wavy": Cut(30.0, 2.2, 0.3, "part", 0.8, 0.8, curl=0.3, points=14),
+    "wavy": Cut(30.0, 2.2, 0.3, "part", 0.8, 0.8, curl=0.3, points=13),
     "tied": Cut(15.0, 0.9, 0.12, "back", 0.05, 1.0),
 }
 
@@ -110,7 +110,7 @@ def grow_hair(head: Head, points: Floats, normals: Floats, person: Person, roots
     length = skull.scale * cut.length * person.length * (0.72 + 0.2 * one + 0.22 * clumps[clump, 3])
     # Shorter towards the nape and round the ears.
     if cut.length < 10 or cut.comb == "back":
-        length = length * np.clip(0.10 + (place[:, 1] - 66) / 12, 0.12 if cut.comb != "back" else 0.3, 1)
+        length = length * np.clip(0.10 + (place[:, 1] - 66) / 12, 0.12, 1)
     fringe = _smooth((place[:, 2] - 6.5) / 2.5) * _smooth((6.3 - np.abs(place[:, 0])) / 1.5)
     fringe = fringe * _smooth((place[:, 1] - 76) / 2) * float(person.fringe > 0.05 and cut.length > 4)
     if cut.comb == "back":
@@ -131,7 +131,8 @@ def grow_hair(head: Head, points: Floats, normals: Floats, person: Person, roots
         # Hair lies flat at the parting and rises beside it.
         height = height * (0.25 + 0.75 * _smooth(np.abs(place[:, 0] - 4.5 * person.parting) / 4.5))
     height = height * (1 - 0.55 * fringe)
-    steps = cut.points
+    # Coils need more points than waves.
+    steps = cut.points + (8 if cut.length > 10 and curl > 0.45 else 0)
     # Shorter steps near the root, where hair bends most.
     reached = np.linspace(0, 1, steps, dtype=np.float32) ** (1.5 if cut.length > 10 else 1.0)
     heading = cut.stand * up + comb + 0.06 * random.normal(0, 1, (count, 3)) + 0.12 * clumps[clump, :3]
@@ -180,7 +181,7 @@ def grow_hair(head: Head, points: Floats, normals: Floats, person: Person, roots
             at[:, 0] += np.sign(at[:, 0] - skull.centre[0] + 1e-6) * gap
         path.append(at)
     offsets = np.stack(path, axis=1) - origin[:, None]
-    thin = {"buzz": 0.08}.get(person.cut, 0.165)
+    thin = {"buzz": 0.08}.get(person.cut, 0.18)
     width = thin / share * (0.7 + 0.6 * two)[:, None] * (1 - 0.65 * reached**2)
     depth = np.clip(layer[:, None] * 0.75 + 0.35 * reached * np.ones((count, 1)), 0, 1)
     shade = np.exp(0.09 * random.normal(0, 1, count) + 0.11 * (clumps[clump, 5] - 0.5) * 2)

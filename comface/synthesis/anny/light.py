@@ -98,7 +98,7 @@ def draw_light(random: np.random.Generator) -> tuple[Environment, Light]:
         at = towards(side * within(0, 40), within(40, 65))
         return (
             Environment(
-                kind, tint(within(0.85, 1.15), -0.06), tint(0.5, -0.02), tint(within(0.15, 0.3), 0.04), ()
+                kind, tint(within(0.85, 1.15), -0.03), tint(0.5, -0.02), tint(within(0.15, 0.3), 0.04), ()
             ),
             Light(at, tint(within(0.1, 0.35), -0.02), 0.45),
         )
@@ -126,7 +126,7 @@ def draw_light(random: np.random.Generator) -> tuple[Environment, Light]:
     if kind == "sunset":
         at = towards(side * within(25, 75), within(3, 18))
         return (
-            Environment(kind, tint(within(0.3, 0.5), -0.14), tint(0.38, 0.06), tint(0.2, 0.12), ()),
+            Environment(kind, tint(within(0.3, 0.5), -0.08), tint(0.38, 0.06), tint(0.2, 0.12), ()),
             Light(at, tint(within(0.6, 1.1), within(0.12, 0.24)), 0.06),
         )
     if kind == "studio":
@@ -144,6 +144,6 @@ def draw_light(random: np.random.Generator) -> tuple[Environment, Light]:
         towards(side * within(110, 150), within(10, 40)), tint(within(0.5, 2.5), 0.04), within(8, 20)
     )
     return (
-        Environment(kind, tint(within(0.55, 0.9), -0.08), tint(0.45, 0.0), tint(0.28, 0.06), (behind,)),
+        Environment(kind, tint(within(0.55, 0.9), -0.04), tint(0.45, 0.0), tint(0.28, 0.06), (behind,)),
         Light(at, tint(within(0.1, 0.4), 0.0), 0.4),
     )

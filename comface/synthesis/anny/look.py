@@ -65,7 +65,9 @@ def look_of(head: Head, person: Person, state: State) -> Any:
         "makeup": person.makeup * adult,
         "stubble": max(0.55 * person.stubble, 0.8 * person.beard) * float(np.clip((years - 15) / 6, 0, 1)),
         "moustache": 0.8 * person.moustache * float(np.clip((years - 15) / 6, 0, 1)),
-        "sheen": 1 - 0.85 * float(np.clip(max(person.curl, CUTS[person.cut].curl if person.cut in CUTS else 0.0) / 0.7, 0, 1)),
+        "sheen": 1
+        - 0.85
+        * float(np.clip(max(person.curl, CUTS[person.cut].curl if person.cut in CUTS else 0.0) / 0.7, 0, 1)),
         "brow": min(1.0, 0.75 * person.brow * (0.3 + 0.7 * float(np.clip(years / 14, 0, 1)))),
         "bag": float(np.clip(0.16 * state.fluid + 0.35 * sag, 0, 1.2)),
         "sag": sag,
@@ -84,7 +86,9 @@ def fold_depths(person: Person, state: State) -> Floats:
     # A child's skin is too plump to crease.
     firm = 0.4 + 0.6 * float(np.clip(state.years / 20, 0, 1))
     depths = []
-    for fold, own in zip(FOLDS.values(), stream("folds", person.growth).uniform(0.55, 1.3, len(FOLDS))):
+    for fold, own in zip(
+        FOLDS.values(), stream("folds", person.growth).uniform(0.55, 1.3, len(FOLDS)), strict=True
+    ):
         acted = sum(full * state.units.get(unit, 0) / MAX_INTENSITY for unit, full in fold.units)
         depths.append(min(own * fold.age * sag + firm * acted, 1.4))
     return np.array(depths, np.float32)

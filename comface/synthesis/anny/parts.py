@@ -142,7 +142,9 @@ def part_functions() -> SimpleNamespace:
         above = wp.sqrt(
             wp.max(1.0 - wp.pow(wp.dot(first, wp.normalize(towards + wp.vec3(0.0, 0.8, 0.2))), 2.0), 0.0)
         )
-        total += wp.cw_mul(wp.vec3(0.035, 0.035, 0.035) + colour * 0.6, light) * (wp.pow(above, 30.0) * inner * sheen)
+        total += wp.cw_mul(wp.vec3(0.035, 0.035, 0.035) + colour * 0.6, light) * (
+            wp.pow(above, 30.0) * inner * sheen
+        )
         return total
 
     return SimpleNamespace(eyeball=eyeball, strand_light=strand_light)

@@ -62,6 +62,9 @@ _SPREAD_BOTH: dict[str, float] = {
     "ear-wing-incr": 0.22,
 }
 
+_VARIETY = 1.2
+"""Spread of the shape changes over the table's, which keeps everybody inoffensive."""
+
 _TONES: tuple[Colour, ...] = (
     (0.885, 0.725, 0.635),
     (0.850, 0.665, 0.560),
@@ -251,7 +254,9 @@ def draw_person(*key: object) -> Person:
         eyes=_tint(_EYES[eye_index], tuple(1 + random.normal(0, 0.08, 3))),
         lips=lips,
         blush=float(random.uniform(0.15, 1)),
-        freckles=float(random.random() ** (1 if hair_name == "red" else 4) * (1.0 if darkness < 0.3 else 0.4)),
+        freckles=float(
+            random.random() ** (1 if hair_name == "red" else 4) * (1.0 if darkness < 0.3 else 0.4)
+        ),
         mottle=float(random.uniform(0.4, 1)),
         oil=float(random.uniform(0.1, 1)),
         shadows=float(random.uniform(0, 1)),
@@ -301,7 +306,7 @@ def _cut_odds(male: bool, coiled: bool) -> dict[str, float]:
 
 def _within(random: np.random.Generator, spread: float) -> float:
     """Draw a normal number cut at two standard deviations."""
-    return float(np.clip(random.normal(0, spread), -2 * spread, 2 * spread))
+    return float(np.clip(random.normal(0, spread), -2 * spread, 2 * spread)) * _VARIETY
 
 
 def _palette(colours: tuple[Colour, ...], place: float) -> Colour:

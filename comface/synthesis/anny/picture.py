@@ -84,7 +84,7 @@ def take(head: Head, subject: Subject, backdrop: Floats, view: View, size: int) 
     shadow = Buffer(_SHADOW_WIDE)
     shadow.draw_triangles(lamp.project(placed[: len(head.template)])[1], head.coarse)
     density = _SHADOW_WIDE / (2 * _SHADOW_HALF)
-    shadow.draw_strands(lamp.project(strand_placed)[1], subject.strands, len(head.coarse), density, 1.5, 6)
+    shadow.draw_strands(lamp.project(strand_placed)[1], subject.strands, len(head.coarse), density, 1.5, 8)
 
     # Radiance as the head sees it.
     radiance = view.around.radiance(directions() @ turn.T.astype(np.float32))

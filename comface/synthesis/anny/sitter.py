@@ -86,8 +86,10 @@ class Sitter:
         extra = np.empty((len(points), 4), np.float32)
         extra[:, 0], extra[:, 1], extra[:, 2] = hair, cover, head.refine @ openness
         thin = np.clip(sagging(years, person.pace) * person.baldness / 8, 0, 0.8)
-        extra[:, 3] = _SCALP.get(person.cut, 0.95) * (0.5 + 0.5 * float(np.clip(years / 3, 0, 1))) * (
-            1 - thin * np.clip((head.canonical[:, 1] - 78) / 4, 0, 1)
+        extra[:, 3] = (
+            _SCALP.get(person.cut, 0.95)
+            * (0.5 + 0.5 * float(np.clip(years / 3, 0, 1)))
+            * (1 - thin * np.clip((head.canonical[:, 1] - 78) / 4, 0, 1))
         )
         depths = fold_depths(person, state)
         middle, between = bust.eyes(points)

@@ -102,7 +102,12 @@ def skin_function() -> SimpleNamespace:
         albedo = wp.cw_mul(albedo, wp.vec3(1.0 - 0.55 * lid, 1.0 - 0.75 * lid, 1.0 - 0.70 * lid))
         grain = 0.8 + 0.35 * fine[0] + 0.35 * pores[2]
         albedo = blend(albedo, look.beard, wp.clamp(b[2] * front * look.brow * grain, 0.0, 0.85))
-        shaven = wp.max(a[1] * look.stubble, a[2] * wp.max(look.stubble, look.moustache)) * front * (1.0 - lip) * wp.clamp(grain, 0.2, 1.3)
+        shaven = (
+            wp.max(a[1] * look.stubble, a[2] * wp.max(look.stubble, look.moustache))
+            * front
+            * (1.0 - lip)
+            * wp.clamp(grain, 0.2, 1.3)
+        )
         albedo = blend(albedo, look.beard * 0.8 + wp.vec3(0.012, 0.015, 0.02), wp.clamp(shaven, 0.0, 0.9))
         scalp = (
             step((extra[0] + 0.30 * middle[0] + 0.25 * fine[1]) / 1.2 + 0.5)
