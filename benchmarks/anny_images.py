@@ -2,7 +2,7 @@
 
 Each record is one identity and one attribute, with a view of its own for each image, JPEG included.
 
-Run: python benchmarks/anny_images.py [seconds]
+Run: python benchmarks/anny_images.py [seconds [cpu|cuda|cuda:N|auto]]
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from comface_bench.comface.synthesis.anny.view import draw_view
 SIDE = 128
 
 
-def record(number: int, alphas: int) -> int:
-    """Render and encode a record; return its bytes."""
+def record(number: int, alphas: int, device: str) -> int:
+    """Render and encode a record on a device; return its bytes."""
     from PIL import Image
 
     from comface_bench.comface.synthesis.anny.body import load_head
-    from comface_bench.comface.synthesis.anny.sitter import Sitter
+    from comface_bench.comface.synthesis.anny.sitter import render_record
+    from comface_bench.comface.synthesis.anny.warping import find_device
 
     person = draw_person("benchmark", number)
     paths = (
@@ -34,45 +35,46 @@ def record(number: int, alphas: int) -> int:
         lambda alpha: (person, State(years=35.5 + 6.5 * alpha)),
         lambda alpha: (person, State(fluid=0.6 * alpha)),
     )
-    sitter, total = Sitter(load_head(), paths[number % 3]), 0
-    for index in range(alphas):
-        view = draw_view(stream("benchmark", number, index))
+    values = [-5 + 10 * index / max(alphas - 1, 1) for index in range(alphas)]
+    views = [draw_view(stream("benchmark", number, index)) for index in range(alphas)]
+    total = 0
+    for image in render_record(load_head(), paths[number % 3], values, views, SIDE, find_device(device)):
         file = io.BytesIO()
-        image = sitter.shoot(-5 + 10 * index / max(alphas - 1, 1), view, SIDE)
         Image.fromarray(image).save(file, "JPEG", quality=93)
         total += len(file.getvalue())
     return total
 
 
-def work(first: int, alphas: int, seconds: float) -> tuple[int, float, float]:
+def work(first: int, alphas: int, seconds: float, device: str) -> tuple[int, float, float]:
     """Render records for so long; return images, seconds, and seconds of processor time."""
     import torch
 
     torch.set_num_threads(1)
-    record(first, 2)
+    record(first, 2, device)
     start, used, images = time.perf_counter(), time.process_time(), 0
     while time.perf_counter() - start < seconds:
         first += 1
-        record(first, alphas)
+        record(first, alphas, device)
         images += alphas
     return images, time.perf_counter() - start, time.process_time() - used
 
 
 def main() -> None:
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 30.0
+    device = sys.argv[2] if len(sys.argv) > 2 else "cpu"
     os.environ["OMP_NUM_THREADS"] = "1"
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         rates = {}
         for alphas in (10, 20, 100):
-            images, wall, used = pool.submit(work, 100 * alphas, alphas, seconds).result()
+            images, wall, used = pool.submit(work, 100 * alphas, alphas, seconds, device).result()
             rates[alphas] = images / wall
             print(
                 f"{alphas} images a record: {images / wall:.1f} images/s, "
                 f"{used / images * 1e3:.1f} ms of processor each"
             )
     with ProcessPoolExecutor(2, mp_context=context) as pool:
-        jobs = [pool.submit(work, 5000 * (1 + k), 20, seconds) for k in range(2)]
+        jobs = [pool.submit(work, 5000 * (1 + k), 20, seconds, device) for k in range(2)]
         both = sum(job.result()[0] / job.result()[1] for job in jobs)
     print(f"2 processes: {both:.1f} images/s, {both / rates[20]:.2f} × one")
     print(f"records of 100 against records of 10: {rates[100] / rates[10]:.2f} ×")

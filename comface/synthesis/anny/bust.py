@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from comface_bench.comface.synthesis.anny.body import Head
     from comface_bench.comface.synthesis.anny.person import Person
     from comface_bench.comface.synthesis.anny.state import State
+    from comface_bench.comface.synthesis.anny.warping import Device
 
 _EVERY = 20  # strands that one stands for when ambient light is found
 
@@ -37,10 +38,11 @@ class Bust:
     Args:
         head: The head model.
         person, state: The base.
+        device: Where ambient light is found.
     """
 
-    def __init__(self, head: Head, person: Person, state: State) -> None:
-        self.head, self.person, self.state = head, person, state
+    def __init__(self, head: Head, person: Person, state: State, device: Device) -> None:
+        self.head, self.person, self.state, self.device = head, person, state, device
         self._weights = weights(head, person, state)
         self._base = head.base(self._weights)
         self.points: Floats = head.refine @ self._base
@@ -135,7 +137,7 @@ class Bust:
         middle, between = self.eyes(points)
         normals = self.normals if points is self.points else self.head.normals(points)
         aim = target(middle, between)
-        matrix = transfer(points[:few], normals[:few], self.head.coarse, thick, aim)
+        matrix = transfer(points[:few], normals[:few], self.head.coarse, thick, aim, self.device)
         # Against a head that nothing shades.
         free = np.clip(np.einsum("vc,dc->vd", normals[:few], directions()), 0, None).sum(axis=1)
         share = matrix.sum(axis=1) / np.maximum(free, 0.3) * np.float32(1 / MEASURE)

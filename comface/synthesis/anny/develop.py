@@ -1,4 +1,4 @@
-"""From light at samples to pixels, as a camera does: lens, exposure, response, noise.
+"""From light at samples to pixels, as a camera does: lens, exposure, response, noise; K images at once.
 
 No postponed annotations here: warp reads the kernels' annotations as they are.
 """
@@ -6,53 +6,78 @@ No postponed annotations here: warp reads the kernels' annotations as they are.
 # ruff: noqa: UP018 (written so, warp lets a number change in a loop)
 
 import functools
+from collections.abc import Sequence
 from typing import Any, no_type_check
 
 import numpy as np
 
 from comface_bench.comface.synthesis.anny.arrays import Floats, Pixels
 from comface_bench.comface.synthesis.anny.view import View
-from comface_bench.comface.synthesis.anny.warping import load_warp, numbers, vectors
+from comface_bench.comface.synthesis.anny.warping import Device, flat, image_of, load_warp
 
 _DENSITY = 600.0  # entries of the response's table per unit of the square root of light
 _REACH = 3  # samples on each side of a pixel's own that its blur gathers
 
 
 def develop(
-    light: Floats, backdrop: Floats, level: float, view: View, size: int, oversampling: int
+    light: Any,
+    backdrops: Sequence[Floats],
+    levels: Sequence[float],
+    views: Sequence[View],
+    size: int,
+    oversampling: int,
+    device: Device,
 ) -> Pixels:
-    """Return the image (size, size, 3).
+    """Return the images (K, size, size, 3).
 
     Args:
-        light: Linear light and cover at samples (S * S, 4).
-        backdrop: Linear light behind (B, B, 3).
-        level: Light that the camera expects from a face here; it makes up for most of it.
-        view: Exposure, white balance, response, blur, vignette and noise.
+        light: Linear light and cover at samples (K, S * S), on the device.
+        backdrops: Linear light behind (B, B, 3).
+        levels: Light that the camera expects from a face here; it makes up for most of it.
+        views: Exposure, white balance, response, blur, vignette and noise.
         size: Height and width in pixels.
         oversampling: Samples along a pixel's side; S = size * oversampling.
+        device: Where it is done.
     """
-    wp = load_warp()
-    wide = size * oversampling
+    count, wide = len(views), size * oversampling
+    weights = device.stack([_blur(view, oversampling) for view in views], "float32")
+    rows = device.empty((count * size * wide,), "vec3")
+    behind = device.stack([backdrop.reshape(-1, 3) for backdrop in backdrops], "vec3")
+    inputs = [
+        flat(light)[0], *flat(behind), len(backdrops[0]), wide, oversampling, *flat(weights), _REACH, rows,
+    ]  # fmt: skip
+    device.launch(_kernels()["rows"], rows.size, inputs)
+    curves = device.stack([_response(view.contrast) for view in views], "float32")
+    settings = device.array([(view.saturation, view.vignette, view.noise) for view in views], "vec3")
+    grain = device.stack([_grain(view, size) for view in views], "vec3")
+    gains = device.array([_gain(*each) for each in zip(levels, views, strict=True)], "vec3")
+    image = device.empty((count * size * size,), "vec3")
+    inputs = [
+        rows, wide, oversampling, *flat(weights), _REACH, gains, *flat(curves), curves.shape[1], settings,
+        *flat(grain), image,
+    ]  # fmt: skip
+    device.launch(_kernels()["columns"], image.size, inputs)
+    pixels: Pixels = np.clip(np.rint(image.numpy()), 0, 255).astype(np.uint8)
+    return pixels.reshape(count, size, size, 3)
+
+
+def _gain(level: float, view: View) -> tuple[float, float, float]:
+    """Return what the camera multiplies red, green and blue by."""
     gain = 1.18 * (0.23 / max(level, 1e-3)) ** 0.55 * 2.0**view.exposure
-    colours = (gain * view.warmth, gain, gain / view.warmth)
+    return gain * view.warmth, gain, gain / view.warmth
+
+
+def _blur(view: View, oversampling: int) -> Floats:
+    """Return weights of the samples around a pixel along one axis; their sum is 1."""
     taps = np.arange(-_REACH, _REACH + oversampling) - (oversampling - 1) / 2
     spread = max(view.blur, 0.3) * oversampling
     weights = np.exp(-0.5 * (taps / spread) ** 2)
-    rows = np.empty((size * wide, 3), np.float32)
-    inputs = [
-        vectors(light), vectors(backdrop.reshape(-1, 3)), len(backdrop), wide, oversampling,
-        numbers(weights / weights.sum()), _REACH, vectors(rows),
-    ]  # fmt: skip
-    wp.launch(_kernels()["rows"], dim=len(rows), inputs=inputs, device="cpu")
-    grain = np.random.default_rng(view.seed).standard_normal((size * size, 3), np.float32)
-    image = np.empty((size * size, 3), np.float32)
-    inputs = [
-        vectors(rows), wide, oversampling, numbers(weights / weights.sum()), _REACH, wp.vec3(*colours),
-        numbers(_response(view.contrast)), view.saturation, view.vignette, view.noise, vectors(grain),
-        vectors(image),
-    ]  # fmt: skip
-    wp.launch(_kernels()["columns"], dim=len(image), inputs=inputs, device="cpu")
-    return np.clip(np.rint(image), 0, 255).astype(np.uint8).reshape(size, size, 3)
+    shares: Floats = weights / weights.sum()
+    return shares
+
+
+def _grain(view: View, size: int) -> Floats:
+    return np.random.default_rng(view.seed).standard_normal((size * size, 3), np.float32)
 
 
 def _response(contrast: float) -> Floats:
@@ -66,34 +91,40 @@ def _response(contrast: float) -> Floats:
 
 @functools.lru_cache(maxsize=1)
 def _kernels() -> dict[str, Any]:
-    wp = load_warp()
+    wp, owner = load_warp(), image_of()
 
     @wp.kernel(module="unique")
     @no_type_check
     def rows_kernel(
         light: wp.array(dtype=wp.vec4),
         backdrop: wp.array(dtype=wp.vec3),
+        backdrops_apart: wp.int32,
         side: wp.int32,
         wide: wp.int32,
         oversampling: wp.int32,
         weights: wp.array(dtype=wp.float32),
+        weights_apart: wp.int32,
         reach: wp.int32,
         out: wp.array(dtype=wp.vec3),
     ):
-        i = wp.tid()
+        item = wp.tid()
         size = wide // oversampling
+        image = owner(item, size * wide)
+        i = item - image * size * wide
+        own = image * wide * wide
+        behind = image * backdrops_apart
+        weigh = image * weights_apart
         row = i // size
         first = (i % size) * oversampling - reach
         total = wp.vec3(0.0, 0.0, 0.0)
         cover = float(0.0)
         for k in range(2 * reach + oversampling):
             column = wp.clamp(first + k, 0, wide - 1)
-            sample = light[row * wide + column]
+            sample = light[own + row * wide + column]
+            weight = weights[weigh + k]
             # Light beyond what the sensor holds would bleed too far.
-            total += (
-                wp.vec3(wp.min(sample[0], 4.0), wp.min(sample[1], 4.0), wp.min(sample[2], 4.0)) * weights[k]
-            )
-            cover += sample[3] * weights[k]
+            total += wp.vec3(wp.min(sample[0], 4.0), wp.min(sample[1], 4.0), wp.min(sample[2], 4.0)) * weight
+            cover += sample[3] * weight
         scale = float(side) / float(wide)
         x = wp.clamp(
             (float(first + reach) + 0.5 * float(oversampling)) * scale - 0.5, 0.0, float(side) - 1.01
@@ -103,16 +134,19 @@ def _kernels() -> dict[str, Any]:
         q = int(y)
         u = x - float(p)
         v = y - float(q)
-        upper = backdrop[q * side + p] * (1.0 - u) + backdrop[q * side + p + 1] * u
-        lower = backdrop[(q + 1) * side + p] * (1.0 - u) + backdrop[(q + 1) * side + p + 1] * u
-        out[i] = total + (upper * (1.0 - v) + lower * v) * (1.0 - cover)
+        above = behind + q * side + p
+        below = above + side
+        upper = backdrop[above] * (1.0 - u) + backdrop[above + 1] * u
+        lower = backdrop[below] * (1.0 - u) + backdrop[below + 1] * u
+        out[item] = total + (upper * (1.0 - v) + lower * v) * (1.0 - cover)
 
     @wp.func
     @no_type_check
-    def response(curve: wp.array(dtype=wp.float32), value: wp.float32):
-        place = wp.min(wp.sqrt(wp.max(value, 0.0)) * _DENSITY, float(curve.shape[0]) - 1.01)
+    def response(curve: wp.array(dtype=wp.float32), first: wp.int32, length: wp.int32, value: wp.float32):
+        place = wp.min(wp.sqrt(wp.max(value, 0.0)) * _DENSITY, float(length) - 1.01)
         k = int(place)
-        return curve[k] + (curve[k + 1] - curve[k]) * (place - float(k))
+        low = curve[first + k]
+        return low + (curve[first + k + 1] - low) * (place - float(k))
 
     @wp.kernel(module="unique")
     @no_type_check
@@ -121,29 +155,40 @@ def _kernels() -> dict[str, Any]:
         wide: wp.int32,
         oversampling: wp.int32,
         weights: wp.array(dtype=wp.float32),
+        weights_apart: wp.int32,
         reach: wp.int32,
-        gain: wp.vec3,
-        curve: wp.array(dtype=wp.float32),
-        saturation: wp.float32,
-        vignette: wp.float32,
-        noise: wp.float32,
+        gains: wp.array(dtype=wp.vec3),
+        curves: wp.array(dtype=wp.float32),
+        curves_apart: wp.int32,
+        length: wp.int32,
+        settings: wp.array(dtype=wp.vec3),
         grain: wp.array(dtype=wp.vec3),
+        grain_apart: wp.int32,
         out: wp.array(dtype=wp.vec3),
     ):
-        i = wp.tid()
+        item = wp.tid()
         size = wide // oversampling
+        image = owner(item, size * size)
+        i = item - image * size * size
+        own = image * size * wide
+        weigh = image * weights_apart
+        curve = image * curves_apart
+        gain = gains[image]
+        saturation = settings[image][0]
+        vignette = settings[image][1]
+        noise = settings[image][2]
         column = i % size
         row = i // size
         first = row * oversampling - reach
         total = wp.vec3(0.0, 0.0, 0.0)
         for k in range(2 * reach + oversampling):
-            total += rows[wp.clamp(first + k, 0, wide - 1) * size + column] * weights[k]
+            total += rows[own + wp.clamp(first + k, 0, wide - 1) * size + column] * weights[weigh + k]
         x = (float(column) + 0.5) / float(size) * 2.0 - 1.0
         y = (float(row) + 0.5) / float(size) * 2.0 - 1.0
         total = wp.cw_mul(total, gain) * (1.0 - vignette * 0.5 * (x * x + y * y))
-        red = response(curve, total[0])
-        green = response(curve, total[1])
-        blue = response(curve, total[2])
+        red = response(curves, curve, length, total[0])
+        green = response(curves, curve, length, total[1])
+        blue = response(curves, curve, length, total[2])
         grey = 0.30 * red + 0.59 * green + 0.11 * blue
         colour = wp.vec3(
             grey + (red - grey) * saturation,
@@ -151,9 +196,9 @@ def _kernels() -> dict[str, Any]:
             grey + (blue - grey) * saturation,
         )
         # Shadows are noisier than lights, and noise is mostly of brightness.
-        g = grain[i]
+        g = grain[image * grain_apart + i]
         level = noise * (1.25 - 0.6 * grey)
         common = g[1] * 0.8
-        out[i] = colour * 255.0 + wp.vec3(common + g[0] * 0.5, common, common + g[2] * 0.6) * level
+        out[item] = colour * 255.0 + wp.vec3(common + g[0] * 0.5, common, common + g[2] * 0.6) * level
 
     return {"rows": rows_kernel, "columns": columns_kernel}

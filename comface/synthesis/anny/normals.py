@@ -9,15 +9,15 @@ from typing import Any, no_type_check
 import numpy as np
 
 from comface_bench.comface.synthesis.anny.arrays import Floats, Ints
-from comface_bench.comface.synthesis.anny.warping import load_warp, numbers, vectors
+from comface_bench.comface.synthesis.anny.warping import CPU, load_warp
 
 
 def vertex_normals(points: Floats, triangles: Ints) -> Floats:
     """Return area-weighted unit normals (V, 3) of `points` (V, 3) for triangles (T, 3)."""
-    wp = load_warp()
     normals = np.zeros((len(points), 3), np.float32)
-    inputs = [vectors(points), numbers(triangles, "int32"), vectors(normals)]
-    wp.launch(_kernels()["sum"], dim=len(triangles), inputs=inputs, device="cpu")
+    # Always there: on a GPU the order of the sums, and with it the last bits, would change each time.
+    inputs = [CPU.array(points, "vec3"), CPU.array(triangles, "int32"), CPU.array(normals, "vec3")]
+    CPU.launch(_kernels()["sum"], len(triangles), inputs)
     normals /= np.maximum(np.sqrt(np.einsum("vc,vc->v", normals, normals)), 1e-9)[:, None]
     return normals
 

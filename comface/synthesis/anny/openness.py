@@ -12,8 +12,8 @@ from typing import Any, no_type_check
 import numpy as np
 
 from comface_bench.comface.synthesis.anny.arrays import Floats, Ints
-from comface_bench.comface.synthesis.anny.raster import Buffer, Camera, Strands
-from comface_bench.comface.synthesis.anny.warping import load_warp, numbers, vectors
+from comface_bench.comface.synthesis.anny.raster import Buffer, Bundle, Camera, Strands, lenses, project
+from comface_bench.comface.synthesis.anny.warping import Device, flat, image_of, load_warp
 
 _ALL, _HALF, _WIDE = 28, 17.0, 80
 MEASURE = 4.0 / _ALL
@@ -32,7 +32,7 @@ def directions() -> Floats:
 
 
 def transfer(
-    points: Floats, normals: Floats, triangles: Ints, strands: Strands | None, middle: Floats
+    points: Floats, normals: Floats, triangles: Ints, strands: Strands | None, middle: Floats, device: Device
 ) -> Floats:
     """Return the matrix (V, D) from radiance from `directions` to irradiance over π at vertices.
 
@@ -42,22 +42,24 @@ def transfer(
         triangles: What casts shadows (T, 3).
         strands: Hair that casts shadows as well.
         middle: Middle of the head (3,).
+        device: Where it is found, for all directions at once.
     """
-    wp = load_warp()
-    count, seen = len(points), np.empty((len(points), len(directions())), np.float32)
+    count, turns = len(points), _turns()
     free = points + 0.30 * normals
     every = np.concatenate([points, free] if strands is None else [points, free, strands.points])
-    for index, turn in enumerate(_turns()):
-        camera = Camera(turn, middle, 0.0, _HALF, (0.0, 0.0), _WIDE)
-        buffer = Buffer(_WIDE)
-        _, screen = camera.project(every)
-        buffer.draw_triangles(screen, triangles)
-        if strands is not None:
-            buffer.draw_strands(screen[2 * count :], strands, len(triangles), _WIDE / (2 * _HALF), 2.0)
-        inputs = [vectors(screen[count : 2 * count]), buffer.array, _WIDE, index, numbers(seen)]
-        wp.launch(_kernels()["seen"], dim=count, inputs=inputs, device="cpu")
+    cameras = [Camera(turn, middle, 0.0, _HALF, (0.0, 0.0), _WIDE) for turn in turns]
+    screen = project(device.stack([every] * len(turns), "vec3"), lenses(cameras, device), device)
+    buffer = Buffer(len(turns), _WIDE, device)
+    buffer.draw_triangles(screen, device.array(triangles, "int32"))
+    if strands is not None and len(strands.segments):
+        thick = Bundle.of([strands] * len(turns), device)
+        scales = [_WIDE / (2 * _HALF)] * len(turns)
+        buffer.draw_strands(screen[:, 2 * count :], thick, len(triangles), scales, 2.0)
+    seen = device.empty((count, len(turns)), "float32")
+    inputs = [*flat(screen[:, count : 2 * count]), flat(buffer.samples)[0], _WIDE, seen]
+    device.launch(_kernels()["seen"], seen.size, inputs)
     cosines = np.clip(np.einsum("vc,dc->vd", normals, directions()), 0, None)
-    matrix: Floats = seen * cosines * np.float32(MEASURE)
+    matrix: Floats = seen.numpy() * cosines * np.float32(MEASURE)
     return matrix
 
 
@@ -76,19 +78,22 @@ def look_along(towards: Floats) -> Floats:
 
 @functools.lru_cache(maxsize=1)
 def _kernels() -> dict[str, Any]:
-    wp = load_warp()
+    wp, owner = load_warp(), image_of()
 
     @wp.kernel(module="unique")
     @no_type_check
     def seen_kernel(
         screen: wp.array(dtype=wp.vec3),
+        apart: wp.int32,
         samples: wp.array(dtype=wp.uint64),
         wide: wp.int32,
-        index: wp.int32,
         seen: wp.array2d(dtype=wp.float32),
     ):
-        i = wp.tid()
-        s = screen[i]
+        item = wp.tid()
+        index = owner(item, seen.shape[0])
+        i = item - index * seen.shape[0]
+        s = screen[index * apart + i]
+        corner = index * wide * wide
         x = wp.clamp(s[0] - 0.5, 0.0, float(wide) - 1.01)
         y = wp.clamp(s[1] - 0.5, 0.0, float(wide) - 1.01)
         column = int(x)
@@ -99,7 +104,7 @@ def _kernels() -> dict[str, Any]:
         for k in range(4):
             dx = k % 2
             dy = k // 2
-            key = samples[(row + dy) * wide + column + dx]
+            key = samples[corner + (row + dy) * wide + column + dx]
             depth = float(wp.uint32(key >> wp.uint64(32))) / 4.0e9
             weight = (1.0 - fx + float(dx) * (2.0 * fx - 1.0)) * (1.0 - fy + float(dy) * (2.0 * fy - 1.0))
             if s[2] < depth + 0.0012:

@@ -7,11 +7,11 @@ No postponed annotations here: warp reads the functions' annotations as they are
 
 import functools
 from types import SimpleNamespace
-from typing import Any, Final, no_type_check
+from typing import Final, no_type_check
 
 from comface_bench.comface.synthesis.anny.atlas import LOW, STEP
 from comface_bench.comface.synthesis.anny.noise import SIDE
-from comface_bench.comface.synthesis.anny.warping import load_warp
+from comface_bench.comface.synthesis.anny.warping import load_warp, structure
 
 _CELL = float(STEP)
 _LOW = float(LOW)
@@ -55,7 +55,7 @@ def optics() -> SimpleNamespace:
     """Return warp's structures `Look` (a person in a state) and `Scene` (light, camera), and functions."""
     wp = load_warp()
 
-    look, scene = _structure("Look", LOOK), _structure("Scene", SCENE)
+    look, scene = structure("Look", __name__, LOOK), structure("Scene", __name__, SCENE)
 
     @wp.func
     @no_type_check
@@ -180,10 +180,3 @@ def optics() -> SimpleNamespace:
         lobe=lobe,
         blend=blend,
     )
-
-
-def _structure(name: str, fields: dict[str, tuple[str, ...]]) -> Any:
-    """Return a warp structure; written as a class, type checkers would look for warp's types."""
-    wp = load_warp()
-    hints = {field: getattr(wp, kind) for kind, names in fields.items() for field in names}
-    return wp.struct(type(name, (), {"__annotations__": hints, "__module__": __name__}))

@@ -1,4 +1,4 @@
-"""One picture: subject, light and camera put together."""
+"""Pictures: subject, light and camera put together."""
 
 from __future__ import annotations
 
@@ -13,14 +13,18 @@ from comface_bench.comface.synthesis.anny.develop import develop
 from comface_bench.comface.synthesis.anny.noise import noise_cube
 from comface_bench.comface.synthesis.anny.openness import directions, look_along
 from comface_bench.comface.synthesis.anny.optics import optics
-from comface_bench.comface.synthesis.anny.raster import Buffer, Camera, Strands
+from comface_bench.comface.synthesis.anny.raster import Buffer, Bundle, Camera, lenses, project
 from comface_bench.comface.synthesis.anny.shade import shade_kernel
-from comface_bench.comface.synthesis.anny.warping import load_warp, numbers, vectors
+from comface_bench.comface.synthesis.anny.warping import load_warp
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from comface_bench.comface.synthesis.anny.arrays import Floats, Ints, Pixels
     from comface_bench.comface.synthesis.anny.body import Head
+    from comface_bench.comface.synthesis.anny.raster import Strands
     from comface_bench.comface.synthesis.anny.view import View
+    from comface_bench.comface.synthesis.anny.warping import Device
 
 OVERSAMPLING = 2
 _SHADOW_WIDE, _SHADOW_HALF = 168, 16.0
@@ -64,59 +68,100 @@ def target(middle: Floats, between: float) -> Floats:
     return aim
 
 
-def take(head: Head, subject: Subject, backdrop: Floats, view: View, size: int) -> Pixels:
-    """Return the picture (size, size, 3)."""
-    wp = load_warp()
-    wide = size * OVERSAMPLING
-    half = view.frame * subject.between
-    turn = _rotation(view)
-    aim = target(subject.middle, subject.between)
-    camera = Camera(turn, aim, view.distance, half, view.shift, wide)
-    placed, screen = camera.project(subject.points)
-    strand_placed, strand_screen = camera.project(subject.strands.points)
-    buffer = Buffer(wide)
-    buffer.draw_triangles(screen, head.front)
-    scale = wide / (2 * half)
-    buffer.draw_strands(strand_screen, subject.strands, len(head.front), scale)
+def take(
+    head: Head,
+    subjects: Sequence[Subject],
+    backdrops: Sequence[Floats],
+    views: Sequence[View],
+    size: int,
+    device: Device,
+) -> Pixels:
+    """Return the pictures (K, size, size, 3) of K subjects, each as it is when taken alone."""
+    count, wide = len(subjects), size * OVERSAMPLING
+    cameras = [_camera(subject, view, wide) for subject, view in zip(subjects, views, strict=True)]
+    fixed, through = _fixed(head, device), lenses(cameras, device)
+    strands = Bundle.of([subject.strands for subject in subjects], device)
+    points = device.stack([subject.points for subject in subjects], "vec3")
+    strand_points = device.stack([subject.strands.points for subject in subjects], "vec3")
+    placed, strand_placed = (device.empty(each.shape, "vec3") for each in (points, strand_points))
+    screen = project(points, through, device, placed)
+    strand_screen = project(strand_points, through, device, strand_placed)
+    buffer = Buffer(count, wide, device)
+    buffer.draw_triangles(screen, fixed.triangles)
+    scales = [wide / (2 * camera.half) for camera in cameras]
+    buffer.draw_strands(strand_screen, strands, len(head.front), scales)
 
+    lamps = [_lamp(view) for view in views]
+    through = lenses(lamps, device)
+    shadow = Buffer(count, _SHADOW_WIDE, device)
+    shadow.draw_triangles(project(placed[:, : len(head.template)], through, device), fixed.coarse)
+    density = [_SHADOW_WIDE / (2 * _SHADOW_HALF)] * count
+    lit = project(strand_placed, through, device)
+    shadow.draw_strands(lit, strands, len(head.coarse), density, 1.5, 8)
+
+    shown = list(zip(subjects, views, cameras, lamps, strict=True))
+    harmonics = [_harmonics(view) for view in views]
+    scenes = [_scene(*each) for each in shown]
+    out = device.empty((count, wide * wide), "vec4")
+    inputs = [
+        buffer.samples, wide, fixed.triangles, fixed.part,
+        screen, placed, device.stack([subject.normals for subject in subjects], "vec3"),
+        fixed.canonical, fixed.masks,
+        device.stack([_ambient(head, *each[:3]) for each in shown], "vec3"),
+        device.stack([subject.extra for subject in subjects], "vec4"),
+        strand_screen, strand_placed,
+        device.stack([subject.colours for subject in subjects], "vec3"),
+        device.stack([subject.depth for subject in subjects], "float32"),
+        strands.segments, device.stack([subject.kinds for subject in subjects], "int32"), strands.strand,
+        fixed.atlas_a, fixed.atlas_b, device.stack([subject.folds for subject in subjects], "vec4"),
+        fixed.cube, shadow.samples, fixed.taps,
+        device.stack([diffuse for diffuse, _ in harmonics], "vec3"),
+        device.stack([mirror for _, mirror in harmonics], "vec3"),
+        device.structures(optics().Look, [subject.look for subject in subjects]),
+        device.structures(optics().Scene, scenes), out,
+    ]  # fmt: skip
+    device.launch(shade_kernel(), out.size // 4, inputs)
+    levels = [
+        _level(subject, view, diffuse)
+        for subject, view, (diffuse, _) in zip(subjects, views, harmonics, strict=True)
+    ]
+    return develop(out, backdrops, levels, views, size, OVERSAMPLING, device)
+
+
+def _camera(subject: Subject, view: View, wide: int) -> Camera:
+    half, aim = view.frame * subject.between, target(subject.middle, subject.between)
+    return Camera(_rotation(view), aim, view.distance, half, view.shift, wide)
+
+
+def _lamp(view: View) -> Camera:
+    """Return the key light, as a camera that sees what it lights."""
     key = np.array(view.key.towards, np.float32)
-    lamp = Camera(look_along(key), np.zeros(3, np.float32), 0.0, _SHADOW_HALF, (0.0, 0.0), _SHADOW_WIDE)
-    shadow = Buffer(_SHADOW_WIDE)
-    shadow.draw_triangles(lamp.project(placed[: len(head.template)])[1], head.coarse)
-    density = _SHADOW_WIDE / (2 * _SHADOW_HALF)
-    shadow.draw_strands(lamp.project(strand_placed)[1], subject.strands, len(head.coarse), density, 1.5, 8)
+    return Camera(look_along(key), np.zeros(3, np.float32), 0.0, _SHADOW_HALF, (0.0, 0.0), _SHADOW_WIDE)
 
-    # Radiance as the head sees it.
-    radiance = view.around.radiance(directions() @ turn.T.astype(np.float32))
-    light = head.refine @ np.einsum("vd,dc->vc", subject.transfer, radiance)
-    diffuse, mirror = _harmonics(view)
-    fixed = _fixed(head)
-    out = np.empty((wide * wide, 4), np.float32)
+
+def _ambient(head: Head, subject: Subject, view: View, camera: Camera) -> Floats:
+    """Return the ambient light at the vertices (W, 3): radiance as the head sees it, gathered."""
+    radiance = view.around.radiance(directions() @ camera.turn.T.astype(np.float32))
+    light: Floats = head.refine @ np.einsum("vd,dc->vc", subject.transfer, radiance)
+    return light
+
+
+def _scene(subject: Subject, view: View, camera: Camera, lamp: Camera) -> Any:
+    """Return the kernel's `Scene`."""
+    wp = load_warp()
     scene = optics().Scene()
-    scene.turn = wp.mat33(*(float(v) for v in turn.ravel()))
+    scene.turn = wp.mat33(*(float(v) for v in camera.turn.ravel()))
     scene.eye = wp.vec3(0.0, 0.0, view.distance)
-    scene.key = wp.vec3(*(float(v) for v in key))
+    scene.key = wp.vec3(*(float(v) for v in np.array(view.key.towards, np.float32)))
     scene.key_colour = wp.vec3(*view.key.colour)
     scene.spread = view.key.spread
     scene.shadow_turn = wp.mat33(*(float(v) for v in lamp.turn.ravel()))
-    scene.shadow_half, scene.shadow_wide = _SHADOW_HALF, _SHADOW_WIDE
-    centre = turn @ np.array([0.0, 0.55 * subject.between, -0.55 * subject.between])
+    scene.shadow_half, scene.shadow_wide = lamp.half, lamp.wide
+    centre = camera.turn @ np.array([0.0, 0.55 * subject.between, -0.55 * subject.between])
     scene.head = wp.vec3(*(float(v) for v in centre))
-    scene.footprint = 2 * half / wide
+    scene.footprint = 2 * camera.half / camera.wide
     scene.lids = wp.mat44(*(float(v) for v in subject.lids.ravel()))
-    inputs = [
-        buffer.array, wide, fixed.triangles, fixed.part,
-        vectors(screen), vectors(placed), vectors(subject.normals),
-        fixed.canonical, fixed.masks, vectors(light), vectors(subject.extra),
-        vectors(strand_screen), vectors(strand_placed), vectors(subject.colours), numbers(subject.depth),
-        subject.strands.arrays[1], numbers(subject.kinds, "int32"),
-        subject.strands.arrays[2],
-        fixed.atlas_a, fixed.atlas_b, vectors(subject.folds),
-        fixed.cube, shadow.array, fixed.taps, vectors(diffuse), vectors(mirror),
-        subject.look, scene, vectors(out),
-    ]  # fmt: skip
-    wp.launch(shade_kernel(), dim=wide * wide // 4, inputs=inputs, device="cpu")
-    return develop(out, backdrop, _level(subject, view, diffuse), view, size, OVERSAMPLING)
+    return scene
 
 
 def _level(subject: Subject, view: View, diffuse: Floats) -> float:
@@ -139,9 +184,10 @@ def _taps() -> Floats:
 
 @dataclass(frozen=True)
 class _Fixed:
-    """What the kernel reads that is the same for everybody."""
+    """What the kernels read that is the same for everybody, brought to a device once."""
 
     triangles: Any
+    coarse: Any
     part: Any
     canonical: Any
     masks: Any
@@ -151,19 +197,20 @@ class _Fixed:
     taps: Any
 
 
-@functools.lru_cache(maxsize=1)
-def _fixed(head: Head) -> _Fixed:
+@functools.lru_cache(maxsize=2)
+def _fixed(head: Head, device: Device) -> _Fixed:
     atlas = face_atlas()
     channels = [atlas.names.index(name) for name in CHANNELS]
     return _Fixed(
-        numbers(head.front, "int32"),
-        numbers(head.part, "int32"),
-        vectors(head.canonical),
-        vectors(head.masks),
-        vectors(atlas.raster[..., channels[:4]]),
-        vectors(atlas.raster[..., channels[4:]]),
-        vectors(noise_cube()),
-        vectors(_taps()),
+        device.array(head.front, "int32"),
+        device.array(head.coarse, "int32"),
+        device.array(head.part, "int32"),
+        device.array(head.canonical, "vec3"),
+        device.array(head.masks, "vec4"),
+        device.array(atlas.raster[..., channels[:4]], "vec4"),
+        device.array(atlas.raster[..., channels[4:]], "vec4"),
+        device.array(noise_cube(), "vec4"),
+        device.array(_taps(), "vec2"),
     )
 
 

@@ -1,4 +1,4 @@
-"""Which surface each sample of the image sees: triangles and strands into a depth buffer.
+"""Which surface each sample of an image sees: triangles and strands into a depth buffer, K images at once.
 
 A buffer holds, for each sample, depth in the upper 32 bits and a number in the lower ones: triangle t is t,
 segment s of a strand is (number of triangles) + s. The smaller wins, so neither order nor threads matter.
@@ -7,16 +7,19 @@ No postponed annotations here: warp reads the kernels' annotations as they are.
 """
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, no_type_check
+from types import SimpleNamespace
+from typing import Any, Self, no_type_check
 
 import numpy as np
 
 from comface_bench.comface.synthesis.anny.arrays import Floats, Ints
-from comface_bench.comface.synthesis.anny.warping import load_warp, numbers, vectors
+from comface_bench.comface.synthesis.anny.warping import Device, flat, image_of, layout, load_warp, structure
 
 EMPTY = 2**64 - 1
 """What a sample holds that sees nothing."""
+_LENS = {"mat33": ("turn",), "vec3": ("middle",), "float32": ("distance", "half", "right", "up", "wide")}
 
 
 @dataclass(frozen=True)
@@ -39,16 +42,36 @@ class Camera:
     shift: tuple[float, float]
     wide: int
 
-    def project(self, points: Floats) -> tuple[Floats, Floats]:
-        """Return places in the camera's frame (N, 3), cm, and on the screen (N, 3): x, y, depth in (0, 1)."""
-        wp = load_warp()
-        placed, screen = np.empty((2, len(points), 3), np.float32)
-        turn = wp.mat33(*(float(value) for value in self.turn.ravel()))
-        middle = wp.vec3(*(float(value) for value in self.middle))
-        options = [turn, middle, self.distance, self.half, *self.shift, float(self.wide)]
-        inputs = [vectors(points), *options, vectors(placed), vectors(screen)]
-        wp.launch(_kernels()["project"], dim=len(points), inputs=inputs, device="cpu")
-        return placed, screen
+
+def lenses(cameras: Sequence[Camera], device: Device) -> Any:
+    """Return the cameras of K images as the kernels take them."""
+    kind = _kernels().Lens
+    rows = np.zeros(len(cameras), layout(kind))
+    for row, camera in zip(rows, cameras, strict=True):
+        row["turn"], row["middle"], row["distance"] = camera.turn, camera.middle, camera.distance
+        (row["right"], row["up"]), row["half"], row["wide"] = camera.shift, camera.half, camera.wide
+    return device.array(rows, kind)
+
+
+def project(points: Any, through: Any, device: Device, placed: Any = None) -> Any:
+    """Return where points are seen on the screen (K, N): x, y, depth in (0, 1).
+
+    Args:
+        points: Of each image (K, N).
+        through: The images' `lenses`.
+        device: Where all of this is.
+        placed: Filled with the places in the camera's frame (K, N), cm, if anybody wants them.
+    """
+    screen = device.empty(points.shape, "vec3")
+    inputs = [
+        *flat(points),
+        points.shape[1],
+        through,
+        device.empty((0,), "vec3") if placed is None else flat(placed)[0],
+        flat(screen)[0],
+    ]
+    device.launch(_kernels().project, points.size, inputs)
+    return screen
 
 
 @dataclass(frozen=True)
@@ -67,85 +90,119 @@ class Strands:
     segments: Ints
     strand: Ints
 
-    @functools.cached_property
-    def arrays(self) -> tuple[Any, Any, Any]:
-        """Widths, segments and strands as warp arrays."""
-        return numbers(self.widths), numbers(self.segments, "int32"), numbers(self.strand, "int32")
+
+@dataclass(frozen=True)
+class Bundle:
+    """The strands of K images, where the kernels are.
+
+    Attributes:
+        widths: Full width at each point (K, P), cm.
+        segments, strand: As of `Strands` (K, S).
+        counts: How many of the S segments each image has (K,).
+    """
+
+    widths: Any
+    segments: Any
+    strand: Any
+    counts: Any
+
+    @classmethod
+    def of(cls, strands: Sequence[Strands], device: Device) -> Self:
+        """Bring strands to a device."""
+        return cls(
+            device.stack([one.widths for one in strands], "float32"),
+            device.stack([one.segments for one in strands], "int32"),
+            device.stack([one.strand for one in strands], "int32"),
+            device.array([len(one.segments) for one in strands], "int32"),
+        )
 
 
 class Buffer:
-    """A depth buffer.
+    """The depth buffers of K images.
 
     Args:
+        count: K.
         wide: Samples along a side.
+        device: Where it is.
     """
 
-    def __init__(self, wide: int) -> None:
-        self.wide = wide
-        self.samples = np.full(wide * wide, EMPTY, np.uint64)
-        self.array = numbers(self.samples, "uint64")
+    def __init__(self, count: int, wide: int, device: Device) -> None:
+        self.wide, self._device = wide, device
+        self.samples = device.empty((count, wide * wide), "uint64")
+        self.samples.fill_(EMPTY)
+        self._flat = flat(self.samples)[0]
 
-    def draw_triangles(self, screen: Floats, triangles: Ints) -> None:
-        """Draw the triangles (T, 3) that face the camera, over projected vertices (W, 3)."""
-        inputs = [vectors(screen), numbers(triangles, "int32"), self.wide, self.array]
-        load_warp().launch(_kernels()["triangles"], dim=len(triangles), inputs=inputs, device="cpu")
+    def draw_triangles(self, screen: Any, triangles: Any) -> None:
+        """Draw the triangles (T, 3) that face the camera, over projected vertices (K, W)."""
+        items = screen.shape[0] * triangles.shape[0]
+        self._device.launch(_kernels().triangles, items, [*flat(screen), triangles, self.wide, self._flat])
 
     def draw_strands(
-        self, screen: Floats, strands: Strands, first: int, scale: float, least: float = 1.0, every: int = 1
+        self,
+        screen: Any,
+        strands: Bundle,
+        first: int,
+        scales: Sequence[float],
+        least: float = 1.0,
+        every: int = 1,
     ) -> None:
         """Draw strands.
 
         Args:
-            screen: Projected points (P, 3).
+            screen: Projected points (K, P).
             strands: What to draw.
             first: Number of the first segment in the buffer.
-            scale: Samples per cm.
+            scales: Samples per cm in each image.
             least: Width in samples below which strands show by chance rather than get thinner.
             every: Only each so-maniest strand is drawn, so much wider: for shadows.
         """
         inputs = [
-            vectors(screen),
-            *strands.arrays,
+            *flat(screen),
+            *flat(strands.widths),
+            *flat(strands.segments),
+            strands.segments.shape[1],
+            *flat(strands.strand),
+            strands.counts,
             first,
-            float(scale),
+            self._device.array(scales, "float32"),
             float(least),
             every,
             self.wide,
-            self.array,
+            self._flat,
         ]
-        load_warp().launch(_kernels()["strands"], dim=len(strands.segments), inputs=inputs, device="cpu")
+        self._device.launch(_kernels().strands, strands.segments.size, inputs)
 
 
 @functools.lru_cache(maxsize=1)
-def _kernels() -> dict[str, Any]:
-    wp = load_warp()
+def _kernels() -> SimpleNamespace:
+    wp, owner = load_warp(), image_of()
+    lens_type = structure("Lens", __name__, _LENS)
 
     @wp.kernel(module="unique")
     @no_type_check
-    def project(
+    def project_kernel(
         points: wp.array(dtype=wp.vec3),
-        turn: wp.mat33,
-        middle: wp.vec3,
-        distance: wp.float32,
-        half: wp.float32,
-        right: wp.float32,
-        up: wp.float32,
-        wide: wp.float32,
+        apart: wp.int32,
+        each: wp.int32,
+        lenses: wp.array(dtype=lens_type),
         placed: wp.array(dtype=wp.vec3),
         screen: wp.array(dtype=wp.vec3),
     ):
-        i = wp.tid()
-        p = turn * (points[i] - middle)
-        placed[i] = p
+        item = wp.tid()
+        image = owner(item, each)
+        lens = lenses[image]
+        p = lens.turn * (points[image * apart + item - image * each] - lens.middle)
+        if placed.shape[0] > 0:
+            placed[item] = p
         scale = float(1.0)  # noqa: UP018 (so written, warp lets it change)
         depth = 0.5 - p[2] / 120.0
-        if distance > 0.0:
-            away = wp.max(distance - p[2], 1.0)
-            scale = distance / away
-            depth = 1.0 - wp.max(distance - 40.0, 2.0) / away
-        screen[i] = wp.vec3(
-            (p[0] * scale / half + right + 1.0) * 0.5 * wide,
-            (1.0 - p[1] * scale / half - up) * 0.5 * wide,
+        if lens.distance > 0.0:
+            away = wp.max(lens.distance - p[2], 1.0)
+            scale = lens.distance / away
+            depth = 1.0 - wp.max(lens.distance - 40.0, 2.0) / away
+        screen[item] = wp.vec3(
+            (p[0] * scale / lens.half + lens.right + 1.0) * 0.5 * lens.wide,
+            (1.0 - p[1] * scale / lens.half - lens.up) * 0.5 * lens.wide,
             wp.clamp(depth, 0.0, 0.999),
         )
 
@@ -160,14 +217,18 @@ def _kernels() -> dict[str, Any]:
     @no_type_check
     def triangles_kernel(
         screen: wp.array(dtype=wp.vec3),
+        apart: wp.int32,
         triangles: wp.array2d(dtype=wp.int32),
         wide: wp.int32,
         samples: wp.array(dtype=wp.uint64),
     ):
-        i = wp.tid()
-        a = screen[triangles[i, 0]]
-        b = screen[triangles[i, 1]]
-        c = screen[triangles[i, 2]]
+        item = wp.tid()
+        image = owner(item, triangles.shape[0])
+        i = item - image * triangles.shape[0]
+        at = image * apart
+        a = screen[at + triangles[i, 0]]
+        b = screen[at + triangles[i, 1]]
+        c = screen[at + triangles[i, 2]]
         # Rows grow downwards, so a triangle that faces the camera has a negative area here.
         area = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
         if area > -1.0e-9:
@@ -177,6 +238,7 @@ def _kernels() -> dict[str, Any]:
         top = wp.max(int(wp.ceil(wp.min(a[1], wp.min(b[1], c[1])) - 0.5)), 0)
         bottom = wp.min(int(wp.floor(wp.max(a[1], wp.max(b[1], c[1])) - 0.5)), wide - 1)
         inverse = 1.0 / area
+        corner = image * wide * wide
         for row in range(top, bottom + 1):
             y = float(row) + 0.5
             for column in range(left, right + 1):
@@ -186,44 +248,58 @@ def _kernels() -> dict[str, Any]:
                 w = 1.0 - u - v
                 if u >= 0.0 and v >= 0.0 and w >= 0.0:
                     depth = u * a[2] + v * b[2] + w * c[2]
-                    wp.atomic_min(samples, row * wide + column, key_of(depth, i))
+                    wp.atomic_min(samples, corner + row * wide + column, key_of(depth, i))
 
     @wp.kernel(module="unique")
     @no_type_check
     def strands_kernel(
-        screen: wp.array(dtype=wp.vec3),
+        screens: wp.array(dtype=wp.vec3),
+        screens_apart: wp.int32,
         widths: wp.array(dtype=wp.float32),
+        widths_apart: wp.int32,
         segments: wp.array(dtype=wp.int32),
-        strand: wp.array(dtype=wp.int32),
+        segments_apart: wp.int32,
+        each: wp.int32,
+        strands: wp.array(dtype=wp.int32),
+        strands_apart: wp.int32,
+        counts: wp.array(dtype=wp.int32),
         first: wp.int32,
-        scale: wp.float32,
+        scales: wp.array(dtype=wp.float32),
         least: wp.float32,
         every: wp.int32,
         wide: wp.int32,
         samples: wp.array(dtype=wp.uint64),
     ):
-        i = wp.tid()
-        broaden = float(every)
-        if strand[i] < 0:
-            broaden = 1.0
-        elif strand[i] % every != 0:
+        item = wp.tid()
+        image = owner(item, each)
+        i = item - image * each
+        if i >= counts[image]:
             return
-        k = segments[i]
-        a = screen[k]
-        b = screen[k + 1]
+        strand = strands[image * strands_apart + i]
+        broaden = float(every)
+        if strand < 0:
+            broaden = 1.0
+        elif strand % every != 0:
+            return
+        k = segments[image * segments_apart + i]
+        at = image * screens_apart + k
+        a = screens[at]
+        b = screens[at + 1]
+        scale = scales[image]
         edge = float(wide)
         if wp.max(a[0], b[0]) < 0.0 or wp.max(a[1], b[1]) < 0.0:
             return
         if wp.min(a[0], b[0]) > edge or wp.min(a[1], b[1]) > edge:
             return
-        wa = widths[k] * scale * broaden
-        wb = widths[k + 1] * scale * broaden
+        at = image * widths_apart + k
+        wa = widths[at] * scale * broaden
+        wb = widths[at + 1] * scale * broaden
         thick = wp.max(wa, wb)
         if thick <= 0.0:
             return
-        if thick < least and strand[i] >= 0:
+        if thick < least and strand >= 0:
             # Thinner than a sample: shown as often as it would cover it.
-            chance = wp.uint32(strand[i] * 16 + 5) * wp.uint32(747796405)
+            chance = wp.uint32(strand * 16 + 5) * wp.uint32(747796405)
             share = 0.5 * (wa + wb) / least
             # A few of the very thin would be specks.
             if share < 0.15 or float(chance >> wp.uint32(8)) / 16777216.0 > share:
@@ -254,6 +330,7 @@ def _kernels() -> dict[str, Any]:
         highest = wp.max(n0, n0 + dn) + reach
         start = wp.max(int(wp.ceil(wp.min(m0, m0 + dm) - reach - 0.5)), 0)
         end = wp.min(int(wp.floor(wp.max(m0, m0 + dm) + reach - 0.5)), wide - 1)
+        corner = image * wide * wide
         for m in range(start, end + 1):
             middle = n0 + (float(m) + 0.5 - m0) * lean
             low = wp.max(int(wp.ceil(wp.max(lowest, middle - broad) - 0.5)), 0)
@@ -272,6 +349,8 @@ def _kernels() -> dict[str, Any]:
                 radius = wa + t * (wb - wa)
                 if ex * ex + ey * ey <= radius * radius:
                     depth = a[2] + t * (b[2] - a[2])
-                    wp.atomic_min(samples, row * wide + column, key_of(depth, first + i))
+                    wp.atomic_min(samples, corner + row * wide + column, key_of(depth, first + i))
 
-    return {"project": project, "triangles": triangles_kernel, "strands": strands_kernel}
+    return SimpleNamespace(
+        Lens=lens_type, project=project_kernel, triangles=triangles_kernel, strands=strands_kernel
+    )

@@ -1,4 +1,4 @@
-"""The light that each sample sends to the camera: one kernel over all that was drawn.
+"""The light that each sample sends to the camera: one kernel over all that was drawn, in K images at once.
 
 No postponed annotations here: warp reads the kernels' annotations as they are.
 """
@@ -9,13 +9,14 @@ from typing import Any, no_type_check
 from comface_bench.comface.synthesis.anny.optics import optics
 from comface_bench.comface.synthesis.anny.parts import part_functions
 from comface_bench.comface.synthesis.anny.skin import skin_function
-from comface_bench.comface.synthesis.anny.warping import load_warp
+from comface_bench.comface.synthesis.anny.warping import image_of, load_warp
 
 
 @functools.lru_cache(maxsize=1)
 def shade_kernel() -> Any:
     """Return the kernel that shades four samples, those of a pixel, in a thread."""
     wp, shared = load_warp(), optics()
+    owner = image_of()
     harmonics = shared.harmonics
     lit = shared.lit
     lobe = shared.lobe
@@ -25,51 +26,81 @@ def shade_kernel() -> Any:
     @wp.kernel(module="unique")
     @no_type_check
     def shade(
-        samples: wp.array(dtype=wp.uint64),
+        all_samples: wp.array2d(dtype=wp.uint64),
         wide: wp.int32,
         triangles: wp.array2d(dtype=wp.int32),
         part: wp.array(dtype=wp.int32),
-        screen: wp.array(dtype=wp.vec3),
-        placed: wp.array(dtype=wp.vec3),
-        normals: wp.array(dtype=wp.vec3),
+        all_screen: wp.array2d(dtype=wp.vec3),
+        all_placed: wp.array2d(dtype=wp.vec3),
+        all_normals: wp.array2d(dtype=wp.vec3),
         canonical: wp.array(dtype=wp.vec3),
         masks: wp.array(dtype=wp.vec4),
-        irradiance: wp.array(dtype=wp.vec3),
-        extra: wp.array(dtype=wp.vec4),
-        strand_screen: wp.array(dtype=wp.vec3),
-        strand_placed: wp.array(dtype=wp.vec3),
-        strand_colour: wp.array(dtype=wp.vec3),
-        strand_depth: wp.array(dtype=wp.float32),
-        segments: wp.array(dtype=wp.int32),
-        kinds: wp.array(dtype=wp.int32),
-        strand: wp.array(dtype=wp.int32),
+        all_irradiance: wp.array2d(dtype=wp.vec3),
+        all_extra: wp.array2d(dtype=wp.vec4),
+        all_strand_screen: wp.array2d(dtype=wp.vec3),
+        all_strand_placed: wp.array2d(dtype=wp.vec3),
+        all_strand_colour: wp.array2d(dtype=wp.vec3),
+        all_strand_depth: wp.array2d(dtype=wp.float32),
+        all_segments: wp.array2d(dtype=wp.int32),
+        all_kinds: wp.array2d(dtype=wp.int32),
+        all_strand: wp.array2d(dtype=wp.int32),
         atlas_a: wp.array2d(dtype=wp.vec4),
         atlas_b: wp.array2d(dtype=wp.vec4),
-        folds: wp.array2d(dtype=wp.vec4),
+        all_folds: wp.array3d(dtype=wp.vec4),
         cube: wp.array(dtype=wp.vec4),
-        shadow: wp.array(dtype=wp.uint64),
+        all_shadow: wp.array2d(dtype=wp.uint64),
         taps: wp.array(dtype=wp.vec2),
-        diffuse_light: wp.array(dtype=wp.vec3),
-        mirror_light: wp.array(dtype=wp.vec3),
-        look: shared.Look,
-        scene: shared.Scene,
-        out: wp.array(dtype=wp.vec4),
+        all_diffuse_light: wp.array2d(dtype=wp.vec3),
+        all_mirror_light: wp.array2d(dtype=wp.vec3),
+        looks: wp.array(dtype=shared.Look),
+        scenes: wp.array(dtype=shared.Scene),
+        all_out: wp.array2d(dtype=wp.vec4),
     ):
-        block = wp.tid()
+        item = wp.tid()
+        image = owner(item, wide * wide // 4)
+        block = item - image * (wide * wide // 4)
+        samples = all_samples[image]
+        out = all_out[image]
         blocks = wide // 2
         corner = (block // blocks) * 2 * wide + (block % blocks) * 2
         count = triangles.shape[0]
         # Skin all over: its detail is no finer than a pixel, so it's painted once for the four samples.
         whole = 1
+        blank = 1
         for k in range(4):
             key = samples[corner + (k // 2) * wide + k % 2]
             number = int(wp.uint32(key & wp.uint64(4294967295)))
             none = (key >> wp.uint64(32)) == wp.uint64(4294967295)
+            if not none:
+                blank = 0
             if none or number >= count or part[triangles[number, 0]] != 0:
                 whole = 0
+        if blank == 1:
+            for k in range(4):
+                out[corner + (k // 2) * wide + k % 2] = wp.vec4(0.0, 0.0, 0.0, 0.0)
+            return
         shown = 4
         if whole == 1:
             shown = 1
+        # From here on, one image's.
+        screen = all_screen[image]
+        placed = all_placed[image]
+        normals = all_normals[image]
+        irradiance = all_irradiance[image]
+        extra = all_extra[image]
+        strand_screen = all_strand_screen[image]
+        strand_placed = all_strand_placed[image]
+        strand_colour = all_strand_colour[image]
+        strand_depth = all_strand_depth[image]
+        segments = all_segments[image]
+        kinds = all_kinds[image]
+        strand = all_strand[image]
+        folds = all_folds[image]
+        shadow = all_shadow[image]
+        diffuse_light = all_diffuse_light[image]
+        mirror_light = all_mirror_light[image]
+        look = looks[image]
+        scene = scenes[image]
         for k in range(shown):
             i = corner + (k // 2) * wide + k % 2
             key = samples[i]

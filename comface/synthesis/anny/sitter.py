@@ -1,9 +1,11 @@
 """Somebody who sits for pictures: what stays from image to image is made once.
 
-`Sitter(head, at)` takes a path through people and states, `at(alpha) -> (person, state)`; `at(0)` is the
-base. `shoot(alpha, view, size)` renders one image, which depends on `at`, `alpha`, `view` and `size` alone.
-`render_record(head, at, alphas, views, size)` does so for many alphas, and
+`Sitter(head, at, device)` takes a path through people and states, `at(alpha) -> (person, state)`; `at(0)` is
+the base. `shoot(alphas, views, size)` renders images, each of which depends on `at`, its alpha, its view,
+`size` and the device alone. `render_record(head, at, alphas, views, size, device)` does so in one go, and
 `render(head, person, state, view, size)` for one face.
+
+Shapes, strands and colours are found on the processor, whatever the device, which draws, shades and develops.
 
 What changes along the path may be anything in `Person` and `State`. On one core at 128 pixels, geometry
 (expressions, weight, shape) and colours cost next to nothing more, `State.years` a few milliseconds, and what
@@ -28,6 +30,7 @@ from comface_bench.comface.synthesis.anny.labels import sagging
 from comface_bench.comface.synthesis.anny.look import fold_depths, look_of
 from comface_bench.comface.synthesis.anny.noise import linear
 from comface_bench.comface.synthesis.anny.picture import Subject, take
+from comface_bench.comface.synthesis.anny.warping import CPU
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from comface_bench.comface.synthesis.anny.person import Person
     from comface_bench.comface.synthesis.anny.state import State
     from comface_bench.comface.synthesis.anny.view import View
+    from comface_bench.comface.synthesis.anny.warping import Device
 
     Path = Callable[[float], tuple[Person, State]]
 
@@ -51,16 +55,26 @@ class Sitter:
     Args:
         head: The head model.
         at: From alpha in [−5, 5] to a person and a state.
+        device: Where it renders.
     """
 
-    def __init__(self, head: Head, at: Path) -> None:
-        self._head, self._at = head, at
-        self._bust = _bust(head, *at(0.0))
+    def __init__(self, head: Head, at: Path, device: Device = CPU) -> None:
+        self._head, self._at, self._device = head, at, device
+        self._bust = _bust(head, *at(0.0), device)
         self._light: dict[float, tuple[Floats, Floats]] = {}
         self._latest: dict[str, tuple[object, Any]] = {}
 
-    def shoot(self, alpha: float, view: View, size: int) -> Pixels:
-        """Return the image (size, size, 3) at `alpha`."""
+    def shoot(self, alphas: Sequence[float], views: Sequence[View], size: int) -> Pixels:
+        """Return images (K, size, size, 3) at K alphas, each in its view."""
+        images, step = np.empty((len(alphas), size, size, 3), np.uint8), self._device.batch(size)
+        for start in range(0, len(alphas), step):
+            some = slice(start, start + step)
+            subjects = [self._subject(alpha) for alpha in alphas[some]]
+            backdrops = [self._backdrop(view) for view in views[some]]
+            images[some] = take(self._head, subjects, backdrops, views[some], size, self._device)
+        return images
+
+    def _subject(self, alpha: float) -> Subject:
         head, bust = self._head, self._bust
         person, state = self._at(alpha)
         years = state.years
@@ -93,7 +107,7 @@ class Sitter:
         )
         depths = fold_depths(person, state)
         middle, between = bust.eyes(points)
-        subject = Subject(
+        return Subject(
             points=points,
             normals=head.normals(points),
             extra=extra,
@@ -109,8 +123,11 @@ class Sitter:
             folds=self._keep("folds", depths.tobytes(), lambda: face_atlas().folded(depths)),
             tone=float(linear(bust.person.skin)[1]),
         )
-        backdrop = self._keep("backdrop", (view.backdrop, view.around.kind), lambda: draw_backdrop(view))
-        return take(head, subject, backdrop, view, size)
+
+    def _backdrop(self, view: View) -> Floats:
+        key = (view.backdrop, view.around.kind)
+        backdrop: Floats = self._keep("backdrop", key, lambda: draw_backdrop(view))
+        return backdrop
 
     def _keep(self, name: str, key: object, make: Callable[[], Any]) -> Any:
         """Return what was made for `key` the last time, or make it."""
@@ -130,22 +147,30 @@ class Sitter:
         return base[0] + share * (end[0] - base[0]), base[1] + share * (end[1] - base[1])
 
 
-def _bust(head: Head, person: Person, state: State) -> Bust:
+def _bust(head: Head, person: Person, state: State, device: Device) -> Bust:
     """Return the bust of a person, kept while records of one identity follow each other."""
-    if not (
-        _latest and _latest[0].head is head and _latest[0].person == person and _latest[0].state == state
-    ):
-        _latest[:] = [Bust(head, person, state)]
+    if _latest:
+        kept = _latest[0]
+        if kept.head is head and (kept.person, kept.state, kept.device) == (person, state, device):
+            return kept
+    _latest[:] = [Bust(head, person, state, device)]
     return _latest[0]
 
 
-def render_record(head: Head, at: Path, alphas: Sequence[float], views: Sequence[View], size: int) -> Pixels:
+def render_record(
+    head: Head,
+    at: Path,
+    alphas: Sequence[float],
+    views: Sequence[View],
+    size: int,
+    device: Device = CPU,
+) -> Pixels:
     """Return images (K, size, size, 3) of a path at K alphas, each in a view of its own or all in one."""
-    sitter = Sitter(head, at)
     shown = views if len(views) > 1 else [views[0]] * len(alphas)
-    return np.stack([sitter.shoot(alpha, view, size) for alpha, view in zip(alphas, shown, strict=True)])
+    return Sitter(head, at, device).shoot(alphas, shown, size)
 
 
 def render(head: Head, person: Person, state: State, view: View, size: int) -> Pixels:
     """Return the image (size, size, 3) of a person in a state, a function of the arguments alone."""
-    return Sitter(head, lambda _: (person, state)).shoot(0.0, view, size)
+    images: Pixels = Sitter(head, lambda _: (person, state)).shoot([0.0], [view], size)[0]
+    return images
