@@ -10,6 +10,8 @@ from typing import Annotated
 import typer
 
 from comface_bench.cli.bars import counted
+from comface_bench.cli.corpus_plan import choose
+from comface_bench.cli.dry_run import planned, say_forecast
 from comface_bench.cli.options import Json
 from comface_bench.cli.tables import print_json, print_table
 from comface_bench.core.errors import UsageError
@@ -24,11 +26,25 @@ def corpus(
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="Folder of the corpus; one that is there is gone on with.")
     ],
+    plan: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The paper's corpora: paper-stylegan or paper-stylegan3; --identities N makes less of one.",
+        ),
+    ] = None,
     generator: Annotated[str, typer.Option(help="anny, stylegan or stylegan3.")] = "anny",
     attributes: Annotated[str, typer.Option(help="Names with commas between them, or all.")] = "all",
     identities: Annotated[int, typer.Option(min=1, help="Identities of each attribute.")] = 125,
     alphas: Annotated[int, typer.Option(help="Images of each record, 2 to 101.")] = 20,
-    zero: Annotated[bool, typer.Option(help="Whether α = 0 is among the values.")] = True,
+    zero: Annotated[
+        bool | None,
+        typer.Option(
+            "--zero/--no-zero",
+            help="Whether α = 0 is among the values [default: yes, but not with --shared].",
+            show_default=False,
+        ),
+    ] = None,
     shared: Annotated[bool, typer.Option(help="The same identities in all attributes.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of identities and of the α drawn.")] = 0,
     first: Annotated[int, typer.Option(min=0, help="Number of the first identity.")] = 0,
@@ -42,43 +58,54 @@ def corpus(
     shard: Annotated[
         str, typer.Option(metavar="I/N", help="Only part I of N, for several machines.")
     ] = "1/1",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what it would hold, take and miss.")
+    ] = False,
+    as_json: Json = False,
 ) -> None:
     """Generate a corpus, or go on with one from where it was left.
 
     The folder of a corpus that has been begun knows its options: `--out DIR` is enough to go on.
     """
+    from comface_bench.comface.corpus.extent import state
     from comface_bench.comface.corpus.generate import generate
     from comface_bench.comface.corpus.layout import Description, Layout
-    from comface_bench.comface.corpus.plan import Plan
     from comface_bench.comface.synthesis.generators import open_generator
-    from comface_bench.core.names import split_list
+    from comface_bench.comface.synthesis.needs import require_files
     from comface_bench.core.options import parse_options
 
-    part = _part(shard)
-    if Layout(out).description.exists() and not _given(context):
-        description = Layout(out).read()
+    part, layout = _part(shard), Layout(out)
+    encoded = {"suffix": encoding, "quality": quality, "records_per_shard": records_per_shard}
+    given = _given(context)
+    if layout.description.exists() and not given:
+        description = layout.read()
+        if dry_run:
+            say_forecast(layout, description, as_json)
+            return
         name, arguments = str(description.generator["name"]), description.arguments
         card = open_generator(name, arguments).card
         again = Description.of(card, description.plan, arguments=arguments)
         _same_generator(out, description.generator, again.generator)
     else:
-        name, arguments = generator, parse_options(option)
+        choice = choose(plan, context.params, given, parse_options(option))
+        name, arguments = choice.generator, choice.arguments
+        for note in choice.notes:
+            typer.echo(note, err=True)
+        if dry_run:
+            say_forecast(layout, planned(choice, encoded), as_json)
+            return
+        require_files(name, arguments)
         card = open_generator(name, arguments).card
-        names = card.attributes if attributes == "all" else tuple(split_list([attributes]))
-        description = Description.of(
-            card,
-            Plan(seed, names, identities, shared, alphas, zero, first),
-            arguments=arguments,
-            suffix=encoding,
-            quality=quality,
-            records_per_shard=records_per_shard,
-        )
-    plan = description.plan
-    typer.echo(f"{plan.records} records, {plan.images} images, {description.shards} shards", err=True)
-    with counted("generating faces") as progress:
+        description = Description.of(card, choice.plan(card.attributes), arguments=arguments, **encoded)
+    found = description.plan
+    typer.echo(f"{found.records} records, {found.images} images, {description.shards} shards", err=True)
+    with counted("generating faces", quiet=as_json) as progress:
         make = partial(open_generator, name, arguments)
         generate(out, make, description, workers=workers, part=part, progress=progress)
-    typer.echo(out)
+    if as_json:
+        print_json(state(layout, description))
+    else:
+        typer.echo(out)
 
 
 def check(
@@ -188,13 +215,13 @@ def _part(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _given(context: typer.Context) -> bool:
-    """Whether the command line sets anything that decides what a corpus holds."""
+def _given(context: typer.Context) -> set[str]:
+    """Return the options that the command line sets, of those that decide what a corpus holds."""
     sources = {name: context.get_parameter_source(name) for name in context.params}
     decided = {
         name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"
     }
-    return bool(decided - {"out", "workers", "shard"})
+    return decided - {"out", "workers", "shard", "dry_run", "as_json"}
 
 
 def _same_generator(out: Path, stored: dict[str, object], made: dict[str, object]) -> None:
