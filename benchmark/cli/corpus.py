@@ -87,7 +87,17 @@ def corpus(
         again = Description.of(card, description.plan, arguments=arguments)
         _same_generator(out, description.generator, again.generator)
     else:
-        choice = choose(plan, context.params, given, parse_options(option))
+        asked = {
+            "generator": generator,
+            "attributes": attributes,
+            "identities": identities,
+            "alphas": alphas,
+            "zero": zero,
+            "shared": shared,
+            "seed": seed,
+            "first": first,
+        }
+        choice = choose(plan, asked, given, parse_options(option))
         name, arguments = choice.generator, choice.arguments
         for note in choice.notes:
             typer.echo(note, err=True)
@@ -173,11 +183,14 @@ def quality(
     histogram: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw a histogram; needs matplotlib.")
     ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    as_json: Json = False,
 ) -> None:
     """Score every image by how steady a face recogniser's embedding is (SER-FIQ), and report.
 
     The recogniser is trained on the corpus's own identities; scores say how images of one corpus compare,
-    not how one corpus compares with another.
+    not how one corpus compares with another. Shares are of identities by their mean score, which is what
+    `pretrain -o min_quality=` keeps, and of images.
     """
     import dataclasses
 
@@ -185,26 +198,33 @@ def quality(
     from comface_bench.comface.quality.estimate import estimate_quality, write_quality
     from comface_bench.comface.quality.histogram import draw_histogram, load_matplotlib
     from comface_bench.comface.quality.train import Training, train_recogniser
+    from comface_bench.engine.precision import choose_machine
 
     if histogram is not None:
         load_matplotlib()
     training = Training(steps=steps, size=size, rate=rate, seed=seed)
+    place = choose_machine(device, "float32").device
     with Corpus(folder) as opened:
-        with counted("training a recogniser") as progress:
-            network, accuracy = train_recogniser(opened, training, progress)
-        with counted("scoring images") as progress:
+        with counted("training a recogniser", quiet=as_json) as progress:
+            network, accuracy = train_recogniser(opened, training, progress, place)
+        with counted("scoring images", quiet=as_json) as progress:
             robust = estimate_quality(opened, network, size, passes, progress)
     facts = {"training": dataclasses.asdict(training), "passes": passes, "held_out_accuracy": accuracy}
-    report = write_quality(folder, robust, facts)
-    typer.echo(f"identities named right on held-out images: {100 * accuracy:.1f} %")
+    report = write_quality(folder, robust, {**facts, "device": place.type})
     if accuracy < KNOWS:
         typer.echo(
             "The recogniser hardly knows anybody, so its steadiness says little: give more --steps.", err=True
         )
-    for level, share in report["share_kept"].items():
-        typer.echo(f"v >= {level}: {100 * share:.1f} % of the images")
     if histogram is not None:
         draw_histogram(report, histogram)
+    if as_json:
+        print_json(report)
+        return
+    typer.echo(f"identities named right on held-out images: {100 * accuracy:.1f} %")
+    for level, share in report["identities"]["share_kept"].items():
+        images = report["images"]["share_kept"][level]
+        typer.echo(f"v >= {level}: {100 * share:.1f} % of the identities, {100 * images:.1f} % of the images")
+    if histogram is not None:
         typer.echo(histogram)
 
 

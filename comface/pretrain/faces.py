@@ -98,9 +98,7 @@ class Faces:
                 "Generate them in one size: synth corpus -o size=PIXELS",
             )
         self.side = sides.pop()
-        self.digests = [
-            _digest(Layout(root), settings.min_quality > 0) for root in roots
-        ]
+        self.digests = [_digest(Layout(root), settings.min_quality > 0) for root in roots]
         self._collect(roots, settings)
 
     def _collect(self, roots: Sequence[Path], settings: Settings) -> None:
