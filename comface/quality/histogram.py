@@ -42,7 +42,7 @@ def draw_histogram(report: Mapping[str, Any], out: Path) -> None:
     axes.bar(edges[:-1], _shares(people), widths, align="edge", edgecolor="white", label="identities (mean)")
     axes.stairs(_shares(images), edges, color="black", label="images")
     axes.set(xlabel="quality score v", ylabel="share", xlim=(0, 1))
-    axes.legend(frameon=False)
+    figure.legend(loc="outside upper right", ncols=2, frameon=False)
     figure.savefig(out)
 
 
