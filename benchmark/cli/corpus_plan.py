@@ -60,7 +60,7 @@ def choose(
     if plan is not None:
         return _paper(plan, values, given, dict(arguments))
     names = None if values["attributes"] == "all" else tuple(split_list([values["attributes"]]))
-    zero, notes = values["zero"], ()
+    zero, notes = values["zero"], tuple[str, ...]()
     if zero is None:
         zero = not (values["shared"] and (names is None or len(names) > 1))
         if not zero:

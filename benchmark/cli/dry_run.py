@@ -49,12 +49,14 @@ def say_forecast(layout: Layout, description: Description, as_json: bool) -> Non
     """Print what a corpus would be.
 
     Raises:
+        UsageError: The folder holds another corpus.
         typer.Exit: Status 2: files are missing, or there isn't room.
     """
     from comface_bench.comface.corpus.extent import forecast
     from comface_bench.comface.synthesis.generators import open_generator
     from comface_bench.comface.synthesis.needs import missing_files
 
+    _require_same(layout, description)
     name, arguments = str(description.generator["name"]), description.arguments
     missing = missing_files(name, arguments)
     found = forecast(layout, description, None if missing else open_generator(name, arguments))
@@ -78,6 +80,20 @@ def say_forecast(layout: Layout, description: Description, as_json: bool) -> Non
         )
     if missing or not found.fits:
         raise typer.Exit(2)
+
+
+def _require_same(layout: Layout, description: Description) -> None:
+    if not layout.description.exists():
+        return
+    found = layout.read()
+    # The generator's facts aren't compared: without its files they aren't known.
+    keys = ("plan", "suffix", "quality", "records_per_shard")
+    other = [key for key in keys if getattr(found, key) != getattr(description, key)]
+    if other:
+        raise UsageError(
+            f"{layout.root} holds a corpus of other {', '.join(other)}",
+            "Give the same options to go on with it, or name another folder with --out.",
+        )
 
 
 def _done(images: int) -> str:

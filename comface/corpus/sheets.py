@@ -123,7 +123,8 @@ def write_sheets(corpus: Corpus, out: Path, rows: int = 6, columns: int = 11) ->
 
 
 def _nearest(values: NDArray[np.float32], wanted: NDArray[np.floating]) -> NDArray[np.intp]:
-    return np.abs(values[:, None] - wanted).argmin(axis=0)
+    found: NDArray[np.intp] = np.abs(values[:, None] - wanted).argmin(axis=0)
+    return found
 
 
 def _label(draw: ImageDraw, foot: tuple[int, int], text: str, font: FreeTypeFont | ImageFont) -> None:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from comface_bench.comface.corpus.read import Corpus
 
-_Item, _Made = TypeVar("_Item"), TypeVar("_Made")
+_Item = TypeVar("_Item")
+_Made = TypeVar("_Made")
 _THREADS = 2
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -205,6 +206,9 @@ def test_a_dry_run_writes_nothing_and_estimates(make, stylegan, tmp_path):
     after = json.loads(make("--dry-run", "--json")[1])
     assert after["images_done"] == 360 and after["bytes_left"] == 0
     assert after["measured_on"] == "the shards that are done"
+    assert json.loads(make(*words, "--dry-run", "--json")[1]) == after | {"bytes_free": mock.ANY}
+    status, _, err = make(*words, "--seed", "4", "--dry-run")
+    assert status == 2 and "holds a corpus of other plan" in err
 
 
 def test_a_dry_run_without_files_takes_a_figure(make, tmp_path):
