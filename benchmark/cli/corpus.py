@@ -35,7 +35,9 @@ def corpus(
     ] = None,
     generator: Annotated[str, typer.Option(help="anny, stylegan or stylegan3.")] = "anny",
     attributes: Annotated[str, typer.Option(help="Names with commas between them, or all.")] = "all",
-    identities: Annotated[int, typer.Option(min=1, help="Identities of each attribute.")] = 125,
+    identities: Annotated[
+        int, typer.Option(min=1, help="Identities of each attribute; of a --plan, the paper's number.")
+    ] = 125,
     alphas: Annotated[int, typer.Option(help="Images of each record, 2 to 101.")] = 20,
     zero: Annotated[
         bool | None,
