@@ -138,7 +138,7 @@ def _command(number: int, corpus: Mapping[str, Any]) -> str:
         f" --attributes {','.join(plan['attributes'])} --identities {plan['identities']}"
         f" --alphas {plan['alphas']} --seed {plan['seed']}"
         + (" --shared" if plan["shared"] else "")
-        + ("" if plan["zero"] else " --no-zero")
+        + (" --zero" if plan["zero"] and plan["shared"] else "" if plan["zero"] else " --no-zero")
         + (f" --first {plan['first']}" if plan["first"] else "")
         + "".join(f" -o {key}={value}" for key, value in corpus["arguments"].items())
         + f" --out corpus{number}"

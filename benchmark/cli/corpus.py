@@ -10,6 +10,8 @@ from typing import Annotated
 import typer
 
 from comface_bench.cli.bars import counted
+from comface_bench.cli.corpus_plan import choose
+from comface_bench.cli.dry_run import planned, say_forecast
 from comface_bench.cli.options import Json
 from comface_bench.cli.tables import print_json, print_table
 from comface_bench.core.errors import UsageError
@@ -24,11 +26,27 @@ def corpus(
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="Folder of the corpus; one that is there is gone on with.")
     ],
+    plan: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The paper's corpora: paper-stylegan or paper-stylegan3; --identities N makes less of one.",
+        ),
+    ] = None,
     generator: Annotated[str, typer.Option(help="anny, stylegan or stylegan3.")] = "anny",
     attributes: Annotated[str, typer.Option(help="Names with commas between them, or all.")] = "all",
-    identities: Annotated[int, typer.Option(min=1, help="Identities of each attribute.")] = 125,
+    identities: Annotated[
+        int, typer.Option(min=1, help="Identities of each attribute; of a --plan, the paper's number.")
+    ] = 125,
     alphas: Annotated[int, typer.Option(help="Images of each record, 2 to 101.")] = 20,
-    zero: Annotated[bool, typer.Option(help="Whether α = 0 is among the values.")] = True,
+    zero: Annotated[
+        bool | None,
+        typer.Option(
+            "--zero/--no-zero",
+            help="Whether α = 0 is among the values [default: yes, but not with --shared].",
+            show_default=False,
+        ),
+    ] = None,
     shared: Annotated[bool, typer.Option(help="The same identities in all attributes.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of identities and of the α drawn.")] = 0,
     first: Annotated[int, typer.Option(min=0, help="Number of the first identity.")] = 0,
@@ -42,43 +60,64 @@ def corpus(
     shard: Annotated[
         str, typer.Option(metavar="I/N", help="Only part I of N, for several machines.")
     ] = "1/1",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what it would hold, take and miss.")
+    ] = False,
+    as_json: Json = False,
 ) -> None:
     """Generate a corpus, or go on with one from where it was left.
 
     The folder of a corpus that has been begun knows its options: `--out DIR` is enough to go on.
     """
+    from comface_bench.comface.corpus.extent import state
     from comface_bench.comface.corpus.generate import generate
     from comface_bench.comface.corpus.layout import Description, Layout
-    from comface_bench.comface.corpus.plan import Plan
     from comface_bench.comface.synthesis.generators import open_generator
-    from comface_bench.core.names import split_list
+    from comface_bench.comface.synthesis.needs import require_files
     from comface_bench.core.options import parse_options
 
-    part = _part(shard)
-    if Layout(out).description.exists() and not _given(context):
-        description = Layout(out).read()
+    part, layout = _part(shard), Layout(out)
+    encoded = {"suffix": encoding, "quality": quality, "records_per_shard": records_per_shard}
+    given = _given(context)
+    if layout.description.exists() and not given:
+        description = layout.read()
+        if dry_run:
+            say_forecast(layout, description, as_json)
+            return
         name, arguments = str(description.generator["name"]), description.arguments
         card = open_generator(name, arguments).card
         again = Description.of(card, description.plan, arguments=arguments)
         _same_generator(out, description.generator, again.generator)
     else:
-        name, arguments = generator, parse_options(option)
+        asked = {
+            "generator": generator,
+            "attributes": attributes,
+            "identities": identities,
+            "alphas": alphas,
+            "zero": zero,
+            "shared": shared,
+            "seed": seed,
+            "first": first,
+        }
+        choice = choose(plan, asked, given, parse_options(option))
+        name, arguments = choice.generator, choice.arguments
+        for note in choice.notes:
+            typer.echo(note, err=True)
+        if dry_run:
+            say_forecast(layout, planned(choice, encoded), as_json)
+            return
+        require_files(name, arguments)
         card = open_generator(name, arguments).card
-        names = card.attributes if attributes == "all" else tuple(split_list([attributes]))
-        description = Description.of(
-            card,
-            Plan(seed, names, identities, shared, alphas, zero, first),
-            arguments=arguments,
-            suffix=encoding,
-            quality=quality,
-            records_per_shard=records_per_shard,
-        )
-    plan = description.plan
-    typer.echo(f"{plan.records} records, {plan.images} images, {description.shards} shards", err=True)
-    with counted("generating faces") as progress:
+        description = Description.of(card, choice.plan(card.attributes), arguments=arguments, **encoded)
+    found = description.plan
+    typer.echo(f"{found.records} records, {found.images} images, {description.shards} shards", err=True)
+    with counted("generating faces", quiet=as_json) as progress:
         make = partial(open_generator, name, arguments)
         generate(out, make, description, workers=workers, part=part, progress=progress)
-    typer.echo(out)
+    if as_json:
+        print_json(state(layout, description))
+    else:
+        typer.echo(out)
 
 
 def check(
@@ -146,11 +185,14 @@ def quality(
     histogram: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw a histogram; needs matplotlib.")
     ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    as_json: Json = False,
 ) -> None:
     """Score every image by how steady a face recogniser's embedding is (SER-FIQ), and report.
 
     The recogniser is trained on the corpus's own identities; scores say how images of one corpus compare,
-    not how one corpus compares with another.
+    not how one corpus compares with another. Shares are of identities by their mean score, which is what
+    `pretrain -o min_quality=` keeps, and of images.
     """
     import dataclasses
 
@@ -158,26 +200,33 @@ def quality(
     from comface_bench.comface.quality.estimate import estimate_quality, write_quality
     from comface_bench.comface.quality.histogram import draw_histogram, load_matplotlib
     from comface_bench.comface.quality.train import Training, train_recogniser
+    from comface_bench.engine.precision import choose_machine
 
     if histogram is not None:
         load_matplotlib()
     training = Training(steps=steps, size=size, rate=rate, seed=seed)
+    place = choose_machine(device, "float32").device
     with Corpus(folder) as opened:
-        with counted("training a recogniser") as progress:
-            network, accuracy = train_recogniser(opened, training, progress)
-        with counted("scoring images") as progress:
+        with counted("training a recogniser", quiet=as_json) as progress:
+            network, accuracy = train_recogniser(opened, training, progress, place)
+        with counted("scoring images", quiet=as_json) as progress:
             robust = estimate_quality(opened, network, size, passes, progress)
     facts = {"training": dataclasses.asdict(training), "passes": passes, "held_out_accuracy": accuracy}
-    report = write_quality(folder, robust, facts)
-    typer.echo(f"identities named right on held-out images: {100 * accuracy:.1f} %")
+    report = write_quality(folder, robust, {**facts, "device": place.type})
     if accuracy < KNOWS:
         typer.echo(
             "The recogniser hardly knows anybody, so its steadiness says little: give more --steps.", err=True
         )
-    for level, share in report["share_kept"].items():
-        typer.echo(f"v >= {level}: {100 * share:.1f} % of the images")
     if histogram is not None:
         draw_histogram(report, histogram)
+    if as_json:
+        print_json(report)
+        return
+    typer.echo(f"identities named right on held-out images: {100 * accuracy:.1f} %")
+    for level, share in report["identities"]["share_kept"].items():
+        images = report["images"]["share_kept"][level]
+        typer.echo(f"v >= {level}: {100 * share:.1f} % of the identities, {100 * images:.1f} % of the images")
+    if histogram is not None:
         typer.echo(histogram)
 
 
@@ -188,13 +237,13 @@ def _part(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _given(context: typer.Context) -> bool:
-    """Whether the command line sets anything that decides what a corpus holds."""
+def _given(context: typer.Context) -> set[str]:
+    """Return the options that the command line sets, of those that decide what a corpus holds."""
     sources = {name: context.get_parameter_source(name) for name in context.params}
     decided = {
         name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"
     }
-    return bool(decided - {"out", "workers", "shard"})
+    return decided - {"out", "workers", "shard", "dry_run", "as_json"}
 
 
 def _same_generator(out: Path, stored: dict[str, object], made: dict[str, object]) -> None:

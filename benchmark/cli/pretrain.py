@@ -157,13 +157,17 @@ def require_unseen(settings: Settings, faces: Faces, origin: Mapping[str, Any]) 
     Raises:
         UsageError: An earlier training of the same people held others out.
     """
+    from comface_bench.comface.pretrain.faces import people_of
     from comface_bench.comface.pretrain.folder import earlier
+    from comface_bench.comface.synthesis.generator import people_key
 
-    plans = [corpus.description for corpus in faces.corpora]
-    people = {(plan.generator["name"], plan.plan.seed) for plan in plans}
+    people = {people_of(corpus.description) for corpus in faces.corpora}
     held = (settings.seed, settings.validation_share)
     for training in earlier({"start": origin}):
-        before = {(corpus["generator"], corpus["plan"]["seed"]) for corpus in training["corpora"].values()}
+        before = {
+            people_key(corpus["generator"], corpus.get("sources", {}), corpus["plan"]["seed"])
+            for corpus in training["corpora"].values()
+        }
         seed, share = training["settings"]["seed"], training["settings"]["validation_share"]
         if people & before and held != (seed, share):
             raise UsageError(
@@ -186,6 +190,7 @@ def describe(
             "plan": corpus.description.plan.as_json(),
             "images": corpus.description.plan.images,
             "sha256": digest,
+            **_people(corpus.description.generator),
         }
         for number, (corpus, digest) in enumerate(zip(faces.corpora, faces.digests, strict=True))
     }
@@ -202,3 +207,11 @@ def describe(
         },
         "environment": describe_environment(),
     }
+
+
+def _people(card: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Return what `people_key` needs of a generator's sources, if there is anything."""
+    from comface_bench.comface.synthesis.generator import PEOPLE
+
+    sources = card.get("sources") or {}
+    return {"sources": {PEOPLE: sources[PEOPLE]}} if PEOPLE in sources else {}

@@ -6,7 +6,7 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -35,7 +35,10 @@ def list_weights(
     plugin: Plugins = [],  # noqa: B006 - typer reads the default and never changes it
     no_plugins: NoPlugins = False,
 ) -> None:
-    """List the file of each method: whether it is there, whether it is the right one, how to get it."""
+    """List the file of each method: whether it is there, whether it is the right one, how to get it.
+
+    Generators of faces that need a file come last, with where it is to be had; `convert` takes it.
+    """
     from comface_bench.core.registry import method_registry
     from comface_bench.core.weights import weights_folder
     from comface_bench.core.weights_state import list_states
@@ -43,7 +46,7 @@ def list_weights(
     states = list_states(method_registry(plugin, not no_plugins).declared())
     if as_json:
         rows = [state._asdict() | {"path": str(state.path)} for state in states]
-        print_json({"folder": str(weights_folder()), "weights": rows})
+        print_json({"folder": str(weights_folder()), "weights": rows, "generators": _generators()})
         return
     typer.echo(f"folder: {weights_folder()}\n")
     print_table(
@@ -51,6 +54,15 @@ def list_weights(
         [
             [state.method, state.file, state.state, _size(state.size), state.digest, state.licence, state.get]
             for state in states
+        ],
+        numbers=["size"],
+    )
+    typer.echo()
+    print_table(
+        ["generator", "file", "state", "size", "licence", "get it"],
+        [
+            [row["generator"], row["file"], row["state"], _size(row["size"]), row["licence"], row["get"]]
+            for row in _generators()
         ],
         numbers=["size"],
     )
@@ -163,6 +175,32 @@ def convert(
     for name in converted.discarded:
         typer.echo(f"left out without running it: {name}")
     typer.echo(f"Use it: -o checkpoint={converted.path}")
+
+
+def _generators() -> list[dict[str, Any]]:
+    """Return the states of generators' checkpoints, as those of methods."""
+    from comface_bench.comface.synthesis.known_checkpoints import STYLEGAN, STYLEGAN3
+    from comface_bench.comface.synthesis.pickles import find_checkpoint
+    from comface_bench.core.errors import WeightsMissingError
+    from comface_bench.core.weights import weights_folder
+
+    rows = []
+    for known in (STYLEGAN, STYLEGAN3):
+        path: Path | None = None
+        with contextlib.suppress(WeightsMissingError):
+            path = find_checkpoint(known)
+        rows.append(
+            {
+                "generator": known.generator,
+                "file": path.name if path else known.files[0],
+                "path": str(path or weights_folder() / known.generator / known.files[0]),
+                "state": "present" if path else "missing",
+                "size": path.stat().st_size if path else None,
+                "licence": known.licence,
+                "get": known.url,
+            }
+        )
+    return rows
 
 
 def _size(size: int | None) -> str:

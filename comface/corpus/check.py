@@ -11,6 +11,7 @@ from comface_bench.comface.corpus.encode import decode_image
 from comface_bench.comface.corpus.index import npy_bytes, shard_digests, tabulate
 from comface_bench.comface.corpus.layout import Layout
 from comface_bench.comface.corpus.shard import expect, scan
+from comface_bench.comface.quality.kept import quality_faults
 from comface_bench.core.errors import DataFormatError
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ def check_corpus(
             faults += _check_shard(layout, description, shard, pictures)
         if progress:
             progress(shard + 1, description.shards)
+    again = f"comface-bench synth quality {root}"
+    faults += [Fault(path, message, again) for path, message in quality_faults(layout)]
     strangers = sorted(path for path in layout.root.rglob("*") if path not in known)
     return faults + [Fault(path, "not a file of the corpus", "Move it away.") for path in strangers]
 

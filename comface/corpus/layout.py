@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from comface_bench.comface.corpus.plan import Plan
+from comface_bench.core.digest import digest
 from comface_bench.core.errors import DataFormatError, DataMissingError, UsageError
 from comface_bench.core.files import replace_file, require_empty
 
@@ -173,3 +174,17 @@ class Layout:
         line = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": event} | facts
         with self.journal.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
+
+
+def corpus_digest(layout: Layout, *more: str) -> str:
+    """Return the SHA-256 over what a finished corpus says of itself and of its shards, and over `more`.
+
+    Raises:
+        DataMissingError: There is no corpus.
+        DataFormatError: `corpus.json` isn't one.
+        OSError: A shard isn't done.
+        ValueError: What says so of a shard isn't JSON.
+    """
+    description = layout.read()
+    shards = [json.loads(layout.done(shard).read_text("utf-8")) for shard in range(description.shards)]
+    return digest([description.as_json(), [shard["sha256"] for shard in shards], *more])

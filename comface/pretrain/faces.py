@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from comface_bench.comface.corpus.layout import Layout
+from comface_bench.comface.corpus.layout import Layout, corpus_digest
 from comface_bench.comface.corpus.pairs import disjoint_pairs
 from comface_bench.comface.corpus.read import Corpus
-from comface_bench.core.digest import digest, digest_file
+from comface_bench.comface.quality.kept import identity_scores, read_quality
+from comface_bench.comface.synthesis.generator import people_key
+from comface_bench.core.digest import digest_file
 from comface_bench.core.errors import DataFormatError, UsageError
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from comface_bench.comface.corpus.layout import Description
     from comface_bench.comface.pretrain.curriculum import Stage
     from comface_bench.comface.pretrain.settings import Settings
 
@@ -96,10 +98,7 @@ class Faces:
                 "Generate them in one size: synth corpus -o size=PIXELS",
             )
         self.side = sides.pop()
-        self.digests = [
-            _digest(Layout(root), corpus, settings.min_quality > 0)
-            for root, corpus in zip(roots, self.corpora, strict=True)
-        ]
+        self.digests = [_digest(Layout(root), settings.min_quality > 0) for root in roots]
         self._collect(roots, settings)
 
     def _collect(self, roots: Sequence[Path], settings: Settings) -> None:
@@ -110,10 +109,10 @@ class Faces:
             names = corpus.description.plan.attributes
             attribute = np.array([place.get(name, -1) for name in names])[corpus.attributes]
             kept = (attribute >= 0) & _good(corpus, root, settings.min_quality)
-            origin = f"{corpus.description.generator['name']}/{corpus.description.plan.seed}"
+            origin = people_of(corpus.description)
             found, back = np.unique(corpus.identities, return_inverse=True)
             keys = [f"{origin}/{identity}" for identity in found.tolist()]
-            # One generator's person of one seed is the same in every corpus.
+            # One checkpoint's person of one seed is the same in every corpus.
             ids = np.array([people.setdefault(key, len(people)) for key in keys], np.int64)
             held = np.array([_fraction(key, settings.seed) < settings.validation_share for key in keys])
             rows = np.flatnonzero(kept)
@@ -225,27 +224,27 @@ class Faces:
         )
 
 
+def people_of(description: Description) -> str:
+    """Name whom a corpus draws its identities from; see `people_key`."""
+    card = description.generator
+    return people_key(str(card["name"]), card.get("sources") or {}, description.plan.seed)
+
+
 def _fraction(key: str, seed: int) -> float:
     """Return a number in [0, 1) that is a person's alone, whichever corpora are learnt from."""
     found = hashlib.blake2b(f"{seed}/{key}".encode(), digest_size=8).digest()
     return int.from_bytes(found, "big") / 2**64
 
 
-def _digest(layout: Layout, corpus: Corpus, quality: bool) -> str:
-    shards = [json.loads(layout.done(n).read_text("utf-8")) for n in range(corpus.description.shards)]
-    facts = [corpus.description.as_json(), [shard["sha256"] for shard in shards]]
-    if quality and layout.quality.exists():
-        facts.append(digest_file(layout.quality))
-    return digest(facts)
+def _digest(layout: Layout, quality: bool) -> str:
+    more = [digest_file(layout.quality)] if quality and layout.quality.exists() else []
+    return corpus_digest(layout, *more)
 
 
 def _good(corpus: Corpus, root: Path, least: float) -> NDArray[np.bool_]:
     if least <= 0:
         return np.ones(len(corpus), np.bool_)
-    from comface_bench.comface.quality.estimate import read_quality
-
     # The paper's histogram and filter are of identities (C.1), not of single images.
-    scores = read_quality(corpus, root).mean(axis=1)
-    back = np.unique(corpus.identities, return_inverse=True)[1]
-    kept: NDArray[np.bool_] = (np.bincount(back, scores) / np.bincount(back))[back] >= least
+    scores, back = identity_scores(corpus, read_quality(corpus, root))
+    kept: NDArray[np.bool_] = scores[back] >= least
     return kept

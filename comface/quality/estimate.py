@@ -1,4 +1,4 @@
-"""The quality of every image of a corpus, kept beside it; and a filter by it (supplement, Table H)."""
+"""The quality of every image of a corpus, kept beside it with a report (supplement, C.1 and Table H)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import numpy as np
 import torch
 
 from comface_bench.comface.corpus.index import npy_bytes
-from comface_bench.comface.corpus.layout import Layout
+from comface_bench.comface.corpus.layout import Layout, corpus_digest
+from comface_bench.comface.corpus.read import Corpus
+from comface_bench.comface.quality.images import ahead, load_images
+from comface_bench.comface.quality.kept import identity_scores
 from comface_bench.comface.quality.score import Calibration, robustness
-from comface_bench.comface.quality.train import load_images
-from comface_bench.core.errors import DataFormatError, DataMissingError
 from comface_bench.core.files import replace_file
 
 if TYPE_CHECKING:
@@ -21,14 +22,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+    from torch import Tensor
 
-    from comface_bench.comface.corpus.read import Corpus
     from comface_bench.comface.quality.network import IdentityNetwork
 
 PASSES = 100
 THRESHOLDS = (0.0, 0.1, 0.2, 0.4, 0.6)
 """Those of the supplement's Table H."""
-_BATCH = 64
+_BATCH = 128  # images at once, unless a record has more
 
 
 def estimate_quality(
@@ -38,7 +39,7 @@ def estimate_quality(
     passes: int = PASSES,
     progress: Callable[[int, int], None] | None = None,
 ) -> NDArray[np.float32]:
-    """Estimate each image's robustness q.
+    """Estimate each image's robustness q, on the network's device.
 
     Args:
         corpus: Opened for reading.
@@ -52,21 +53,29 @@ def estimate_quality(
     """
     count = corpus.description.plan.alphas
     found = np.empty((len(corpus), count), np.float32)
-    random = torch.Generator()
-    for number in range(len(corpus)):
-        # Seeded by record, so that each can be estimated alone.
-        random.manual_seed(number)
-        for start in range(0, count, _BATCH):
-            places = [(number, index) for index in range(start, min(start + _BATCH, count))]
-            embeddings = network.stochastic(load_images(corpus, places, size), passes, random)
-            found[number, start : start + len(places)] = robustness(embeddings).numpy()
+    together = max(1, _BATCH // count)
+    groups = [range(at, min(at + together, len(corpus))) for at in range(0, len(corpus), together)]
+
+    def read(group: range) -> Tensor:
+        return load_images(corpus, [(number, index) for number in group for index in range(count)], size)
+
+    for group, images in zip(groups, ahead(read, groups), strict=True):
+        features = network.features(images)
+        for place, number in enumerate(group):
+            # Seeded by record, so that each can be estimated alone.
+            random = torch.Generator().manual_seed(number)
+            own = features[place * count : (place + 1) * count]
+            found[number] = robustness(network.repeat(own, passes, random)).cpu().numpy()
         if progress:
-            progress((number + 1) * count, found.size)
+            progress(group.stop * count, found.size)
     return found
 
 
 def write_quality(root: Path, robust: NDArray[np.float32], facts: dict[str, Any]) -> dict[str, Any]:
-    """Keep scores v beside a corpus, and a report with their histogram and shares above each threshold.
+    """Keep scores v beside a corpus, and a report on its identities and its images.
+
+    Both have a histogram and the share above each threshold. A filter keeps identities, by their mean
+    score; images of one person can be better and worse.
 
     Args:
         root: The corpus's folder.
@@ -77,19 +86,20 @@ def write_quality(root: Path, robust: NDArray[np.float32], facts: dict[str, Any]
         The report.
 
     Raises:
-        ValueError: All q are equal.
+        UnitError: Most q are equal.
     """
-    calibration = Calibration.fit(torch.from_numpy(robust).flatten())
-    scores = calibration.apply(torch.from_numpy(robust)).numpy()
+    calibration = Calibration.fit(robust)
+    scores = calibration.apply(robust)
     layout, data = Layout(root), npy_bytes(scores)
-    counts, edges = np.histogram(scores, bins=20, range=(0, 1))
+    with Corpus(root) as corpus:
+        means, _ = identity_scores(corpus, scores)
     report = {
         **facts,
         "calibration": calibration.as_json(),
-        "images": int(scores.size),
         "mean_robustness": float(robust.mean()),
-        "histogram": {"edges": [round(float(edge), 2) for edge in edges], "counts": counts.tolist()},
-        "share_kept": {f"{level:g}": float((scores >= level).mean()) for level in THRESHOLDS},
+        "identities": _spread(means),
+        "images": _spread(scores),
+        "corpus": corpus_digest(layout),
         "sha256": hashlib.sha256(data).hexdigest(),
     }
     replace_file(layout.quality, data)
@@ -97,22 +107,11 @@ def write_quality(root: Path, robust: NDArray[np.float32], facts: dict[str, Any]
     return report
 
 
-def read_quality(corpus: Corpus, root: Path) -> NDArray[np.float32]:
-    """Read the scores v of a corpus, shape (records, images of a record).
-
-    Raises:
-        DataMissingError: They haven't been estimated.
-        DataFormatError: They aren't this corpus's.
-    """
-    layout, shape = Layout(root), (len(corpus), corpus.description.plan.alphas)
-    try:
-        scores: NDArray[np.float32] = np.load(layout.quality, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        raise DataMissingError(
-            f"{root}: quality hasn't been estimated", f"comface-bench synth quality {root}"
-        ) from None
-    except (ValueError, EOFError) as error:
-        raise DataFormatError(f"{layout.quality}: {error}", f"comface-bench synth quality {root}") from None
-    if scores.shape != shape or scores.dtype != np.float32:
-        raise DataFormatError(f"{layout.quality}: not of this corpus", f"comface-bench synth quality {root}")
-    return scores
+def _spread(scores: NDArray[Any]) -> dict[str, Any]:
+    counts, edges = np.histogram(scores, bins=20, range=(0, 1))
+    return {
+        "count": int(scores.size),
+        "mean": float(scores.mean()),
+        "histogram": {"edges": [round(float(edge), 2) for edge in edges], "counts": counts.tolist()},
+        "share_kept": {f"{level:g}": float((scores >= level).mean()) for level in THRESHOLDS},
+    }

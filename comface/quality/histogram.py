@@ -28,17 +28,23 @@ def load_matplotlib() -> Any:
 
 
 def draw_histogram(report: Mapping[str, Any], out: Path) -> None:
-    """Draw the report's histogram into a file; its suffix gives the format.
+    """Draw identities as bars, as the paper does, and images as a line; the file's suffix gives the format.
 
     Args:
         report: As `write_quality` returns it.
         out: File to write.
     """
-    edges, counts = report["histogram"]["edges"], report["histogram"]["counts"]
     figure = load_matplotlib().Figure(figsize=(6, 3.2), layout="constrained")
     axes = figure.subplots()
+    people, images = report["identities"], report["images"]
+    edges = people["histogram"]["edges"]
     widths = [high - low for low, high in pairwise(edges)]
-    shares = [count / report["images"] for count in counts]
-    axes.bar(edges[:-1], shares, widths, align="edge", edgecolor="white")
-    axes.set(xlabel="quality score v", ylabel="share of images", xlim=(0, 1))
+    axes.bar(edges[:-1], _shares(people), widths, align="edge", edgecolor="white", label="identities (mean)")
+    axes.stairs(_shares(images), edges, color="black", label="images")
+    axes.set(xlabel="quality score v", ylabel="share", xlim=(0, 1))
+    figure.legend(loc="outside upper right", ncols=2, frameon=False)
     figure.savefig(out)
+
+
+def _shares(spread: Mapping[str, Any]) -> list[float]:
+    return [count / spread["count"] for count in spread["histogram"]["counts"]]

@@ -42,20 +42,24 @@ class IdentityNetwork(nn.Module):
         return logits
 
     @torch.no_grad()
-    def stochastic(self, images: Tensor, passes: int, random: torch.Generator) -> Tensor:
-        """Return `passes` embeddings of each image under dropout, shape (passes, N, E).
+    def features(self, images: Tensor) -> Tensor:
+        """Return what comes before dropout, (N, D), of normalised images; the network is in eval mode."""
+        found: Tensor = self.backbone(images.to(self.classes.device)).float()
+        return found
 
-        The backbone runs once: dropout comes after it, so only the last layer has to be repeated.
+    @torch.no_grad()
+    def repeat(self, features: Tensor, passes: int, random: torch.Generator) -> Tensor:
+        """Return `passes` embeddings under dropout of each image's features, shape (passes, N, E).
+
+        The backbone needn't run again: dropout comes after it.
 
         Args:
-            images: Normalised, (N, 3, H, W); the network is in eval mode.
+            features: As `features` returns them.
             passes: Number of stochastic passes.
-            random: Source of the dropout.
+            random: Source of the dropout, of the CPU, so that a GPU drops the same.
         """
-        features = self.backbone(images).float()
-        shape = (passes, *features.shape)
-        kept = torch.rand(shape, generator=random, device=features.device) >= DROPOUT
-        embedded: Tensor = self.embed(features * kept / (1 - DROPOUT))
+        kept = torch.rand((passes, *features.shape), generator=random) >= DROPOUT
+        embedded: Tensor = self.embed(features * kept.to(features.device) / (1 - DROPOUT))
         return embedded
 
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 import torch
 
+from comface_bench.core.errors import UnitError
+
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
 
 _UPPER, _SHARE = 0.9, 0.8
@@ -49,21 +54,26 @@ class Calibration:
     middle: float
 
     @classmethod
-    def fit(cls, robust: Tensor) -> Self:
-        """Fit to the q of a corpus, shape (N,).
+    def fit(cls, robust: NDArray[np.floating[Any]]) -> Self:
+        """Fit to the q of a corpus, of any shape.
 
         Raises:
-            ValueError: All q are equal.
+            UnitError: So many q are equal that nothing tells images apart.
         """
-        values = robust.double()
-        middle, upper = (float(torch.quantile(values, level)) for level in (0.5, _UPPER))
+        middle, upper = (float(value) for value in np.quantile(robust.astype(np.float64), (0.5, _UPPER)))
         if upper <= middle:
-            raise ValueError("every image has the same robustness, so there is nothing to tell apart")
-        return cls(float(torch.logit(torch.tensor(_SHARE, dtype=torch.float64))) / (upper - middle), middle)
+            raise UnitError(
+                "most images have the same robustness, so there is nothing to tell them apart by",
+                "Look at them: comface-bench synth sheets DIR --out sheets\n"
+                "If they do differ, train the recogniser longer: comface-bench synth quality DIR --steps N",
+            )
+        return cls(math.log(_SHARE / (1 - _SHARE)) / (upper - middle), middle)
 
-    def apply(self, robust: Tensor) -> Tensor:
-        """Return v in [0, 1] for q, shape (N,)."""
-        return torch.sigmoid(self.slope * (robust.double() - self.middle)).float()
+    def apply(self, robust: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+        """Return v in [0, 1] for q, of the same shape."""
+        v = 1 / (1 + np.exp(-self.slope * (robust.astype(np.float64) - self.middle)))
+        found: NDArray[np.float32] = v.astype(np.float32)
+        return found
 
     def as_json(self) -> dict[str, Any]:
         """Return plain facts."""

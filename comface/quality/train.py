@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 
+from comface_bench.comface.quality.images import ahead, load_images
 from comface_bench.comface.quality.network import IdentityNetwork, make_network
-from comface_bench.core.card import IMAGENET
 from comface_bench.core.errors import UnitError, UsageError
 
 if TYPE_CHECKING:
@@ -42,14 +42,23 @@ class Training:
 
 
 def train_recogniser(
-    corpus: Corpus, training: Training, progress: Callable[[int, int], None] | None = None
+    corpus: Corpus,
+    training: Training,
+    progress: Callable[[int, int], None] | None = None,
+    device: torch.device | str = "cpu",
 ) -> tuple[IdentityNetwork, float]:
     """Train on a corpus's identities.
 
     The last image of every second record is held out.
 
+    Args:
+        corpus: Opened for reading.
+        training: How.
+        progress: Called with (steps done, steps in all).
+        device: Where.
+
     Returns:
-        The network in eval mode, and the share of held-out images whose identity it names.
+        The network in eval mode, on its device, and the share of held-out images whose identity it names.
 
     Raises:
         UsageError: The corpus has fewer than two identities.
@@ -58,7 +67,7 @@ def train_recogniser(
     names, labels = np.unique(corpus.identities, return_inverse=True)
     if len(names) < 2:
         raise UsageError("quality needs a corpus of two identities or more")
-    network = make_network(len(names), training.seed).train()
+    network = make_network(len(names), training.seed).to(device).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=training.rate)
     warm = max(1, training.steps // 10)
 
@@ -68,15 +77,19 @@ def train_recogniser(
 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
     random = np.random.default_rng([training.seed, 0x5E4F])
-    with torch.random.fork_rng(devices=[]):
+    batches = (_batch(corpus, labels, training.batch, random) for _ in range(training.steps))
+
+    def read(batch: _Batch) -> tuple[_Batch, Tensor]:
+        places = list(zip(batch.records.tolist(), batch.places, strict=True))
+        images = load_images(corpus, places, training.size)
+        flipped = torch.from_numpy(batch.flipped)[:, None, None, None]
+        return batch, torch.where(flipped, images.flip(3), images)
+
+    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if network.classes.is_cuda else []):
         torch.manual_seed(training.seed)
-        for step in range(training.steps):
-            chosen = _draw(labels, training.batch, random)
-            places = [int(random.integers(_images(corpus, int(number)))) for number in chosen]
-            images = load_images(corpus, list(zip(chosen.tolist(), places, strict=True)), training.size)
-            flipped = torch.from_numpy(random.random(len(images)) < 0.5)[:, None, None, None]
-            images = torch.where(flipped, images.flip(3), images)
-            loss = torch.nn.functional.cross_entropy(network(images), torch.from_numpy(labels[chosen]))
+        for step, (batch, images) in enumerate(ahead(read, batches)):
+            target = torch.from_numpy(labels[batch.records]).to(device)
+            loss = torch.nn.functional.cross_entropy(network(images.to(device)), target)
             if not math.isfinite(loss.item()):
                 raise UnitError(f"the recogniser's loss isn't finite at step {step}", "Lower --rate.")
             optimizer.zero_grad(set_to_none=True)
@@ -88,14 +101,16 @@ def train_recogniser(
     return network.eval(), _accuracy(network, corpus, labels, training.size)
 
 
-def load_images(corpus: Corpus, places: list[tuple[int, int]], size: int) -> Tensor:
-    """Return images by (record, place), normalised, shape (N, 3, size, size)."""
-    images = np.stack([corpus.image(int(number), int(index)) for number, index in places])
-    pixels = torch.from_numpy(images).float() / 255
-    if pixels.shape[-1] != size:
-        pixels = torch.nn.functional.interpolate(pixels, (size, size), mode="bilinear", antialias=True)
-    mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET.mean, IMAGENET.std))
-    return (pixels - mean) / std
+class _Batch(NamedTuple):
+    records: NDArray[np.intp]
+    places: list[int]
+    flipped: NDArray[np.bool_]
+
+
+def _batch(corpus: Corpus, labels: NDArray[np.intp], size: int, random: np.random.Generator) -> _Batch:
+    chosen = _draw(labels, size, random)
+    places = [int(random.integers(_images(corpus, int(number)))) for number in chosen]
+    return _Batch(chosen, places, random.random(len(chosen)) < 0.5)
 
 
 def _draw(labels: NDArray[np.intp], batch: int, random: np.random.Generator) -> NDArray[np.intp]:
@@ -114,9 +129,10 @@ def _images(corpus: Corpus, number: int) -> int:
 def _accuracy(network: IdentityNetwork, corpus: Corpus, labels: NDArray[np.intp], size: int) -> float:
     held = range(0, min(len(corpus), 2000), 2)
     right = 0
-    for start in range(0, len(held), 100):
-        numbers = list(held[start : start + 100])
-        last = corpus.description.plan.alphas - 1
-        images = load_images(corpus, [(number, last) for number in numbers], size)
-        right += int((network(images).argmax(dim=1) == torch.from_numpy(labels[numbers])).sum())
+    last = corpus.description.plan.alphas - 1
+    parts = [held[start : start + 100] for start in range(0, len(held), 100)]
+    read = ahead(lambda part: load_images(corpus, [(number, last) for number in part], size), parts)
+    for part, images in zip(parts, read, strict=True):
+        named = network(images.to(network.classes.device)).argmax(dim=1).cpu()
+        right += int((named == torch.from_numpy(labels[list(part)])).sum())
     return right / len(held)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from comface_bench.core.errors import UsageError, WeightsFormatError, WeightsMissingError
-from comface_bench.core.weights import weights_digest
+from comface_bench.core.weights import weights_digest, weights_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -49,6 +49,21 @@ class Boundary:
         return self.direction / self.norm
 
 
+def direction_folders(generator: str, chosen: Path | None = None) -> list[Path]:
+    """Return where a generator's directions may lie, in the order in which they are looked for.
+
+    Args:
+        generator: Its name, and that of its folder in the weights folder.
+        chosen: A folder of the user's, looked at first.
+
+    Raises:
+        UsageError: The user's isn't a folder.
+    """
+    if chosen is not None and not chosen.is_dir():
+        raise UsageError(f"boundaries={chosen} is no folder")
+    return [*([chosen] if chosen else []), weights_folder() / generator]
+
+
 def find_boundaries(
     specs: Iterable[BoundarySpec], folders: Sequence[Path] = (), wanted: Sequence[str] | None = None
 ) -> dict[str, Boundary]:
@@ -64,26 +79,25 @@ def find_boundaries(
 
     Raises:
         UsageError: Nobody knows a wanted attribute.
-        WeightsMissingError: The file of a wanted attribute isn't there.
+        WeightsMissingError: Files of wanted attributes aren't there; all of them are named.
         WeightsFormatError: A file holds no direction.
     """
     known = {spec.attribute: spec for spec in specs}
     for attribute in wanted or ():
         if attribute not in known:
             raise UsageError(f"nobody knows a direction of {attribute!r}", f"There are {', '.join(known)}.")
-    found = {}
+    found: dict[str, Boundary] = {}
+    absent: list[BoundaryFile] = []
     for attribute in known if wanted is None else wanted:
         spec = known[attribute]
-        paths = [_find(file, folders) for file in (spec.main, *spec.orthogonal_to)]
-        if all(paths):
-            found[attribute] = _make(spec, [path for path in paths if path])
+        files = (spec.main, *spec.orthogonal_to)
+        paths = [path for file in files if (path := _find(file, folders))]
+        if len(paths) == len(files):
+            found[attribute] = _make(spec, paths)
         elif wanted is not None:
-            file = (spec.main, *spec.orthogonal_to)[paths.index(None)]
-            places = " or ".join(map(str, folders)) or "any folder"
-            raise WeightsMissingError(
-                f"{attribute} needs {file.file}, which isn't in {places}",
-                f"Get it from {file.source}\nand put it there, or name its folder: -o boundaries=DIR",
-            )
+            absent += [file for file in files if not _find(file, folders)]
+    if absent:
+        raise _missing([name for name in wanted or () if name not in found], absent, folders)
     return found
 
 
@@ -125,6 +139,24 @@ def project_out(direction: NDArray[np.float64], others: NDArray[np.float64]) -> 
 def _find(file: BoundaryFile, folders: Sequence[Path]) -> Path | None:
     places = [*folders, *([_SHIPPED / file.folder] if file.folder else [])]
     return next((place / file.file for place in places if (place / file.file).is_file()), None)
+
+
+def _missing(
+    attributes: Sequence[str], absent: Sequence[BoundaryFile], folders: Sequence[Path]
+) -> WeightsMissingError:
+    places = " or ".join(map(str, folders)) or "any folder"
+    names = ", ".join(file.file for file in absent)
+    sources = list(dict.fromkeys(file.source for file in absent))
+    if len(absent) == 1:
+        message, hint = f"{attributes[0]} needs {names}, which isn't in {places}", f"Get it from {sources[0]}"
+        return WeightsMissingError(
+            message, f"{hint}\nand put it there, or name its folder: -o boundaries=DIR"
+        )
+    message = f"{len(attributes)} attributes need {len(absent)} files that aren't in {places}: {names}"
+    return WeightsMissingError(
+        message,
+        f"Get them from {' and '.join(sources)}\nand put them there, or name their folder: -o boundaries=DIR",
+    )
 
 
 def _make(spec: BoundarySpec, paths: Sequence[Path]) -> Boundary:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
@@ -15,6 +15,24 @@ if TYPE_CHECKING:
 ALPHAS = tuple(step / 10 for step in range(-50, 51))
 """The grid of the paper, −5.0 to 5.0 in steps of 0.1 (supplement, A.1)."""
 
+PEOPLE: Final = "people"
+"""Key of a card's `sources`: a digest that tells one checkpoint's people from another's, whatever form or
+name its file has. Generators without a checkpoint have none: their people are their seed and number."""
+
+
+def people_key(name: str, sources: Mapping[str, str], seed: int) -> str:
+    """Name whom a generator draws from a seed: identities of one key and number are one person.
+
+    Directions and versions of packages don't count: the same people stay held out with another attribute
+    and after an update.
+
+    Args:
+        name: Of the generator.
+        sources: Its card's, or `PEOPLE` alone of them.
+        seed: Of the identities.
+    """
+    return "/".join([name, *([sources[PEOPLE]] if PEOPLE in sources else []), str(seed)])
+
 
 @dataclasses.dataclass(frozen=True)
 class GeneratorCard:
@@ -25,7 +43,8 @@ class GeneratorCard:
         resolution: Height and width of the images in pixels.
         attributes: Names of the attributes that can be moved.
         licence: Of the images.
-        sources: SHA-256 of each file that the images depend on, by name; versions of packages likewise.
+        sources: SHA-256 of each file that the images depend on, by name; versions of packages likewise; and
+            `PEOPLE`.
         options: Every option as resolved, JSON-ready; decides the images together with seed and identity.
     """
 

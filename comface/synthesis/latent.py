@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import numpy as np
+import PIL
 import torch
 import torch.nn.functional as F
 
-from comface_bench.comface.synthesis.boundaries import LATENT, find_boundaries
+from comface_bench.comface.synthesis.boundaries import LATENT, direction_folders, find_boundaries
 from comface_bench.comface.synthesis.editing import Editing
-from comface_bench.comface.synthesis.generator import ALPHAS, GeneratorCard
+from comface_bench.comface.synthesis.generator import ALPHAS, PEOPLE, GeneratorCard
 from comface_bench.comface.synthesis.pickles import find_checkpoint, read_checkpoint
 from comface_bench.core.errors import UsageError, WeightsFormatError
-from comface_bench.core.weights import weights_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -83,9 +83,7 @@ class LatentGenerator:
         device: str = "auto",
     ) -> None:
         family = self.family
-        if boundaries is not None and not boundaries.is_dir():
-            raise UsageError(f"boundaries={boundaries} is no folder")
-        folders = [*([boundaries] if boundaries else []), weights_folder() / family.published.generator]
+        folders = direction_folders(family.published.generator, boundaries)
         self._editing = editing or family.editing
         self._path = find_checkpoint(family.published, checkpoint)
         self._boundaries = find_boundaries(family.boundaries, folders, attributes)
@@ -94,6 +92,8 @@ class LatentGenerator:
         self._digest = loaded.sha256
         network = self._place(family.load(loaded.tensors, self._path))
         self._network: LatentNetwork | None = network
+        # Of the mean code, which a training has to itself and every form of its file holds to the bit.
+        self._people = hashlib.sha256(network.mean.float().cpu().numpy().tobytes()).hexdigest()
         self._editing.check_layers(network.layers)
         self._crop = crop or network.resolution
         if size < 1 or batch < 1 or self._crop % size or self._crop > network.resolution or crop < 0:
@@ -148,7 +148,7 @@ class LatentGenerator:
             }
             for name, boundary in self._boundaries.items()
         }
-        sources = {self._path.name: self._digest}
+        sources = {self._path.name: self._digest, PEOPLE: self._people}
         for boundary in self._boundaries.values():
             sources |= boundary.sources
         return GeneratorCard(
@@ -156,7 +156,12 @@ class LatentGenerator:
             resolution=self._size,
             attributes=tuple(self._boundaries),
             licence=self.family.licence,
-            sources={**sources, "torch": torch.__version__, "numpy": np.__version__},
+            sources={
+                **sources,
+                "torch": torch.__version__,
+                "numpy": np.__version__,
+                "pillow": PIL.__version__,
+            },
             options={
                 "psi": editing.psi,
                 "truncated": editing.truncated,

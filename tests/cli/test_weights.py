@@ -82,6 +82,21 @@ def test_every_method_with_a_file_is_listed(call, own_folders):
     assert all(f"\n{name} " in table for name in cards)
 
 
+def test_generators_files_are_listed_too(call, own_folders):
+    target = own_folders / "weights" / "stylegan" / "stylegan_ffhq.pth"
+    _, table, _ = call("weights", "list", "--no-plugins")
+    assert "\nstylegan   karras2019stylegan-ffhq-1024x1024.pkl  missing" in table
+    target.parent.mkdir()
+    target.write_bytes(bytes(12))
+    _, out, _ = call("weights", "list", "--json", "--no-plugins")
+    found, third = json.loads(out)["generators"]
+    assert (found["generator"], found["state"], found["size"]) == ("stylegan", "present", 12)
+    assert (found["path"], found["licence"]) == (str(target), "CC BY-NC 4.0")
+    assert (third["generator"], third["state"], third["size"]) == ("stylegan3", "missing", None)
+    assert third["get"].endswith(third["file"])
+    assert third["path"].endswith("stylegan3/stylegan3-r-ffhq-1024x1024.pkl")
+
+
 def test_listing_imports_no_torch(imported):
     process, modules = imported("weights", "list")
     assert process.returncode == 0, process.stderr

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from comface_bench.comface.synthesis import known_checkpoints
 from comface_bench.comface.synthesis.editing import Editing
 from comface_bench.comface.synthesis.family import Family
 from comface_bench.comface.synthesis.known_boundaries import STYLEGAN
 from comface_bench.comface.synthesis.latent import LatentGenerator
-from comface_bench.comface.synthesis.pickles import Published
 from comface_bench.comface.synthesis.stylegan.keys import load_network
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FAMILY: Final = Family(
-    published=Published(
-        "stylegan",
-        ("karras2019stylegan-ffhq-1024x1024.pkl", "stylegan_ffhq.pth"),
-        "https://drive.google.com/uc?id=1MEGjdvVpUsu1jB4zrXZN7Y4kBBOzizDQ",
-        "CC BY-NC 4.0",
-    ),
+    published=known_checkpoints.STYLEGAN,
     licence="CC BY-NC 4.0 (images of NVIDIA's FFHQ weights); other weights: as their authors say",
     boundaries=STYLEGAN,
     # Weight moves the first 8 layers only, as in the work that its direction comes from.

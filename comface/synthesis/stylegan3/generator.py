@@ -4,24 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from comface_bench.comface.synthesis import known_checkpoints
 from comface_bench.comface.synthesis.editing import Editing
 from comface_bench.comface.synthesis.family import Family
 from comface_bench.comface.synthesis.known_boundaries import STYLEGAN3
 from comface_bench.comface.synthesis.latent import LatentGenerator
-from comface_bench.comface.synthesis.pickles import Published
 from comface_bench.comface.synthesis.stylegan3.keys import load_network
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FAMILY: Final = Family(
-    published=Published(
-        "stylegan3",
-        ("stylegan3-r-ffhq-1024x1024.pkl", "sg3-r-ffhq-1024.pt"),
-        "https://api.ngc.nvidia.com/v2/models/nvidia/research/stylegan3/versions/1/files/"
-        "stylegan3-r-ffhq-1024x1024.pkl",
-        "NVIDIA Source Code License (research and evaluation only)",
-    ),
+    published=known_checkpoints.STYLEGAN3,
     licence=(
         "NVIDIA Source Code License, research and evaluation only (images of NVIDIA's FFHQ weights);"
         " other weights: as their authors say"

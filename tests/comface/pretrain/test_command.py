@@ -199,6 +199,32 @@ def test_an_earlier_training_is_gone_on_from(call, words, tmp_path):
     assert "settings.toml --corpus corpus0 --from start.safetensors" in card.read_text()
 
 
+def test_people_of_another_checkpoint_may_be_held_out_anew(call, words, corpus, tmp_path):
+    """An earlier training of one checkpoint's people binds the next on them, not one on another's."""
+    roots = {}
+    for people in ("aa", "bb"):
+        roots[people] = tmp_path / people
+        shutil.copytree(corpus, roots[people])
+        about = json.loads((roots[people] / "corpus.json").read_text())
+        about["generator"]["sources"] = {"people": people, "net.pkl": f"of {people}"}
+        (roots[people] / "corpus.json").write_text(json.dumps(about))
+
+    def train(people, out, *more):
+        chosen = [str(roots[people]) if word == str(corpus) else word for word in words]
+        chosen = [str(tmp_path / out) if word == str(tmp_path / "run") else word for word in chosen]
+        return call(*chosen, *more)
+
+    first = tmp_path / "first.safetensors"
+    assert train("aa", "run")[0] == 0
+    facts = json.loads((tmp_path / "run" / "pretraining.json").read_text())
+    assert facts["corpora"]["0"]["sources"] == {"people": "aa"}
+    assert call("export", tmp_path / "run", "--out", first)[0] == 0
+    status, _, err = train("aa", "again", "--from", first, "-o", "seed=1")
+    assert status == 2 and "held others out" in err
+    status, _, err = train("bb", "other", "--from", first, "-o", "seed=1")
+    assert status == 0, err
+
+
 def test_the_backbone_is_the_earlier_ones(call, words, tmp_path):
     file = tmp_path / "first.safetensors"
     assert start_backbone("resnet18", 0, None)[1] == {}

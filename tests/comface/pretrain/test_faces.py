@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 
 from comface_bench.comface.corpus.read import Corpus
 from comface_bench.comface.pretrain.curriculum import Stage
-from comface_bench.comface.pretrain.faces import Faces
+from comface_bench.comface.pretrain.faces import Faces, people_of
 from comface_bench.comface.pretrain.loader import load_batches
 from comface_bench.comface.pretrain.train import divide
 from comface_bench.core.errors import DataFormatError, UnitError, UsageError
@@ -59,6 +60,33 @@ def test_a_person_is_held_out_whichever_corpora_are_learnt_from(corpus, settings
     assert np.array_equal(twice.held, np.tile(once.held, 2))
     # The same person in two corpora is one person: no negative of himself.
     assert twice.people == once.people
+
+
+def _of_checkpoint(corpus, out, **sources):
+    """Copy a corpus as though its generator had these sources."""
+    shutil.copytree(corpus, out)
+    about = json.loads((out / "corpus.json").read_text())
+    about["generator"]["sources"] = sources
+    (out / "corpus.json").write_text(json.dumps(about))
+    return out
+
+
+def test_people_of_another_checkpoint_are_others(corpus, settings, tmp_path):
+    a = _of_checkpoint(corpus, tmp_path / "a", people="aa", **{"a.pkl": "1"})
+    # The same weights under another name, with another direction and newer packages: the same people.
+    same = _of_checkpoint(
+        corpus, tmp_path / "same", people="aa", **{"b.pth": "2", "torch": "9", "d.npy": "3"}
+    )
+    other = _of_checkpoint(corpus, tmp_path / "other", people="bb", **{"a.pkl": "4"})
+    once = Faces([a], settings)
+    assert Faces([a, same], settings).people == once.people
+    assert np.array_equal(Faces([same], settings).held, once.held)
+    both = Faces([a, other], settings)
+    assert both.people == 2 * once.people
+    assert not np.array_equal(Faces([other], settings).held, once.held)
+    # Without a checkpoint, people are named as ever: those held out stay so.
+    assert people_of(Corpus(corpus).description) == "discs/5"
+    assert people_of(Corpus(a).description) == "discs/aa/5"
 
 
 def test_a_stage_limits_the_change(faces, settings):

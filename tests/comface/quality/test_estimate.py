@@ -1,6 +1,9 @@
 """A recogniser on a small corpus: it learns who is who, and blurred faces score lower."""
 
+import dataclasses
 import json
+import shutil
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -12,9 +15,14 @@ from comface_bench.comface.corpus.generate import generate
 from comface_bench.comface.corpus.layout import Description, Layout
 from comface_bench.comface.corpus.plan import Plan
 from comface_bench.comface.corpus.read import Corpus
-from comface_bench.comface.quality.estimate import estimate_quality, read_quality, write_quality
+from comface_bench.comface.pretrain.faces import Faces
+from comface_bench.comface.pretrain.settings import load_preset
+from comface_bench.comface.quality.estimate import THRESHOLDS, estimate_quality, write_quality
+from comface_bench.comface.quality.histogram import draw_histogram
+from comface_bench.comface.quality.images import ahead, load_images
+from comface_bench.comface.quality.kept import identity_scores, read_quality
 from comface_bench.comface.quality.network import make_network
-from comface_bench.comface.quality.train import Training, load_images, train_recogniser
+from comface_bench.comface.quality.train import Training, train_recogniser
 from comface_bench.comface.synthesis.generator import GeneratorCard
 from comface_bench.core.errors import DataFormatError, DataMissingError, UsageError
 
@@ -69,7 +77,7 @@ def test_a_record_can_be_estimated_alone(root, trained):
         once, again = (estimate_quality(corpus, trained, SIDE, passes=5) for _ in range(2))
         images = load_images(corpus, [(3, index) for index in range(11)], SIDE)
         random = torch.Generator().manual_seed(3)
-        alone = trained.stochastic(images, 5, random)
+        alone = trained.repeat(trained.features(images), 5, random)
     assert np.array_equal(once, again)
     from comface_bench.comface.quality.score import robustness
 
@@ -79,7 +87,7 @@ def test_a_record_can_be_estimated_alone(root, trained):
 def test_dropout_is_that_of_the_network_in_training(trained):
     """Means and spreads of the repeated tail are those of the whole network run with dropout on."""
     images = torch.randn(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
-    tail = trained.stochastic(images, 3000, torch.Generator().manual_seed(1))
+    tail = trained.repeat(trained.features(images), 3000, torch.Generator().manual_seed(1))
     torch.manual_seed(2)
     with torch.no_grad():
         features = trained.backbone(images)
@@ -97,18 +105,108 @@ def test_scores_are_kept_beside_the_corpus(root, trained):
         report = write_quality(root, robust, {"passes": 5})
         scores = read_quality(corpus, root)
         assert np.array_equal(np.argsort(scores, axis=None), np.argsort(robust, axis=None))
-        assert report["share_kept"]["0"] == 1.0
-        assert report["share_kept"]["0.6"] == pytest.approx(np.mean(scores >= 0.6))
-        assert sum(report["histogram"]["counts"]) == scores.size
+        assert report["images"]["share_kept"]["0"] == 1.0
+        assert report["images"]["share_kept"]["0.6"] == pytest.approx(np.mean(scores >= 0.6))
+        assert sum(report["images"]["histogram"]["counts"]) == scores.size == report["images"]["count"]
+        assert sum(report["identities"]["histogram"]["counts"]) == 8 == report["identities"]["count"]
         assert json.loads(Layout(root).quality_report.read_text())["passes"] == 5
         assert check_corpus(root) == []
-        Layout(root).quality.write_bytes(b"x")
-        with pytest.raises(DataFormatError, match="quality"):
-            read_quality(corpus, root)
-        np.save(Layout(root).quality, np.zeros((3, 3), np.float32))
-        with pytest.raises(DataFormatError, match="not of this corpus"):
-            read_quality(corpus, root)
         Layout(root).quality.unlink()
+        Layout(root).quality_report.unlink()
+
+
+def test_shares_of_identities_are_what_a_filter_keeps(tmp_path):
+    """Several records of each identity; each threshold's share equals that of pretrain's people."""
+    card = dataclasses.replace(Patches.card, attributes=("noise", "more"))
+    root = tmp_path / "corpus"
+    plan = Plan(0, card.attributes, 40, shared=True, alphas=4)
+    generate(root, Patches, Description.of(card, plan, suffix="png"))
+    random = np.random.default_rng(2)
+    # People differ, and so do the images of each: shares of the two aren't the same.
+    robust = random.normal(0.88, 0.01, (40, 1, 1)) + random.normal(0, 0.02, (40, 2, 4))
+    report = write_quality(root, robust.reshape(80, 4).astype(np.float32), {})
+    shares = report["identities"]["share_kept"]
+    assert shares["0.6"] != report["images"]["share_kept"]["0.6"]
+    settings = load_preset("laptop")
+    for level in THRESHOLDS:
+        chosen = dataclasses.replace(settings, min_quality=level, validation_share=0.5)
+        assert Faces([root], chosen).people == round(40 * shares[f"{level:g}"])
+    with Corpus(root) as corpus:
+        means, which = identity_scores(corpus, read_quality(corpus, root))
+        assert np.array_equal(which, corpus.identities)
+        scores = read_quality(corpus, root)
+        assert means[5] == pytest.approx(np.concatenate([scores[10], scores[11]]).mean())
+
+
+@pytest.fixture
+def scored(tmp_path):
+    root = tmp_path / "scored"
+    generate(root, Patches, Description.of(Patches.card, Plan(0, ("noise",), 3, alphas=4), suffix="png"))
+    write_quality(root, np.linspace(0.8, 0.9, 12, dtype=np.float32).reshape(3, 4), {})
+    return root
+
+
+def _changed(array):
+    array[0, 0] = 7
+    return array
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda at: at.quality.write_bytes(b"x"), "not the scores"),
+        (lambda at: np.save(at.quality, np.zeros((3, 3), np.float32)), "not the scores"),
+        (lambda at: np.save(at.quality, _changed(np.load(at.quality))), "not the scores"),
+        (lambda at: at.quality_report.unlink(), "missing"),
+        (lambda at: at.quality_report.write_text("{}"), "not a report"),
+        (lambda at: at.quality_report.write_text("["), "Expecting"),
+    ],
+)
+def test_scores_that_were_changed_are_found(scored, spoil, said):
+    layout = Layout(scored)
+    assert check_corpus(scored) == []
+    spoil(layout)
+    (fault,) = check_corpus(scored)
+    assert said in fault.message and "synth quality" in fault.hint
+    with Corpus(scored) as corpus, pytest.raises(DataFormatError, match="quality") as caught:
+        read_quality(corpus, scored)
+    assert said in caught.value.message
+
+
+def test_scores_are_tied_to_their_corpus(scored, tmp_path):
+    """Another corpus of the same shape doesn't take them."""
+    other = tmp_path / "other"
+    generate(other, Patches, Description.of(Patches.card, Plan(1, ("noise",), 3, alphas=4), suffix="png"))
+    for name in ("quality", "quality_report"):
+        shutil.copy(getattr(Layout(scored), name), getattr(Layout(other), name))
+    (fault,) = check_corpus(other)
+    assert "not of this corpus" in fault.message
+    with Corpus(other) as corpus, pytest.raises(DataFormatError, match="not of this corpus"):
+        read_quality(corpus, other)
+    Layout(scored).quality.unlink()
+    Layout(scored).quality_report.unlink()
+    assert check_corpus(scored) == []
+
+
+def test_read_ahead_keeps_the_order():
+    assert list(ahead(lambda n: n * n, range(9))) == [n * n for n in range(9)]
+    assert list(ahead(str, [])) == []
+
+
+def test_a_record_of_many_images_is_scored_like_any_other(root, trained):
+    """Groups of records don't change what each is given."""
+    with Corpus(root) as corpus:
+        together = estimate_quality(corpus, trained, SIDE, passes=5)
+        with mock.patch("comface_bench.comface.quality.estimate._BATCH", 1):
+            alone = estimate_quality(corpus, trained, SIDE, passes=5)
+    assert np.allclose(together, alone, atol=1e-6)
+
+
+def test_a_histogram_shows_identities_and_images(scored, tmp_path):
+    pytest.importorskip("matplotlib")
+    report = json.loads(Layout(scored).quality_report.read_text())
+    draw_histogram(report, tmp_path / "quality.png")
+    assert (tmp_path / "quality.png").stat().st_size > 1000
 
 
 def test_a_recogniser_learns_who_is_who(tmp_path):
@@ -142,7 +240,15 @@ def test_the_command_says_when_the_recogniser_knows_nobody(root, capsys):
     assert not end.value.code
     out, err = capsys.readouterr()
     assert "identities named right on held-out images" in out
-    assert "v >= 0: 100.0 % of the images" in out
+    assert "v >= 0: 100.0 % of the identities, 100.0 % of the images" in out
     assert "hardly knows anybody" in err
+    words = ["synth", "quality", str(root), "--steps", "1", "--size", "32", "--passes", "2", "--json"]
+    with pytest.raises(SystemExit) as end:
+        main([*words, "--device", "cpu"])
+    assert not end.value.code
+    report = json.loads(capsys.readouterr().out)
+    assert report["device"] == "cpu" and report["identities"]["count"] == 8
+    with Corpus(root) as corpus:
+        assert read_quality(corpus, root).shape == (8, 11)
     Layout(root).quality.unlink()
     Layout(root).quality_report.unlink()

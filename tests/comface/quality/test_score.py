@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from comface_bench.comface.quality.score import Calibration, robustness
+from comface_bench.core.errors import UnitError
 
 
 def loop(embeddings):
@@ -39,13 +40,17 @@ def test_an_embedding_that_stays_is_perfect():
 
 
 def test_calibration_puts_the_median_at_a_half():
-    robust = torch.from_numpy(np.random.default_rng(1).normal(0.88, 0.01, 4001))
+    robust = np.random.default_rng(1).normal(0.88, 0.01, 4001)
     scores = Calibration.fit(robust).apply(robust)
-    assert float(scores.median()) == pytest.approx(0.5, abs=1e-6)
-    assert float(torch.quantile(scores.double(), 0.9)) == pytest.approx(0.8, abs=1e-3)
-    assert torch.equal(scores.argsort(), robust.argsort())
+    assert scores.dtype == np.float32
+    assert np.median(scores) == pytest.approx(0.5, abs=1e-6)
+    assert np.quantile(scores, 0.9) == pytest.approx(0.8, abs=1e-3)
+    assert np.array_equal(scores.argsort(), robust.argsort())
 
 
-def test_equal_images_have_no_scale():
-    with pytest.raises(ValueError, match="same robustness"):
-        Calibration.fit(torch.full((9,), 0.9))
+@pytest.mark.parametrize("others", [[], [0.5, 0.6, 0.7]])
+def test_equal_images_have_no_scale(others):
+    robust = np.array([0.9] * 60 + others, np.float32)
+    with pytest.raises(UnitError, match="same robustness") as caught:
+        Calibration.fit(robust)
+    assert "synth sheets" in caught.value.hint

@@ -121,6 +121,11 @@ def test_a_wanted_direction_that_is_missing_is_told_with_its_source(tmp_path):
     assert "weight_orth_mouth.npy" in caught.value.message
     assert str(tmp_path) in caught.value.message
     assert "StyleGAN-Facial-Weight" in caught.value.hint
+    with pytest.raises(WeightsMissingError) as caught:
+        find_boundaries(STYLEGAN3, [tmp_path], ["Bald", "Male", "Young"])
+    assert caught.value.message.startswith("2 attributes need 2 files")
+    assert "Bald_boundary.npy, Young_boundary.npy" in caught.value.message
+    assert caught.value.hint.count("stylegan3-editing") == 1
     with pytest.raises(UsageError, match="nobody knows a direction of 'nose'"):
         find_boundaries(STYLEGAN, [], ["nose"])
     assert list(find_boundaries(STYLEGAN, [], ["smile", "age"])) == ["smile", "age"]

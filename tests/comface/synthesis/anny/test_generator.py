@@ -24,11 +24,19 @@ def test_identities_are_their_numbers() -> None:
     assert pickle.loads(pickle.dumps(many[1])) == many[1]
 
 
-def test_no_identity_of_a_corpus_is_in_synthfaces() -> None:
-    from comface_bench.comface.synthesis.schedule import fgnet_shots
+@pytest.mark.parametrize("seed", [0, 1, 2, 7])
+def test_no_identity_of_a_corpus_is_in_synthfaces(seed: int) -> None:
+    """Neither of the same seed nor of another; the set that ships has seed 1."""
+    from comface_bench.comface.synthesis.schedule import disfa_shots, disfa_subjects, edema_shots, fgnet_shots
 
-    people = {identity.person.offset for identity in AnnyGenerator(32).identities(1, 50)}
-    assert people.isdisjoint({next(iter(fgnet_shots(1, f"{n:03d}", 2))).person.offset for n in range(1, 20)})
+    people = {identity.person.offset for identity in AnnyGenerator(32).identities(seed, 60)}
+    assert len(people) == 60
+    for other in (0, 1, 2, 7):
+        tested = {next(disfa_shots(other, subject, 1)).person.offset for subject in disfa_subjects(27)}
+        tested |= {next(edema_shots(other, f"P{n:02d}", 1))[1].person.offset for n in range(1, 25)}
+        tested |= {next(fgnet_shots(other, f"{n:03d}", 1)).person.offset for n in range(1, 41)}
+        assert len(tested) == 27 + 24 + 40
+        assert people.isdisjoint(tested)
 
 
 def test_images_are_a_function_of_their_arguments() -> None:

@@ -7,6 +7,7 @@ import json
 import pickle
 
 import numpy as np
+import PIL
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -14,6 +15,7 @@ from scipy import stats
 
 from comface_bench.comface.synthesis.boundaries import find_boundaries
 from comface_bench.comface.synthesis.editing import Editing
+from comface_bench.comface.synthesis.generator import people_key
 from comface_bench.comface.synthesis.generators import open_generator
 from comface_bench.comface.synthesis.known_boundaries import STYLEGAN
 from comface_bench.comface.synthesis.latent import draw_code, shrink
@@ -33,7 +35,7 @@ def checkpoint(small, tmp_path_factory):
 @pytest.fixture
 def make(checkpoint):
     def make(**options):
-        return StyleGan(checkpoint=checkpoint, **{"size": 32, "device": "cpu", **options})
+        return StyleGan(**{"checkpoint": checkpoint, "size": 32, "device": "cpu", **options})
 
     return make
 
@@ -164,6 +166,20 @@ def test_rounding_is_to_the_nearest_and_clips():
     assert found.tolist() == [0, 0, 0, 1, 128, 254, 255, 255]
 
 
+def test_people_are_their_checkpoint_s_whatever_its_file_is_called(make, small, tmp_path):
+    def people(**options):
+        card = make(**options).card
+        return people_key(card.name, card.sources, 3)
+
+    torch.save(small.state_dict(), tmp_path / "copy.pth")
+    assert people(checkpoint=tmp_path / "copy.pth", attributes=["age"], size=16) == people()
+    other = StyleGanNetwork(small.shape)
+    draw_weights(other, 1)
+    save_file(other.state_dict(), tmp_path / "other.safetensors")
+    assert people(checkpoint=tmp_path / "other.safetensors") != people()
+    assert people().startswith("stylegan/") and people().endswith("/3")
+
+
 def test_the_card_says_what_decides_the_images(make, checkpoint, tmp_path):
     card = make().card
     assert (card.name, card.resolution, card.attributes) == (
@@ -175,6 +191,7 @@ def test_the_card_says_what_decides_the_images(make, checkpoint, tmp_path):
     assert card.sources["small.safetensors"] == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
     assert card.sources["stylegan_ffhq_age_w_boundary.npy"].startswith("f92c72c6")
     assert {"torch", "numpy", "boundary_Chubby.npy", "boundary_Gender.npy"} <= set(card.sources)
+    assert card.sources["pillow"] == PIL.__version__
     options = json.loads(json.dumps(card.options))
     assert options["boundaries"]["weight-chubby"]["layers"] == [0, 7]
     assert options["boundaries"]["weight-chubby"]["note"].startswith("stand-in for weight")
