@@ -98,8 +98,8 @@ def optics() -> SimpleNamespace:
         chance = cube[x + y + z]
         if 0.5 + 0.5 * chance[3] >= share:
             return 0.0
-        middle = corner + wp.vec3(0.5 + 0.2 * chance[0], 0.5 + 0.2 * chance[1], 0.5 + 0.2 * chance[2])
-        radius = 0.22 + 0.08 * chance[1]
+        middle = corner + wp.vec3(0.5 + 0.14 * chance[0], 0.5 + 0.14 * chance[1], 0.5 + 0.14 * chance[2])
+        radius = 0.34 + 0.08 * chance[1]
         return step((radius - wp.length(place - middle)) / (0.7 * radius)) * (0.7 + 0.3 * chance[0])
 
     @wp.func

@@ -76,8 +76,8 @@ def skin_function() -> SimpleNamespace:
         melanin += 0.18 * look.shadows * a[3] * front + 0.16 * m[1]
         # Freckles where the sun gets to, moles anywhere.
         sunny = look.freckles * step(1.2 * middle[2] + 1.0 - 0.15 * wp.abs(c[1] - 70.5))
-        speck = 0.55 * spots(cube, at * 3.1, 0.8 * sunny) + 0.45 * spots(cube, at * 4.7, 0.9 * sunny)
-        speck += 1.2 * spots(cube, at * 1.3 + wp.vec3(broad[0], 0.0, 0.0), 0.02 + 0.03 * look.freckles)
+        speck = 1.1 * spots(cube, at * 2.3, 0.7 * sunny) + 0.8 * spots(cube, at * 3.6, 0.8 * sunny)
+        speck += 1.2 * spots(cube, at * 1.3 + wp.vec3(broad[0], 0.0, 0.0), 0.012 + 0.012 * look.freckles)
         melanin += 0.6 * speck * front
         melanin += 0.35 * look.spots * step((middle[3] + 0.5 * fine[0] - 0.45) * 2.2)
         blood += look.bag * b[0] * front * 0.35 + look.shadows * a[3] * front * 0.12
@@ -98,7 +98,7 @@ def skin_function() -> SimpleNamespace:
                 albedo, look.lips * (lined * (1.0 - 0.55 * meeting)), lip * (0.85 + 0.1 * middle[0])
             )
         # Made-up lids, brows' and beards' shade under the strands.
-        lid = m[1] * look.makeup * 0.5
+        lid = m[1] * look.makeup * 0.8
         albedo = wp.cw_mul(albedo, wp.vec3(1.0 - 0.55 * lid, 1.0 - 0.75 * lid, 1.0 - 0.70 * lid))
         grain = 0.8 + 0.35 * fine[0] + 0.35 * pores[2]
         albedo = blend(albedo, look.beard, wp.clamp(b[2] * front * look.brow * grain, 0.0, 0.85))
