@@ -45,24 +45,27 @@ def corpus(
 ) -> None:
     """Generate a corpus, or go on with one from where it was left.
 
-    The folder of a corpus that has been begun knows its options: `--out DIR` is enough to go on.
+    The folder of a corpus that has been begun knows its options: `--out DIR` is enough to go on. Where its
+    files lie and what it is made on may be said anew: -o checkpoint=, boundaries=, device=, batch=.
     """
+    import dataclasses
+
     from comface_bench.comface.corpus.generate import generate
     from comface_bench.comface.corpus.layout import Description, Layout
     from comface_bench.comface.corpus.plan import Plan
-    from comface_bench.comface.synthesis.generators import open_generator
+    from comface_bench.comface.synthesis.generators import ELSEWHERE, open_generator, with_whole_paths
     from comface_bench.core.names import split_list
     from comface_bench.core.options import parse_options
 
-    part = _part(shard)
-    if Layout(out).description.exists() and not _given(context):
+    part, given = _part(shard), with_whole_paths(parse_options(option))
+    if Layout(out).description.exists() and not _given(context) and set(given) <= set(ELSEWHERE):
         description = Layout(out).read()
-        name, arguments = str(description.generator["name"]), description.arguments
+        name, arguments = str(description.generator["name"]), description.arguments | given
         card = open_generator(name, arguments).card
         again = Description.of(card, description.plan, arguments=arguments)
-        _same_generator(out, description.generator, again.generator)
+        description = dataclasses.replace(description, generator=again.generator, arguments=arguments)
     else:
-        name, arguments = generator, parse_options(option)
+        name, arguments = generator, given
         card = open_generator(name, arguments).card
         names = card.attributes if attributes == "all" else tuple(split_list([attributes]))
         description = Description.of(
@@ -189,18 +192,9 @@ def _part(text: str) -> tuple[int, int]:
 
 
 def _given(context: typer.Context) -> bool:
-    """Whether the command line sets anything that decides what a corpus holds."""
+    """Whether the command line sets anything but `-o` that decides what a corpus holds."""
     sources = {name: context.get_parameter_source(name) for name in context.params}
     decided = {
         name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"
     }
-    return bool(decided - {"out", "workers", "shard"})
-
-
-def _same_generator(out: Path, stored: dict[str, object], made: dict[str, object]) -> None:
-    for key, value in made.items():
-        if stored.get(key) != value:
-            raise UsageError(
-                f"{out}: begun with a generator of other {key}: {stored.get(key)}, now {value}",
-                "Go on where the same versions and files are, or begin anew in another folder.",
-            )
+    return bool(decided - {"out", "workers", "shard", "option"})

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from comface_bench.core.errors import UsageError
+from comface_bench.core.names import did_you_mean
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +34,8 @@ def attribute_sheet(corpus: Corpus, attribute: str, rows: int = 6, columns: int 
     """
     names = corpus.description.plan.attributes
     if attribute not in names:
-        raise UsageError(f"the corpus has no attribute {attribute!r}", f"It has {', '.join(names)}.")
+        meant = did_you_mean(attribute, names)
+        raise UsageError(f"the corpus has no attribute {attribute!r}.{meant}", f"It has {', '.join(names)}.")
     numbers = np.flatnonzero(corpus.attributes == names.index(attribute))[:rows]
     lines = []
     for number in map(int, numbers):

@@ -84,7 +84,7 @@ class LatentGenerator:
     ) -> None:
         family = self.family
         if boundaries is not None and not boundaries.is_dir():
-            raise UsageError(f"boundaries={boundaries} is no folder")
+            raise UsageError(f"boundaries={boundaries} is no folder", "Say where it is: -o boundaries=DIR")
         folders = [*([boundaries] if boundaries else []), weights_folder() / family.published.generator]
         self._editing = editing or family.editing
         self._path = find_checkpoint(family.published, checkpoint)
