@@ -53,12 +53,12 @@ def corpus(
     from comface_bench.comface.corpus.generate import generate
     from comface_bench.comface.corpus.layout import Description, Layout
     from comface_bench.comface.corpus.plan import Plan
-    from comface_bench.comface.synthesis.generators import ELSEWHERE, open_generator, with_whole_paths
+    from comface_bench.comface.synthesis.generators import open_generator, with_whole_paths
     from comface_bench.core.names import split_list
     from comface_bench.core.options import parse_options
 
     part, given = _part(shard), with_whole_paths(parse_options(option))
-    if Layout(out).description.exists() and not _given(context) and set(given) <= set(ELSEWHERE):
+    if Layout(out).description.exists() and not _given(context):
         description = Layout(out).read()
         name, arguments = str(description.generator["name"]), description.arguments | given
         card = open_generator(name, arguments).card

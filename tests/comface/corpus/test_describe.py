@@ -56,3 +56,5 @@ def test_a_sheet_has_people_down_and_alpha_across(opened, tmp_path):
 def test_an_attribute_that_is_not_there(opened):
     with pytest.raises(UsageError, match="no attribute 'age'"):
         attribute_sheet(opened, "age")
+    with pytest.raises(UsageError, match="Did you mean light"):
+        attribute_sheet(opened, "Light")

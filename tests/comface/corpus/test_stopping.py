@@ -109,7 +109,6 @@ def wait_until(condition, seconds=20.0):
     ("number", "whom"),
     [
         (signal.SIGINT, "all"),  # Ctrl-C in a terminal
-        (signal.SIGINT, "parent"),
         (signal.SIGTERM, "parent"),
         (signal.SIGKILL, "parent"),
     ],
