@@ -57,7 +57,8 @@ def generate(
         UnitError: The disk is full, or a process died.
     """
     layout, mine = Layout(root), shards_of(description, part)
-    layout.write(description)
+    with _disk_full(layout, layout.description):
+        layout.write(description)
     todo = [shard for shard in mine if layout.missing(shard)]
     for shard in set(mine).difference(todo):  # killed between the shard's end and its lock's
         layout.lock(shard).unlink(missing_ok=True)
@@ -111,7 +112,7 @@ class _Writer:
     def fill(self, shard: int, report: Report) -> None:
         """Make one shard, or go on with it; `report` is told how many images have come in."""
         layout = self._layout
-        with _held(layout.lock(shard)), _disk_full(layout, shard):
+        with _held(layout.lock(shard)), _disk_full(layout, layout.partial(shard)):
             if layout.missing(shard):
                 self._make_shard(shard, report)
             else:  # another process finished it meanwhile
@@ -169,7 +170,7 @@ def _held(path: Path) -> contextlib.AbstractContextManager[None]:
 
 
 @contextlib.contextmanager
-def _disk_full(layout: Layout, shard: int) -> Iterator[None]:
+def _disk_full(layout: Layout, path: Path) -> Iterator[None]:
     """Say where there is no room; the system's error of a write names no file."""
     try:
         yield
@@ -177,6 +178,6 @@ def _disk_full(layout: Layout, shard: int) -> Iterator[None]:
         if error.errno not in _FULL:
             raise
         raise UnitError(
-            f"{layout.partial(shard)}: {error.strerror}",
+            f"{path}: {error.strerror}",
             f"Make room, then go on: comface-bench synth corpus --out {layout.root}",
         ) from error

@@ -88,6 +88,7 @@ class Corpus:
             offsets[places], lengths[places] = images["offset"], images["length"]
         # An item of a memoryview is a plain int, and costs half of an array's.
         self._offsets, self._lengths = offsets.data, lengths.data
+        self._paths = [str(self._layout.tar(shard)) for shard in shards]
         self._files: list[int | None]
         self._opening: threading.Lock
         self._forget_files()
@@ -160,7 +161,7 @@ class Corpus:
     def _read(self, shard: int, length: int, offset: int) -> bytes:
         """Read from a shard that isn't open, and keep it open if not too many are."""
         try:
-            file = os.open(self._layout.tar(shard), os.O_RDONLY)
+            file = os.open(self._paths[shard], os.O_RDONLY)
         except FileNotFoundError:
             raise DataMissingError(
                 f"{self._layout.tar(shard)} is missing",
@@ -168,10 +169,11 @@ class Corpus:
             ) from None
         try:
             data = os.pread(file, length, offset)
-            with self._opening:
-                if self._files[shard] is None and self._open < MOST_OPEN:
-                    self._files[shard], file = file, -1
-                    self._open += 1
+            if self._open < MOST_OPEN:  # at the paper's size most reads come here: no lock then
+                with self._opening:
+                    if self._files[shard] is None and self._open < MOST_OPEN:
+                        self._files[shard], file = file, -1
+                        self._open += 1
         finally:
             if file >= 0:
                 os.close(file)
