@@ -67,27 +67,30 @@ def corpus(
 ) -> None:
     """Generate a corpus, or go on with one from where it was left.
 
-    The folder of a corpus that has been begun knows its options: `--out DIR` is enough to go on.
+    The folder of a corpus that has been begun knows its options: `--out DIR` is enough to go on. Where its
+    files lie and what it is made on may be said anew: -o checkpoint=, boundaries=, device=, batch=.
     """
+    import dataclasses
+
     from comface_bench.comface.corpus.extent import state
     from comface_bench.comface.corpus.generate import generate
     from comface_bench.comface.corpus.layout import Description, Layout
-    from comface_bench.comface.synthesis.generators import open_generator
+    from comface_bench.comface.synthesis.generators import open_generator, with_whole_paths
     from comface_bench.comface.synthesis.needs import require_files
     from comface_bench.core.options import parse_options
 
     part, layout = _part(shard), Layout(out)
     encoded = {"suffix": encoding, "quality": quality, "records_per_shard": records_per_shard}
-    given = _given(context)
+    given, own = _given(context), with_whole_paths(parse_options(option))
     if layout.description.exists() and not given:
         description = layout.read()
         if dry_run:
             say_forecast(layout, description, as_json)
             return
-        name, arguments = str(description.generator["name"]), description.arguments
+        name, arguments = str(description.generator["name"]), description.arguments | own
         card = open_generator(name, arguments).card
         again = Description.of(card, description.plan, arguments=arguments)
-        _same_generator(out, description.generator, again.generator)
+        description = dataclasses.replace(description, generator=again.generator, arguments=arguments)
     else:
         asked = {
             "generator": generator,
@@ -99,7 +102,7 @@ def corpus(
             "seed": seed,
             "first": first,
         }
-        choice = choose(plan, asked, given, parse_options(option))
+        choice = choose(plan, asked, given, own)
         name, arguments = choice.generator, choice.arguments
         for note in choice.notes:
             typer.echo(note, err=True)
@@ -238,18 +241,9 @@ def _part(text: str) -> tuple[int, int]:
 
 
 def _given(context: typer.Context) -> set[str]:
-    """Return the options that the command line sets, of those that decide what a corpus holds."""
+    """Return the options that the command line sets, but `-o`, of those that decide what a corpus holds."""
     sources = {name: context.get_parameter_source(name) for name in context.params}
     decided = {
         name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"
     }
-    return decided - {"out", "workers", "shard", "dry_run", "as_json"}
-
-
-def _same_generator(out: Path, stored: dict[str, object], made: dict[str, object]) -> None:
-    for key, value in made.items():
-        if stored.get(key) != value:
-            raise UsageError(
-                f"{out}: begun with a generator of other {key}: {stored.get(key)}, now {value}",
-                "Go on where the same versions and files are, or begin anew in another folder.",
-            )
+    return decided - {"out", "workers", "shard", "option", "dry_run", "as_json"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,13 +17,18 @@ def replace_file(path: Path, data: bytes) -> None:
 
     Two processes may not replace the same file at once; whoever shares one holds a lock.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = temporary_path(path)
     with temporary.open("wb") as stream:
         stream.write(data)
         stream.flush()
         os.fsync(stream.fileno())
     temporary.replace(path)
     sync_folder(path.parent)
+
+
+def temporary_path(path: Path) -> Path:
+    """Return where `replace_file` writes first; a crash may leave that behind."""
+    return path.with_name(f".{path.name}.tmp")
 
 
 def sync_folder(folder: Path) -> None:
@@ -45,20 +51,26 @@ def require_empty(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def hold(path: Path, message: str, hint: str) -> Iterator[None]:
-    """Hold a lock file, which is made if it isn't there and stays behind.
+def hold(path: Path, message: str, hint: str, *, patience: float = 0.0) -> Iterator[None]:
+    """Hold a lock file, which is made if it isn't there and stays behind; a process's end lets go of it.
 
     Args:
         path: The file.
         message: What is wrong if another process holds it.
         hint: What to do then.
+        patience: Seconds to wait for it.
 
     Raises:
         UsageError: Another process does.
     """
+    end = time.monotonic() + patience
     with path.open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(message, hint) from None
+        while True:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= end:
+                    raise UsageError(message, hint) from None
+                time.sleep(0.02)
         yield

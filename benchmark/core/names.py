@@ -64,8 +64,17 @@ def match_names(pattern: str, known: Iterable[str], kind: str) -> list[str]:
 
 def unknown_name(name: str, known: Iterable[str], kind: str) -> UnknownNameError:
     """Make the error for a name that isn't known, with the nearest known ones."""
-    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
-    meant = f" Did you mean {' or '.join(near)}?" if near else ""
     return UnknownNameError(
-        f"no {kind} is called {name!r}.{meant}", f"See them all: comface-bench list {kind}s"
+        f"no {kind} is called {name!r}.{did_you_mean(name, known)}",
+        f"See them all: comface-bench list {kind}s",
     )
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a sentence that asks for the nearest known names, in any case; empty if none is near."""
+    folded = {one.casefold(): one for one in known}
+    if name.casefold() in folded:
+        near = [name.casefold()]
+    else:
+        near = difflib.get_close_matches(name.casefold(), list(folded), n=3, cutoff=0.5)
+    return f" Did you mean {' or '.join(folded[one] for one in near)}?" if near else ""

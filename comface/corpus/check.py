@@ -50,25 +50,30 @@ def check_corpus(
     layout = Layout(root)
     description = layout.read()
     faults: list[Fault] = []
-    known = {layout.description, layout.journal, layout.shards, layout.quality, layout.quality_report}
+    known = {layout.description, layout.beginning, layout.journal, layout.shards}
+    known |= {layout.quality, layout.quality_report}
+    sizes = _Sizes(description.generator["resolution"])
     for shard in range(description.shards):
         files = {layout.tar(shard), layout.records(shard), layout.images(shard), layout.done(shard)}
         known |= files | {layout.partial(shard), layout.lock(shard)}
-        missing = sorted(path for path in files if not path.exists())
-        if missing:
+        if missing := layout.missing(shard):
             faults.append(Fault(missing[0], "missing", f"comface-bench synth corpus --out {root}"))
         else:
-            faults += _check_shard(layout, description, shard, pictures)
+            faults += _check_shard(layout, description, shard, sizes if pictures else None)
         if progress:
             progress(shard + 1, description.shards)
     again = f"comface-bench synth quality {root}"
     faults += [Fault(path, message, again) for path, message in quality_faults(layout)]
     strangers = sorted(path for path in layout.root.rglob("*") if path not in known)
-    return faults + [Fault(path, "not a file of the corpus", "Move it away.") for path in strangers]
+    return (
+        faults
+        + sizes.faults(layout)
+        + [Fault(path, "not a file of the corpus", "Move it away.") for path in strangers]
+    )
 
 
-def _check_shard(layout: Layout, description: Description, shard: int, pictures: bool) -> list[Fault]:
-    tar, again = layout.tar(shard), f"Remove {layout.done(shard).stem}.* and generate it again."
+def _check_shard(layout: Layout, description: Description, shard: int, sizes: _Sizes | None) -> list[Fault]:
+    tar, again = layout.tar(shard), layout.again(shard)
     faults = []
     try:
         said = json.loads(layout.done(shard).read_text(encoding="utf-8"))
@@ -96,13 +101,43 @@ def _check_shard(layout: Layout, description: Description, shard: int, pictures:
                 faults.append(Fault(path, "other rows than the tar has", again))
         if said.get("records") != len(tables[0]) or said.get("images") != len(tables[1]):
             faults.append(Fault(layout.done(shard), "counts other records or images", again))
-        if pictures:
-            faults += _check_pictures(tar, stored, description, again)
+        if sizes is not None:
+            faults += _check_pictures(tar, stored, sizes, again)
     return faults
 
 
-def _check_pictures(tar: Path, stored: list[Stored], description: Description, again: str) -> list[Fault]:
-    side, faults = description.generator["resolution"], []
+class _Sizes:
+    """Counts pictures of another size than the description's; if one is, all may be.
+
+    Args:
+        side: Height and width in pixels.
+    """
+
+    def __init__(self, side: int) -> None:
+        self._side = side
+        self._found: dict[tuple[int, ...], tuple[int, Path, str]] = {}
+
+    def fits(self, shape: tuple[int, ...], tar: Path, place: str) -> bool:
+        if shape == (self._side, self._side):
+            return True
+        count, first_tar, first_place = self._found.get(shape, (0, tar, place))
+        self._found[shape] = (count + 1, first_tar, first_place)
+        return False
+
+    def faults(self, layout: Layout) -> list[Fault]:
+        return [
+            Fault(
+                tar,
+                f"{place}: {shape[0]} × {shape[1]} pixels, not {self._side}"
+                + (f"; so are {count - 1} more images of the corpus" if count > 1 else ""),
+                f"Is the resolution in {layout.description} what it was? Else generate the corpus again.",
+            )
+            for shape, (count, tar, place) in self._found.items()
+        ]
+
+
+def _check_pictures(tar: Path, stored: list[Stored], sizes: _Sizes, again: str) -> list[Fault]:
+    faults = []
     with tar.open("rb") as stream:
         for one in stored:
             for alpha, offset, length in zip(
@@ -115,8 +150,6 @@ def _check_pictures(tar: Path, stored: list[Stored], description: Description, a
                 except OSError as error:
                     faults.append(Fault(tar, f"{place}: {error}", again))
                     continue
-                if image.shape != (3, side, side):
-                    faults.append(Fault(tar, f"{place}: {image.shape[1:]}, not {side} pixels", again))
-                elif np.ptp(image) == 0:
+                if sizes.fits(image.shape[1:], tar, place) and np.ptp(image) == 0:
                     faults.append(Fault(tar, f"{place}: a single colour", again))
     return faults

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
+import errno
 import os
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from comface_bench.comface.corpus.encode import encode_image
 from comface_bench.comface.corpus.index import write_index
 from comface_bench.comface.corpus.layout import Description, Layout
 from comface_bench.comface.corpus.shard import append_record, expect, finish, scan
-from comface_bench.core.errors import UsageError
+from comface_bench.comface.corpus.workers import fill_in_processes
+from comface_bench.core.errors import UnitError, UsageError
 from comface_bench.core.files import hold, sync_folder
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Make = Callable[[], Generator]
     Report = Callable[[int], None]
 
-_TICK = 0.25  # seconds between looks at what the processes report
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def generate(
@@ -41,7 +41,7 @@ def generate(
     """Generate what is missing of a corpus, or of one part of it.
 
     Killed at any moment, it goes on with the record in which it stopped, and the finished corpus has the
-    same bytes as one made in one go.
+    same bytes as one made in one go. A shard that has lost a file is made again.
 
     Args:
         root: Folder of the corpus.
@@ -54,11 +54,12 @@ def generate(
     Raises:
         UsageError: The folder holds something else, or a number is out of range.
         DataFormatError: A shard in the making holds other records than planned.
+        UnitError: The disk is full, or a process died.
     """
-    layout = Layout(root)
-    layout.write(description)
-    mine = shards_of(description, part)
-    todo = [shard for shard in mine if not layout.done(shard).exists()]
+    layout, mine = Layout(root), shards_of(description, part)
+    with _disk_full(layout, layout.description):
+        layout.write(description)
+    todo = [shard for shard in mine if layout.missing(shard)]
     for shard in set(mine).difference(todo):  # killed between the shard's end and its lock's
         layout.lock(shard).unlink(missing_ok=True)
     total = sum(shard_images(description, shard) for shard in mine)
@@ -74,12 +75,12 @@ def generate(
 
     if todo:
         layout.note("start", shards=len(todo), part=list(part), workers=workers)
+        writer = _Writer(layout, description, make)
         if workers == 1:
-            writer = _Writer(layout, description, make)
             for shard in todo:
                 writer.fill(shard, report)
         else:
-            _in_processes(layout, description, make, todo, workers, report)
+            fill_in_processes(writer.fill, todo, workers, report)
         layout.note("end", part=list(part), images=total)
 
 
@@ -111,15 +112,16 @@ class _Writer:
     def fill(self, shard: int, report: Report) -> None:
         """Make one shard, or go on with it; `report` is told how many images have come in."""
         layout = self._layout
-        with _held(layout.lock(shard)):
-            if layout.done(shard).exists():  # another process finished it meanwhile
-                report(shard_images(self._description, shard))
-            else:
+        with _held(layout.lock(shard)), _disk_full(layout, layout.partial(shard)):
+            if layout.missing(shard):
                 self._make_shard(shard, report)
+            else:  # another process finished it meanwhile
+                report(shard_images(self._description, shard))
             layout.lock(shard).unlink(missing_ok=True)
 
     def _make_shard(self, shard: int, report: Report) -> None:
         layout, partial = self._layout, self._layout.partial(shard)
+        layout.done(shard).unlink(missing_ok=True)  # a file was lost: not done any more
         if layout.tar(shard).exists():  # killed between the tar and its index
             layout.tar(shard).replace(partial)
         partial.touch()
@@ -167,55 +169,15 @@ def _held(path: Path) -> contextlib.AbstractContextManager[None]:
     )
 
 
-_worker: _Writer
-_reports: Any
-
-
-def _start(layout: Layout, description: Description, make: Make, reports: Any) -> None:
-    global _worker, _reports
-    _worker, _reports = _Writer(layout, description, make), reports
-
-
-def _fill(shard: int) -> None:
-    _worker.fill(shard, _reports.put)
-
-
-def _in_processes(
-    layout: Layout, description: Description, make: Make, todo: list[int], workers: int, report: Report
-) -> None:
-    context = multiprocessing.get_context("spawn")
-    reports: Any = context.SimpleQueue()
-    start = (layout, description, make, reports)
-    with (
-        _one_thread_each(),
-        ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=start) as pool,
-    ):
-        waiting = {pool.submit(_fill, shard) for shard in todo}
-        try:
-            while waiting:
-                ended, waiting = wait(waiting, timeout=_TICK, return_when=FIRST_COMPLETED)
-                while not reports.empty():
-                    report(reports.get())
-                for future in ended:
-                    future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    while not reports.empty():
-        report(reports.get())
-
-
 @contextlib.contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Give processes that start meanwhile one thread: several in each would fight over the same cores."""
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
+def _disk_full(layout: Layout, path: Path) -> Iterator[None]:
+    """Say where there is no room; the system's error of a write names no file."""
     try:
         yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise UnitError(
+            f"{path}: {error.strerror}",
+            f"Make room, then go on: comface-bench synth corpus --out {layout.root}",
+        ) from error

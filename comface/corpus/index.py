@@ -1,4 +1,4 @@
-"""A shard's index: rows of records and of images, as plain NumPy files that are mapped, not read."""
+"""A shard's index: rows of records and of images, as plain NumPy files read when a corpus is opened."""
 
 from __future__ import annotations
 

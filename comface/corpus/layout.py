@@ -13,20 +13,26 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import time
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from comface_bench.comface.corpus.plan import Plan
+from comface_bench.comface.corpus.sameness import Sameness
+from comface_bench.comface.synthesis.generators import MACHINE
 from comface_bench.core.digest import digest
 from comface_bench.core.errors import DataFormatError, DataMissingError, UsageError
-from comface_bench.core.files import replace_file, require_empty
+from comface_bench.core.files import hold, replace_file, temporary_path
+from comface_bench.core.names import did_you_mean
 
 if TYPE_CHECKING:
     from comface_bench.comface.synthesis.generator import GeneratorCard
 
 VERSION: Final = 1
 SUFFIXES: Final = ("jpg", "png")
+_PATIENCE_S: Final = 60.0  # until another process has written corpus.json, which takes it milliseconds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,8 +74,10 @@ class Description:
         """
         unknown = sorted(set(plan.attributes) - set(card.attributes))
         if unknown:
+            meant = did_you_mean(unknown[0], card.attributes)
             raise UsageError(
-                f"{card.name} has no attribute {unknown[0]!r}", f"It has {', '.join(card.attributes)}."
+                f"{card.name} has no attribute {unknown[0]!r}.{meant}",
+                f"It has {', '.join(card.attributes)}.",
             )
         facts = json.loads(json.dumps(dataclasses.asdict(card), sort_keys=True))
         return cls(facts, plan, **encoding)
@@ -97,6 +105,7 @@ class Layout:
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
         self.description = self.root / "corpus.json"
+        self.beginning = self.root / "corpus.lock"
         self.journal = self.root / "journal.jsonl"
         self.shards = self.root / "shards"
         self.quality = self.root / "quality.npy"
@@ -126,25 +135,71 @@ class Layout:
         """Return the file that says a shard is done."""
         return self.shards / f"{shard:05d}.json"
 
+    def missing(self, shard: int) -> list[Path]:
+        """Return which of a finished shard's four files aren't there."""
+        files = (self.tar(shard), self.records(shard), self.images(shard), self.done(shard))
+        return [path for path in files if not path.exists()]
+
+    def again(self, shard: int) -> str:
+        """Return the commands that make a shard anew."""
+        root, stem = shlex.quote(str(self.root)), f"{shard:05d}"
+        return f"rm {root}/{self.shards.name}/{stem}.* && comface-bench synth corpus --out {root}"
+
     def write(self, description: Description) -> None:
-        """Start a corpus, or check that the one that is there is the same.
+        """Start a corpus, or check that the one that is there is the same; any number of processes may.
+
+        What only says where a corpus is made (`sameness.py`) may change; the journal says when it did.
 
         Raises:
             UsageError: Another corpus is there, or other files are.
         """
         facts = description.as_json()
-        if self.description.exists():
-            found = self.read().as_json()
-            other = sorted(key for key in facts if facts[key] != found[key])
-            if other:
-                raise UsageError(
-                    f"{self.root} holds a corpus of other {', '.join(other)}",
-                    "Give the same options to go on with it, or name another folder with --out.",
-                )
-            return
-        require_empty(self.root)
-        self.shards.mkdir(parents=True)
-        replace_file(self.description, (json.dumps(facts, indent=1) + "\n").encode())
+        if not self.description.exists():
+            self._begin((json.dumps(facts, indent=1) + "\n").encode())
+        self.beginning.unlink(missing_ok=True)
+        self.shards.mkdir(exist_ok=True)
+        sameness = Sameness.of(self.read().as_json(), facts)
+        if sameness.other:
+            raise UsageError(
+                f"{self.root} holds a corpus of other {', '.join(sameness.other)}",
+                "Give the same options, versions and files to go on with it, or name another folder with"
+                " --out.",
+            )
+        if sameness.moved:
+            self.note("moved", **sameness.moved)
+        for key in (key for key in MACHINE if key in sameness.moved):
+            before, now = sameness.moved[key]
+            warnings.warn(
+                f"{self.root}: {key} was {before} and is {now}; images made from here on may differ in"
+                " their last bits from those made in one go",
+                stacklevel=3,
+            )
+
+    def _begin(self, data: bytes) -> None:
+        if self._others() and not self.description.exists():  # if it is there now, the others are its own
+            raise UsageError(f"{self.root} isn't an empty folder", "Name a new one: --out DIR")
+        self.root.mkdir(parents=True, exist_ok=True)
+        with hold(
+            self.beginning,
+            f"{self.beginning} is held: another process begins this corpus",
+            "Wait for it, and type the same line again.",
+            patience=_PATIENCE_S,
+        ):
+            # Whoever comes after finds the description, so the lock's file can go.
+            if not self.description.exists():
+                replace_file(self.description, data)
+            self.beginning.unlink(missing_ok=True)
+
+    def _others(self) -> list[Path]:
+        """Return what is in the folder besides what a killed beginning leaves."""
+        if not self.root.exists():
+            return []
+        if not self.root.is_dir():
+            return [self.root]
+        ours = {self.beginning, temporary_path(self.description)}
+        if self.shards.is_dir() and not any(self.shards.iterdir()):
+            ours.add(self.shards)
+        return [path for path in self.root.iterdir() if path not in ours]
 
     def read(self) -> Description:
         """Read what the corpus is.
@@ -165,9 +220,14 @@ class Layout:
             if facts.pop("version") != VERSION:
                 raise DataFormatError(f"{self.description}: not version {VERSION}", "Update comface-bench.")
             plan = Plan.from_json(facts.pop("plan"))
-            return Description(plan=plan, **facts)
-        except (TypeError, KeyError, AttributeError) as error:
-            raise DataFormatError(f"{self.description}: {error}") from None
+            description = Description(plan=plan, **facts)
+            description.generator["name"], description.generator["resolution"] + 0
+        except (TypeError, KeyError, AttributeError, UsageError) as error:
+            told = error.message if isinstance(error, UsageError) else f"{type(error).__name__}: {error}"
+            raise DataFormatError(
+                f"{self.description}: {told}", "Was it changed by hand? Put back what was there."
+            ) from None
+        return description
 
     def note(self, event: str, **facts: Any) -> None:
         """Add a line to the journal."""

@@ -17,6 +17,8 @@ from comface_bench.core.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+_SEEDS, _IDENTITIES = 2**128, 2**63  # what a key of Philox and a column of an index hold
+
 
 class RecordPlan(NamedTuple):
     """One record to come.
@@ -63,6 +65,8 @@ class Plan:
             raise UsageError("a corpus needs attributes, each named once")
         if min(self.seed, self.first) < 0 or self.identities < 1:
             raise UsageError("identities start at 1; the seed and the first identity at 0")
+        if self.seed >= _SEEDS or self.first + self.records > _IDENTITIES:
+            raise UsageError("the seed is less than 2^128, numbers of identities less than 2^63")
         if not 2 <= self.alphas <= len(self.grid):
             raise UsageError(f"a record has 2 to {len(self.grid)} images, not {self.alphas}")
 

@@ -1,10 +1,14 @@
-"""Random access to a finished corpus: any image of any record, without reading the rest."""
+"""Random access to a finished corpus: any image of any record, without reading the rest.
+
+An epoch reads each image once, in random order, so a read must cost little more than the system's own:
+where an image lies stands in flat arrays, 16 bytes an image in memory (320 MB for 20 million).
+"""
 
 from __future__ import annotations
 
 import os
 import threading
-from bisect import bisect_right
+import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
@@ -59,25 +63,40 @@ class Corpus:
     def __init__(self, root: Path | str) -> None:
         self._layout = Layout(root)
         self.description = self._layout.read()
-        missing = [n for n in range(self.description.shards) if not self._layout.done(n).exists()]
+        plan, size = self.description.plan, self.description.records_per_shard
+        shards = range(self.description.shards)
+        missing = [paths for shard in shards if (paths := self._layout.missing(shard))]
         if missing:
             raise DataMissingError(
-                f"{root}: {len(missing)} of {self.description.shards} shards aren't there yet",
-                f"comface-bench synth corpus --out {root}, with the options that it was begun with",
+                f"{missing[0][0]} is missing: {len(missing)} of {len(shards)} shards aren't there yet",
+                f"comface-bench synth corpus --out {root}",
             )
-        shards = range(self.description.shards)
-        tables = [_table(self._layout.records(shard), RECORD) for shard in shards]
-        self._starts = np.cumsum([0, *(len(table) for table in tables)]).tolist()
-        self._records = np.concatenate(tables)
-        self._images = [_table(self._layout.images(shard), IMAGE) for shard in shards]
-        self._files: dict[tuple[int, int], int] = {}
-        self._opening = threading.Lock()
-        self.identities = np.ascontiguousarray(self._records["identity"])
-        self.attributes = np.ascontiguousarray(self._records["attribute"])
+        self._count, self._each, self._size = plan.records, plan.alphas, size
+        self.identities = np.empty(plan.records, np.int64)
+        self.attributes = np.empty(plan.records, np.int32)
+        self._alphas = np.empty(plan.images, np.float32)
+        offsets, lengths = np.empty(plan.images, np.int64), np.empty(plan.images, np.int32)
+        for shard in shards:
+            # The number of images is the same in all records, so a place in the arrays is a product.
+            rows = slice(shard * size, min(shard * size + size, plan.records))
+            places = slice(rows.start * plan.alphas, rows.stop * plan.alphas)
+            again = self._layout.again(shard)
+            records = _table(self._layout.records(shard), RECORD, rows.stop - rows.start, again)
+            images = _table(self._layout.images(shard), IMAGE, places.stop - places.start, again)
+            self.identities[rows], self.attributes[rows] = records["identity"], records["attribute"]
+            self._alphas[places] = images["alpha"]
+            offsets[places], lengths[places] = images["offset"], images["length"]
+        # An item of a memoryview is a plain int, and costs half of an array's.
+        self._offsets, self._lengths = offsets.data, lengths.data
+        self._paths = [str(self._layout.tar(shard)) for shard in shards]
+        self._files: list[int | None]
+        self._opening: threading.Lock
+        self._forget_files()
+        _opened.add(self)
 
     def __len__(self) -> int:
         """Return the number of records."""
-        return len(self._records)
+        return self._count
 
     def __getstate__(self) -> dict[str, Any]:
         return {"root": self._layout.root}
@@ -93,14 +112,20 @@ class Corpus:
 
     def close(self) -> None:
         """Close the shards that were read from."""
-        while self._files:
-            os.close(self._files.popitem()[1])
+        with self._opening:
+            files, self._files = self._files, [None] * self.description.shards
+            self._open = 0
+        for file in files:
+            if file is not None:
+                os.close(file)
 
     def record(self, number: int) -> CorpusRecord:
         """Return record `number`'s facts."""
-        row, _, images = self._find(number)
-        name = self.description.plan.attributes[row["attribute"]]
-        return CorpusRecord(number, int(row["identity"]), name, images["alpha"].copy())
+        if not 0 <= number < self._count:
+            raise IndexError(f"the corpus has no record {number}")
+        name = self.description.plan.attributes[self.attributes[number]]
+        alphas = self._alphas[number * self._each : (number + 1) * self._each].copy()
+        return CorpusRecord(number, int(self.identities[number]), name, alphas)
 
     def read(self, number: int, index: int) -> bytes:
         """Return an image's bytes as stored.
@@ -112,13 +137,16 @@ class Corpus:
         Raises:
             IndexError: No such record or image.
             DataFormatError: The shard is shorter than its index says.
+            DataMissingError: The shard has gone.
         """
-        _, shard, images = self._find(number)
-        if not 0 <= index < len(images):
+        if not 0 <= number < self._count:
+            raise IndexError(f"the corpus has no record {number}")
+        if not 0 <= index < self._each:
             raise IndexError(f"record {number} has no image {index}")
-        place = images[index]
-        length, offset = int(place["length"]), int(place["offset"])
-        data = self._read(shard, length, offset)
+        place, shard = number * self._each + index, number // self._size
+        length, offset = self._lengths[place], self._offsets[place]
+        file = self._files[shard]
+        data = self._read(shard, length, offset) if file is None else os.pread(file, length, offset)
         if len(data) < length:
             raise DataFormatError(
                 f"{self._layout.tar(shard)}: cut short before byte {offset + length}",
@@ -130,35 +158,52 @@ class Corpus:
         """Return an image as RGB, shape (3, H, W); arguments and errors as for `read`."""
         return decode_image(self.read(number, index))
 
-    def _find(self, number: int) -> tuple[NDArray[np.void], int, NDArray[np.void]]:
-        if not 0 <= number < len(self):
-            raise IndexError(f"the corpus has no record {number}")
-        row = self._records[number]
-        shard = bisect_right(self._starts, number) - 1
-        first = int(row["first"])
-        return row, shard, self._images[shard][first : first + int(row["count"])]
-
     def _read(self, shard: int, length: int, offset: int) -> bytes:
-        # A child process opens its own: file descriptors of a parent may be closed there.
-        key = (os.getpid(), shard)
-        with self._opening:
-            if key not in self._files and len(self._files) < MOST_OPEN:
-                self._files[key] = os.open(self._layout.tar(shard), os.O_RDONLY)
-            file = self._files.get(key)
-        if file is not None:
-            return os.pread(file, length, offset)
-        with self._layout.tar(shard).open("rb", buffering=0) as opened:
-            return os.pread(opened.fileno(), length, offset)
+        """Read from a shard that isn't open, and keep it open if not too many are."""
+        try:
+            file = os.open(self._paths[shard], os.O_RDONLY)
+        except FileNotFoundError:
+            raise DataMissingError(
+                f"{self._layout.tar(shard)} is missing",
+                f"comface-bench synth corpus --out {self._layout.root}",
+            ) from None
+        try:
+            data = os.pread(file, length, offset)
+            if self._open < MOST_OPEN:  # at the paper's size most reads come here: no lock then
+                with self._opening:
+                    if self._files[shard] is None and self._open < MOST_OPEN:
+                        self._files[shard], file = file, -1
+                        self._open += 1
+        finally:
+            if file >= 0:
+                os.close(file)
+        return data
+
+    def _forget_files(self) -> None:
+        self._files = [None] * self.description.shards
+        self._open = 0
+        self._opening = threading.Lock()
 
 
-def _table(path: Path, kind: np.dtype[np.void]) -> NDArray[np.void]:
+_opened: weakref.WeakSet[Corpus] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    """Let a child process open its own files: its parent's may be closed there, and its lock be held."""
+    for corpus in list(_opened):
+        corpus._forget_files()
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
+def _table(path: Path, kind: np.dtype[np.void], rows: int, again: str) -> NDArray[np.void]:
     try:
-        # Read, not mapped: each mapped file would hold a descriptor, and a corpus has thousands.
         table: NDArray[np.void] = np.load(path, allow_pickle=False)
     except FileNotFoundError:
-        raise DataMissingError(f"{path} is missing", f"comface-bench synth check {path.parents[1]}") from None
+        raise DataMissingError(f"{path} is missing", again) from None
     except (ValueError, EOFError) as error:
-        raise DataFormatError(f"{path}: {error}") from None
-    if table.dtype != kind or table.ndim != 1:
-        raise DataFormatError(f"{path}: not an index of this version", "Generate this shard again.")
+        raise DataFormatError(f"{path}: {error}", again) from None
+    if table.dtype != kind or table.shape != (rows,):
+        raise DataFormatError(f"{path}: not the index of this shard, of {rows} rows", again)
     return table

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from comface_bench.core.errors import UsageError
+from comface_bench.core.names import did_you_mean
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,8 +55,9 @@ def attribute_sheet(corpus: Corpus, attribute: str, rows: int = 6, columns: int 
     """
     plan = corpus.description.plan
     if attribute not in plan.attributes:
+        meant = did_you_mean(attribute, plan.attributes)
         raise UsageError(
-            f"the corpus has no attribute {attribute!r}", f"It has {', '.join(plan.attributes)}."
+            f"the corpus has no attribute {attribute!r}.{meant}", f"It has {', '.join(plan.attributes)}."
         )
     numbers = np.flatnonzero(corpus.attributes == plan.attributes.index(attribute))[:rows]
     grid = np.array(plan.grid, np.float32)

@@ -60,7 +60,7 @@ def direction_folders(generator: str, chosen: Path | None = None) -> list[Path]:
         UsageError: The user's isn't a folder.
     """
     if chosen is not None and not chosen.is_dir():
-        raise UsageError(f"boundaries={chosen} is no folder")
+        raise UsageError(f"boundaries={chosen} is no folder", "Say where it is: -o boundaries=DIR")
     return [*([chosen] if chosen else []), weights_folder() / generator]
 
 

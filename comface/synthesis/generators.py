@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from comface_bench.core.errors import UnknownNameError
@@ -20,6 +21,15 @@ GENERATORS: Final = {
     "stylegan3": f"{_HERE}.stylegan3.generator",
 }
 """Name → module with `make(options)`."""
+
+PLACES: Final = ("checkpoint", "boundaries")
+"""Options of generators that say where files lie; what is in them, their cards say by digest."""
+
+MACHINE: Final = ("device", "batch")
+"""Options that can move the last bits of an image, and no more."""
+
+ELSEWHERE: Final = (*PLACES, *MACHINE)
+"""Options that may be other where a corpus is gone on with."""
 
 
 def open_generator(name: str, options: Mapping[str, str]) -> Generator:
@@ -39,3 +49,11 @@ def open_generator(name: str, options: Mapping[str, str]) -> Generator:
         raise UnknownNameError(f"unknown generator {name!r}", f"One of {', '.join(GENERATORS)}.")
     generator: Generator = importlib.import_module(GENERATORS[name]).make(options)
     return generator
+
+
+def with_whole_paths(options: Mapping[str, str]) -> dict[str, str]:
+    """Make the paths among a generator's options absolute, so that they hold in any folder."""
+    return {
+        key: str(Path(text).expanduser().absolute()) if key in PLACES else text
+        for key, text in options.items()
+    }

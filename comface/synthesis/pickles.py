@@ -57,7 +57,10 @@ def find_checkpoint(published: Published, chosen: Path | None = None) -> Path:
     """
     if chosen is not None:
         if not chosen.is_file():
-            raise WeightsMissingError(f"{published.generator}: checkpoint {chosen} doesn't exist")
+            raise WeightsMissingError(
+                f"{published.generator}: checkpoint {chosen} doesn't exist",
+                "Say where it is: -o checkpoint=FILE",
+            )
         return chosen
     folder = weights_folder() / published.generator
     names = dict.fromkeys([*(converted_name(name) for name in published.files), *published.files])

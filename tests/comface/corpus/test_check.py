@@ -1,16 +1,21 @@
 """What a check finds, and what reading refuses."""
 
 import json
+import os
 import pickle
+import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
+from comface_bench.comface.corpus import read as reading
 from comface_bench.comface.corpus.check import check_corpus
 from comface_bench.comface.corpus.generate import generate
 from comface_bench.comface.corpus.layout import Layout
 from comface_bench.comface.corpus.read import Corpus
-from comface_bench.core.errors import DataFormatError
+from comface_bench.core.errors import DataFormatError, DataMissingError
 
 
 @pytest.fixture
@@ -59,6 +64,90 @@ def test_a_shard_cut_short_is_said_by_name(corpus):
         opened.read(9, 4)
 
 
+def test_pictures_of_another_size_are_one_fault(corpus):
+    path = Layout(corpus).description
+    facts = json.loads(path.read_text())
+    facts["generator"]["resolution"] = 16
+    path.write_text(json.dumps(facts))
+    (fault,) = check_corpus(corpus, pictures=True)
+    assert fault.message.startswith("record 0, α = ")
+    assert fault.message.endswith("8 × 8 pixels, not 16; so are 59 more images of the corpus")
+    assert "corpus.json" in fault.hint
+
+
+@pytest.mark.parametrize("kind", ["tar", "records", "images", "done"])
+def test_a_damaged_shard_is_whole_again_after_the_advice(corpus, generator, describe, kind):
+    """The hint's first half is a shell's; its second makes what isn't there."""
+    path = getattr(Layout(corpus), kind)(1)
+    path.write_bytes(b"{}" + path.read_bytes()[2:])
+    hint = check_corpus(corpus)[0].hint
+    removal, _, command = hint.partition(" && ")
+    subprocess.run(removal, shell=True, check=True)
+    assert command == f"comface-bench synth corpus --out {corpus}"
+    generate(corpus, lambda: generator, describe())
+    assert check_corpus(corpus) == []
+
+
+@pytest.mark.parametrize("kind", ["tar", "records", "images"])
+def test_a_file_that_is_missing_is_said_by_name(corpus, kind):
+    path = getattr(Layout(corpus), kind)(1)
+    path.unlink()
+    with pytest.raises(DataMissingError) as caught:
+        Corpus(corpus)
+    assert caught.value.message == f"{path} is missing: 1 of 3 shards aren't there yet"
+    assert caught.value.hint == f"comface-bench synth corpus --out {corpus}"
+
+
+def test_a_shard_that_goes_while_a_corpus_is_open(corpus):
+    with Corpus(corpus) as opened:
+        Layout(corpus).tar(2).unlink()
+        with pytest.raises(DataMissingError, match=r"00002\.tar is missing"):
+            opened.read(11, 0)
+
+
+def test_an_index_of_fewer_rows(corpus):
+    path = Layout(corpus).images(1)
+    np.save(path, np.load(path)[:-1])
+    with pytest.raises(DataFormatError, match=r"00001\.images\.npy: not the index"):
+        Corpus(corpus)
+
+
+@pytest.mark.parametrize("most", [0, 1, 256])
+def test_threads_read_what_one_reads(corpus, monkeypatch, most):
+    monkeypatch.setattr(reading, "MOST_OPEN", most)
+    places = [(number, index) for number in range(12) for index in range(5)] * 5
+    with Corpus(corpus) as opened, ThreadPoolExecutor(8) as threads:
+        read = list(threads.map(lambda place: opened.read(*place), places))
+        assert read == [opened.read(*place) for place in places]
+        assert sum(file is not None for file in opened._files) == min(most, 3)
+
+
+def test_a_forked_process_reads_by_files_of_its_own(corpus):
+    with Corpus(corpus) as opened:
+        wanted, handle = opened.read(0, 0), opened._files[0]
+        opening, begun = threading.Event(), threading.Event()
+
+        def hold():
+            with opened._opening:
+                begun.set()
+                opening.wait()
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        begun.wait()
+        same, child = False, os.fork()
+        if not child:
+            try:
+                os.close(handle)  # as a daemon's children do
+                same = opened.read(0, 0) == wanted and opened.read(11, 4) != wanted
+            finally:
+                os._exit(0 if same else 1)
+        opening.set()
+        thread.join()
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert opened.read(0, 0) == wanted
+
+
 @pytest.mark.parametrize("data", [b"", b"nonsense", b"\x93NUMPY\x01\x00"])
 def test_an_index_that_is_none(corpus, data):
     Layout(corpus).records(0).write_bytes(data)
@@ -78,7 +167,16 @@ def test_an_index_of_objects_is_not_unpickled(corpus):
 
 @pytest.mark.parametrize(
     "change",
-    [{"version": 2}, {"plan": {}}, {"plan": {"seed": 1}}, {"colour": 1}, {"generator": None, "plan": 3}],
+    [
+        {"version": 2},
+        {"plan": {}},
+        {"plan": {"seed": 1}},
+        {"plan": {"seed": -1, "attributes": ["age"], "identities": 1}},
+        {"suffix": "gif"},
+        {"colour": 1},
+        {"generator": None},
+        {"generator": None, "plan": 3},
+    ],
 )
 def test_a_description_that_is_none(corpus, change):
     path = Layout(corpus).description

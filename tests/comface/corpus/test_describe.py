@@ -103,3 +103,5 @@ def test_a_grid_without_zero_has_a_column_beside_it(tmp_path):
 def test_an_attribute_that_is_not_there(opened):
     with pytest.raises(UsageError, match="no attribute 'age'"):
         attribute_sheet(opened, "age")
+    with pytest.raises(UsageError, match="Did you mean light"):
+        attribute_sheet(opened, "Light")

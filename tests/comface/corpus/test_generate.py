@@ -1,11 +1,13 @@
 """Generation: what is on disk, in what bytes, after whatever happened on the way."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
 import tarfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from comface_bench.comface.corpus.check import check_corpus
 from comface_bench.comface.corpus.generate import generate
 from comface_bench.comface.corpus.layout import Layout
 from comface_bench.comface.corpus.read import Corpus
-from comface_bench.core.errors import DataFormatError, DataMissingError, UsageError
+from comface_bench.core.errors import DataFormatError, DataMissingError, UnitError, UsageError
 
 
 def tree(root):
@@ -211,6 +213,72 @@ def test_a_shard_in_the_making_elsewhere(corpus, generator, describe):
 def test_a_part_out_of_range(tmp_path, generator, describe, part):
     with pytest.raises(UsageError, match="no part"):
         generate(tmp_path / "c", lambda: generator, describe(), part=part)
+    assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize("lost", [["tar"], ["records"], ["images"], ["tar", "images"], ["records", "done"]])
+def test_a_shard_that_lost_files_is_made_again(corpus, generator, describe, lost):
+    before, layout = tree(corpus), Layout(corpus)
+    for name in lost:
+        getattr(layout, name)(1).unlink()
+    rendered = generator.rendered
+    generate(corpus, lambda: generator, describe())
+    assert tree(corpus) == before
+    assert generator.rendered - rendered == (25 if "tar" in lost else 0)
+
+
+def test_any_number_of_processes_begin_a_corpus(tmp_path, describe):
+    """Threads stand for processes: a lock of flock is each open file's own."""
+    with ThreadPoolExecutor(8) as threads:
+        for number in range(20):
+            root = tmp_path / f"{number}" / "corpus"
+            begun = list(threads.map(lambda _, root=root: Layout(root).write(describe()), range(8)))
+            assert begun == [None] * 8
+            assert sorted(path.name for path in root.iterdir()) == ["corpus.json", "shards"]
+
+
+def test_of_two_corpora_begun_at_once_one_is_refused(tmp_path, describe):
+    def begin(identities):
+        try:
+            Layout(tmp_path / "corpus").write(describe(identities=identities))
+        except UsageError as error:
+            return error.message
+
+    with ThreadPoolExecutor(2) as threads:
+        messages = list(threads.map(begin, (4, 5)))
+    assert None in messages and any("other plan" in (message or "") for message in messages)
+
+
+@pytest.mark.parametrize("left", [[], ["shards"], ["shards", ".corpus.json.tmp", "corpus.lock"]])
+def test_a_beginning_that_was_killed_is_taken_up(tmp_path, corpus, generator, describe, left):
+    root = tmp_path / "begun"
+    root.mkdir()
+    for name in left:
+        (root / name).mkdir() if name == "shards" else (root / name).write_text('{"ver')
+    generate(root, lambda: generator, describe())
+    assert tree(root) == tree(corpus)
+
+
+def test_shards_without_a_description_are_nobodys(tmp_path, corpus, generator, describe):
+    Layout(corpus).description.unlink()
+    before = tree(corpus)
+    with pytest.raises(UsageError, match="empty folder"):
+        generate(corpus, lambda: generator, describe())
+    assert tree(corpus) == before
+
+
+def test_a_full_disk_is_said_with_the_file(tmp_path, corpus, generator, describe):
+    root = tmp_path / "full"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(UnitError, match=r"00000\.tar\.partial: File too large") as caught:
+            generate(root, lambda: generator, describe())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert f"synth corpus --out {root}" in caught.value.hint
+    generate(root, lambda: generator, describe())
+    assert tree(root) == tree(corpus)
 
 
 def test_an_unfinished_corpus_is_not_read(corpus):

@@ -321,3 +321,30 @@ def test_a_gpu_makes_the_same_images_but_for_rounding(make):
     difference = np.abs(images.astype(int) - cpu.render(identity, "age", [-5, 0, 0.1, 1, 5]))
     assert difference.max() <= 1
     assert gpu.card.options["device"] == "cuda"
+
+
+def test_a_corpus_goes_on_with_a_copy_of_its_files_and_not_with_others(small, checkpoint, call, tmp_path):
+    boundaries = tmp_path / "boundaries"
+    boundaries.mkdir()
+    direction = np.random.default_rng(0).normal(size=(1, 512))
+    np.save(boundaries / "weight_orth_mouth.npy", direction)
+    out, places = tmp_path / "out", ("-o", f"checkpoint={checkpoint}", "-o", f"boundaries={boundaries}")
+    more = ("--generator", "stylegan", "--attributes", "weight", "--identities", "2", "--alphas", "2")
+    line = ("synth", "corpus", "--out", out)
+    assert call(*line, *more, *places, "-o", "size=8", "-o", "device=cpu")[0] == 0
+    tar = out / "shards" / "00000.tar"
+    before = tar.read_bytes()
+    tar.unlink()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "renamed.safetensors").write_bytes(checkpoint.read_bytes())
+    np.save(elsewhere / "weight_orth_mouth.npy", -direction)
+    moved = ("-o", f"checkpoint={elsewhere / 'renamed.safetensors'}", "-o", f"boundaries={elsewhere}")
+    status, _, stderr = call(*line, *moved)
+    assert status == 2 and "other generator (weight_orth_mouth.npy: " in stderr
+    assert not tar.exists()
+    np.save(elsewhere / "weight_orth_mouth.npy", direction)
+    assert call(*line, *moved)[0] == 0
+    assert tar.read_bytes() == before
+    status, _, stderr = call(*line, "-o", f"checkpoint={elsewhere / 'none'}")
+    assert status == 2 and "Say where it is: -o checkpoint=FILE" in stderr

@@ -1,0 +1,272 @@
+"""`synth corpus`, `check`, `sheets` and `statistics`: what is printed, and with which status they end."""
+
+import json
+import sys
+
+import pytest
+
+from comface_bench.comface.corpus.layout import Layout
+from comface_bench.comface.synthesis.generators import GENERATORS
+
+GREY = '''
+"""Plain grey faces from a "checkpoint", whose first byte is their level."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from comface_bench.comface.synthesis.generator import GeneratorCard
+from comface_bench.core.errors import UsageError, WeightsMissingError
+
+
+class Grey:
+    def __init__(self, checkpoint="grey.bin", size="8", device="cpu", batch="1"):
+        path = Path(checkpoint)
+        if not path.is_file():
+            raise WeightsMissingError(f"grey: no {path}", "Say where: -o checkpoint=FILE")
+        data = path.read_bytes()
+        self.level, self.size = data[0], int(size)
+        self.card = GeneratorCard(
+            "grey", self.size, ("au1", "au12", "smile"), "CC0-1.0",
+            {path.name: hashlib.sha256(data).hexdigest(), "grey": "1"},
+            {"size": self.size, "device": device, "batch": int(batch)},
+        )
+
+    def identities(self, seed, count, first=0):
+        return list(range(first, first + count))
+
+    def render(self, identity, attribute, alphas):
+        levels = [self.level + identity + round(10 * alpha) for alpha in alphas]
+        ramp = np.arange(self.size)[:, None] + np.zeros((3, self.size, self.size))
+        return np.stack([ramp + level for level in levels]).astype(np.uint8)
+
+
+def make(options):
+    if unknown := sorted(set(options) - {"checkpoint", "size", "device", "batch"}):
+        raise UsageError(f"grey takes no {unknown[0]}")
+    return Grey(**options)
+'''
+
+
+@pytest.fixture(autouse=True)
+def grey(tmp_path, monkeypatch):
+    """A generator that costs nothing, and its checkpoint in the current folder."""
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "grey_generator.py").write_text(GREY)
+    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
+    monkeypatch.delitem(sys.modules, "grey_generator", raising=False)
+    monkeypatch.setitem(GENERATORS, "grey", "grey_generator")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "grey.bin").write_bytes(b"\x60 weights")
+    return tmp_path / "grey.bin"
+
+
+@pytest.fixture
+def words(tmp_path):
+    def words(*more):
+        grid = ("--identities", "4", "--alphas", "5", "--format", "png", "--records-per-shard", "4")
+        out = ("--out", str(tmp_path / "out"))
+        return ("synth", "corpus", *out, "--generator", "grey", *grid, *more)
+
+    return words
+
+
+@pytest.fixture
+def made(call, words, tmp_path):
+    assert call(*words("-o", "checkpoint=grey.bin"))[0] == 0
+    return tmp_path / "out"
+
+
+def contents(root):
+    files = (path for path in root.rglob("*") if path.is_file() and path.name != "journal.jsonl")
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
+
+
+def cut(root):
+    """Take a corpus back to a shard in the making."""
+    layout = Layout(root)
+    data = layout.tar(1).read_bytes()
+    for path in layout.shards.glob("00001.*"):
+        path.unlink()
+    layout.partial(1).write_bytes(data[: len(data) // 2])
+
+
+def events(root, name):
+    lines = map(json.loads, Layout(root).journal.read_text().splitlines())
+    return [line for line in lines if line["event"] == name]
+
+
+def test_a_corpus_is_made_and_looked_at(call, words, tmp_path):
+    out = tmp_path / "out"
+    status, stdout, stderr = call(*words())
+    assert (status, stdout) == (0, f"{out}\n")
+    assert stderr == "12 records, 60 images, 3 shards\n"
+    status, stdout, _ = call("synth", "check", out, "--pictures")
+    assert (status, stdout) == (0, f"{out}: whole\n")
+    status, stdout, _ = call("synth", "statistics", out, "--json")
+    (one, _, other) = json.loads(stdout)
+    assert (one["attribute"], one["records"], one["images"], one["pairs"]) == ("au1", 4, 20, 8)
+    assert status == 0 and other["attribute"] == "smile" and one["change"] > 50
+    status, stdout, _ = call("synth", "statistics", out)
+    assert status == 0 and "au12" in stdout and "kilobytes" in stdout
+    status, stdout, _ = call("synth", "sheets", out, "--out", tmp_path / "sheets", "--rows", "2")
+    assert status == 0
+    assert stdout.split() == [str(tmp_path / "sheets" / f"{name}.jpg") for name in ("au1", "au12", "smile")]
+
+
+def test_the_folder_alone_is_enough_to_go_on(call, made):
+    before = contents(made)
+    cut(made)
+    status, stdout, _ = call("synth", "corpus", "--out", made)
+    assert (status, stdout) == (0, f"{made}\n")
+    assert contents(made) == before
+    assert events(made, "moved") == []
+
+
+def test_parts_make_the_whole(call, words, made, tmp_path):
+    before = contents(made)
+    parts = ["--out", tmp_path / "parts"]
+    for part in ("2/2", "1/2"):
+        assert call(*words("-o", "checkpoint=grey.bin"), *parts, "--shard", part)[0] == 0
+    assert contents(tmp_path / "parts") == before
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (("--shard", "3/2"), "there is no part 3 of 2"),
+        (("--shard", "two"), "--shard two: expected I/N"),
+        (("--seed", str(2**128)), "the seed is less than 2^128"),
+        (("--alphas", "102"), "a record has 2 to 101 images"),
+        (("--attributes", "AU12"), "grey has no attribute 'AU12'. Did you mean au12?"),
+        (("--attributes", "au1,smiel"), "Did you mean smile?"),
+        (("-o", "colour=red"), "grey takes no colour"),
+        (("-o", "colour"), "expected key=value"),
+        (("--generator", "gray"), "unknown generator 'gray'"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_written(call, words, tmp_path, more, told):
+    status, stdout, stderr = call(*words(*more))
+    assert (status, stdout) == (2, "")
+    assert told in stderr and "not foreseen" not in stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (("--identities", "5"), "holds a corpus of other plan"),
+        (("--format", "jpg"), "holds a corpus of other suffix"),
+        (
+            ("-o", "size=4"),
+            "generator (options: {'size': 8}, now {'size': 4}), generator (resolution: 8, now 4)",
+        ),
+    ],
+)
+def test_other_options_in_the_same_folder(call, words, made, more, told):
+    before = contents(made)
+    status, _, stderr = call(*words(*more))
+    assert status == 2 and told in stderr and "--out" in stderr
+    assert contents(made) == before
+
+
+def test_other_files_in_the_folder(call, words, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("…")
+    status, _, stderr = call(*words())
+    assert status == 2 and f"{tmp_path / 'out'} isn't an empty folder" in stderr
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("kind", ["tar", "records", "images", "done"])
+def test_a_missing_file_and_the_advice(call, made, kind):
+    before, path = contents(made), getattr(Layout(made), kind)(1)
+    path.unlink()
+    status, stdout, _ = call("synth", "check", made)
+    assert status == 1
+    missing, advice, summary = stdout.splitlines()
+    assert missing == f"{path}: missing" and summary == f"{made}: 1 faults"
+    for command in ("statistics", "sheets"):
+        more = ["--out", made.parent / "sheets"] if command == "sheets" else []
+        status, _, stderr = call("synth", command, made, *more)
+        assert (status, stderr.splitlines()[0]) == (
+            2,
+            f"error: {path} is missing: 1 of 3 shards aren't there yet",
+        )
+        assert stderr.splitlines()[1] == advice.strip()
+    program, *rest = advice.split()
+    assert program == "comface-bench"
+    assert call(*rest)[0] == 0
+    assert contents(made) == before
+
+
+def test_faults_as_json(call, made):
+    Layout(made).tar(0).unlink()
+    status, stdout, _ = call("synth", "check", made, "--json")
+    (fault,) = json.loads(stdout)
+    assert status == 1 and fault["path"] == str(Layout(made).tar(0)) and fault["message"] == "missing"
+
+
+@pytest.mark.parametrize("command", ["check", "statistics"])
+def test_no_corpus(call, tmp_path, command):
+    status, _, stderr = call("synth", command, tmp_path / "nowhere")
+    assert status == 2 and "nowhere holds no corpus" in stderr and "synth corpus --out" in stderr
+
+
+def test_a_description_changed_by_hand(call, made):
+    path = Layout(made).description
+    facts = json.loads(path.read_text())
+    facts["plan"]["seed"] = -1
+    path.write_text(json.dumps(facts))
+    for words in (("check", made), ("corpus", "--out", made)):
+        status, _, stderr = call("synth", *words)
+        assert status == 2 and f"error: {path}: identities start at 1" in stderr
+
+
+def test_a_checkpoint_is_found_from_any_folder(call, made, tmp_path, monkeypatch):
+    before = contents(made)
+    cut(made)
+    monkeypatch.chdir(tmp_path / "modules")
+    assert call("synth", "corpus", "--out", made)[0] == 0
+    assert contents(made) == before
+
+
+@pytest.mark.parametrize("whole_line", [False, True])
+def test_a_checkpoint_that_was_moved(call, words, made, grey, tmp_path, whole_line):
+    """The same file under another name goes on; a file of other contents doesn't."""
+    before = contents(made)
+    cut(made)
+    grey.rename(tmp_path / "copy.bin")
+    status, _, stderr = call("synth", "corpus", "--out", made)
+    assert status == 2 and f"grey: no {grey}\nSay where: -o checkpoint=FILE" in stderr
+    line = words() if whole_line else ("synth", "corpus", "--out", made)
+    (tmp_path / "other.bin").write_bytes(b"\x61 weights")
+    status, _, stderr = call(*line, "-o", "checkpoint=other.bin")
+    assert status == 2 and "holds a corpus of other generator (grey.bin: " in stderr
+    assert call(*line, "-o", "checkpoint=copy.bin")[0] == 0
+    assert contents(made) == before
+    (moved,) = events(made, "moved")
+    assert moved["checkpoint"] == [str(grey), str(tmp_path / "copy.bin")]
+
+
+def test_another_device_and_batch(call, made):
+    before = contents(made)
+    cut(made)
+    with pytest.warns(UserWarning, match="batch was 1 and is 4.*last bits"):
+        assert call("synth", "corpus", "--out", made, "-o", "batch=4", "-o", "device=cpu")[0] == 0
+    assert contents(made) == before
+    (moved,) = events(made, "moved")
+    assert moved["batch"] == [1, 4] and "device" not in moved
+
+
+def test_options_that_decide_the_images_stay(call, made):
+    status, _, stderr = call("synth", "corpus", "--out", made, "-o", "size=4")
+    assert status == 2 and "of other generator (options: {'size': 8}, now {'size': 4})" in stderr
+
+
+def test_anny_makes_a_corpus(call, tmp_path):
+    pytest.importorskip("anny")
+    more = ("--attributes", "age", "--identities", "1", "--alphas", "2", "-o", "size=32")
+    assert call("synth", "corpus", "--out", tmp_path / "anny", *more)[0] == 0
+    assert call("synth", "check", tmp_path / "anny", "--pictures")[0] == 0
