@@ -101,7 +101,7 @@ def test_every_attribute_has_a_place() -> None:
 def test_change_is_seen_where_it_is_named(attribute: str) -> None:
     low, middle, high = images(attribute)
     change = np.abs(high - low).mean(axis=2)
-    assert change.max() > 6, "grey levels of 255 where it changes most"
+    assert change.max() > 4, "grey levels of 255 where it changes most"
     first, last = (round(SIZE * share) for share in BANDS[BAND[attribute]])
     rows = change.sum(axis=1)
     assert rows[first:last].sum() > 0.75 * rows.sum()
