@@ -64,6 +64,15 @@ WHERE = {
 BAND = {name: band for band, names in WHERE.items() for name in names}
 
 
+# Shapes are measured on the head, too (test_attributes.py); what is only painted can be seen here alone.
+PAINTED = (*WHERE["hair"], "skin-tone", "wrinkles", "freckles", "gloss", "brow-thickness", "eye-lightness",
+           "eye-shadows", "makeup", "blush", "moustache", "stubble", "beard")  # fmt: skip
+EACH = [
+    pytest.param(name, marks=() if name in (*PAINTED, "au12", "weight") else pytest.mark.slow)
+    for name in ATTRIBUTES
+]
+
+
 def somebody() -> Person:
     """A person whose whole face can be seen, of light skin, on which all colours show."""
     person = dataclasses.replace(
@@ -97,7 +106,7 @@ def test_every_attribute_has_a_place() -> None:
     assert set(BAND) == set(ATTRIBUTES)
 
 
-@pytest.mark.parametrize("attribute", ATTRIBUTES)
+@pytest.mark.parametrize("attribute", EACH)
 def test_change_is_seen_where_it_is_named(attribute: str) -> None:
     low, middle, high = images(attribute)
     change = np.abs(high - low).mean(axis=2)
@@ -111,7 +120,7 @@ def test_change_is_seen_where_it_is_named(attribute: str) -> None:
     assert 0.02 < share < 0.98
 
 
-@pytest.mark.parametrize("attribute", ATTRIBUTES)
+@pytest.mark.parametrize("attribute", EACH)
 def test_images_of_one_person_differ_less_than_those_of_two(attribute: str) -> None:
     low, middle, high = images(attribute)
     own = max(np.abs(low - middle).mean(), np.abs(high - middle).mean())
