@@ -14,7 +14,7 @@ import pytest
 
 pytest.importorskip("anny")
 
-from comface_bench.comface.synthesis.anny.generator import AnnyGenerator, make
+from comface_bench.comface.synthesis.anny.generator import VERSION, AnnyGenerator, make
 from comface_bench.comface.synthesis.anny.person import GLASSES, draw_person, stream
 from comface_bench.comface.synthesis.anny.sitter import render_record
 from comface_bench.comface.synthesis.anny.state import State
@@ -102,7 +102,7 @@ def test_card_names_a_gpu_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load_warp(), "get_cuda_devices", lambda: [SimpleNamespace(alias="cuda:0")])
     plain = AnnyGenerator(SIZE).card
     assert plain == make({"size": str(SIZE), "device": "cpu"}).card
-    assert plain.options == {"version": 1, "size": SIZE, "nuisance": "off"}, "corpora begun before go on"
+    assert plain.options == {"version": VERSION, "size": SIZE, "nuisance": "off"}, "no device among them"
     generator = make({"size": str(SIZE), "device": "auto"})
     assert generator.card.options == {**plain.options, "device": "cuda"}
     assert pickle.loads(pickle.dumps(generator)).card == generator.card
