@@ -54,8 +54,7 @@ def check_corpus(
     known |= {layout.quality, layout.quality_report}
     sizes = _Sizes(description.generator["resolution"])
     for shard in range(description.shards):
-        files = {layout.tar(shard), layout.records(shard), layout.images(shard), layout.done(shard)}
-        known |= files | {layout.partial(shard), layout.lock(shard)}
+        known |= {*layout.files(shard), layout.partial(shard), layout.lock(shard)}
         if missing := layout.missing(shard):
             faults.append(Fault(missing[0], "missing", f"comface-bench synth corpus --out {root}"))
         else:

@@ -135,10 +135,13 @@ class Layout:
         """Return the file that says a shard is done."""
         return self.shards / f"{shard:05d}.json"
 
+    def files(self, shard: int) -> tuple[Path, ...]:
+        """Return the four files of a finished shard."""
+        return self.tar(shard), self.records(shard), self.images(shard), self.done(shard)
+
     def missing(self, shard: int) -> list[Path]:
-        """Return which of a finished shard's four files aren't there."""
-        files = (self.tar(shard), self.records(shard), self.images(shard), self.done(shard))
-        return [path for path in files if not path.exists()]
+        """Return which of a finished shard's files aren't there."""
+        return [path for path in self.files(shard) if not path.exists()]
 
     def again(self, shard: int) -> str:
         """Return the commands that make a shard anew."""
