@@ -9,14 +9,13 @@ from comface_bench.results.schema import SCHEMA_VERSION
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    Facts = dict[str, Any]
 
 
 class NewerVersionError(ValueError):
     """A record was written by a later comface-bench than this one."""
 
 
-def migrate(facts: Mapping[str, Any]) -> Facts:
+def migrate(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Bring the facts of a record to the newest version; those of the newest come back as they are.
 
     Args:
@@ -38,10 +37,10 @@ def migrate(facts: Mapping[str, Any]) -> Facts:
     return current
 
 
-def _from_1(facts: Facts) -> Facts:
+def _from_1(facts: dict[str, Any]) -> dict[str, Any]:
     """Version 2 has digests of the whole record and of its predictions file, which version 1 doesn't."""
     return {**facts, "schema_version": 2, "predictions_digest": None, "digest": None}
 
 
-_STEPS: Mapping[int, Callable[[Facts], Facts]] = {1: _from_1}
+_STEPS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1}
 """By the version that a step starts from."""

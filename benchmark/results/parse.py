@@ -67,7 +67,7 @@ def parse(data: str | bytes) -> Parsed:
     except NewerVersionError as error:
         raise MalformedError([Problem("schema_version", str(error), UPDATE)]) from None
     except pydantic.ValidationError as error:
-        raise MalformedError([_problem(found) for found in error.errors(include_url=False)]) from None
+        raise MalformedError([_fault(found) for found in error.errors(include_url=False)]) from None
     return Parsed(record, facts, facts.get("schema_version", SCHEMA_VERSION))
 
 
@@ -102,6 +102,6 @@ def record_from(data: str | bytes, path: Path) -> Record:
         raise kind(f"{path}: {first.place}: {first.message}", first.hint) from None
 
 
-def _problem(error: Any) -> Problem:
+def _fault(error: Any) -> Problem:
     place = ".".join(str(part) for part in error["loc"]) or "record"
     return Problem(place, error["msg"], MEND)

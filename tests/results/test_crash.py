@@ -136,7 +136,7 @@ def test_a_damaged_staged_unit_is_dropped(tmp_path, made, monkeypatch):
 @pytest.mark.parametrize("seed", range(4))
 def test_sigkill_at_a_random_moment(tmp_path, made, seed):
     script = tmp_path / "adder.py"
-    script.write_text(ADDER)
+    script.write_text(KILLED_ADDER)
     root = tmp_path / "results"
     store = ResultStore(root)
     command = [sys.executable, str(script), made.run.__code__.co_filename, str(root), json.dumps(PLACES)]
@@ -155,7 +155,7 @@ def test_sigkill_at_a_random_moment(tmp_path, made, seed):
     assert content(root) == straight(tmp_path, made)
 
 
-ADDER = """
+KILLED_ADDER = """
 import importlib.util, json, pathlib, sys
 from comface_bench.results.store import ResultStore
 

@@ -9,7 +9,7 @@ from comface_bench.results.store import ResultStore
 
 
 @pytest.fixture
-def fill(tmp_path, made):
+def fill_folder(tmp_path, made):
     """Store folds of a record in a folder; `change` maps a run (unit, rows) to another."""
 
     def store(name, folds=(0, 1), change=lambda unit, rows: (unit, rows), **header):
@@ -22,30 +22,30 @@ def fill(tmp_path, made):
     return store
 
 
-def test_equal_records_and_folders(fill):
-    a, b = fill("a"), fill("b")
+def test_equal_records_and_folders(fill_folder):
+    a, b = fill_folder("a"), fill_folder("b")
     assert compare(a, b) == []
     path = "age/linear/scratch.json"
     assert compare(a / path, b / path) == []
 
 
-def test_how_a_unit_ran_differs_only_if_asked(fill):
-    a = fill("a")
-    b = fill("b", change=lambda unit, rows: (unit.model_copy(update={"seconds": 9.0, "details": {}}), rows))
+def test_how_a_unit_ran_differs_only_if_asked(fill_folder):
+    a = fill_folder("a")
+    b = fill_folder("b", change=lambda unit, rows: (unit.model_copy(update={"seconds": 9.0, "details": {}}), rows))
     assert compare(a, b) == []
     found = compare(a, b, measured=True)
     assert {item.field for item in found} >= {"seconds", "details.precision"}
     assert {item.size for item in found if item.field == "seconds"} == {7.5}
 
 
-def test_other_answers_are_counted_pair_by_pair(fill, made):
+def test_other_answers_are_counted_pair_by_pair(fill_folder, made):
     def change(unit, rows):
         rows = [rows[0]._replace(yhat=rows[0].yhat + 0.25), rows[1]._replace(y=0.5), *rows[2:5]]
         fresh = made.unit(unit.fold, unit.seed, rows)
         assert fresh.predictions_digest == digest_rows(rows)
         return fresh, rows
 
-    a, b = fill("a", folds=[0]), fill("b", folds=[0], change=change)
+    a, b = fill_folder("a", folds=[0]), fill_folder("b", folds=[0], change=change)
     found = {item.field: item for item in compare(a, b) if item.unit}
     assert {item.unit for item in found.values()} == {"fold 0, seed 0"}
     pairs = found["predictions"].pairs
@@ -59,9 +59,9 @@ def test_other_answers_are_counted_pair_by_pair(fill, made):
     assert summary[0].size == pytest.approx(mae.size)
 
 
-def test_names_digests_and_options(fill):
-    a = fill("a")
-    b = fill("b", values={"epochs": 5})
+def test_names_digests_and_options(fill_folder):
+    a = fill_folder("a")
+    b = fill_folder("b", values={"epochs": 5})
     fields = {item.field for item in compare(a, b)}
     assert {"protocol.digest", "protocol.values.epochs", "protocol.values.learning_rate"} <= fields
     assert not [field for field in fields if field.startswith(("method", "task"))]
@@ -69,19 +69,19 @@ def test_names_digests_and_options(fill):
     assert missing.b is None
 
 
-def test_a_metric_without_a_value_shows_its_reason(fill, made):
+def test_a_metric_without_a_value_shows_its_reason(fill_folder, made):
     def flat(unit, rows):
         rows = [row._replace(yhat=1.0) for row in rows]
         return made.unit(unit.fold, unit.seed, rows), rows
 
-    found = compare(fill("a", folds=[0]), fill("b", folds=[0], change=flat))
+    found = compare(fill_folder("a", folds=[0]), fill_folder("b", folds=[0], change=flat))
     (item,) = [item for item in found if item.unit and item.field == "metrics.pearson"]
     assert (item.b, item.size) == ("constant prediction", None)
 
 
-def test_what_is_on_one_side_only(fill, made):
-    a, b = fill("a", folds=[0, 1]), fill("b", folds=[1, 2])
-    fill("b", method="farl")
+def test_what_is_on_one_side_only(fill_folder, made):
+    a, b = fill_folder("a", folds=[0, 1]), fill_folder("b", folds=[1, 2])
+    fill_folder("b", method="farl")
     with ResultStore(a).open(*made.header()) as writer:
         writer.fail(made.failure(3))
     found = compare(a, b)
@@ -95,7 +95,7 @@ def test_what_is_on_one_side_only(fill, made):
     assert (failed.unit, failed.b) == ("fold 3, seed 0", None)
 
 
-def test_a_folder_and_a_file_are_no_pair(fill):
-    a = fill("a")
+def test_a_folder_and_a_file_are_no_pair(fill_folder):
+    a = fill_folder("a")
     with pytest.raises(UsageError):
         compare(a, a / "age/linear/scratch.json")

@@ -30,7 +30,7 @@ UNPROVABLE = [
 
 
 @pytest.fixture(scope="module")
-def path(tmp_path_factory, made):
+def sealed(tmp_path_factory, made):
     store = ResultStore(tmp_path_factory.mktemp("results"))
     with store.open(*made.header(folds=2)) as writer:
         writer.add(*made.run(0))
@@ -60,8 +60,8 @@ def other(value):
     return {"none": 1} if value is None else [1]
 
 
-def test_every_fact_but_these_is_borne_out(path):
-    raw, whole = json.loads(path.read_text()), path.read_bytes()
+def test_every_fact_but_these_is_borne_out(sealed):
+    raw, whole = json.loads(sealed.read_text()), sealed.read_bytes()
     unnoticed, count = set(), 0
     for place, value in leaves(raw):
         forged = json.loads(whole)
@@ -75,10 +75,10 @@ def test_every_fact_but_these_is_borne_out(path):
         except ValueError:
             continue
         count += 1
-        path.write_text(dump_json(record.seal()))
-        if not validate_record(path) and not recompute_record(path) and name != "digest":
+        sealed.write_text(dump_json(record.seal()))
+        if not validate_record(sealed) and not recompute_record(sealed) and name != "digest":
             unnoticed.add(name)
-    path.write_bytes(whole)
+    sealed.write_bytes(whole)
     allowed = {name for name in unnoticed if any(re.fullmatch(pattern, name) for pattern in UNPROVABLE)}
     assert unnoticed == allowed
     assert count > 100

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from comface_bench.results.lines import Lines
 
-leaves = st.integers() | st.text(max_size=3) | st.none() | st.just({}) | st.just([])
+leaf_values = st.integers() | st.text(max_size=3) | st.none() | st.just({}) | st.just([])
 names = st.text("abc", min_size=1, max_size=3)
 trees = st.recursive(
-    leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3)
+    leaf_values, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3)
 )
 
 
