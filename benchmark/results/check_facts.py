@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from comface_bench.core.card import MethodCard, TaskCard
 from comface_bench.core.digest import digest
 from comface_bench.core.errors import UsageError
-from comface_bench.results.keys import stored_card_digest, unit_key
+from comface_bench.results.keys import stored_card_digest
 from comface_bench.results.parse import Parsed, Problem
 from comface_bench.results.schema import dump_json
 from comface_bench.stats.metrics import METRICS
@@ -88,7 +88,7 @@ def _check_digests(record: Record) -> Iterator[Problem]:
 
 def _check_key(record: Record, fold: int, seed: int, key: str, place: str) -> Iterator[Problem]:
     try:
-        expected = unit_key(record, fold, seed)
+        expected = record.unit_key(fold, seed)
     except (KeyError, TypeError, IndexError, AttributeError, ValueError, UsageError):
         yield Problem(f"{place}.key", "can't be checked: a card or the protocol lacks a fact", AGAIN)
         return

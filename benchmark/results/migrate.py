@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from comface_bench.results.schema import SCHEMA_VERSION
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+
+
+SCHEMA_VERSION: Final = 2
 
 
 class NewerVersionError(ValueError):

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pydantic
 
 from comface_bench.core.errors import ResultError
-from comface_bench.results.migrate import NewerVersionError, migrate
+from comface_bench.results.migrate import SCHEMA_VERSION, NewerVersionError, migrate
 from comface_bench.results.predictions import SIZE_LIMIT
-from comface_bench.results.schema import SCHEMA_VERSION, Record
+from comface_bench.results.schema import Record
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,15 +11,15 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import pydantic
 from pydantic import Field
 
 from comface_bench.core.digest import digest
+from comface_bench.results.keys import stored_unit_key
+from comface_bench.results.migrate import SCHEMA_VERSION
 from comface_bench.stats.metrics import MetricValue
-
-SCHEMA_VERSION: Final = 2
 
 Aggregate = Literal["pooled", "fold-mean"]
 Count = Annotated[int, Field(ge=0)]
@@ -252,6 +252,16 @@ class Record(_Model):
     def text_digest(self) -> str:
         """Return the SHA-256 of the record's text without its own digest."""
         return hashlib.sha256(_text(self.model_dump(exclude={"digest"})).encode()).hexdigest()
+
+    def unit_key(self, fold: int, seed: int) -> str:
+        """Return the key that a unit of this record must have: the digest of all that decides its result.
+
+        Raises:
+            KeyError: The record's cards or protocol lack a fact that they must have.
+            TypeError: A fact isn't of its kind.
+            UsageError: The task's name isn't made of its card's name and options.
+        """
+        return stored_unit_key(dict(self.task), dict(self.method), dict(self.protocol), fold, seed)
 
     @property
     def primary(self) -> Metrics:

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from comface_bench.results.predictions import Place
     from comface_bench.results.schema import Failure, TaskInfo, UnitResult
 
-    Metrics = Mapping[str, MetricValue]
 
 
 def summarise(
@@ -72,7 +71,7 @@ def _columns(text: str) -> _Columns:
     return _Columns(pairs, subjects, [float(value) for value in y], [float(value) for value in yhat])
 
 
-def _mean(names: Sequence[str], parts: Sequence[Metrics]) -> dict[str, MetricValue]:
+def _mean(names: Sequence[str], parts: Sequence[Mapping[str, MetricValue]]) -> dict[str, MetricValue]:
     """Average each metric; one part without a value leaves the mean without one, for the same reason."""
     means = {}
     for name in names:

@@ -10,8 +10,8 @@ import pytest
 from comface_bench.core.errors import ResultError, UsageError
 from comface_bench.results.content import load_record
 from comface_bench.results.json_schema import generate_schema, read_schema
-from comface_bench.results.migrate import NewerVersionError, migrate
-from comface_bench.results.schema import SCHEMA_VERSION, Failure
+from comface_bench.results.migrate import SCHEMA_VERSION, NewerVersionError, migrate
+from comface_bench.results.schema import Failure
 from comface_bench.results.store import ResultStore
 from comface_bench.results.validate import validate_record
 

@@ -17,7 +17,7 @@ from comface_bench.core.unit import Unit
 from comface_bench.data.task import load_task
 from comface_bench.execute.describe import describe_protocol, describe_task
 from comface_bench.results.content import Content, Header, load_record
-from comface_bench.results.keys import stored_card_digest, unit_key
+from comface_bench.results.keys import stored_card_digest
 from comface_bench.results.predictions import Row, digest_rows, unit_text
 from comface_bench.results.record_files import RecordFiles
 from comface_bench.results.schema import MethodInfo, Provenance, Record, UnitResult, dump_json
@@ -179,7 +179,7 @@ def forge(members, change, stem="synth-age/linear/my-net", fit=()):
     if "keys" in fit:
         model = Record.model_validate(record)
         for unit in record["units"]:
-            unit["key"] = unit_key(model, unit["fold"], unit["seed"])
+            unit["key"] = model.unit_key(unit["fold"], unit["seed"])
     return {**members, f"{stem}{RECORD}": seal(record)}
 
 
