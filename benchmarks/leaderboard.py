@@ -17,11 +17,10 @@ import numpy as np
 from comface_bench.core.digest import digest
 from comface_bench.leaderboards.compose import compose
 from comface_bench.leaderboards.pages import build
-from comface_bench.results.content import Content, Header
-from comface_bench.results.predictions import Row, digest_text, unit_text
-from comface_bench.results.record_files import RecordFiles
+from comface_bench.results.predictions import Prediction, digest_text, unit_text
+from comface_bench.results.record import Content, Header
 from comface_bench.results.schema import MethodInfo, ProtocolInfo, Provenance, TaskInfo, UnitResult
-from comface_bench.results.store import ResultStore
+from comface_bench.results.store import RecordFiles, ResultStore
 from comface_bench.stats.metrics import compute_metrics, constant_answer
 
 TASKS, METHODS, FOLDS, SUBJECTS, PAIRS = 14, 357, 4, 5, 3
@@ -37,7 +36,7 @@ def write_records(root: Path) -> int:
             for fold in range(FOLDS):
                 noise = rng.normal(0, 1 + method / METHODS, (SUBJECTS, PAIRS))
                 rows = [
-                    Row(
+                    Prediction(
                         f"{s}-{p}",
                         SUBJECTS * fold + s,
                         fold,
@@ -89,7 +88,7 @@ def header(task: str, method: str) -> Header:
     )
 
 
-def unit(fold: int, rows: list[Row], text: str) -> UnitResult:
+def unit(fold: int, rows: list[Prediction], text: str) -> UnitResult:
     y, yhat = [row.y for row in rows], [row.yhat for row in rows]
     return UnitResult(
         fold=fold,

@@ -12,8 +12,7 @@ from comface_bench.leaderboards.family import family_page, overall_page
 from comface_bench.leaderboards.index import index_page
 from comface_bench.leaderboards.spreadsheet import leaderboard_csv
 from comface_bench.leaderboards.written import LIST, Written, digests_of, stamp_of, write_files
-from comface_bench.results.files import file_stem, locked
-from comface_bench.results.store import ResultStore
+from comface_bench.results.store import ResultStore, file_stem, locked
 from comface_bench.version import __version__
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ _PACKAGES = ("torch", "torchvision", "timm", "open-clip-torch", "numpy", "scipy"
 _EXTRAS = {"synth": "anny", "slurm": "submitit", "plots": "matplotlib"}
 
 
-class Finding(NamedTuple):
+class Diagnosis(NamedTuple):
     """One line of the report; `broken` makes the command fail."""
 
     name: str
@@ -62,17 +62,17 @@ def doctor(data: Data = None, results: Results = Path("results")) -> None:
         raise typer.Exit(1)
 
 
-def _versions() -> Iterator[Finding]:
-    yield Finding("comface-bench", __version__)
-    yield Finding("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
+def _versions() -> Iterator[Diagnosis]:
+    yield Diagnosis("comface-bench", __version__)
+    yield Diagnosis("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
     for package in _PACKAGES:
         try:
-            yield Finding(package, importlib.metadata.version(package))
+            yield Diagnosis(package, importlib.metadata.version(package))
         except importlib.metadata.PackageNotFoundError:
-            yield Finding(package, "not installed", broken=True)
+            yield Diagnosis(package, "not installed", broken=True)
 
 
-def _device() -> Iterator[Finding]:
+def _device() -> Iterator[Diagnosis]:
     try:
         import torch
 
@@ -80,15 +80,15 @@ def _device() -> Iterator[Finding]:
 
         machine = choose_machine()
     except Exception as error:  # A damaged torch fails in many ways; each is a finding.
-        yield Finding("torch", f"{type(error).__name__}: {error}", broken=True)
+        yield Diagnosis("torch", f"{type(error).__name__}: {error}", broken=True)
         return
     name = torch.cuda.get_device_name(machine.device) if machine.device.type == "cuda" else ""
-    yield Finding("device", f"{machine.device}{f' ({name})' if name else ''}")
-    yield Finding("precision", f"{machine.precision} to train a backbone, float32 for a frozen one")
-    yield Finding("threads", f"{torch.get_num_threads()} of {os.cpu_count()} cores")
+    yield Diagnosis("device", f"{machine.device}{f' ({name})' if name else ''}")
+    yield Diagnosis("precision", f"{machine.precision} to train a backbone, float32 for a frozen one")
+    yield Diagnosis("threads", f"{torch.get_num_threads()} of {os.cpu_count()} cores")
 
 
-def _folders(data: Path | None, results: Path) -> Iterator[Finding]:
+def _folders(data: Path | None, results: Path) -> Iterator[Diagnosis]:
     from comface_bench.data.task import data_root
 
     folders = {
@@ -104,38 +104,40 @@ def _folders(data: Path | None, results: Path) -> Iterator[Finding]:
         state = "exists" if there == folder.absolute() else "doesn't exist yet"
         state += ", writable" if writable else ", not writable"
         # The suite writes nothing but results and what can be made again.
-        yield Finding(
+        yield Diagnosis(
             name, f"{folder}: {state}, {space}", broken=not writable and name in ("cache", "results")
         )
 
 
-def _data_sets(data: Path | None) -> Iterator[Finding]:
+def _data_sets(data: Path | None) -> Iterator[Diagnosis]:
     cards = {entry.card.data: entry.card for entry in task_registry(plugins=False).declared()}
     for name, card in sorted(cards.items()):
         state = find_task_data(card, data)
         # Only what should have come with the package can be broken.
-        yield Finding(name, state, broken=card.ships and state == "missing")
+        yield Diagnosis(name, state, broken=card.ships and state == "missing")
 
 
-def _weights() -> Iterator[Finding]:
+def _weights() -> Iterator[Diagnosis]:
     for entry in method_registry(plugins=False).declared():
-        yield Finding(entry.card.name, find_method_weights(entry))
+        yield Diagnosis(entry.card.name, find_method_weights(entry))
 
 
-def _extras() -> Iterator[Finding]:
+def _extras() -> Iterator[Diagnosis]:
     for extra, module in _EXTRAS.items():
         there = importlib.util.find_spec(module) is not None
-        yield Finding(extra, "installed" if there else f"not installed: pip install 'comface-bench[{extra}]'")
+        yield Diagnosis(
+            extra, "installed" if there else f"not installed: pip install 'comface-bench[{extra}]'"
+        )
 
 
-def _plugins() -> Iterator[Finding]:
+def _plugins() -> Iterator[Diagnosis]:
     if not (installed_plugins(METHODS_GROUP) or installed_plugins(TASKS_GROUP)):
-        yield Finding("none", "no installed package offers a method or task")
+        yield Diagnosis("none", "no installed package offers a method or task")
     for registry, group in ((method_registry(), METHODS_GROUP), (task_registry(), TASKS_GROUP)):
         for plugin in installed_plugins(group):
             try:
                 registry.get(plugin.name)
             except BenchError as error:
-                yield Finding(plugin.name, error.message, broken=True)
+                yield Diagnosis(plugin.name, error.message, broken=True)
             else:
-                yield Finding(plugin.name, f"a {registry.kind} of {plugin.origin}")
+                yield Diagnosis(plugin.name, f"a {registry.kind} of {plugin.origin}")

@@ -13,8 +13,8 @@ from comface_bench.cli.tables import print_json
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from comface_bench.results.diff import Difference, Pairs
-    from comface_bench.results.finding import Finding
+    from comface_bench.core.findings import Finding
+    from comface_bench.results.comparison import Pairs, RecordDifference
 
 
 def print_findings(found: Sequence[Finding], records: int, good: str, as_json: bool) -> None:
@@ -43,7 +43,7 @@ def print_findings(found: Sequence[Finding], records: int, good: str, as_json: b
         raise typer.Exit(1)
 
 
-def print_differences(found: Sequence[Difference], as_json: bool) -> None:
+def print_differences(found: Sequence[RecordDifference], as_json: bool) -> None:
     """Print differences under the record that they are of; exit with status 1 if there are any.
 
     Raises:
@@ -71,7 +71,7 @@ def plain(text: str) -> str:
     return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
 
 
-def _describe(item: Difference) -> str:
+def _describe(item: RecordDifference) -> str:
     if not item.field:
         side = "only in the first" if item.b is None else "only in the second"
         return f"{item.unit}: {side}" if item.unit else side

@@ -38,8 +38,7 @@ def validate(paths: Paths = None, results: Results = Path("results"), as_json: J
     Schema, digests and keys, plausible numbers, folds and pairs; all that is wrong is listed, and the exit
     status is then 1. Metrics are computed again by `results recompute`.
     """
-    from comface_bench.results.check_together import check_together
-    from comface_bench.results.validate import validate_record, validate_strays
+    from comface_bench.results.validation import check_together, validate_record, validate_strays
 
     named = paths or [results]
     records = _records(named)
@@ -74,7 +73,7 @@ def schema(
     ] = None,
 ) -> None:
     """Print the JSON Schema of records."""
-    from comface_bench.results.json_schema import read_schema
+    from comface_bench.results.schema import read_schema
 
     typer.echo(read_schema(version), nl=False)
 
@@ -92,11 +91,11 @@ def diff(
 
     Names, digests, options, metrics and predictions, unit by unit. The exit status is 1 if anything does.
     """
-    from comface_bench.results.diff import compare
+    from comface_bench.results.comparison import compare_results
 
     for path in (a, b):
         _must_exist(path)
-    print_differences(compare(a, b, measured=measured), as_json)
+    print_differences(compare_results(a, b, measured=measured), as_json)
 
 
 @app.command()
@@ -115,7 +114,7 @@ def merge(
     Where two contradict each other, both are named, nothing is written and the exit status is 1.
     """
     from comface_bench.core.errors import UsageError
-    from comface_bench.results.merge import merge as unite
+    from comface_bench.results.comparison import merge_results as unite
 
     for folder in folders:
         if folder.is_file():

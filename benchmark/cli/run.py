@@ -139,8 +139,7 @@ def _build_leaderboard(finished: Finished, results: Path, as_json: bool) -> None
     from comface_bench.cli.progress import write_event
     from comface_bench.core.events import Event
     from comface_bench.leaderboards.pages import refresh
-    from comface_bench.results.files import file_stem
-    from comface_bench.results.store import LEADERBOARD
+    from comface_bench.results.store import LEADERBOARD, file_stem
 
     out = results / LEADERBOARD
     pages = refresh(results, out)

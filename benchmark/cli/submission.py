@@ -79,12 +79,12 @@ def pack(
     from comface_bench.core.errors import DataMissingError
     from comface_bench.core.files import replace_file
     from comface_bench.core.names import split_list
-    from comface_bench.submission.note import Note
+    from comface_bench.submission.note import SubmissionNote
     from comface_bench.submission.pack import pack as pack_records
 
     if not results.is_dir():
         raise DataMissingError(f"there is no folder of results {results}", "Name another with --results.")
-    note = Note(method, description, code, weights, licence, tuple(split_list([training_data])))
+    note = SubmissionNote(method, description, code, weights, licence, tuple(split_list([training_data])))
     package, report = pack_records(
         results,
         note,

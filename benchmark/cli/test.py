@@ -13,7 +13,7 @@ from comface_bench.cli.options import Data, Json, NoPlugins, Plugins
 from comface_bench.cli.tables import print_json, print_table
 
 if TYPE_CHECKING:
-    from comface_bench.contract.finding import Finding
+    from comface_bench.contract.rules import RuleOutcome
 
 app = make_app(Group)
 
@@ -57,7 +57,7 @@ def method(
     _report(check_method_contract(name, registry, checkpoint, image_size), as_json)
 
 
-def _report(findings: list[Finding], as_json: bool) -> None:
+def _report(findings: list[RuleOutcome], as_json: bool) -> None:
     if as_json:
         print_json(
             [

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from comface_bench.contract.finding import Finding
+from comface_bench.contract.rules import RuleOutcome
 from comface_bench.core.card import MethodCard
 from comface_bench.core.registry import Registry
 from comface_bench.engine.encoder import Encoder, load_method
@@ -23,7 +23,7 @@ def check_method_contract(
     registry: Registry[MethodCard],
     checkpoint: Path | None = None,
     image_size: int = 112,
-) -> list[Finding]:
+) -> list[RuleOutcome]:
     """Check everything that the harness takes for granted of a method.
 
     Args:
@@ -48,26 +48,30 @@ def check_method_contract(
     scale = float(features.abs().max()) or 1.0
     difference = float((features - alone).abs().max()) / scale
     return [
-        Finding(
+        RuleOutcome(
             "features are numbers of the card's size",
             _wrong_shape(features, card),
             f"{features.shape[1]} features, {encoder.parameter_count():,} parameters",
         ),
-        Finding("features differ between images", _collapsed(features)),
-        Finding(
+        RuleOutcome("features differ between images", _collapsed(features)),
+        RuleOutcome(
             "the same images give the same features", "" if torch.equal(features, again) else "they differ"
         ),
-        Finding(
+        RuleOutcome(
             "the batch size doesn't matter",
             "" if difference <= _TOLERANCE else f"features differ by {difference:.1g} of the largest",
             f"largest difference {difference:.1g}",
         ),
-        Finding("encoding leaves the backbone as it is", _changes_itself(encoder, images)),
-        Finding("gradients reach every trainable parameter", _dead_parameters(build(), images)),
-        Finding("grey images are taken", _refuses(encoder, images.mean(1, keepdim=True).expand_as(images))),
-        Finding("images that aren't square are taken", _refuses(encoder, images[..., : image_size * 3 // 4])),
-        Finding("weights follow the seed as the card says", _wrong_draw(build, card, features, images)),
-        Finding("fingerprint", detail=fingerprint(encoder)),
+        RuleOutcome("encoding leaves the backbone as it is", _changes_itself(encoder, images)),
+        RuleOutcome("gradients reach every trainable parameter", _dead_parameters(build(), images)),
+        RuleOutcome(
+            "grey images are taken", _refuses(encoder, images.mean(1, keepdim=True).expand_as(images))
+        ),
+        RuleOutcome(
+            "images that aren't square are taken", _refuses(encoder, images[..., : image_size * 3 // 4])
+        ),
+        RuleOutcome("weights follow the seed as the card says", _wrong_draw(build, card, features, images)),
+        RuleOutcome("fingerprint", detail=fingerprint(encoder)),
     ]
 
 

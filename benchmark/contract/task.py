@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from comface_bench.contract.finding import Finding
+from comface_bench.contract.rules import RuleOutcome
 from comface_bench.core.card import TaskCard
 from comface_bench.core.errors import DataMissingError
 from comface_bench.core.names import parse_name
@@ -20,7 +20,7 @@ from comface_bench.data.task import Task, configure, data_location, open_task
 from comface_bench.stats.metrics import METRICS
 
 
-def check_task_contract(name: str, data: Path | None, registry: Registry[TaskCard]) -> list[Finding]:
+def check_task_contract(name: str, data: Path | None, registry: Registry[TaskCard]) -> list[RuleOutcome]:
     """Check everything that the harness takes for granted of a task.
 
     Args:
@@ -41,8 +41,8 @@ def check_task_contract(name: str, data: Path | None, registry: Registry[TaskCar
         before = _listing(place)
         found = check_data(name, root, registry)
         findings = [
-            Finding("metrics are known", ", ".join(name for name in card.metrics if name not in METRICS)),
-            Finding(
+            RuleOutcome("metrics are known", ", ".join(name for name in card.metrics if name not in METRICS)),
+            RuleOutcome(
                 "the data have no problem",
                 "; ".join(str(problem) for problem in found.problems[:3]),
                 f"{found.images} images, {len(found.per_subject)} subjects, {found.pairs} pairs",
@@ -52,21 +52,23 @@ def check_task_contract(name: str, data: Path | None, registry: Registry[TaskCar
             findings += _check_task(open_task(entry, options, root), found)
         written = sorted(set(_listing(place).items()) ^ set(before.items()))
         findings.append(
-            Finding("reading leaves the data as they are", ", ".join(name for name, _ in written[:3]))
+            RuleOutcome("reading leaves the data as they are", ", ".join(name for name, _ in written[:3]))
         )
     return findings
 
 
-def _check_task(task: Task, before: DataCheck) -> list[Finding]:
+def _check_task(task: Task, before: DataCheck) -> list[RuleOutcome]:
     """Check a task on its second reading; the first was that of `check_data`."""
     digests = (task.table.digest, task.split.digest)
     same = digests == (before.manifest_digest, before.split_digest)
     return [
-        Finding("two readings agree", "" if same else "their digests differ", task.table.digest[:12]),
-        Finding("labels vary", "" if np.nanstd(task.labels) > 0 else f"all of {task.card.target} are alike"),
+        RuleOutcome("two readings agree", "" if same else "their digests differ", task.table.digest[:12]),
+        RuleOutcome(
+            "labels vary", "" if np.nanstd(task.labels) > 0 else f"all of {task.card.target} are alike"
+        ),
         # No split that isn't so can be made.
-        Finding("folds are apart by subject", detail=f"{len(task.folds)} folds"),
-        Finding("pairs stay within a subject, and targets are differences", _wrong_pairs(task)),
+        RuleOutcome("folds are apart by subject", detail=f"{len(task.folds)} folds"),
+        RuleOutcome("pairs stay within a subject, and targets are differences", _wrong_pairs(task)),
     ]
 
 

@@ -35,7 +35,7 @@ class FileDigests(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Note:
+class KnownDigest:
     """What is known of a file.
 
     Attributes:
@@ -77,10 +77,10 @@ def _digest(path: Path, *state: int) -> FileDigests:
     return FileDigests(sha256.hexdigest(), md5.hexdigest())
 
 
-def make_note(path: Path, method: str, published: str = "", before: Note | None = None) -> Note:
+def make_note(path: Path, method: str, published: str = "", before: KnownDigest | None = None) -> KnownDigest:
     """Describe a file as it is now; an earlier note of the same content says whose first use it was."""
     status = path.stat()
-    return Note(
+    return KnownDigest(
         sha256=digest_weights(path).sha256,
         method=before.method if before else method,
         when=before.when if before else datetime.now(UTC).isoformat(timespec="seconds"),
@@ -90,7 +90,7 @@ def make_note(path: Path, method: str, published: str = "", before: Note | None 
     )
 
 
-def read_ledger(folder: Path) -> dict[str, Note]:
+def read_ledger(folder: Path) -> dict[str, KnownDigest]:
     """Read a weights folder's ledger: path relative to the folder → note.
 
     Raises:
@@ -98,7 +98,7 @@ def read_ledger(folder: Path) -> dict[str, Note]:
     """
     path = folder / LEDGER
     try:
-        return {str(name): Note(**note) for name, note in json.loads(path.read_text()).items()}
+        return {str(name): KnownDigest(**note) for name, note in json.loads(path.read_text()).items()}
     except FileNotFoundError:
         return {}
     except (ValueError, TypeError, AttributeError) as error:
@@ -108,7 +108,7 @@ def read_ledger(folder: Path) -> dict[str, Note]:
         ) from error
 
 
-def write_note(folder: Path, name: str, note: Note) -> None:
+def write_note(folder: Path, name: str, note: KnownDigest) -> None:
     """Put a note into a folder's ledger, replacing that of the same file.
 
     The ledger is replaced whole, by one process at a time. A folder that can't be written keeps none,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from comface_bench.core.card import MethodCard
-from comface_bench.core.ledger import Note, read_ledger
+from comface_bench.core.ledger import KnownDigest, read_ledger
 from comface_bench.core.registry import Entry
 from comface_bench.core.weights import (
     is_direct,
@@ -57,7 +57,7 @@ def list_states(entries: Iterable[Entry[MethodCard]]) -> list[WeightsState]:
     return [_state(entry, notes) for entry in entries if entry.card.checkpoint is not None]
 
 
-def _state(entry: Entry[MethodCard], notes: dict[str, Note]) -> WeightsState:
+def _state(entry: Entry[MethodCard], notes: dict[str, KnownDigest]) -> WeightsState:
     card, checkpoint = entry.card, entry.card.checkpoint
     assert checkpoint is not None
     path = locate_file(entry)
@@ -75,7 +75,7 @@ def _state(entry: Entry[MethodCard], notes: dict[str, Note]) -> WeightsState:
     )
 
 
-def _digest_state(path: Path, card: MethodCard, notes: dict[str, Note]) -> DigestState:
+def _digest_state(path: Path, card: MethodCard, notes: dict[str, KnownDigest]) -> DigestState:
     assert card.checkpoint is not None
     if not path.is_relative_to(weights_folder()):
         return "not recorded"

@@ -18,7 +18,7 @@ from comface_bench.version import __version__
 
 if TYPE_CHECKING:
     from comface_bench.engine.outcome import Outcome
-    from comface_bench.results.predictions import Row
+    from comface_bench.results.predictions import Prediction
     from comface_bench.results.schema import MethodInfo, ProtocolInfo, Provenance, TaskInfo, UnitResult
 
 
@@ -94,16 +94,16 @@ def make_provenance(cell: Cell) -> Provenance:
 
 def make_unit_result(
     task: Task, unit: Unit, outcome: Outcome, details: Mapping[str, str]
-) -> tuple[UnitResult, list[Row]]:
+) -> tuple[UnitResult, list[Prediction]]:
     """Turn a unit's outcome into what its record stores: the result and a row for each test pair."""
-    from comface_bench.results.predictions import Row, digest_rows
+    from comface_bench.results.predictions import Prediction, digest_rows
     from comface_bench.results.schema import UnitResult
     from comface_bench.stats.metrics import compute_metrics, constant_answer
 
     pairs = task.pairs(unit.fold, "test")
     names = task.card.metrics
     rows = [
-        Row(name, int(subject), unit.fold, unit.seed, float(target), float(predicted))
+        Prediction(name, int(subject), unit.fold, unit.seed, float(target), float(predicted))
         for name, subject, target, predicted in zip(
             task.source.identifiers(pairs), pairs.subject, pairs.target, outcome.predictions, strict=True
         )

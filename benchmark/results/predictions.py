@@ -31,10 +31,10 @@ GZIP_HEADER = bytes.fromhex("1f8b08 00 00000000 02 ff")
 _PAIR = re.compile(r"[0-9A-Za-z_.:-]{1,64}")
 _WHOLE = re.compile(r"0|[1-9][0-9]{0,17}")
 
-Place = tuple[int, int]
+FoldSeed = tuple[int, int]
 
 
-class Row(NamedTuple):
+class Prediction(NamedTuple):
     """One test pair's outcome.
 
     Attributes:
@@ -54,7 +54,7 @@ class Row(NamedTuple):
     yhat: float
 
 
-def unit_text(rows: Iterable[Row]) -> str:
+def unit_text(rows: Iterable[Prediction]) -> str:
     """Write the rows of one unit as canonical lines, by subject and then in the order given.
 
     Raises:
@@ -76,7 +76,7 @@ def unit_text(rows: Iterable[Row]) -> str:
     return row_text(ordered)
 
 
-def row_text(rows: Iterable[Row]) -> str:
+def row_text(rows: Iterable[Prediction]) -> str:
     """Write rows as canonical lines in the order given, unchecked."""
     return "".join(
         f"{row.pair_id},{int(row.subject)},{int(row.fold)},{int(row.seed)},"
@@ -85,7 +85,7 @@ def row_text(rows: Iterable[Row]) -> str:
     )
 
 
-def digest_rows(rows: Iterable[Row]) -> str:
+def digest_rows(rows: Iterable[Prediction]) -> str:
     """Return the SHA-256 of one unit's canonical lines, 64 hexadecimal digits."""
     return digest_text(unit_text(rows))
 
@@ -95,7 +95,7 @@ def digest_text(text: str) -> str:
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
-def encode(texts: Mapping[Place, str]) -> bytes:
+def encode(texts: Mapping[FoldSeed, str]) -> bytes:
     """Pack units, keyed by (fold, seed), into a file's bytes: the same bytes for the same rows."""
     buffer = io.BytesIO()
     with gzip.GzipFile(filename="", mode="wb", fileobj=buffer, mtime=0) as stream:
@@ -105,7 +105,7 @@ def encode(texts: Mapping[Place, str]) -> bytes:
     return buffer.getvalue()
 
 
-def read_texts(path: Path, limit: int = SIZE_LIMIT) -> dict[Place, str]:
+def read_texts(path: Path, limit: int = SIZE_LIMIT) -> dict[FoldSeed, str]:
     """Read a predictions file as canonical lines per (fold, seed), numbers unparsed.
 
     Raises:
@@ -113,7 +113,7 @@ def read_texts(path: Path, limit: int = SIZE_LIMIT) -> dict[Place, str]:
             header, or a line isn't six columns of a (fold, seed).
     """
     lines = _lines(path, limit)
-    units: dict[Place, list[str]] = {}
+    units: dict[FoldSeed, list[str]] = {}
     for number, line in enumerate(lines, start=2):
         fields = line.split(",")
         if len(fields) != 6:
@@ -124,7 +124,7 @@ def read_texts(path: Path, limit: int = SIZE_LIMIT) -> dict[Place, str]:
     return {place: "\n".join(unit) + "\n" for place, unit in units.items()}
 
 
-def read_predictions(path: Path, limit: int = SIZE_LIMIT) -> list[Row]:
+def read_predictions(path: Path, limit: int = SIZE_LIMIT) -> list[Prediction]:
     """Read a predictions file, every number checked.
 
     Raises:
@@ -138,7 +138,7 @@ def read_predictions(path: Path, limit: int = SIZE_LIMIT) -> list[Row]:
     return rows
 
 
-def parse_line(line: str, where: str) -> Row:
+def parse_line(line: str, where: str) -> Prediction:
     """Parse one canonical line; `where` names it in errors.
 
     Raises:
@@ -160,7 +160,7 @@ def parse_line(line: str, where: str) -> Row:
         if not math.isfinite(number) or repr(number) != field:
             raise ResultError(f"{where}: {field!r} isn't a finite number in its shortest form")
         numbers.append(number)
-    return Row(fields[0], int(fields[1]), int(fields[2]), int(fields[3]), numbers[0], numbers[1])
+    return Prediction(fields[0], int(fields[1]), int(fields[2]), int(fields[3]), numbers[0], numbers[1])
 
 
 def parse_columns(text: str, where: str) -> Columns:

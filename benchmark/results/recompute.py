@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from comface_bench.core.errors import BenchError
-from comface_bench.results.finding import Finding
-from comface_bench.results.lines import Lines
-from comface_bench.results.record_files import RecordFiles
+from comface_bench.core.findings import Finding
+from comface_bench.results.store import RecordFiles
+from comface_bench.results.validation import LineIndex
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from comface_bench.results.predictions import Place, Row
+    from comface_bench.results.predictions import FoldSeed, Prediction
     from comface_bench.results.schema import Record, Summary, UnitResult
     from comface_bench.stats.metrics import MetricValue
 
@@ -32,8 +32,8 @@ def recompute_record(path: Path) -> list[Finding]:
     Returns:
         Where a stored number isn't the one computed, or can't be; empty if all are equal.
     """
-    from comface_bench.results.content import load_record
     from comface_bench.results.predictions import parse_line, read_texts
+    from comface_bench.results.record import load_record
 
     predictions = RecordFiles(path).predictions
     file = path
@@ -54,14 +54,14 @@ def recompute_record(path: Path) -> list[Finding]:
             for unit in missing
         ]
     differences = list(_differences(record, rows, texts))
-    lines = Lines(path.read_bytes() if differences else b"")
+    lines = LineIndex(path.read_bytes() if differences else b"")
     return [Finding(str(path), place, message, _HINT, lines.of(place)) for place, message in differences]
 
 
 def _differences(
-    record: Record, rows: Mapping[Place, list[Row]], texts: Mapping[Place, str]
+    record: Record, rows: Mapping[FoldSeed, list[Prediction]], texts: Mapping[FoldSeed, str]
 ) -> Iterator[tuple[str, str]]:
-    from comface_bench.results.summary import summarise
+    from comface_bench.results.record import summarise
 
     again = {}
     for number, unit in enumerate(record.units):
@@ -84,7 +84,7 @@ def _differences(
         yield from _compare_exactly(record.summary, summary, field, "summary")
 
 
-def _recompute_unit(record: Record, unit: UnitResult, rows: list[Row]) -> UnitResult:
+def _recompute_unit(record: Record, unit: UnitResult, rows: list[Prediction]) -> UnitResult:
     from comface_bench.stats.metrics import compute_metrics, constant_answer
 
     y, yhat = [row.y for row in rows], [row.yhat for row in rows]

@@ -2,23 +2,26 @@
 
 Models refuse unknown fields and numbers that aren't finite, and are frozen. A record is checked against
 itself: no (fold, seed) twice, folds within the split, metrics as the task names them. Records of earlier
-versions are read by way of `migrate`; only the newest is written.
+versions are read by way of `migrate`; only the newest is written. Each version has a JSON Schema in a file;
+that of the newest is generated from the models.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable
+from importlib import resources
 from typing import Annotated, Any, Literal, Self
 
 import pydantic
 from pydantic import Field
 
 from comface_bench.core.digest import digest
-from comface_bench.results.keys import stored_unit_key
-from comface_bench.results.migrate import SCHEMA_VERSION
+from comface_bench.core.errors import UsageError
+from comface_bench.results.versions import SCHEMA_VERSION, stored_unit_key
 from comface_bench.stats.metrics import MetricValue
 
 Aggregate = Literal["pooled", "fold-mean"]
@@ -313,3 +316,29 @@ def dump_json(model: pydantic.BaseModel) -> str:
 
 def _text(facts: dict[str, Any]) -> str:
     return json.dumps(facts, indent=1, allow_nan=False) + "\n"
+
+
+def generate_schema() -> str:
+    """Return the JSON Schema (draft 2020-12) of records of the newest version, as its file holds it."""
+    facts = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Record.model_json_schema()}
+    return json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
+
+
+def read_schema(version: int | None = None) -> str:
+    """Return the JSON Schema of a version of records; the newest by default.
+
+    Raises:
+        UsageError: There is no such version.
+    """
+    folder = resources.files(__package__) / "schemas"
+    found = {
+        int(match[1]): file
+        for file in folder.iterdir()
+        if (match := re.fullmatch(r"record-v(\d+)\.json", file.name))
+    }
+    chosen = max(found) if version is None else version
+    if chosen not in found:
+        raise UsageError(
+            f"records have no version {chosen}", f"Versions: {', '.join(map(str, sorted(found)))}"
+        )
+    return found[chosen].read_text(encoding="utf-8")

@@ -7,11 +7,18 @@ is therefore either complete or says what is missing. Several processes may add 
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import hashlib
 import json
+import os
+import re
+import shutil
+import warnings
 from typing import TYPE_CHECKING, Self
 
 from comface_bench.core.errors import ResultError, UsageError
-from comface_bench.results.files import file_stem, locked
+from comface_bench.core.files import replace_file, sync_folder
 from comface_bench.results.predictions import (
     digest_text,
     parse_columns,
@@ -19,15 +26,14 @@ from comface_bench.results.predictions import (
     read_texts,
     unit_text,
 )
-from comface_bench.results.record_files import RecordFiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
     from typing import Any
 
-    from comface_bench.results.content import Content, Header
-    from comface_bench.results.predictions import Place, Row
+    from comface_bench.results.predictions import FoldSeed, Prediction
+    from comface_bench.results.record import Content, Header
     from comface_bench.results.schema import (
         Failure,
         MethodInfo,
@@ -38,6 +44,145 @@ if TYPE_CHECKING:
         UnitResult,
     )
     from comface_bench.stats.answers import Columns
+
+
+_SAFE = re.compile(r"[A-Za-z0-9_+=,-][A-Za-z0-9._+=,-]{0,180}")
+
+
+def file_stem(name: str) -> str:
+    """Turn a task, protocol or method name into a file name: `/` and `:` become `__`.
+
+    Raises:
+        UsageError: The name is empty, very long, starts with a dot, or holds any other character than
+            letters, digits and `._+=,-`.
+    """
+    stem = re.sub("[/:]", "__", name)
+    if not _SAFE.fullmatch(stem):
+        raise UsageError(
+            f"{name!r} can't name a result file",
+            "Use at most 180 letters, digits and any of . _ + = , - / : and don't start with a dot.",
+        )
+    return stem
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold an advisory lock, waiting for it; the lock file is there only while it is held."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        if _is_at(path, handle):
+            break
+        # The holder before us removed the file that we waited on; another may hold its successor.
+        os.close(handle)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _is_at(path: Path, handle: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(handle))
+    except FileNotFoundError:
+        return False
+
+
+class RecordFiles:
+    """Names, reads and replaces the files of one record. Changes need the lock.
+
+    Args:
+        path: The record's JSON, `<method>.json`.
+
+    Attributes:
+        path: As given.
+        predictions: `<method>.predictions.csv.gz`.
+        units: Folder of staged units, `<method>.units`.
+        lock: The lock file, `<method>.lock`.
+        malformed: Where `read` put files that hold no record; None if it never had to.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.predictions = self._beside(".predictions.csv.gz")
+        self.units = self._beside(".units")
+        self.lock = self._beside(".lock")
+        self.malformed: Path | None = None
+
+    def aside(self, digest: str) -> RecordFiles:
+        """Return the files in which a record of the given digest is set aside."""
+        return RecordFiles(self._beside(f"@{digest[:8]}.json"))
+
+    def read(self) -> Content | None:
+        """Read the record, or None if there is none; what can't be read is set aside with a warning.
+
+        Raises:
+            NewerRecordError: The record is of a later version, and stays where it is.
+        """
+        from comface_bench.results.record import NewerRecordError, read_content
+
+        if not self.path.exists():
+            return None
+        try:
+            return read_content(self.path, self.predictions)
+        except NewerRecordError:
+            raise
+        except ResultError as error:
+            self.malformed = self._keep_malformed()
+            warnings.warn(f"{error.message}; set aside as {self.malformed.name}", stacklevel=2)
+            return None
+
+    def write(self, content: Content) -> None:
+        """Replace the predictions, then the record that they bear out."""
+        predictions, record = content.files()
+        replace_file(self.predictions, predictions)
+        replace_file(self.path, record)
+
+    def remove(self) -> None:
+        """Remove the record, then its predictions."""
+        for path in (self.path, self.predictions):
+            if path.exists():
+                path.unlink()
+                sync_folder(path.parent)
+
+    def stage(self, name: str, data: bytes) -> None:
+        """Write one staged unit."""
+        self.units.mkdir(exist_ok=True)
+        sync_folder(self.units.parent)
+        replace_file(self.units / f"{name}.json", data)
+
+    def read_staged(self) -> list[Content]:
+        """Read the staged units; one that is damaged is left out, with a warning."""
+        from comface_bench.results.record import read_staged
+
+        staged = []
+        for path in sorted(self.units.glob("[!.]*.json")):
+            try:
+                staged.append(read_staged(path))
+            except ResultError as error:
+                warnings.warn(f"{error.message}; it is dropped", stacklevel=2)
+        return staged
+
+    def clear_staged(self) -> None:
+        """Remove all staged units."""
+        if self.units.exists():
+            shutil.rmtree(self.units)
+            sync_folder(self.units.parent)
+
+    def _beside(self, suffix: str) -> Path:
+        return self.path.with_name(self.path.name.removesuffix(".json") + suffix)
+
+    def _keep_malformed(self) -> Path:
+        record = self.path.read_bytes()
+        predictions = self.predictions.read_bytes() if self.predictions.exists() else None
+        kept = self.aside(hashlib.sha256(record + (predictions or b"")).hexdigest())
+        if predictions is not None:
+            replace_file(kept.predictions, predictions)
+        replace_file(kept.path, record)
+        self.remove()
+        return kept.path
+
 
 LEADERBOARD = "leaderboard"
 
@@ -78,7 +223,7 @@ class ResultStore:
         Raises:
             UsageError: A name can't be a file name.
         """
-        from comface_bench.results.content import Header
+        from comface_bench.results.record import Header
 
         path = self.record_path(task.name, protocol.name, method.name)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,7 +235,7 @@ class ResultStore:
         Raises:
             ResultError: The file isn't a record; names file and field.
         """
-        from comface_bench.results.content import load_record
+        from comface_bench.results.record import load_record
 
         path = self.record_path(task, protocol, method)
         return load_record(path) if path.exists() else None
@@ -119,14 +264,14 @@ class ResultStore:
         Raises:
             ResultError: The file isn't a record, or isn't where its names would put it.
         """
-        from comface_bench.results.content import load_record
+        from comface_bench.results.record import load_record
 
         record = load_record(path)
         if self.record_path(record.task.name, record.protocol.name, record.method.name) != path:
             raise ResultError(f"{path}: the names inside belong to another file")
         return record
 
-    def load_predictions(self, record: Record) -> list[Row]:
+    def load_predictions(self, record: Record) -> list[Prediction]:
         """Read a record's test predictions, by seed, fold and subject.
 
         Raises:
@@ -137,7 +282,7 @@ class ResultStore:
             rows += [parse_line(line, where) for line in text.splitlines()]
         return rows
 
-    def load_columns(self, record: Record) -> dict[Place, Columns]:
+    def load_columns(self, record: Record) -> dict[FoldSeed, Columns]:
         """Read a record's test predictions by (fold, seed), many times as fast as `load_predictions`.
 
         Raises:
@@ -146,7 +291,7 @@ class ResultStore:
         """
         return {place: parse_columns(text, where) for place, (where, text) in self._texts(record).items()}
 
-    def _texts(self, record: Record) -> dict[Place, tuple[str, str]]:
+    def _texts(self, record: Record) -> dict[FoldSeed, tuple[str, str]]:
         """Return where each unit's lines are, for errors, and the lines."""
         path = self.record_path(record.task.name, record.protocol.name, record.method.name)
         predictions = RecordFiles(path).predictions
@@ -162,7 +307,7 @@ class ResultStore:
             found[unit.fold, unit.seed] = (where, text)
         return found
 
-    def finished_units(self, task: str, protocol: str, method: str) -> dict[Place, str]:
+    def finished_units(self, task: str, protocol: str, method: str) -> dict[FoldSeed, str]:
         """Return the keys of stored units that their predictions bear out, by (fold, seed).
 
         Reads no more than that needs, and neither locks nor changes anything; a file that can't be read
@@ -203,17 +348,17 @@ class RecordWriter:
         """Nothing is left to do: every unit was durable when `add` returned."""
 
     @property
-    def finished(self) -> dict[Place, str]:
+    def finished(self) -> dict[FoldSeed, str]:
         """Keys of the stored units by (fold, seed)."""
         return {place: unit.key for place, unit in self._content.units.items()}
 
-    def add(self, unit: UnitResult, rows: Iterable[Row]) -> None:
+    def add(self, unit: UnitResult, rows: Iterable[Prediction]) -> None:
         """Store a finished unit in the place of any earlier outcome; durable when this returns.
 
         Raises:
             ResultError: The rows aren't the unit's: other fold or seed, counts or digest; or not canonical.
         """
-        from comface_bench.results.content import Content, write_staged
+        from comface_bench.results.record import Content, write_staged
 
         rows = list(rows)
         text = unit_text(rows)
@@ -241,7 +386,7 @@ class RecordWriter:
 
     def _collect(self) -> Content:
         """Bring all that is on disk for this header together, and set aside what belongs to another."""
-        from comface_bench.results.content import Content
+        from comface_bench.results.record import Content
 
         files, mine = self._files, self._header.digest
         main = files.read()
@@ -271,7 +416,7 @@ class RecordWriter:
         return content
 
 
-def _check(unit: UnitResult, rows: list[Row], text: str) -> None:
+def _check(unit: UnitResult, rows: list[Prediction], text: str) -> None:
     place = f"fold {unit.fold}, seed {unit.seed}"
     if not rows:
         raise ResultError(f"{place} has no test pair")

@@ -67,7 +67,7 @@ def _other(path: Path, data: bytes) -> bool:
 
 def _refuse_ours(results: Path, names: list[str]) -> None:
     """Look once more, right before writing: the board may have changed since the check."""
-    from comface_bench.results.content import load_record
+    from comface_bench.results.record import load_record
 
     for name in names:
         if load_record(results / name).provenance.kind != "submitted":

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from comface_bench.results.predictions import Row
+    from comface_bench.results.predictions import Prediction
 
 Unit = tuple[int, int]
 """Fold and seed."""
@@ -36,9 +36,9 @@ class Answers(NamedTuple):
     units: Mapping[Unit, tuple[tuple[str, ...], NDArray[np.float64], NDArray[np.float64]]]
 
 
-def collect_answers(label: str, task: str, rows: Iterable[Row]) -> Answers:
+def collect_answers(label: str, task: str, rows: Iterable[Prediction]) -> Answers:
     """Sort rows into units."""
-    units: dict[Unit, list[Row]] = {}
+    units: dict[Unit, list[Prediction]] = {}
     for row in rows:
         units.setdefault((row.fold, row.seed), []).append(row)
     found = {}

@@ -8,11 +8,9 @@ import numpy as np
 
 from comface_bench.core.errors import ResultError
 from comface_bench.core.names import parse_name
-from comface_bench.results.content import load_record
-from comface_bench.results.files import file_stem
 from comface_bench.results.predictions import read_predictions
-from comface_bench.results.record_files import RecordFiles
-from comface_bench.results.store import ResultStore
+from comface_bench.results.record import load_record
+from comface_bench.results.store import RecordFiles, ResultStore, file_stem
 from comface_bench.submission.answers import Answers, check_answers, collect_answers
 from comface_bench.submission.package import RECORD
 from comface_bench.submission.text import plain

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from comface_bench.submission.board import Peer
-    from comface_bench.submission.note import Note
+    from comface_bench.submission.note import SubmissionNote
 
 
 def check_package(path: Path, results: Path | None = None, data: Path | None = None) -> Report:
@@ -103,7 +103,7 @@ class _Check:
         self.installation = Installation(data)
         self.places: list[Place] = []
         self.unchecked: list[str] = []
-        self.note: Note | None = None
+        self.note: SubmissionNote | None = None
 
     def run(self) -> None:
         for stage in (check_names, check_contents):
@@ -124,7 +124,7 @@ class _Check:
             self._check_records(root)
 
     def _check_records(self, root: Path) -> None:
-        from comface_bench.results.content import load_record
+        from comface_bench.results.record import load_record
 
         sound: dict[str, list[str]] = {}
         for stem in record_stems(self.members):
@@ -137,8 +137,8 @@ class _Check:
             self._check_task(root, task, stems)
 
     def _check_task(self, root: Path, task: str, stems: list[str]) -> None:
-        from comface_bench.results.content import load_record
         from comface_bench.results.predictions import read_predictions
+        from comface_bench.results.record import load_record
         from comface_bench.submission.answers import collect_answers
         from comface_bench.submission.board import Peer, check_beside, check_place, read_peers
 

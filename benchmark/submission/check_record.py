@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from comface_bench.results.schema import Record
-    from comface_bench.submission.note import Note
+    from comface_bench.submission.note import SubmissionNote
 
 _MEASURED_MOST = 1e9
 """More than any time in seconds, memory in MiB or loss can be."""
@@ -29,9 +29,9 @@ def check_alone(root: Path, stem: str) -> Iterator[Place]:
         root: Folder that the package was written into.
         stem: The record, `<task>/<protocol>/<method>`.
     """
-    from comface_bench.results.content import load_record
     from comface_bench.results.recompute import recompute_record
-    from comface_bench.results.validate import validate_record
+    from comface_bench.results.record import load_record
+    from comface_bench.results.validation import validate_record
 
     path = root / f"{stem}{RECORD}"
     found = validate_record(path)
@@ -80,7 +80,7 @@ def check_published(record: Record) -> Iterator[tuple[str, str]]:
         yield "units", "none is finished"
 
 
-def check_against_note(record: Record, note: Note | None) -> Iterator[tuple[str, str]]:
+def check_against_note(record: Record, note: SubmissionNote | None) -> Iterator[tuple[str, str]]:
     """Check that the note is on this method, and names what its card says it was trained on."""
     if note is None:
         return

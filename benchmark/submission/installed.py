@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from comface_bench.core.card import MethodCard, TaskCard
-    from comface_bench.results.predictions import Row
+    from comface_bench.results.predictions import Prediction
     from comface_bench.results.schema import Record
     from comface_bench.submission.task_here import Tables
 
@@ -46,7 +46,7 @@ class Installation:
         """The methods that come with the package."""
         return method_registry(plugins=False)
 
-    def compare(self, record: Record, rows: Sequence[Row], unchecked: list[str]) -> Iterator[Problem]:
+    def compare(self, record: Record, rows: Sequence[Prediction], unchecked: list[str]) -> Iterator[Problem]:
         """Yield what differs between a record, sound in itself, and what is known here.
 
         Args:

@@ -22,7 +22,7 @@ class NoteError(ValueError):
 
 
 @dataclasses.dataclass(frozen=True)
-class Note:
+class SubmissionNote:
     """What is told beside the numbers of a submission; printable ASCII.
 
     Attributes:
@@ -42,7 +42,7 @@ class Note:
     training_data: tuple[str, ...]
 
 
-def write_note(note: Note) -> str:
+def write_note(note: SubmissionNote) -> str:
     """Write a note as TOML; one form for one note, comments have no place."""
     lines = ["schema = 1"]
     for item in dataclasses.fields(note):
@@ -52,7 +52,7 @@ def write_note(note: Note) -> str:
     return "\n".join(lines) + "\n"
 
 
-def read_note(text: str) -> Note:
+def read_note(text: str) -> SubmissionNote:
     """Read what `write_note` wrote.
 
     Raises:
@@ -64,7 +64,7 @@ def read_note(text: str) -> Note:
         raise NoteError(f"no TOML: {error}") from None
     if facts.pop("schema", None) != 1:
         raise NoteError("schema isn't 1")
-    names = {item.name for item in dataclasses.fields(Note)}
+    names = {item.name for item in dataclasses.fields(SubmissionNote)}
     if strange := sorted(set(facts) ^ names):
         raise NoteError(f"{', '.join(strange)}: missing, or not a field of a note")
     listed = facts.pop("training_data")
@@ -72,13 +72,13 @@ def read_note(text: str) -> Note:
         isinstance(value, str) for value in [*facts.values(), *listed]
     ):
         raise NoteError("training_data is a list of texts, all other fields are texts")
-    note = Note(training_data=tuple(listed), **facts)
+    note = SubmissionNote(training_data=tuple(listed), **facts)
     if write_note(note) != text:
         raise NoteError("not written as `comface-bench submission pack` writes it")
     return note
 
 
-def check_note(note: Note) -> Iterator[tuple[str, str]]:
+def check_note(note: SubmissionNote) -> Iterator[tuple[str, str]]:
     """Yield (field, what is wrong) of a note."""
     if problem := name_problem(note.method):
         yield "method", problem

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from comface_bench.results.schema import Record
-    from comface_bench.submission.note import Note
+    from comface_bench.submission.note import SubmissionNote
     from comface_bench.submission.report import Report
 
 
@@ -28,7 +28,7 @@ class RefusedError(BenchError):
 
 def pack(
     results: Path,
-    note: Note,
+    note: SubmissionNote,
     *,
     tasks: Sequence[str] = (),
     protocols: Sequence[str] = (),
@@ -72,8 +72,7 @@ def pack(
 def _choose(results: Path, method: str, tasks: Sequence[str], protocols: Sequence[str]) -> list[Path]:
     """List the method's records that the names and patterns fit."""
     from comface_bench.core.names import match_names
-    from comface_bench.results.files import file_stem
-    from comface_bench.results.store import ResultStore
+    from comface_bench.results.store import ResultStore, file_stem
 
     file = f"{file_stem(method)}{RECORD}"
     found = [path for path in ResultStore(results).paths() if path.name == file]
@@ -94,11 +93,11 @@ def _choose(results: Path, method: str, tasks: Sequence[str], protocols: Sequenc
 
 def _read(path: Path, incomplete: bool) -> tuple[bytes, bytes]:
     """Read a sound record as it may be given away, and its predictions."""
-    from comface_bench.results.content import load_record
     from comface_bench.results.recompute import recompute_record
-    from comface_bench.results.record_files import RecordFiles
+    from comface_bench.results.record import load_record
     from comface_bench.results.schema import dump_json
-    from comface_bench.results.validate import validate_record
+    from comface_bench.results.store import RecordFiles
+    from comface_bench.results.validation import validate_record
     from comface_bench.submission.publish import publish
 
     if found := validate_record(path) or recompute_record(path):

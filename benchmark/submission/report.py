@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from comface_bench.results.finding import Finding
+from comface_bench.core.findings import Finding
 from comface_bench.submission.limits import FINDINGS
 from comface_bench.submission.package import record_stems
 from comface_bench.submission.text import as_markdown, plain
@@ -13,7 +13,7 @@ from comface_bench.submission.text import as_markdown, plain
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from comface_bench.submission.note import Note
+    from comface_bench.submission.note import SubmissionNote
     from comface_bench.submission.package import Place
 
 LIMITS = (
@@ -38,7 +38,7 @@ class Report:
     unchecked: tuple[str, ...] = ()
     sha256: str = ""
     members: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
-    note: Note | None = None
+    note: SubmissionNote | None = None
 
     @property
     def ok(self) -> bool:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from comface_bench.data.manifest import Manifest
     from comface_bench.data.splits import Split
     from comface_bench.data.task import Task
-    from comface_bench.results.predictions import Row
+    from comface_bench.results.predictions import Prediction
     from comface_bench.results.schema import TaskInfo
 
 Problem = tuple[str, str]
@@ -32,7 +32,7 @@ Tables = dict[tuple[str, Path], "Manifest"]
 def check_task(
     info: TaskInfo,
     entry: Entry[TaskCard],
-    rows: Sequence[Row],
+    rows: Sequence[Prediction],
     data: Path | None,
     tables: Tables,
     unchecked: list[str],
@@ -123,7 +123,7 @@ def _check_folds(info: TaskInfo, split: Split, subjects: Sequence[str]) -> Itera
             yield f"task.fold_subjects.{place}", f"not the subjects of fold {place} of {info.split}"
 
 
-def _check_truth(task: Task, info: TaskInfo, rows: Sequence[Row]) -> Iterator[Problem]:
+def _check_truth(task: Task, info: TaskInfo, rows: Sequence[Prediction]) -> Iterator[Problem]:
     """Compare pairs, subjects and true changes with those that the task has."""
     told: dict[tuple[int, int], set[tuple[str, int, float]]] = {}
     for row in rows:

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from comface_bench.core.digest import digest
 from comface_bench.core.errors import UsageError
-from comface_bench.results.files import file_stem
+from comface_bench.results.store import file_stem
 
 FOLDER = "html"
 INDEX = "index.html"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from comface_bench.results.json_schema import read_schema
+from comface_bench.results.schema import read_schema
 from comface_bench.results.store import ResultStore
 
 GOLDEN = Path(__file__).parents[1] / "results" / "golden"

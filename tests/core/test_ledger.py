@@ -11,9 +11,9 @@ import multiprocessing
 import pytest
 
 from comface_bench.core.errors import WeightsFormatError
-from comface_bench.core.ledger import Note, digest_weights, make_note, read_ledger, write_note
+from comface_bench.core.ledger import KnownDigest, digest_weights, make_note, read_ledger, write_note
 
-NOTE = Note("ab" * 32, "m", "2026-01-01T00:00:00+00:00", 3, 4)
+NOTE = KnownDigest("ab" * 32, "m", "2026-01-01T00:00:00+00:00", 3, 4)
 
 
 def test_digests_are_those_of_the_bytes(tmp_path):

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from comface_bench.core.digest import digest
-from comface_bench.results.predictions import Row, digest_rows
+from comface_bench.results.predictions import Prediction, digest_rows
 from comface_bench.results.schema import (
     Failure,
     MethodInfo,
@@ -77,7 +77,7 @@ def add(
         for fold in range(2):
             drawn = [(rng.gauss(0, 9), rng.gauss(0, 1)) for _ in range(8)]
             rows = [
-                Row(f"{fold}-{i}", 2 * fold + i // 4, fold, 0, y, 0.5 if constant else y + noise * e)
+                Prediction(f"{fold}-{i}", 2 * fold + i // 4, fold, 0, y, 0.5 if constant else y + noise * e)
                 for i, (y, e) in enumerate(drawn)
             ]
             if fold in folds:

@@ -11,7 +11,7 @@ from scipy import stats
 from comface_bench.core.digest import digest
 from comface_bench.leaderboards.compose import compose
 from comface_bench.leaderboards.numbers import format_value
-from comface_bench.results.predictions import Row, digest_rows
+from comface_bench.results.predictions import Prediction, digest_rows
 from comface_bench.results.schema import MethodInfo, ProtocolInfo, Provenance, TaskInfo, UnitResult
 from comface_bench.results.store import ResultStore
 from comface_bench.stats.bootstrap import Resamples
@@ -101,7 +101,7 @@ def add(results, method, noise, *, aggregate="pooled", split="two", people=6, se
         for fold, seed in product((0, 1), seeds):
             tested = range(people) if aggregate == "fold-mean" else range(fold, people, 2)
             rows = [
-                Row(f"{s}-{k}", s, fold, seed, float(y), float(y + noise * rng.gauss(0, 1)))
+                Prediction(f"{s}-{k}", s, fold, seed, float(y), float(y + noise * rng.gauss(0, 1)))
                 for s in tested
                 for k, y in enumerate(truth[s])
             ]

@@ -10,7 +10,7 @@ from comface_bench.core.card import MethodCard, TaskCard, card_digest, facts
 from comface_bench.core.digest import digest
 from comface_bench.core.protocol import resolve_protocol
 from comface_bench.core.unit import ENGINE_EPOCH, Unit
-from comface_bench.results.predictions import Row, digest_rows
+from comface_bench.results.predictions import Prediction, digest_rows
 from comface_bench.results.schema import (
     Failure,
     FoldSubjects,
@@ -103,7 +103,7 @@ def rows_of(fold, seed, n=6, shift=0.0):
     """The rows of a unit: ŷ depends on the seed, pairs and y don't."""
     truth, estimate = random.Random(fold), random.Random(1000 * seed + fold)
     return [
-        Row(
+        Prediction(
             f"{10 * fold + i % 3}-{i}-{i + 1}",
             10 * fold + i % 3,
             fold,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from comface_bench.core.errors import ResultError
 from comface_bench.results.predictions import (
     HEADER,
-    Row,
+    Prediction,
     digest_rows,
     encode,
     read_predictions,
@@ -35,7 +35,9 @@ def write(path, text):
 @settings(max_examples=60, deadline=None)
 @given(st.dictionaries(st.tuples(st.integers(0, 5), st.integers(0, 3)), rows_of_a_unit, max_size=5))
 def test_round_trip_is_exact(tmp_path_factory, drawn):
-    units = {place: [Row(p, s, *place, y, yhat) for p, s, y, yhat in rows] for place, rows in drawn.items()}
+    units = {
+        place: [Prediction(p, s, *place, y, yhat) for p, s, y, yhat in rows] for place, rows in drawn.items()
+    }
     path = tmp_path_factory.mktemp("p") / "p.csv.gz"
     path.write_bytes(encode({place: unit_text(rows) for place, rows in units.items()}))
     back = read_predictions(path)
@@ -60,14 +62,14 @@ def test_bytes_depend_on_nothing_but_the_rows(made):
 
 
 def test_digest_sees_every_field_and_the_last_bit():
-    rows = [Row("1-2", 3, 0, 0, 1.0, 0.1)]
+    rows = [Prediction("1-2", 3, 0, 0, 1.0, 0.1)]
     changed = [
-        Row("1-3", 3, 0, 0, 1.0, 0.1),
-        Row("1-2", 4, 0, 0, 1.0, 0.1),
-        Row("1-2", 3, 1, 0, 1.0, 0.1),
-        Row("1-2", 3, 0, 1, 1.0, 0.1),
-        Row("1-2", 3, 0, 0, math.nextafter(1.0, 2), 0.1),
-        Row("1-2", 3, 0, 0, 1.0, math.nextafter(0.1, 1)),
+        Prediction("1-3", 3, 0, 0, 1.0, 0.1),
+        Prediction("1-2", 4, 0, 0, 1.0, 0.1),
+        Prediction("1-2", 3, 1, 0, 1.0, 0.1),
+        Prediction("1-2", 3, 0, 1, 1.0, 0.1),
+        Prediction("1-2", 3, 0, 0, math.nextafter(1.0, 2), 0.1),
+        Prediction("1-2", 3, 0, 0, 1.0, math.nextafter(0.1, 1)),
     ]
     assert len({digest_rows(rows), *(digest_rows([row]) for row in changed)}) == 7
 
@@ -75,14 +77,14 @@ def test_digest_sees_every_field_and_the_last_bit():
 @pytest.mark.parametrize(
     "rows",
     [
-        [Row("a", 0, 0, 0, math.nan, 0.0)],
-        [Row("a", 0, 0, 0, 0.0, math.inf)],
-        [Row("a,b", 0, 0, 0, 0.0, 0.0)],
-        [Row("../x", 0, 0, 0, 0.0, 0.0)],
-        [Row("", 0, 0, 0, 0.0, 0.0)],
-        [Row("a", -1, 0, 0, 0.0, 0.0)],
-        [Row("a", 0, 0, 0, 0.0, 0.0), Row("a", 0, 0, 0, 0.0, 0.0)],
-        [Row("a", 0, 0, 0, 0.0, 0.0), Row("b", 0, 1, 0, 0.0, 0.0)],
+        [Prediction("a", 0, 0, 0, math.nan, 0.0)],
+        [Prediction("a", 0, 0, 0, 0.0, math.inf)],
+        [Prediction("a,b", 0, 0, 0, 0.0, 0.0)],
+        [Prediction("../x", 0, 0, 0, 0.0, 0.0)],
+        [Prediction("", 0, 0, 0, 0.0, 0.0)],
+        [Prediction("a", -1, 0, 0, 0.0, 0.0)],
+        [Prediction("a", 0, 0, 0, 0.0, 0.0), Prediction("a", 0, 0, 0, 0.0, 0.0)],
+        [Prediction("a", 0, 0, 0, 0.0, 0.0), Prediction("b", 0, 1, 0, 0.0, 0.0)],
     ],
 )
 def test_rows_that_cannot_be_stored(rows):

@@ -10,9 +10,8 @@ import pytest
 
 from comface_bench.results.predictions import encode, read_predictions, read_texts
 from comface_bench.results.recompute import TOLERANCE, recompute_record
-from comface_bench.results.record_files import RecordFiles
 from comface_bench.results.schema import Record, dump_json
-from comface_bench.results.store import ResultStore
+from comface_bench.results.store import RecordFiles, ResultStore
 
 GOLDEN = Path(__file__).parent / "golden"
 

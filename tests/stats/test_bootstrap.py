@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from comface_bench.core.errors import UnknownNameError
-from comface_bench.results.predictions import Row, unit_text
-from comface_bench.results.summary import summarise
+from comface_bench.results.predictions import Prediction, unit_text
+from comface_bench.results.record import summarise
 from comface_bench.stats.answers import ALL_FOLDS, Answers, Part
 from comface_bench.stats.bootstrap import Resamples, interval_of, score
 from comface_bench.stats.metrics import METRICS, compute_metrics, constant_answer
@@ -25,7 +25,10 @@ NAMES = list(RESAMPLED)
 def make_rows(subject, y, yhat, fold=None, seed=0):
     folds = [0] * len(y) if fold is None else fold
     columns = zip(subject, folds, y, yhat, strict=True)
-    return [Row(f"p{i}", int(s), int(f), seed, float(a), float(b)) for i, (s, f, a, b) in enumerate(columns)]
+    return [
+        Prediction(f"p{i}", int(s), int(f), seed, float(a), float(b))
+        for i, (s, f, a, b) in enumerate(columns)
+    ]
 
 
 def answers_of(subject, y, yhat, aggregate="pooled"):

@@ -16,17 +16,16 @@ from comface_bench.core.registry import method_registry
 from comface_bench.core.unit import Unit
 from comface_bench.data.task import load_task
 from comface_bench.execute.describe import describe_protocol, describe_task
-from comface_bench.results.content import Content, Header, load_record
-from comface_bench.results.keys import stored_card_digest
-from comface_bench.results.predictions import Row, digest_rows, unit_text
-from comface_bench.results.record_files import RecordFiles
+from comface_bench.results.predictions import Prediction, digest_rows, unit_text
+from comface_bench.results.record import Content, Header, load_record
 from comface_bench.results.schema import MethodInfo, Provenance, Record, UnitResult, dump_json
-from comface_bench.results.store import ResultStore
+from comface_bench.results.store import RecordFiles, ResultStore
+from comface_bench.results.versions import stored_card_digest
 from comface_bench.stats.metrics import compute_metrics, constant_answer
 from comface_bench.submission import installed
 from comface_bench.submission.archive import write_archive
 from comface_bench.submission.check import check_bytes
-from comface_bench.submission.note import Note, write_note
+from comface_bench.submission.note import SubmissionNote, write_note
 from comface_bench.submission.package import NOTE, PREDICTIONS, RECORD
 from comface_bench.submission.publish import publish
 
@@ -52,7 +51,7 @@ ENVIRONMENT = {
 
 
 def note_of(method="my-net", **changes):
-    note = Note(
+    note = SubmissionNote(
         method=method,
         description="A network of our own.",
         code="https://example.org/code",
@@ -107,7 +106,7 @@ def run(
             pairs = task.pairs(fold)
             names = task.source.identifiers(pairs)
             rows = [
-                Row(name, int(subject), fold, seed, float(y), float(predict(float(y), chance)))
+                Prediction(name, int(subject), fold, seed, float(y), float(predict(float(y), chance)))
                 for name, subject, y in zip(names, pairs.subject, pairs.target, strict=True)
             ]
             unit = Unit(

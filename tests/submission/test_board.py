@@ -5,9 +5,9 @@ import dataclasses
 import pytest
 
 from comface_bench.data.task import Task
-from comface_bench.results.content import load_record
 from comface_bench.results.predictions import read_predictions
-from comface_bench.results.record_files import RecordFiles
+from comface_bench.results.record import load_record
+from comface_bench.results.store import RecordFiles
 from comface_bench.submission.answers import collect_answers
 from comface_bench.submission.board import check_beside, check_place, read_peers
 

@@ -13,7 +13,7 @@ import pytest
 
 from comface_bench.core.protocol import resolve_protocol
 from comface_bench.data.task import Task, load_task
-from comface_bench.results.content import load_record
+from comface_bench.results.record import load_record
 from comface_bench.submission import check as checking
 from comface_bench.submission.check import check_bytes, check_package
 from comface_bench.submission.installed import Installation, check_leak

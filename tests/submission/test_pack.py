@@ -8,7 +8,7 @@ import pytest
 
 from comface_bench.core.errors import DataMissingError, ResultError, UnknownNameError, UsageError
 from comface_bench.core.protocol import resolve_protocol
-from comface_bench.results.content import load_record
+from comface_bench.results.record import load_record
 from comface_bench.results.store import ResultStore
 from comface_bench.submission.archive import read_archive
 from comface_bench.submission.check import check_bytes

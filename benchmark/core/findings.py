@@ -1,4 +1,4 @@
-"""What a check of result files finds wrong."""
+"""Findings: things that are wrong with a file of results or a submission."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Summaries against plain arithmetic."""
+"""A record's summary, from its units and their predictions."""
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from comface_bench.results.predictions import unit_text
-from comface_bench.results.summary import summarise
+from comface_bench.results.record import summarise
 
 
 def summary_of(made, places, failures=(), **header):

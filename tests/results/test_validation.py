@@ -1,21 +1,23 @@
-"""Every byte of a record and of its predictions counts, and what a forger may change is found."""
+"""What the checks of result files find: damage, forged facts, and lines of findings."""
 
 import gzip
 import hashlib
 import json
 import random
+import re
 import zlib
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from comface_bench.core.digest import digest
-from comface_bench.results.check_together import check_together
-from comface_bench.results.content import load_record
 from comface_bench.results.predictions import HEADER, encode, read_texts
-from comface_bench.results.record_files import RecordFiles
+from comface_bench.results.recompute import recompute_record
+from comface_bench.results.record import load_record
 from comface_bench.results.schema import Record, dump_json
-from comface_bench.results.store import ResultStore
-from comface_bench.results.validate import validate_record, validate_strays
+from comface_bench.results.store import RecordFiles, ResultStore
+from comface_bench.results.validation import LineIndex, check_together, validate_record, validate_strays
 
 
 @pytest.fixture
@@ -254,7 +256,7 @@ def test_bad_lines_are_named_by_line_and_many_are_counted(path):
 
 
 def test_a_bomb_is_not_unpacked(path, monkeypatch):
-    monkeypatch.setattr("comface_bench.results.check_rows.SIZE_LIMIT", 5000)
+    monkeypatch.setattr("comface_bench.results.validation.SIZE_LIMIT", 5000)
     bomb = gzip.compress(HEADER.encode() + b"\n" + b"0" * 10**6, mtime=0)
     RecordFiles(path).predictions.write_bytes(bomb)
     assert any("unpacks to more than 5000 bytes" in message for message in messages(path))
@@ -307,3 +309,119 @@ def test_a_record_of_another_version_is_of_its_own_digests(path, tmp_path):
     assert record.digest is None
     path.write_text(dump_json(record))
     assert {finding.place for finding in validate_record(path)} == {"digest", ""}
+
+
+UNPROVABLE = [
+    r"environment\..*",
+    r"provenance\.(kind|created|tool_version|command)",
+    # Measured, or known only to the machine that ran it.
+    r"units\.\d+\.(seconds|peak_memory_mb|details\..*)",
+    r"units\.\d+\.validation_curve\.\d+",
+    r"failures\.\d+\.(error|message|hint)",
+    r"method\.(feature_dim|parameters)",
+    # What a card offers besides what was chosen decides nothing.
+    r"task\.card\.splits\.\d+",
+    r"method\.card\.options\..*",
+    # Held against the published split, which names subjects; the record has their numbers.
+    r"task\.fold_subjects\.\d+\.(train|validation)",
+    # Fold 1 has no result.
+    r"task\.fold_subjects\.1\.test",
+]
+"""Facts that neither predictions nor keys bear out."""
+
+
+@pytest.fixture(scope="module")
+def sealed(tmp_path_factory, made):
+    store = ResultStore(tmp_path_factory.mktemp("results"))
+    with store.open(*made.header(folds=2)) as writer:
+        writer.add(*made.run(0))
+        writer.fail(made.failure(1))
+    return store.record_path("age", "linear", "scratch")
+
+
+def leaves(value, place=()):
+    if isinstance(value, dict | list) and value:
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for name, inner in items:
+            yield from leaves(inner, (*place, name))
+    else:
+        yield place, value
+
+
+def other(value):
+    """Return another value of the same kind."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        return value + 1
+    if isinstance(value, str):
+        changed = {"pooled": "fold-mean", "ours": "submitted"}.get(value)
+        # The last digit or letter becomes another: in digests, names, dates and lists of subjects.
+        return changed or value[:-1] + ("9" if value[-1:] != "9" else "8")
+    return {"none": 1} if value is None else [1]
+
+
+def test_every_fact_but_these_is_borne_out(sealed):
+    raw, whole = json.loads(sealed.read_text()), sealed.read_bytes()
+    unnoticed, count = set(), 0
+    for place, value in leaves(raw):
+        forged = json.loads(whole)
+        inner = forged
+        for part in place[:-1]:
+            inner = inner[part]
+        inner[place[-1]] = other(value)
+        name = ".".join(map(str, place))
+        try:
+            record = Record.model_validate_json(json.dumps(forged), strict=True)
+        except ValueError:
+            continue
+        count += 1
+        sealed.write_text(dump_json(record.seal()))
+        if not validate_record(sealed) and not recompute_record(sealed) and name != "digest":
+            unnoticed.add(name)
+    sealed.write_bytes(whole)
+    allowed = {name for name in unnoticed if any(re.fullmatch(pattern, name) for pattern in UNPROVABLE)}
+    assert unnoticed == allowed
+    assert count > 100
+    idle = [pattern for pattern in UNPROVABLE if not any(re.fullmatch(pattern, name) for name in unnoticed)]
+    assert idle == [], "these are noticed now, so they belong no longer in the list"
+
+
+leaf_values = st.integers() | st.text(max_size=3) | st.none() | st.just({}) | st.just([])
+names = st.text("abc", min_size=1, max_size=3)
+trees = st.recursive(
+    leaf_values, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3)
+)
+
+
+@given(st.dictionaries(names, trees, min_size=1))
+def test_every_value_is_on_its_line(tree):
+    """Each leaf in turn becomes a mark, which only one line of the text can hold."""
+    for place, marked in mark(tree):
+        text = json.dumps(marked, indent=1) + "\n"
+        expected = next(number for number, line in enumerate(text.splitlines(), start=1) if "MARK" in line)
+        assert LineIndex(text.encode()).of(place) == expected
+        assert LineIndex(text.encode()).of(f"{place}.no.such") == expected
+
+
+def mark(tree):
+    """Yield (place, copy of the tree with MARK there) of each leaf."""
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree)
+    for name, value in items:
+        if isinstance(value, dict | list) and value:
+            changed = ((f"{name}.{rest}", inner) for rest, inner in mark(value))
+        else:
+            changed = [(str(name), "MARK")]
+        for place, inner in changed:
+            copy = dict(tree) if isinstance(tree, dict) else list(tree)
+            copy[name] = inner
+            yield place, copy
+
+
+def test_other_layouts_and_places_have_no_line():
+    assert LineIndex(b'{"a": 1}').of("a") is None
+    assert LineIndex(b"no json").of("a") is None
+    assert LineIndex(b"").of("a") is None
+    assert LineIndex(b'{\n "a": 1\n}\n').of("a") == 2
+    assert LineIndex(b'{\n "a": 1\n}\n').of("b") is None
+    assert LineIndex(b'{\n "a": 1\n}\n').of("") is None

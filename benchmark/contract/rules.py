@@ -1,4 +1,4 @@
-"""Findings: what a contract suite says of one rule."""
+"""Outcomes of the rules that a contract suite checks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Finding:
+class RuleOutcome:
     """Outcome of one rule.
 
     Attributes:

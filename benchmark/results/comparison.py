@@ -1,0 +1,357 @@
+"""Comparison of two records or folders of records, and the union of several folders."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from comface_bench.core.errors import ResultError, UsageError
+from comface_bench.results.store import RecordFiles, ResultStore, locked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from comface_bench.results.predictions import FoldSeed, Prediction
+    from comface_bench.results.record import Content
+    from comface_bench.results.schema import Record, UnitResult
+
+
+MEASURED = ("seconds", "peak_memory_mb", "details")
+"""Facts of a unit that tell how it ran, not what came out; two runs of one unit differ in them."""
+_HEADER = ("environment", "provenance")
+_APART = ("units", "failures", "digest", "predictions_digest")
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """How the predictions of one unit differ.
+
+    Attributes:
+        shared: Number of pairs in both.
+        only_a, only_b: Number of pairs in one alone.
+        other_y: Number of shared pairs with another true change.
+        other_yhat: Number of shared pairs with another answer.
+        largest: Largest difference of two answers to one pair, in the target's unit.
+    """
+
+    shared: int
+    only_a: int
+    only_b: int
+    other_y: int
+    other_yhat: int
+    largest: float
+
+
+@dataclass(frozen=True)
+class RecordDifference:
+    """One fact that two records don't share.
+
+    Attributes:
+        record: Place of the record in its folder, such as `age/linear/scratch`.
+        unit: Its unit, such as `fold 0, seed 1`; empty for a fact of the whole record.
+        field: Name of the fact, such as `metrics.mae`; empty where a record or unit is missing on one side.
+        a, b: The two values; None where one has no such fact.
+        size: Absolute difference of two numbers, else None.
+        pairs: Where predictions differ, how; else None.
+    """
+
+    record: str
+    unit: str
+    field: str
+    a: Any
+    b: Any
+    size: float | None = None
+    pairs: Pairs | None = None
+
+
+def compare_results(a: Path, b: Path, *, measured: bool = False) -> list[RecordDifference]:
+    """Compare two records, or all records of two folders by their places.
+
+    Args:
+        a: A record's JSON, or a folder of results.
+        b: The same kind.
+        measured: Whether seconds, memory, environment and provenance are compared, too.
+
+    Raises:
+        ResultError: A file isn't a record.
+        UsageError: One is a folder, and the other isn't.
+    """
+    if a.is_dir() != b.is_dir():
+        raise UsageError(f"{a} and {b}: a folder and a file can't be compared", "Name two of one kind.")
+    if not a.is_dir():
+        return list(_compare_records(a, b, measured))
+    here, there = _by_place(a), _by_place(b)
+    found: list[RecordDifference] = []
+    for place in sorted(here.keys() | there.keys()):
+        if place in here and place in there:
+            found += _compare_records(here[place], there[place], measured, place)
+        else:
+            present = "a record"
+            sides = (present, None) if place in here else (None, present)
+            found.append(RecordDifference(place, "", "", *sides))
+    return found
+
+
+def _by_place(root: Path) -> dict[str, Path]:
+    return {str(path.relative_to(root).with_suffix("")): path for path in ResultStore(root).paths()}
+
+
+def _compare_records(
+    a: Path, b: Path, measured: bool, place: str | None = None
+) -> Iterator[RecordDifference]:
+    from comface_bench.results.record import load_record
+
+    one, other = load_record(a), load_record(b)
+    name = place or f"{one.task.name}/{one.protocol.name}/{one.method.name}"
+    leave_out = {*_APART} if measured else {*_APART, *_HEADER}
+    yield from _compare_facts(one.model_dump(exclude=leave_out), other.model_dump(exclude=leave_out), name)
+    yield from _compare_units(one, other, a, b, name, measured)
+    failed, failed_too = (
+        {
+            _unit_name(failure.fold, failure.seed): f"{failure.error}: {failure.message}"
+            for failure in failures
+        }
+        for failures in (one.failures, other.failures)
+    )
+    for unit in sorted(failed.keys() | failed_too.keys()):
+        if failed.get(unit) != failed_too.get(unit):
+            yield RecordDifference(name, unit, "failure", failed.get(unit), failed_too.get(unit))
+
+
+def _compare_units(
+    one: Record, other: Record, a: Path, b: Path, name: str, measured: bool
+) -> Iterator[RecordDifference]:
+    here = {(unit.fold, unit.seed): unit for unit in one.units}
+    there = {(unit.fold, unit.seed): unit for unit in other.units}
+    rows: tuple[dict[FoldSeed, list[Prediction]], dict[FoldSeed, list[Prediction]]] | None = None
+    for place in sorted(here.keys() | there.keys(), key=lambda place: place[::-1]):
+        unit = _unit_name(*place)
+        if place not in here or place not in there:
+            present = "a result"
+            yield RecordDifference(name, unit, "", *((present, None) if place in here else (None, present)))
+            continue
+        first, second = _facts(here[place], measured), _facts(there[place], measured)
+        yield from _compare_facts(first, second, name, unit)
+        if here[place].predictions_digest != there[place].predictions_digest:
+            rows = rows or (_read_rows(a), _read_rows(b))
+            pairs = _compare_pairs(rows[0].get(place, []), rows[1].get(place, []))
+            counts = (pairs.shared + pairs.only_a, pairs.shared + pairs.only_b)
+            yield RecordDifference(name, unit, "predictions", *counts, pairs.largest, pairs)
+
+
+def _facts(unit: UnitResult, measured: bool) -> dict[str, Any]:
+    return unit.model_dump(exclude={"predictions_digest", *(() if measured else MEASURED)})
+
+
+def _compare_facts(
+    a: Mapping[str, Any], b: Mapping[str, Any], record: str, unit: str = ""
+) -> Iterator[RecordDifference]:
+    one, other = dict(_flatten(a)), dict(_flatten(b))
+    for field in dict.fromkeys([*one, *other]):
+        first, second = one.get(field), other.get(field)
+        if first != second or (field in one) != (field in other):
+            yield RecordDifference(record, unit, field, first, second, _size(first, second))
+
+
+def _flatten(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = dataclasses.asdict(value)
+    if isinstance(value, dict) and value.keys() == {"value", "reason"}:
+        # A metric: its number, or the words that stand for it.
+        yield place, value["reason"] if value["value"] is None else value["value"]
+    elif isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from _flatten(inner, f"{place}.{key}" if place else str(key))
+    else:
+        yield place, value
+
+
+def _size(a: Any, b: Any) -> float | None:
+    numbers = [value for value in (a, b) if isinstance(value, int | float) and not isinstance(value, bool)]
+    return abs(numbers[0] - numbers[1]) if len(numbers) == 2 else None
+
+
+def _read_rows(path: Path) -> dict[FoldSeed, list[Prediction]]:
+    from comface_bench.results.predictions import read_predictions
+
+    rows: dict[FoldSeed, list[Prediction]] = {}
+    for row in read_predictions(RecordFiles(path).predictions):
+        rows.setdefault((row.fold, row.seed), []).append(row)
+    return rows
+
+
+def _compare_pairs(a: list[Prediction], b: list[Prediction]) -> Pairs:
+    one, other = {row.pair_id: row for row in a}, {row.pair_id: row for row in b}
+    if len(one) < len(a) or len(other) < len(b):
+        raise ResultError(
+            "a pair stands twice in one unit", "Look the files over: comface-bench results validate"
+        )
+    shared = [(one[pair], other[pair]) for pair in one.keys() & other.keys()]
+    return Pairs(
+        shared=len(shared),
+        only_a=len(one) - len(shared),
+        only_b=len(other) - len(shared),
+        other_y=sum(first.y != second.y for first, second in shared),
+        other_yhat=sum(first.yhat != second.yhat for first, second in shared),
+        largest=max((abs(first.yhat - second.yhat) for first, second in shared), default=0.0),
+    )
+
+
+def _unit_name(fold: int, seed: int) -> str:
+    return f"fold {fold}, seed {seed}"
+
+
+Prefer = Literal["first", "last"]
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """One thing that two folders tell differently.
+
+    Attributes:
+        record: Place of the record, such as `age/linear/scratch`.
+        what: What differs, such as `fold 0, seed 1` or `task.manifest_digest`.
+        files: The two files, in the order in which the folders were named.
+    """
+
+    record: str
+    what: str
+    files: tuple[Path, Path]
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What a merge came to.
+
+    Attributes:
+        conflicts: All of them. If there are any and none was preferred, nothing was written.
+        written: The records that were made or changed.
+        records, units: How many there are now.
+    """
+
+    conflicts: list[Conflict]
+    written: list[Path]
+    records: int
+    units: int
+
+
+@dataclass
+class _Union:
+    """The contents found at one place, and what they come to."""
+
+    origin: Path
+    content: Content
+    units_from: dict[tuple[int, int], Path] = dataclasses.field(default_factory=dict)
+
+
+def merge_results(sources: Sequence[Path], into: Path, prefer: Prefer | None = None) -> Merged:
+    """Unite folders of results.
+
+    What `into` holds already counts as the first folder. Units that differ only in how they ran (seconds,
+    memory, precision's name) are equal, and the first stands; so do its environment and provenance. A unit
+    with a result stands over a failure. Each record is written whole or left untouched, so that a merge
+    that is cut short can be repeated.
+
+    Args:
+        sources: Folders of results.
+        into: Folder of the union; made if it isn't there.
+        prefer: Whose word counts where two folders contradict each other; None writes nothing then.
+
+    Raises:
+        ResultError: A file isn't a record, its predictions don't bear it out, or a record in `into` was
+            changed while this was read.
+    """
+    unions: dict[Path, _Union] = {}
+    conflicts: list[Conflict] = []
+    before: dict[Path, bytes] = {}
+    for root in [into, *(source for source in sources if source.resolve() != into.resolve())]:
+        for path in ResultStore(root).paths():
+            place = path.relative_to(root)
+            if root is into:
+                before[place] = path.read_bytes()
+            found = _read(path)
+            if place in unions:
+                conflicts += _unite(unions[place], found, path, str(place.with_suffix("")), prefer)
+            else:
+                unions[place] = _Union(path, found, dict.fromkeys(found.units, path))
+    written = [] if conflicts and prefer is None else _write(unions, into, before)
+    units = sum(len(union.content.units) for union in unions.values())
+    return Merged(conflicts, written, len(unions), units)
+
+
+def _read(path: Path) -> Content:
+    from comface_bench.results.record import read_content
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        try:
+            return read_content(path, RecordFiles(path).predictions)
+        except UserWarning as warning:
+            hint = f"Look it over: comface-bench results validate {path}"
+            raise ResultError(str(warning).replace("; it is dropped", ""), hint) from None
+
+
+def _unite(union: _Union, other: Content, path: Path, record: str, prefer: Prefer | None) -> list[Conflict]:
+    """Add a content to the one found so far; the preferred one's word counts."""
+    if differing := _differing_header(union.content, other):
+        conflicts = [Conflict(record, what, (union.origin, path)) for what in differing]
+        if prefer == "last":
+            union.content, union.origin = other, path
+            union.units_from = dict.fromkeys(other.units, path)
+        return conflicts
+    conflicts = []
+    mine = union.content
+    if not mine.header.task.fold_subjects:
+        mine.header = dataclasses.replace(mine.header, task=other.header.task)
+    for place, unit in other.units.items():
+        stored = mine.units.get(place)
+        if stored is not None and not _same(stored, unit):
+            files = (union.units_from[place], path)
+            conflicts.append(Conflict(record, f"fold {place[0]}, seed {place[1]}", files))
+        if stored is None or (prefer == "last" and not _same(stored, unit)):
+            mine.add(unit, other.texts[place])
+            union.units_from[place] = path
+    for place, failure in other.failures.items():
+        if place not in mine.units and place not in mine.failures:
+            mine.fail(failure)
+    return conflicts
+
+
+def _differing_header(one: Content, other: Content) -> list[str]:
+    """Name the facts that keep two records of one name from being one record."""
+    found = []
+    a, b = one.header, other.header
+    for part, fields in (
+        ("task", ("name", "card_digest", "manifest_digest", "split", "split_digest", "metrics", "folds")),
+        ("method", ("name", "card_digest", "options", "checkpoint_digest")),
+        ("protocol", ("name", "digest")),
+        ("provenance", ("kind",)),
+    ):
+        first, second = getattr(a, part), getattr(b, part)
+        found += [f"{part}.{name}" for name in fields if getattr(first, name) != getattr(second, name)]
+    if a.task.fold_subjects and b.task.fold_subjects and a.task.fold_subjects != b.task.fold_subjects:
+        found.append("task.fold_subjects")
+    return found or (["task, method or protocol"] if a.digest != b.digest else [])
+
+
+def _same(one: UnitResult, other: UnitResult) -> bool:
+    return one.model_dump(exclude={*MEASURED}) == other.model_dump(exclude={*MEASURED})
+
+
+def _write(unions: dict[Path, _Union], into: Path, before: dict[Path, bytes]) -> list[Path]:
+    written = []
+    for place, union in sorted(unions.items()):
+        path = into / place
+        if before.get(place) == union.content.files()[1]:
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files = RecordFiles(path)
+        with locked(files.lock):
+            if (path.read_bytes() if path.exists() else None) != before.get(place):
+                raise ResultError(f"{path}: was changed meanwhile", "Merge again when no run writes to it.")
+            files.write(union.content)
+        written.append(path)
+    return written

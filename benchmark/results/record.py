@@ -1,0 +1,332 @@
+"""A record in memory: read from the bytes of any version, extended by units, summarised, and written."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import warnings
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pydantic
+
+from comface_bench.core.errors import ResultError
+from comface_bench.results.predictions import SIZE_LIMIT, digest_text, encode, read_texts
+from comface_bench.results.schema import Record, Summary, dump_json, header_digest
+from comface_bench.results.versions import SCHEMA_VERSION, NewerVersionError, migrate
+from comface_bench.stats.answers import counted_folds
+from comface_bench.stats.metrics import MetricValue, compute_metrics, constant_answer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+    from typing import Any
+
+    from comface_bench.results.predictions import FoldSeed
+    from comface_bench.results.schema import (
+        Failure,
+        MethodInfo,
+        ProtocolInfo,
+        Provenance,
+        TaskInfo,
+        UnitResult,
+    )
+
+
+MEND = "Mend or remove the file, then run the command again."
+UPDATE = "Update comface-bench: pip install -U comface-bench"
+
+
+class NewerRecordError(ResultError):
+    """A record that a later comface-bench wrote: whole, so it is neither read nor set aside."""
+
+
+class Fault(NamedTuple):
+    """Something wrong in a file: the field or line, what is wrong there, and what to do."""
+
+    place: str
+    message: str
+    hint: str = ""
+
+
+class MalformedError(ValueError):
+    """Bytes that aren't a record; `problems` holds at least one."""
+
+    def __init__(self, problems: list[Fault]) -> None:
+        super().__init__(problems[0].message)
+        self.problems = problems
+
+
+class Parsed(NamedTuple):
+    """A record, and the JSON and version that it was read from."""
+
+    record: Record
+    facts: dict[str, Any]
+    version: int
+
+
+def parse(data: str | bytes) -> Parsed:
+    """Parse a record of any version.
+
+    Raises:
+        MalformedError: The bytes aren't a record of a known version.
+    """
+    try:
+        facts = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise MalformedError([Fault("record", f"no JSON: {error}", MEND)]) from None
+    if not isinstance(facts, dict):
+        raise MalformedError([Fault("record", "a JSON document, but no object", MEND)])
+    try:
+        current = migrate(facts)
+        if current.get("schema_version") != facts.get("schema_version"):
+            data = json.dumps(current)
+        record = Record.model_validate_json(data, strict=True)
+    except NewerVersionError as error:
+        raise MalformedError([Fault("schema_version", str(error), UPDATE)]) from None
+    except pydantic.ValidationError as error:
+        raise MalformedError([_fault(found) for found in error.errors(include_url=False)]) from None
+    return Parsed(record, facts, facts.get("schema_version", SCHEMA_VERSION))
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a file that a stranger may have written.
+
+    Raises:
+        ResultError: It can't be read, or is too big.
+    """
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(SIZE_LIMIT + 1)
+    except OSError as error:
+        raise ResultError(f"{path}: can't be read ({error.strerror})") from None
+    if len(data) > SIZE_LIMIT:
+        raise ResultError(f"{path}: bigger than {SIZE_LIMIT} bytes")
+    return data
+
+
+def record_from(data: str | bytes, path: Path) -> Record:
+    """Parse a record of any version; `path` names it in errors.
+
+    Raises:
+        NewerRecordError: It is of a later version.
+        ResultError: It isn't a record; the first problem, with file and field.
+    """
+    try:
+        return parse(data).record
+    except MalformedError as error:
+        first = error.problems[0]
+        kind = NewerRecordError if first.hint == UPDATE else ResultError
+        raise kind(f"{path}: {first.place}: {first.message}", first.hint) from None
+
+
+def _fault(error: Any) -> Fault:
+    place = ".".join(str(part) for part in error["loc"]) or "record"
+    return Fault(place, error["msg"], MEND)
+
+
+@dataclasses.dataclass(frozen=True)
+class Header:
+    """Whose record it is, and what is written beside its units."""
+
+    task: TaskInfo
+    method: MethodInfo
+    protocol: ProtocolInfo
+    provenance: Provenance
+    environment: dict[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """Digest of what makes two runs the same record."""
+        return header_digest(self.task, self.method, self.protocol)
+
+
+@dataclasses.dataclass
+class Content:
+    """Units, failures and canonical prediction lines by (fold, seed), under one header."""
+
+    header: Header
+    units: dict[FoldSeed, UnitResult] = dataclasses.field(default_factory=dict)
+    failures: dict[FoldSeed, Failure] = dataclasses.field(default_factory=dict)
+    texts: dict[FoldSeed, str] = dataclasses.field(default_factory=dict)
+
+    def add(self, unit: UnitResult, text: str) -> None:
+        """Put a unit in the place of any earlier outcome of its fold and seed."""
+        place = (unit.fold, unit.seed)
+        self.units[place], self.texts[place] = unit, text
+        self.failures.pop(place, None)
+
+    def fail(self, failure: Failure) -> None:
+        """Record a failure; a finished unit of the same key stands, one of another key is outdated."""
+        place = (failure.fold, failure.seed)
+        if place in self.units and self.units[place].key == failure.key:
+            return
+        self.units.pop(place, None)
+        self.texts.pop(place, None)
+        self.failures[place] = failure
+
+    def record(self) -> Record:
+        """Build the record, units by seed and fold, with its digests."""
+        return self._record(encode(self.texts))
+
+    def files(self) -> tuple[bytes, bytes]:
+        """Write the record's two files: its predictions and its JSON."""
+        predictions = encode(self.texts)
+        return predictions, dump_json(self._record(predictions)).encode()
+
+    def _record(self, predictions: bytes) -> Record:
+        header = self.header
+        return Record(
+            task=header.task,
+            method=header.method,
+            protocol=header.protocol,
+            units=[self.units[place] for place in sorted(self.units, key=_by_seed)],
+            failures=[self.failures[place] for place in sorted(self.failures, key=_by_seed)],
+            summary=summarise(header.task, self.units, self.failures, self.texts),
+            environment=header.environment,
+            provenance=header.provenance,
+            predictions_digest=hashlib.sha256(predictions).hexdigest(),
+        ).seal()
+
+
+def load_record(path: Path) -> Record:
+    """Read a record's JSON.
+
+    Raises:
+        ResultError: The file is too big, isn't JSON, or isn't a record of a known version; names the file
+            and the field.
+    """
+    return record_from(read_bytes(path), path)
+
+
+def read_content(path: Path, predictions: Path) -> Content:
+    """Read a record and its predictions; a unit that they don't bear out is dropped, with a warning.
+
+    Raises:
+        ResultError: As `load_record`.
+    """
+    record = load_record(path)
+    content = Content(_header(record))
+    try:
+        texts = read_texts(predictions)
+    except ResultError as error:
+        texts = {}
+        if record.units:
+            warnings.warn(error.message, stacklevel=2)
+    for unit in record.units:
+        text = texts.get((unit.fold, unit.seed), "")
+        if digest_text(text) == unit.predictions_digest:
+            content.add(unit, text)
+        else:
+            _warn_dropped(path, unit)
+    for failure in record.failures:
+        content.fail(failure)
+    return content
+
+
+def write_staged(content: Content) -> bytes:
+    """Write a content whole into one file: its record, and the prediction lines of its one unit."""
+    (text,) = content.texts.values()
+    return json.dumps({"record": dump_json(content.record()), "predictions": text}).encode()
+
+
+def read_staged(path: Path) -> Content:
+    """Read what `write_staged` wrote.
+
+    Raises:
+        ResultError: The file isn't that, or the lines don't bear out the unit.
+    """
+    try:
+        staged = json.loads(read_bytes(path))
+        record, text = record_from(staged["record"], path), staged["predictions"]
+        (unit,) = record.units
+    except (ValueError, TypeError, KeyError):
+        raise ResultError(f"{path}: not a staged unit") from None
+    if digest_text(text) != unit.predictions_digest:
+        raise ResultError(f"{path}: the predictions aren't the unit's")
+    content = Content(_header(record))
+    content.add(unit, text)
+    return content
+
+
+def _header(record: Record) -> Header:
+    return Header(record.task, record.method, record.protocol, record.provenance, record.environment)
+
+
+def _by_seed(place: FoldSeed) -> FoldSeed:
+    return place[::-1]
+
+
+def _warn_dropped(path: Path, unit: UnitResult) -> None:
+    warnings.warn(
+        f"{path}: fold {unit.fold}, seed {unit.seed} isn't borne out by its predictions; it is dropped",
+        stacklevel=3,
+    )
+
+
+def summarise(
+    task: TaskInfo,
+    units: Mapping[FoldSeed, UnitResult],
+    failures: Mapping[FoldSeed, Failure],
+    texts: Mapping[FoldSeed, str],
+) -> Summary:
+    """Take units together.
+
+    Where seeds have different folds, only the folds that every seed has are counted, so that all numbers
+    of a summary are of the same pairs; if there is none in common, all units are.
+
+    Args:
+        task: Names the metrics, the number of folds and which aggregate counts.
+        units: Finished units by (fold, seed).
+        failures: Failed units by (fold, seed).
+        texts: The canonical prediction lines of each finished unit.
+    """
+    seeds = sorted({seed for _, seed in (*units, *failures)})
+    done = counted_folds(units, seeds)
+    units = {place: unit for place, unit in units.items() if place[0] in done} or units
+    columns = {place: _columns(texts[place]) for place in units}
+    pooled, constant = [], []
+    for seed in sorted({seed for _, seed in units}):
+        parts = [columns[place] for place in sorted(units) if place[1] == seed]
+        y = [value for part in parts for value in part.y]
+        yhat = [value for part in parts for value in part.yhat]
+        pooled.append(compute_metrics(y, yhat, task.metrics))
+        constant.append(constant_answer(y, task.metrics))
+    if task.aggregate == "fold-mean":
+        constant = [dict(units[place].constant) for place in sorted(units)]
+    return Summary(
+        pooled=_mean(task.metrics, pooled),
+        fold_mean=_mean(task.metrics, [units[place].metrics for place in sorted(units)]),
+        constant=_mean(task.metrics, constant),
+        n_pairs=len({pair for part in columns.values() for pair in part.pairs}),
+        n_subjects=len({subject for part in columns.values() for subject in part.subjects}),
+        folds_done=done,
+        seeds=seeds,
+        complete=len(done) == task.folds and not failures,
+    )
+
+
+class _Columns(NamedTuple):
+    pairs: tuple[str, ...]
+    subjects: tuple[str, ...]
+    y: list[float]
+    yhat: list[float]
+
+
+def _columns(text: str) -> _Columns:
+    pairs, subjects, _, _, y, yhat = zip(*(line.split(",") for line in text.splitlines()), strict=True)
+    return _Columns(pairs, subjects, [float(value) for value in y], [float(value) for value in yhat])
+
+
+def _mean(names: Sequence[str], parts: Sequence[Mapping[str, MetricValue]]) -> dict[str, MetricValue]:
+    """Average each metric; one part without a value leaves the mean without one, for the same reason."""
+    means = {}
+    for name in names:
+        values = [part[name] for part in parts]
+        missing = next((value.reason for value in values if value.value is None), None)
+        if missing is not None or not values:
+            means[name] = MetricValue(None, missing or "no finished unit")
+        else:
+            means[name] = MetricValue(math.fsum(value.value or 0.0 for value in values) / len(values))
+    return means
