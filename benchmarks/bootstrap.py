@@ -12,13 +12,18 @@ from collections.abc import Callable
 
 import numpy as np
 
-from comface_bench.stats.answers import ALL_FOLDS, Answers, Part
 from comface_bench.stats.bootstrap import Resamples, Scores, score
 from comface_bench.stats.metrics import compute_metrics
-from comface_bench.stats.paired import best_method, differences
-from comface_bench.stats.permutation import Swaps, holm, swap_tests
-from comface_bench.stats.power import detectable_difference
+from comface_bench.stats.predictions import ALL_FOLDS, Part, PredictionSet
 from comface_bench.stats.ranks import critical_difference, friedman, rank_methods
+from comface_bench.stats.significance import (
+    Swaps,
+    best_method,
+    detectable_difference,
+    differences,
+    holm,
+    swap_tests,
+)
 
 METHODS = 12
 LOOPED = 4
@@ -26,7 +31,7 @@ FACE = ("pearson", "mae", "rmse", "ccc", "icc31")
 WEIGHT = ("mae", "pearson", "acc", "rmse", "ccc", "icc31")
 
 
-def make_task(seed: int, sizes: np.ndarray, levels: int | None = None) -> dict[str, Answers]:
+def make_task(seed: int, sizes: np.ndarray, levels: int | None = None) -> dict[str, PredictionSet]:
     rng = np.random.default_rng(seed)
     subject = np.repeat(np.arange(len(sizes)), sizes)
     y = rng.normal(size=subject.size)
@@ -36,13 +41,13 @@ def make_task(seed: int, sizes: np.ndarray, levels: int | None = None) -> dict[s
     for method in range(METHODS):
         slope = 0.4 + 0.02 * method + rng.normal(0, 0.2, len(sizes))
         yhat = slope[subject] * y + rng.normal(size=subject.size)
-        answers[f"method-{method}"] = Answers(
+        answers[f"method-{method}"] = PredictionSet(
             tuple(range(len(sizes))), {(ALL_FOLDS, 0): Part(subject, y, yhat)}, seed
         )
     return answers
 
 
-def make_tasks() -> list[tuple[str, dict[str, Answers], tuple[str, ...]]]:
+def make_tasks() -> list[tuple[str, dict[str, PredictionSet], tuple[str, ...]]]:
     tasks = [("DISFA", make_task(au, np.full(27, 1000), 5), FACE) for au in range(12)]
     pairs = np.random.default_rng(0).multinomial(5808 - 82, np.full(82, 1 / 82)) + 1
     tasks.append(("FG-NET", make_task(12, pairs), FACE))
@@ -56,7 +61,7 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def loop(answers: Answers, counts: np.ndarray, names: tuple[str, ...]) -> None:
+def loop(answers: PredictionSet, counts: np.ndarray, names: tuple[str, ...]) -> None:
     for row in counts:
         for part in answers.parts.values():
             times = row[part.subject].astype(int)

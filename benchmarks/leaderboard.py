@@ -21,7 +21,7 @@ from comface_bench.results.predictions import Prediction, digest_text, unit_text
 from comface_bench.results.record import Content, Header
 from comface_bench.results.schema import MethodInfo, ProtocolInfo, Provenance, TaskInfo, UnitResult
 from comface_bench.results.store import RecordFiles, ResultStore
-from comface_bench.stats.metrics import compute_metrics, constant_answer
+from comface_bench.stats.metrics import compute_metrics, no_change_baseline
 
 TASKS, METHODS, FOLDS, SUBJECTS, PAIRS = 14, 357, 4, 5, 3
 METRICS = ["mae", "pearson", "acc", "rmse", "spearman", "ccc", "icc31"]
@@ -95,7 +95,7 @@ def unit(fold: int, rows: list[Prediction], text: str) -> UnitResult:
         seed=0,
         key="k",
         metrics=compute_metrics(y, yhat, METRICS),
-        constant=constant_answer(y, METRICS),
+        constant=no_change_baseline(y, METRICS),
         n_pairs=len(rows),
         n_subjects=SUBJECTS,
         best_epoch=1,

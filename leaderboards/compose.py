@@ -15,7 +15,7 @@ from comface_bench.leaderboards.ranking import rankings
 from comface_bench.leaderboards.statistics import Arranged, board_statistics
 from comface_bench.leaderboards.table import entry_of, method_order, natural, protocol_order
 from comface_bench.results.store import ResultStore
-from comface_bench.stats.answers import Answers
+from comface_bench.stats.predictions import PredictionSet
 
 if TYPE_CHECKING:
     from comface_bench.leaderboards.document import Board
@@ -69,7 +69,7 @@ def _read_board(root: Path, paths: Sequence[Path]) -> tuple[Board, Scores | None
 
 def _arrange(store: ResultStore, record: Record) -> Arranged:
     columns, seeds = store.load_columns(record), record.summary.seeds
-    counted = Answers.of_columns(columns, record.task.aggregate, seeds)
+    counted = PredictionSet.of_columns(columns, record.task.aggregate, seeds)
     if record.task.aggregate == "fold-mean":
         return Arranged(counted, counted)
-    return Arranged(counted, Answers.of_columns(columns, "fold-mean", seeds))
+    return Arranged(counted, PredictionSet.of_columns(columns, "fold-mean", seeds))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from comface_bench.stats.answers import Columns
+    from comface_bench.stats.predictions import Columns
 
     Vector = NDArray[np.float64]
 

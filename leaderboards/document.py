@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from comface_bench.leaderboards.table import Entry
     from comface_bench.stats.bootstrap import Interval
     from comface_bench.stats.metrics import MetricValue
-    from comface_bench.stats.paired import Difference
     from comface_bench.stats.ranks import Standing
+    from comface_bench.stats.significance import PairedDifference
 
 OVERALL = "overall"
 
@@ -30,7 +30,7 @@ class Comparison:
     """
 
     reference: str
-    difference: Difference
+    difference: PairedDifference
     p: MetricValue
 
 

@@ -10,17 +10,22 @@ from comface_bench.leaderboards.numbers import format_value
 from comface_bench.leaderboards.paper import paper_values
 from comface_bench.stats.bootstrap import Interval, Resamples, score
 from comface_bench.stats.metrics import METRICS, MetricValue
-from comface_bench.stats.paired import best_method, difference
-from comface_bench.stats.permutation import Swaps, holm, swap_tests
-from comface_bench.stats.power import detectable_difference
+from comface_bench.stats.significance import (
+    Swaps,
+    best_method,
+    detectable_difference,
+    difference,
+    holm,
+    swap_tests,
+)
 from comface_bench.stats.weighted import RESAMPLED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from comface_bench.leaderboards.table import Entry
-    from comface_bench.stats.answers import Answers
     from comface_bench.stats.bootstrap import Scores
+    from comface_bench.stats.predictions import PredictionSet
 
     Tests = Mapping[str, Mapping[str, Mapping[str, MetricValue]]]
 
@@ -37,8 +42,8 @@ _NO_RESULT = "no finished unit"
 class Arranged(NamedTuple):
     """A record's predictions: as its summary counts them, and fold by fold."""
 
-    counted: Answers
-    by_fold: Answers
+    counted: PredictionSet
+    by_fold: PredictionSet
 
 
 def board_statistics(
@@ -168,7 +173,7 @@ def _references(
 
 
 def _test(
-    answers: Mapping[str, Answers], names: Sequence[str], reference: str, data: str
+    answers: Mapping[str, PredictionSet], names: Sequence[str], reference: str, data: str
 ) -> dict[str, dict[str, MetricValue]]:
     swaps = Swaps.draw(answers[reference].subjects, data)
     return {name: holm(p) for name, p in swap_tests(answers, names, reference, swaps).items()}

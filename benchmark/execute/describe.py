@@ -98,7 +98,7 @@ def make_unit_result(
     """Turn a unit's outcome into what its record stores: the result and a row for each test pair."""
     from comface_bench.results.predictions import Prediction, digest_rows
     from comface_bench.results.schema import UnitResult
-    from comface_bench.stats.metrics import compute_metrics, constant_answer
+    from comface_bench.stats.metrics import compute_metrics, no_change_baseline
 
     pairs = task.pairs(unit.fold, "test")
     names = task.card.metrics
@@ -113,7 +113,7 @@ def make_unit_result(
         seed=unit.seed,
         key=unit.key(),
         metrics=compute_metrics(pairs.target, outcome.predictions, names),
-        constant=constant_answer(pairs.target, names),
+        constant=no_change_baseline(pairs.target, names),
         n_pairs=len(rows),
         n_subjects=len({row.subject for row in rows}),
         best_epoch=outcome.best_epoch,

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from comface_bench.core.errors import ResultError, UsageError
+from comface_bench.results.predictions import read_predictions
+from comface_bench.results.record import load_record, read_content
 from comface_bench.results.store import RecordFiles, ResultStore, locked
 
 if TYPE_CHECKING:
@@ -102,8 +104,6 @@ def _by_place(root: Path) -> dict[str, Path]:
 def _compare_records(
     a: Path, b: Path, measured: bool, place: str | None = None
 ) -> Iterator[RecordDifference]:
-    from comface_bench.results.record import load_record
-
     one, other = load_record(a), load_record(b)
     name = place or f"{one.task.name}/{one.protocol.name}/{one.method.name}"
     leave_out = {*_APART} if measured else {*_APART, *_HEADER}
@@ -175,8 +175,6 @@ def _size(a: Any, b: Any) -> float | None:
 
 
 def _read_rows(path: Path) -> dict[FoldSeed, list[Prediction]]:
-    from comface_bench.results.predictions import read_predictions
-
     rows: dict[FoldSeed, list[Prediction]] = {}
     for row in read_predictions(RecordFiles(path).predictions):
         rows.setdefault((row.fold, row.seed), []).append(row)
@@ -283,8 +281,6 @@ def merge_results(sources: Sequence[Path], into: Path, prefer: Prefer | None = N
 
 
 def _read(path: Path) -> Content:
-    from comface_bench.results.record import read_content
-
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         try:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from comface_bench.stats.answers import Columns
+    from comface_bench.stats.predictions import Columns
 
 HEADER = "pair_id,subject,fold,seed,y,yhat"
 SIZE_LIMIT = 512 * 2**20
@@ -170,7 +170,7 @@ def parse_columns(text: str, where: str) -> Columns:
         ResultError: A line has other columns, or a number is none or isn't finite.
     """
     # Imported here: it needs numpy, and reading what is finished doesn't.
-    from comface_bench.stats.answers import Columns
+    from comface_bench.stats.predictions import Columns
 
     fields = text.rstrip("\n").replace("\n", ",").split(",")
     try:

@@ -85,13 +85,13 @@ def _differences(
 
 
 def _recompute_unit(record: Record, unit: UnitResult, rows: list[Prediction]) -> UnitResult:
-    from comface_bench.stats.metrics import compute_metrics, constant_answer
+    from comface_bench.stats.metrics import compute_metrics, no_change_baseline
 
     y, yhat = [row.y for row in rows], [row.yhat for row in rows]
     return unit.model_copy(
         update={
             "metrics": compute_metrics(y, yhat, record.task.metrics),
-            "constant": constant_answer(y, record.task.metrics),
+            "constant": no_change_baseline(y, record.task.metrics),
             "n_pairs": len(rows),
             "n_subjects": len({row.subject for row in rows}),
         }

@@ -15,8 +15,8 @@ from comface_bench.core.errors import ResultError
 from comface_bench.results.predictions import SIZE_LIMIT, digest_text, encode, read_texts
 from comface_bench.results.schema import Record, Summary, dump_json, header_digest
 from comface_bench.results.versions import SCHEMA_VERSION, NewerVersionError, migrate
-from comface_bench.stats.answers import counted_folds
-from comface_bench.stats.metrics import MetricValue, compute_metrics, constant_answer
+from comface_bench.stats.metrics import MetricValue, compute_metrics, no_change_baseline
+from comface_bench.stats.predictions import counted_folds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -292,7 +292,7 @@ def summarise(
         y = [value for part in parts for value in part.y]
         yhat = [value for part in parts for value in part.yhat]
         pooled.append(compute_metrics(y, yhat, task.metrics))
-        constant.append(constant_answer(y, task.metrics))
+        constant.append(no_change_baseline(y, task.metrics))
     if task.aggregate == "fold-mean":
         constant = [dict(units[place].constant) for place in sorted(units)]
     return Summary(

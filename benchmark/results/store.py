@@ -43,7 +43,7 @@ if TYPE_CHECKING:
         TaskInfo,
         UnitResult,
     )
-    from comface_bench.stats.answers import Columns
+    from comface_bench.stats.predictions import Columns
 
 
 _SAFE = re.compile(r"[A-Za-z0-9_+=,-][A-Za-z0-9._+=,-]{0,180}")

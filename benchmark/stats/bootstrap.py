@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from comface_bench.stats.answers import Answers
     from comface_bench.stats.metrics import MetricValue
+    from comface_bench.stats.predictions import PredictionSet
 
     Vector = NDArray[np.float64]
     Matrix = NDArray[np.float64]
@@ -68,7 +68,7 @@ class Resamples:
         counts = np.bincount(flat.ravel(), minlength=size * count).reshape(size, count)
         return cls(numbers, counts.astype(np.float64))
 
-    def weights(self, answers: Answers) -> Matrix:
+    def weights(self, answers: PredictionSet) -> Matrix:
         """Return the columns of the answers' own subjects, shape (resamples, their number).
 
         Raises:
@@ -140,7 +140,7 @@ class Scores:
 
 
 def score(
-    answers: Mapping[str, Answers],
+    answers: Mapping[str, PredictionSet],
     names: Iterable[str],
     resamples: Resamples,
     values: Mapping[str, Mapping[str, MetricValue]] | None = None,

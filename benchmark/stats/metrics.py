@@ -86,7 +86,7 @@ def compute_metrics(y: ArrayLike, yhat: ArrayLike, names: Iterable[str]) -> dict
     return {name: _metric(name).compute(truth, estimate) for name in names}
 
 
-def constant_answer(y: ArrayLike, names: Iterable[str]) -> dict[str, MetricValue]:
+def no_change_baseline(y: ArrayLike, names: Iterable[str]) -> dict[str, MetricValue]:
     """Compute the metrics of always answering "no change" (ŷ = 0), the floor of every comparison."""
     truth = _vector(y, "y")
     return compute_metrics(truth, np.zeros_like(truth), names)

@@ -15,17 +15,17 @@ import numpy as np
 
 from comface_bench.core.errors import UnknownNameError
 from comface_bench.stats.metrics import METRICS, compute_metrics
-from comface_bench.stats.product import product
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
 
-    from comface_bench.stats.answers import Answers, Part
+    from comface_bench.stats.predictions import Part, PredictionSet
 
     Vector = NDArray[np.float64]
     Matrix = NDArray[np.float64]
+
 
 RESAMPLED = tuple(name for name in METRICS if name != "spearman")
 """Metrics that have weighted values."""
@@ -40,7 +40,7 @@ _SOUND = 1e-3  # share of the squares that must be left after subtraction: three
 _ENDS = np.minimum, np.maximum
 
 
-def weighted_metrics(answers: Answers, weights: Matrix, names: Iterable[str]) -> dict[str, Vector]:
+def weighted_metrics(answers: PredictionSet, weights: Matrix, names: Iterable[str]) -> dict[str, Vector]:
     """Compute metrics for each weighting of the subjects, averaged over parts.
 
     Args:
@@ -70,7 +70,7 @@ def needed_sums(names: Iterable[str]) -> list[int]:
     return sorted({column for name in names for column in _NEEDED.get(name, _CORRELATIONS)})
 
 
-def reason_of(answers: Answers, weights: Vector, name: str) -> str | None:
+def reason_of(answers: PredictionSet, weights: Vector, name: str) -> str | None:
     """Say why a metric has no value under one weighting, shape (S,); None if it has one."""
     for part in answers.parts.values():
         times = weights[part.subject].astype(int)
@@ -155,7 +155,7 @@ class SubjectSums:
 
     def metrics(self, weights: Matrix, names: Iterable[str]) -> dict[str, Vector]:
         """Compute metrics for weights of shape (R, C); each of shape (R,)."""
-        totals = np.ascontiguousarray(product(weights, self.sums).T)
+        totals = np.ascontiguousarray(matmul(weights, self.sums).T)
         return self.metrics_of(totals, names, lambda rows: weights[rows])
 
     def metrics_of(
@@ -241,3 +241,32 @@ def _unscaled(values: Vector, exponent: int) -> Vector:
     with np.errstate(over="ignore"):
         found: Vector = np.ldexp(values, exponent)
     return np.where(np.isfinite(found), found, np.nan)
+
+
+# OpenBLAS hands no product of fewer multiplications to its threads.
+_LIMIT = 2**18
+_FEWEST_ROWS = 8
+
+
+def matmul(a: Matrix, b: Matrix) -> Matrix:
+    """Multiply two matrices in pieces so small that BLAS uses one thread for each.
+
+    Threads wait for one another in each of many short products; where other programs are at work on the same
+    cores, that makes them ten times slower than one thread.
+
+    Args:
+        a: Shape (M, K).
+        b: Shape (K, N).
+
+    Returns:
+        Shape (M, N).
+    """
+    (rows, inner), columns = a.shape, b.shape[1]
+    width = max(1, min(columns, _LIMIT // (inner * _FEWEST_ROWS)))
+    height = max(1, _LIMIT // (inner * width))
+    result = np.empty((rows, columns))
+    for left in range(0, columns, width):
+        piece = np.ascontiguousarray(b[:, left : left + width])
+        for top in range(0, rows, height):
+            result[top : top + height, left : left + width] = a[top : top + height] @ piece
+    return result

@@ -16,7 +16,7 @@ from comface_bench.results.schema import (
     UnitResult,
 )
 from comface_bench.results.store import ResultStore
-from comface_bench.stats.metrics import compute_metrics, constant_answer
+from comface_bench.stats.metrics import compute_metrics, no_change_baseline
 
 METRICS = ["mae", "pearson", "acc"]
 
@@ -87,7 +87,7 @@ def add(
                     seed=0,
                     key="k",
                     metrics=compute_metrics(y, yhat, info["metrics"]),
-                    constant=constant_answer(y, info["metrics"]),
+                    constant=no_change_baseline(y, info["metrics"]),
                     n_pairs=8,
                     n_subjects=2,
                     best_epoch=1,

@@ -13,7 +13,7 @@ from comface_bench.leaderboards.facts import difference_text, p_text, signed_tex
 from comface_bench.leaderboards.numbers import format_value
 from comface_bench.stats.bootstrap import Interval
 from comface_bench.stats.metrics import MetricValue
-from comface_bench.stats.paired import Difference
+from comface_bench.stats.significance import PairedDifference
 
 
 def tables(page):
@@ -133,7 +133,7 @@ def test_marks_of_best_second_and_tied(results, made):
         (None, False, "1.000"),
     ]:
         interval = Interval(-1.0 if tied else 0.5, 2.0, 0.1, None)
-        compared = Comparison("best", Difference(1.0, interval), MetricValue(0.5))
+        compared = Comparison("best", PairedDifference(1.0, interval), MetricValue(0.5))
         made_up = dataclasses.replace(
             cell, value=MetricValue(1.0), place=place, to_best=None if place in (1, None) else compared
         )
@@ -191,7 +191,7 @@ def test_printed_numbers():
     assert p_text(MetricValue(0.0002)) == "p &lt; 0.001"
     assert p_text(MetricValue(None, "not tested")) == ""
     alone = Comparison(
-        "a", Difference(1.0, Interval(None, None, None, "one subject")), MetricValue(None, "-")
+        "a", PairedDifference(1.0, Interval(None, None, None, "one subject")), MetricValue(None, "-")
     )
     assert difference_text("mae", alone) == "+1.000"
 

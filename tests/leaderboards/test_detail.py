@@ -16,7 +16,7 @@ from comface_bench.leaderboards.detail import (
     gather,
     round_step,
 )
-from comface_bench.stats.answers import Columns
+from comface_bench.stats.predictions import Columns
 
 
 def columns(rows):

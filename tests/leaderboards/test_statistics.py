@@ -15,7 +15,7 @@ from comface_bench.results.predictions import Prediction, digest_rows
 from comface_bench.results.schema import MethodInfo, ProtocolInfo, Provenance, TaskInfo, UnitResult
 from comface_bench.results.store import ResultStore
 from comface_bench.stats.bootstrap import Resamples
-from comface_bench.stats.metrics import compute_metrics, constant_answer
+from comface_bench.stats.metrics import compute_metrics, no_change_baseline
 
 METRICS = ["mae", "pearson", "acc"]
 
@@ -111,7 +111,7 @@ def add(results, method, noise, *, aggregate="pooled", split="two", people=6, se
                 seed=seed,
                 key="k",
                 metrics=compute_metrics(y, yhat, METRICS),
-                constant=constant_answer(y, METRICS),
+                constant=no_change_baseline(y, METRICS),
                 n_pairs=len(rows),
                 n_subjects=len(tested),
                 best_epoch=1,

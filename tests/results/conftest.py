@@ -20,7 +20,7 @@ from comface_bench.results.schema import (
     TaskInfo,
     UnitResult,
 )
-from comface_bench.stats.metrics import compute_metrics, constant_answer
+from comface_bench.stats.metrics import compute_metrics, no_change_baseline
 
 METRICS = ["mae", "pearson"]
 TASK = TaskCard(
@@ -122,7 +122,7 @@ def unit_of(fold, seed, rows, key=None):
         seed=seed,
         key=key or key_of(fold, seed),
         metrics=compute_metrics(y, yhat, METRICS),
-        constant=constant_answer(y, METRICS),
+        constant=no_change_baseline(y, METRICS),
         n_pairs=len(rows),
         n_subjects=len({row.subject for row in rows}),
         best_epoch=3,

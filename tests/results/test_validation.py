@@ -8,7 +8,7 @@ import re
 import zlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comface_bench.core.digest import digest
@@ -394,6 +394,7 @@ trees = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(names, trees, min_size=1))
 def test_every_value_is_on_its_line(tree):
     """Each leaf in turn becomes a mark, which only one line of the text can hold."""

@@ -13,11 +13,10 @@ from scipy import stats
 from comface_bench.core.errors import UnknownNameError
 from comface_bench.results.predictions import Prediction, unit_text
 from comface_bench.results.record import summarise
-from comface_bench.stats.answers import ALL_FOLDS, Answers, Part
 from comface_bench.stats.bootstrap import Resamples, interval_of, score
-from comface_bench.stats.metrics import METRICS, compute_metrics, constant_answer
-from comface_bench.stats.product import product
-from comface_bench.stats.weighted import RESAMPLED, reason_of, weighted_metrics
+from comface_bench.stats.metrics import METRICS, compute_metrics, no_change_baseline
+from comface_bench.stats.predictions import ALL_FOLDS, Part, PredictionSet
+from comface_bench.stats.weighted import RESAMPLED, matmul, reason_of, weighted_metrics
 
 NAMES = list(RESAMPLED)
 
@@ -32,7 +31,7 @@ def make_rows(subject, y, yhat, fold=None, seed=0):
 
 
 def answers_of(subject, y, yhat, aggregate="pooled"):
-    return Answers.of(make_rows(subject, y, yhat), aggregate)
+    return PredictionSet.of(make_rows(subject, y, yhat), aggregate)
 
 
 def repeated(rows, subjects, weights):
@@ -82,7 +81,7 @@ def test_every_resample_equals_the_metrics_of_the_repeated_rows(kind, aggregate)
             if kind == "constant subjects":
                 yhat = np.where(subject % 2, 1.5, subject // 4)
             rows += make_rows(subject, y, yhat, subject % 2, seed)
-        given_answers = Answers.of(rows, aggregate)
+        given_answers = PredictionSet.of(rows, aggregate)
         resamples = Resamples.draw(given_answers.subjects, kind, 40)
         draws = score({"m": given_answers}, NAMES, resamples)
         for name in NAMES:
@@ -111,7 +110,7 @@ def test_any_numbers_at_any_scale(table, exponent, weights):
     y, yhat = np.round(y, 6), np.round(yhat, 6)
     y, yhat = np.ldexp(y, exponent), np.ldexp(yhat, exponent)
     rows = make_rows(subject, y, yhat)
-    given_answers = Answers.of(rows, "pooled")
+    given_answers = PredictionSet.of(rows, "pooled")
     row = np.array([[weights[number] for number in given_answers.subjects]], dtype=float)
     found = weighted_metrics(given_answers, row, NAMES)
     for name in NAMES:
@@ -129,7 +128,7 @@ def test_any_numbers_at_any_scale(table, exponent, weights):
 def test_products_in_pieces(shape):
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=shape[:2]), rng.normal(size=shape[1:])
-    np.testing.assert_allclose(product(a, b), a @ b, rtol=1e-12, atol=1e-11)
+    np.testing.assert_allclose(matmul(a, b), a @ b, rtol=1e-12, atol=1e-11)
 
 
 @pytest.mark.parametrize("aggregate", ["pooled", "fold-mean"])
@@ -142,13 +141,13 @@ def test_values_are_those_of_the_records_summary(aggregate):
         yhat = y + rng.normal(size=12)
         own = make_rows(np.arange(12) // 4 + 3 * fold, y, yhat, [fold] * 12, seed)
         rows += own
-        metrics, constant = compute_metrics(y, yhat, NAMES), constant_answer(y, NAMES)
+        metrics, constant = compute_metrics(y, yhat, NAMES), no_change_baseline(y, NAMES)
         units[fold, seed] = SimpleNamespace(metrics=metrics, constant=constant)
         texts[fold, seed] = unit_text(own)
     task = SimpleNamespace(metrics=NAMES, folds=3, aggregate=aggregate)
     for failures in ({}, {(0, 7): "failed"}):
         summary = summarise(task, units, failures, texts)
-        found = Answers.of(rows, aggregate, summary.seeds).metrics(NAMES)
+        found = PredictionSet.of(rows, aggregate, summary.seeds).metrics(NAMES)
         expected = summary.pooled if aggregate == "pooled" else summary.fold_mean
         assert {name: value.value for name, value in found.items()} == pytest.approx(
             {name: value.value for name, value in expected.items()}, abs=1e-14
@@ -228,7 +227,7 @@ def covers(rng, number, name, *, by_pair):
     subject, y, far, close, truths = simulate(rng, 60, 20)
     yhat, truth = (far, truths[0]) if name == "mae" else (close, truths[1])
     unit = np.arange(len(y)) if by_pair else subject
-    given_answers = Answers(tuple(range(unit[-1] + 1)), {(ALL_FOLDS, 0): Part(unit, y, yhat)}, 0)
+    given_answers = PredictionSet(tuple(range(unit[-1] + 1)), {(ALL_FOLDS, 0): Part(unit, y, yhat)}, 0)
     resamples = Resamples.draw(given_answers.subjects, f"simulation {number}", 300)
     interval = score({"m": given_answers}, [name], resamples)[name].interval("m")
     return interval.low <= truth <= interval.high
@@ -308,7 +307,7 @@ def test_one_subject_has_no_interval():
 
 def test_a_method_without_some_folds_is_scored_on_the_others():
     rows = make_rows(np.repeat(np.arange(6), 4), np.arange(24), np.arange(24) % 7, np.repeat([0, 1, 2], 8))
-    whole, partial = Answers.of(rows, "pooled"), Answers.of(rows[:16], "pooled")
+    whole, partial = PredictionSet.of(rows, "pooled"), PredictionSet.of(rows[:16], "pooled")
     assert partial.subjects == (0, 1, 2, 3)
     assert whole.pairs != partial.pairs
     resamples = Resamples.draw(whole.subjects, "folds", 500)
@@ -322,11 +321,11 @@ def test_a_method_without_some_folds_is_scored_on_the_others():
 def test_pairs_are_the_same_in_any_order_and_for_any_seed():
     rows = make_rows([1, 1, 2, 2], [1, 2, 3, 4], [0, 0, 1, 1])
     again = [row._replace(seed=5, yhat=9.0) for row in rows[::-1]]
-    assert Answers.of(rows, "pooled").pairs == Answers.of(again, "pooled").pairs
+    assert PredictionSet.of(rows, "pooled").pairs == PredictionSet.of(again, "pooled").pairs
     other = [rows[0]._replace(y=7.0), *rows[1:]]
-    assert Answers.of(rows, "pooled").pairs != Answers.of(other, "pooled").pairs
+    assert PredictionSet.of(rows, "pooled").pairs != PredictionSet.of(other, "pooled").pairs
     with pytest.raises(ValueError, match="no row"):
-        Answers.of([], "pooled")
+        PredictionSet.of([], "pooled")
 
 
 def test_no_correction_leaves_the_percentiles():

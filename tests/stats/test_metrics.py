@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from comface_bench.core.errors import UnknownNameError
-from comface_bench.stats.metrics import METRICS, MetricValue, compute_metrics, constant_answer
+from comface_bench.stats.metrics import METRICS, MetricValue, compute_metrics, no_change_baseline
 
 CORRELATIONS = ["pearson", "spearman", "ccc", "icc31"]
 
@@ -109,7 +109,7 @@ def test_a_predicted_zero_is_wrong_and_a_true_zero_is_left_out():
 
 def test_constant_answer():
     names = list(METRICS)
-    answer = constant_answer([3, -1, 0], names)
+    answer = no_change_baseline([3, -1, 0], names)
     assert list(answer) == names
     assert answer["mae"].value == pytest.approx(4 / 3)
     assert answer["acc"].value == 0

@@ -21,7 +21,7 @@ from comface_bench.results.record import Content, Header, load_record
 from comface_bench.results.schema import MethodInfo, Provenance, Record, UnitResult, dump_json
 from comface_bench.results.store import RecordFiles, ResultStore
 from comface_bench.results.versions import stored_card_digest
-from comface_bench.stats.metrics import compute_metrics, constant_answer
+from comface_bench.stats.metrics import compute_metrics, no_change_baseline
 from comface_bench.submission import installed
 from comface_bench.submission.archive import write_archive
 from comface_bench.submission.check import check_bytes
@@ -136,7 +136,7 @@ def _result(unit, rows, metrics, epochs):
         seed=unit.seed,
         key=unit.key(),
         metrics=compute_metrics(y, yhat, metrics),
-        constant=constant_answer(y, metrics),
+        constant=no_change_baseline(y, metrics),
         n_pairs=len(rows),
         n_subjects=len({row.subject for row in rows}),
         best_epoch=epochs,

@@ -17,7 +17,7 @@ from comface_bench.leaderboards.detail import (
 from comface_bench.leaderboards.site.charts import scatter, size_bars, subject_dots
 from comface_bench.leaderboards.site.strips import Strip, Strips
 from comface_bench.leaderboards.site.svg import Scale, domain, tick_texts, ticks
-from comface_bench.stats.answers import Columns
+from comface_bench.stats.predictions import Columns
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     Vector = NDArray[np.float64]
     Place = tuple[int, int]
 
+
 ALL_FOLDS = -1
 
 
@@ -92,7 +93,7 @@ class Part:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Answers:
+class PredictionSet:
     """A method's predictions on one task.
 
     Attributes:
