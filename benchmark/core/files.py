@@ -1,15 +1,16 @@
-"""Files that survive a crash: replaced whole or not at all. Folders and files that are nobody else's."""
+"""Files that survive a crash: replaced whole or not at all; locks that one process holds at a time."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import math
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from comface_bench.core.errors import UsageError
+
+_POLL_S = 0.02
 
 
 def replace_file(path: Path, data: bytes) -> None:
@@ -51,26 +52,35 @@ def require_empty(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def hold(path: Path, message: str, hint: str, *, patience: float = 0.0) -> Iterator[None]:
-    """Hold a lock file, which is made if it isn't there and stays behind; a process's end lets go of it.
+def file_lock(
+    path: Path, busy: str = "", hint: str = "", *, timeout: float = math.inf, remove: bool = False
+) -> Iterator[None]:
+    """Hold a lock file: one holder at a time, among processes and threads. The end of a process releases it.
 
     Args:
-        path: The file.
-        message: What is wrong if another process holds it.
+        path: The lock file, made if it isn't there. Its folder must exist. The content isn't touched.
+        busy: Message of the error if another holder keeps it.
         hint: What to do then.
-        patience: Seconds to wait for it.
+        timeout: Seconds to wait for it, without end by default; 0 tries once.
+        remove: Remove the file before it is released. Else it stays.
 
     Raises:
-        UsageError: Another process does.
+        UsageError: Another holder still keeps it after `timeout`.
+        OSError: The file can't be opened for writing.
     """
-    end = time.monotonic() + patience
-    with path.open("w") as stream:
-        while True:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= end:
-                    raise UsageError(message, hint) from None
-                time.sleep(0.02)
+    from filelock import FileLock, Timeout
+
+    path.parent.stat()  # filelock makes a folder that isn't there.
+    # Some releases of filelock remove the file themselves, also where it has to stay.
+    lock = FileLock(path, timeout, thread_local=False, poll_interval=_POLL_S, preserve_lock_file=True)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UsageError(busy, hint) from None
+    try:
         yield
+    finally:
+        # Removed while held: whoever waits on it finds that it is gone, and makes another.
+        if remove:
+            path.unlink(missing_ok=True)
+        lock.release()

@@ -6,25 +6,21 @@ noted in `digests.json` at first use and compared from then on.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import hashlib
 import json
-import os
 import warnings
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from comface_bench.core.errors import WeightsFormatError
-from comface_bench.core.files import replace_file
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from comface_bench.core.files import file_lock, replace_file
 
 LEDGER = "digests.json"
+_LOCK = f".{LEDGER}.lock"
 
 
 class FileDigests(NamedTuple):
@@ -115,23 +111,10 @@ def write_note(folder: Path, name: str, note: KnownDigest) -> None:
     with a warning.
     """
     try:
-        with _locked(folder):
+        with file_lock(folder / _LOCK, remove=True):
             notes = {key: dataclasses.asdict(value) for key, value in read_ledger(folder).items()}
             notes[name] = dataclasses.asdict(note)
             text = json.dumps(dict(sorted(notes.items())), indent=1) + "\n"
             replace_file(folder / LEDGER, text.encode())
     except OSError as error:
         warnings.warn(f"the digest of {name} can't be noted: {error}", stacklevel=2)
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    import fcntl
-
-    # The folder itself is locked, so no lock file is left in it.
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)

@@ -13,7 +13,7 @@ from comface_bench.comface.corpus.layout import Description, Layout
 from comface_bench.comface.corpus.shard import append_record, expect, finish, scan
 from comface_bench.comface.corpus.workers import fill_in_processes
 from comface_bench.core.errors import UnitError, UsageError
-from comface_bench.core.files import hold, sync_folder
+from comface_bench.core.files import file_lock, sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -162,10 +162,11 @@ class _Writer:
 
 
 def _held(path: Path) -> contextlib.AbstractContextManager[None]:
-    return hold(
+    return file_lock(
         path,
         f"{path} is held: another process writes this shard",
         "Wait for it, or give each machine another --shard i/n.",
+        timeout=0,
     )
 
 

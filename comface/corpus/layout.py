@@ -24,7 +24,7 @@ from comface_bench.comface.corpus.sameness import Sameness
 from comface_bench.comface.synthesis.generators import MACHINE
 from comface_bench.core.digest import digest
 from comface_bench.core.errors import DataFormatError, DataMissingError, UsageError
-from comface_bench.core.files import hold, replace_file, temporary_path
+from comface_bench.core.files import file_lock, replace_file, temporary_path
 from comface_bench.core.names import did_you_mean
 
 if TYPE_CHECKING:
@@ -182,11 +182,11 @@ class Layout:
         if self._others() and not self.description.exists():  # if it is there now, the others are its own
             raise UsageError(f"{self.root} isn't an empty folder", "Name a new one: --out DIR")
         self.root.mkdir(parents=True, exist_ok=True)
-        with hold(
+        with file_lock(
             self.beginning,
             f"{self.beginning} is held: another process begins this corpus",
             "Wait for it, and type the same line again.",
-            patience=_PATIENCE_S,
+            timeout=_PATIENCE_S,
         ):
             # Whoever comes after finds the description, so the lock's file can go.
             if not self.description.exists():

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from comface_bench.core.errors import DataFormatError, DataMissingError, UsageError
-from comface_bench.core.files import hold, replace_file, require_empty
+from comface_bench.core.files import file_lock, replace_file, require_empty
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -53,10 +53,11 @@ class RunFolder:
         Raises:
             UsageError: Another process trains here.
         """
-        with hold(
+        with file_lock(
             self.root / "lock",
             f"another process trains in {self.root}",
             "Wait for it, or name another folder: --out DIR",
+            timeout=0,
         ):
             for left in self.root.glob("*.writing"):
                 left.unlink(missing_ok=True)

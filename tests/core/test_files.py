@@ -1,0 +1,118 @@
+"""Whole files, and locks with one holder at a time."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from comface_bench.core.errors import UsageError
+from comface_bench.core.files import file_lock, replace_file
+
+HOLDER = """
+import pathlib, sys, time
+from comface_bench.core.files import file_lock
+with file_lock(pathlib.Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_failed_write_leaves_the_old_bytes(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    replace_file(path, b"old")
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    for call in ("fsync", "replace"):
+        with monkeypatch.context() as patch, pytest.raises(OSError, match="disk full"):
+            patch.setattr(os, call, fail)
+            replace_file(path, b"new")
+        assert path.read_bytes() == b"old"
+    replace_file(path, b"new")
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+    assert path.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("remove", [True, False])
+def test_a_lock_has_one_holder(tmp_path, remove):
+    """Many threads take the lock; if each removes the lock file, a waiter's file may be a removed one."""
+    path, inside, most = tmp_path / "lock", 0, 0
+
+    def work():
+        nonlocal inside, most
+        for _ in range(15):
+            with file_lock(path, remove=remove):
+                inside += 1
+                most = max(most, inside)
+                time.sleep(0.0005)
+                inside -= 1
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (inside, most) == (0, 1)
+    assert path.exists() is not remove
+
+
+def test_a_lock_file_left_by_a_kill_is_no_obstacle(tmp_path):
+    (tmp_path / "lock").touch()
+    with file_lock(tmp_path / "lock", remove=True):
+        pass
+    assert not (tmp_path / "lock").exists()
+
+
+def test_a_lock_leaves_the_content_of_its_file(tmp_path):
+    path = tmp_path / "net.pth.part"
+    path.write_bytes(b"what has come so far")
+    with file_lock(path):
+        path.write_bytes(path.read_bytes() + b", and more")
+    assert path.read_bytes() == b"what has come so far, and more"
+
+
+def test_the_end_of_a_process_releases_its_lock(tmp_path):
+    path = tmp_path / "lock"
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(path)], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout.readline() == b"held\n"
+        for timeout in (0, 0.1):
+            with (
+                pytest.raises(UsageError, match="another process has it") as caught,
+                file_lock(path, "another process has it", "Wait for it.", timeout=timeout),
+            ):
+                pass
+            assert caught.value.hint == "Wait for it."
+        holder.kill()
+    with file_lock(path, "another process has it", timeout=0):
+        pass
+
+
+def test_a_failure_in_the_block_releases_the_lock(tmp_path):
+    for remove in (True, False):
+        with pytest.raises(ZeroDivisionError), file_lock(tmp_path / "lock", remove=remove):
+            raise ZeroDivisionError
+    with file_lock(tmp_path / "lock", "held", timeout=0):
+        pass
+
+
+def test_a_file_that_is_put_elsewhere_is_not_missed(tmp_path):
+    """As a download that is complete: the locked file takes its place under another name."""
+    for _ in range(2):
+        with file_lock(tmp_path / "part", "held", timeout=0):
+            (tmp_path / "part").replace(tmp_path / "whole")
+
+
+def test_no_folder_is_made_for_a_lock(tmp_path):
+    with pytest.raises(FileNotFoundError), file_lock(tmp_path / "none" / "lock"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_file_that_cannot_be_opened(tmp_path):
+    (tmp_path / "lock").mkdir()
+    with pytest.raises(OSError, match="lock"), file_lock(tmp_path / "lock"):
+        pass
