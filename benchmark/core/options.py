@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from comface_bench.core.card import MethodCard, TaskCard
 from comface_bench.core.errors import UsageError
-from comface_bench.core.protocol import override_keys
 
 TASK_OPTIONS = ("split",)
 """What every task takes."""
@@ -34,12 +33,16 @@ def parse_options(texts: Iterable[str]) -> dict[str, str]:
 
 
 def divide_options(
-    options: Mapping[str, str], cards: Iterable[MethodCard], tasks: Iterable[TaskCard] = ()
+    options: Mapping[str, str],
+    protocol_takes: Collection[str],
+    cards: Iterable[MethodCard],
+    tasks: Iterable[TaskCard] = (),
 ) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
     """Divide options into those of the protocol, of methods and of tasks.
 
     Args:
         options: As the user gave them.
+        protocol_takes: Options that the protocol takes.
         cards: Methods that will run; an option that one of them takes is a method's.
         tasks: Tasks that will run; they take `split` and their own options.
 
@@ -52,7 +55,7 @@ def divide_options(
     method: dict[str, str] = {}
     task: dict[str, str] = {}
     for key, value in options.items():
-        if key in override_keys():
+        if key in protocol_takes:
             protocol[key] = value
         elif key in methods_take:
             method[key] = value
@@ -61,7 +64,7 @@ def divide_options(
         else:
             raise UsageError(
                 f"-o {key}={value}: nothing takes {key!r}",
-                f"The protocol takes {', '.join(override_keys())}"
+                f"The protocol takes {', '.join(protocol_takes)}"
                 f"\nthese methods take {', '.join(sorted(methods_take)) or 'none'}"
                 f"\nthe tasks take {', '.join(tasks_take)}",
             )

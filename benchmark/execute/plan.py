@@ -16,7 +16,7 @@ from comface_bench.core.card import MethodCard, TaskCard
 from comface_bench.core.errors import BenchError, DataMissingError, UsageError, WeightsMissingError
 from comface_bench.core.names import format_name, parse_name, split_list, unknown_name
 from comface_bench.core.options import METHOD_OPTIONS, TASK_OPTIONS, differing, divide_options, method_options
-from comface_bench.core.protocol import Protocol, resolve_protocol
+from comface_bench.core.protocol import Protocol, override_keys, resolve_protocol
 from comface_bench.core.registry import Entry, Registry, method_registry, task_registry
 from comface_bench.core.unit import Unit
 from comface_bench.core.weights import find_weights, weights_digest
@@ -136,7 +136,10 @@ def make_plan(request: Request) -> Plan:
     tasks = [_Named(task_names, name, name in wanted_tasks) for name in task_names.expand(wanted_tasks)]
     protocol_name, protocol_options = parse_name(request.protocol)
     shared, for_methods, for_tasks = divide_options(
-        request.options, [item.entry.card for item in methods], [item.entry.card for item in tasks]
+        request.options,
+        override_keys(),
+        [item.entry.card for item in methods],
+        [item.entry.card for item in tasks],
     )
     overrides = {**protocol_options, **shared}
     skips: list[Skip] = []

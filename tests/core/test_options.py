@@ -42,7 +42,7 @@ def test_repeated_options_are_refused():
 
 def test_options_go_to_whom_they_belong():
     given = {"epochs": "3", "backbone": "resnet18", "split": "leave-one-out", "checkpoint": "f"}
-    protocol, method, task = divide_options(given, [PLAIN, CARD])
+    protocol, method, task = divide_options(given, override_keys(), [PLAIN, CARD])
     assert protocol == {"epochs": "3"}
     assert method == {"backbone": "resnet18", "checkpoint": "f"}
     assert task == {"split": "leave-one-out"}
@@ -50,7 +50,7 @@ def test_options_go_to_whom_they_belong():
 
 def test_an_option_that_no_method_at_hand_takes_is_refused_with_all_that_are():
     with pytest.raises(UsageError, match="nothing takes 'backbone'") as caught:
-        divide_options({"backbone": "resnet18"}, [PLAIN])
+        divide_options({"backbone": "resnet18"}, override_keys(), [PLAIN])
     for key in (*override_keys(), "split"):
         assert key in caught.value.hint
     assert "methods take preprocess\n" in caught.value.hint
@@ -74,7 +74,9 @@ def test_every_method_can_be_fed_as_imagenet_networks_are():
     assert method_options(PLAIN, {"preprocess": "imagenet"}) == {"preprocess": "imagenet"}
     assert differing(PLAIN, {"preprocess": "imagenet"}) == {"preprocess": "imagenet"}
     assert differing(PLAIN, {"preprocess": "native"}) == {}
-    assert divide_options({"preprocess": "imagenet"}, [PLAIN])[1] == {"preprocess": "imagenet"}
+    assert divide_options({"preprocess": "imagenet"}, override_keys(), [PLAIN])[1] == {
+        "preprocess": "imagenet"
+    }
     with pytest.raises(UsageError, match="preprocess=none isn't one of native, imagenet"):
         method_options(PLAIN, {"preprocess": "none"})
 
@@ -100,7 +102,10 @@ def test_a_task_takes_split_and_its_own():
     assert chosen == {"split": "balanced-9", "target": "b", "pairs": "some"}
     assert differing_task_options(TASK, chosen) == chosen
     assert differing_task_options(TASK, task_options(TASK, {"target": "b"})) == {"target": "b"}
-    assert divide_options({"target": "b", "split": "x"}, [], [TASK])[2] == {"target": "b", "split": "x"}
+    assert divide_options({"target": "b", "split": "x"}, override_keys(), [], [TASK])[2] == {
+        "target": "b",
+        "split": "x",
+    }
     with pytest.raises(UsageError, match="task t takes no option 'size'; it takes: split, pairs, target"):
         task_options(TASK, {"size": "1"})
     with pytest.raises(UsageError, match="pairs=none isn't one of all, some"):
