@@ -1,6 +1,7 @@
 """What may import what: layers that point one way, and commands that stay light."""
 
 import ast
+import functools
 import os
 import subprocess
 import sys
@@ -75,6 +76,7 @@ EXCEPTIONS = {
     # Offered here for those who look for it beside the baselines; by name, when it is asked for.
     ("baselines", "engine.encoder"),
 }
+KNOWN_CIRCLES = [{"leaderboards.paper", "leaderboards.document"}, {"cli.progress", "cli.live"}]
 LIGHT = {
     "core",
     "tasks",
@@ -111,8 +113,14 @@ def modules(root: Path):
             yield ".".join(parts), path
 
 
+@functools.cache
+def imports_in(path: Path) -> list[tuple[str, bool, int]]:
+    """List (module, whether it runs when the file is imported, line) of each import of a file."""
+    return list(imports_of(ast.parse(path.read_text())))
+
+
 def imports_of(tree: ast.Module):
-    """Yield (module, whether it runs when the file is imported, line) of each import."""
+    """Yield the same of a syntax tree."""
 
     def visit(node: ast.AST, runs: bool):
         if isinstance(node, ast.Import):
@@ -146,7 +154,7 @@ def violations(root: Path) -> list[str]:
     found = []
     for module, path in modules(root):
         layer = layer_of(module)
-        for target, runs, line in imports_of(ast.parse(path.read_text())):
+        for target, runs, line in imports_in(path):
             where = f"{path.relative_to(root)}:{line}"
             top, _, rest = target.partition(".")
             if top == "comface_bench":
@@ -155,6 +163,57 @@ def violations(root: Path) -> list[str]:
             elif layer in LIGHT and runs and top in HEAVY:
                 found.append(f"{where}: {layer or 'the package'} imports {top} at the top")
     return found
+
+
+def graph_of(root: Path) -> dict[str, set[str]]:
+    """Return module → modules of the package that it imports, inside functions and for types included."""
+    known = dict(modules(root))
+    graph = {}
+    for module, path in known.items():
+        names = (target.partition(".") for target, _, _ in imports_in(path))
+        found = {module_of(rest, known) for top, _, rest in names if top == "comface_bench"}
+        graph[module] = found - {module, ""}
+    return graph
+
+
+def module_of(name: str, known) -> str:
+    """Return the module that a dotted name is, or is a name of."""
+    while name and name not in known:
+        name = name.rpartition(".")[0]
+    return name
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Return paths that lead back to their beginning, each the shortest among the modules that are left."""
+    found = []
+    while graph := without_ends(graph):
+        found.append(min((path for start in graph if (path := way_back(graph, start))), key=len))
+        graph = {module: others for module, others in graph.items() if module not in found[-1]}
+    return found
+
+
+def without_ends(graph: dict[str, set[str]]) -> dict[str, set[str]]:
+    """Leave out modules that import none or that none imports, again and again: circles are what is left."""
+    while True:
+        imported = set().union(*graph.values())
+        inner = {module: others & graph.keys() for module, others in graph.items() if module in imported}
+        inner = {module: others for module, others in inner.items() if others}
+        if inner == graph:
+            return graph
+        graph = inner
+
+
+def way_back(graph: dict[str, set[str]], start: str) -> list[str] | None:
+    """Return the shortest path from a module to itself, or None."""
+    paths, waiting = {start: [start]}, [start]
+    while waiting:
+        module = waiting.pop(0)
+        if start in graph[module]:
+            return [*paths[module], start]
+        for other in sorted(graph[module] - paths.keys()):
+            paths[other] = [*paths[module], other]
+            waiting.append(other)
+    return None
 
 
 def may_import(layer: str, target: str) -> bool:
@@ -169,6 +228,43 @@ def may_import(layer: str, target: str) -> bool:
 
 def test_dependencies_point_one_way():
     assert violations(ROOT) == []
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    graph = graph_of(ROOT)
+    assert [path for path in circles(graph) if set(path) not in KNOWN_CIRCLES] == []
+    # The graph is no empty one: what the longest chain is made of is in it.
+    assert "core.errors" in graph["core.registry"]
+    assert "execute.plan" in graph["cli.run"]
+
+
+@pytest.mark.parametrize(
+    "back",
+    [
+        "from comface_bench.data.a import A",
+        "from comface_bench.data import a",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from comface_bench.data.a import A",
+        "def f():\n    import comface_bench.data.a",
+        'import importlib\nimportlib.import_module("comface_bench.data.a")',
+    ],
+)
+@pytest.mark.parametrize("longer", [False, True])
+def test_planted_circle_is_found(tmp_path, back, longer):
+    folder = tmp_path / "benchmark" / "data"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").touch()
+    (folder / "a.py").write_text("from comface_bench.data.b import B\n")
+    (folder / "d.py").write_text("from comface_bench.data.a import A\nfrom comface_bench.data.b import B\n")
+    (folder / "b.py").write_text(f"from comface_bench.data.c import C\n{'' if longer else back}\n")
+    (folder / "c.py").write_text(f"{back if longer else ''}\n")
+    (path,) = circles(graph_of(tmp_path))
+    assert path == ["data.a", "data.b", *(["data.c"] if longer else []), "data.a"]
+
+
+def test_two_planted_circles_are_found():
+    graph = {"a": {"b"}, "b": {"a", "c"}, "c": {"d"}, "d": {"e"}, "e": {"c", "f"}, "f": set()}
+    assert circles(graph) == [["a", "b", "a"], ["c", "d", "e", "c"]]
+    assert circles({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
 
 
 def test_every_source_file_is_seen():
