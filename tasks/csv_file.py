@@ -92,7 +92,7 @@ def configure(card: TaskCard, chosen: Mapping[str, str]) -> TaskCard:
         what = "is a folder" if path.is_dir() else "doesn't exist"
         hint = f"Name a CSV file, as in: comface-bench data check {EXAMPLE}"
         raise DataMissingError(f"task {card.name} needs {path}, which {what}", f"{hint}\n{card.how_to_get}")
-    # Whatever is wrong with its rows is told when they are read.
+    # Mistakes in its rows are reported when they are read.
     table = read_table(path, ProblemList())
     rule = cast(PairRule, chosen["pairs"])
     if missing := [column for column in _COLUMN_OF_RULE[rule] if table.header and column not in table.header]:
@@ -134,7 +134,7 @@ def _find_target(table: Table, named: str | None) -> str:
         raise UsageError(
             f"{table.path} has no column of numbers", "Add the quantity whose change is to be estimated."
         )
-    # A file that isn't a table at all is told of by the reader.
+    # A file that isn't a table at all is reported by the reader.
     return labels[0] if labels else named or ""
 
 

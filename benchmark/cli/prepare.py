@@ -49,7 +49,7 @@ def disfa(
         raise UsageError(f"--camera {camera}: expected left or right")
     from comface_bench.prepare.disfa import prepare_disfa
 
-    def tell(found: SubjectFrames) -> None:
+    def on_finished(found: SubjectFrames) -> None:
         if not as_json:
             typer.echo(
                 f"{found.subject}: {found.written:,} of {found.looked_at:,} frames written"
@@ -65,7 +65,7 @@ def disfa(
             size=size,
             margin=margin,
             progress=progress,
-            tell=tell,
+            on_finished=on_finished,
         )
     if as_json:
         print_json(dataclasses.asdict(report))

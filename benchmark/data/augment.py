@@ -2,8 +2,8 @@
 
 A view is a pure function of (seed, image, view number). Its stages run in this order: crop, resize and
 flip in one resampling; colour jitter; grayscale. All of it is in RGB [0, 1], before a method's own
-normalisation. The supplement lists the crop last; only the contrast change can tell, as it moves
-towards the mean of what is left of the image.
+normalisation. The supplement lists the crop last; only the contrast change depends on the
+order, as it moves towards the mean of the pixels inside the crop.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from comface_bench.data.augment_parameters import AugmentParameters, draw_parameters
-from comface_bench.data.color import decolour_, jitter_
+from comface_bench.data.color import jitter_, decolour_
 from comface_bench.data.resample import resample, resize
 from comface_bench.data.uniforms import image_key
 
@@ -41,7 +41,7 @@ def render(
 
     Args:
         images: uint8, or floating in [0, 1], RGB (N, 3, H, W).
-        augmentation: What may change.
+        augmentation: Probabilities and ranges.
         seed: Of all views.
         image_keys: `image_key` of each image, uint64 (N,).
         views: Number of each view, int64 (N,).
@@ -62,7 +62,7 @@ def render(
 
 
 def apply(images: Tensor, parameters: AugmentParameters, size: int) -> Tensor:
-    """Render views whose changes are known.
+    """Render views of given parameters.
 
     Args:
         images: uint8, or floating in [0, 1], RGB (N, 3, H, W); left as they are.

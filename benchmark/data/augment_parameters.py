@@ -1,4 +1,4 @@
-"""Which random changes each view gets, as numbers; no pixels here."""
+"""Random parameters of each view: crop, flip, colour factors; no pixels here."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ _SLOTS = _RATIOS.stop
 
 @dataclass(frozen=True, eq=False)
 class AugmentParameters:
-    """The changes of N views.
+    """Parameters of N views.
 
     The crop is kept in fractions: one view shows the same part of an image at any resolution.
 
     Attributes:
-        flip: Whether to flip horizontally, bool (N,).
+        flip: True where the view is flipped horizontally, bool (N,).
         crop_height: Crop's height over the image's, float64 (N,) in (0, 1].
         crop_width: Crop's width over the image's, float64 (N,) in (0, 1].
         crop_top: Share of the spare height that lies above the crop, float64 (N,) in [0, 1).
         crop_left: Share of the spare width that lies left of the crop, float64 (N,) in [0, 1).
-        jitter: Whether to change colours, bool (N,).
+        jitter: True where the colours are jittered, bool (N,).
         factors: Brightness, contrast and saturation factors and hue shift, float64 (N, 4).
         order: Columns of `factors` in the order in which they are applied, int64 (N, 4).
-        gray: Whether to take the colour away, bool (N,).
+        gray: True where the view is grayscale, bool (N,).
     """
 
     flip: NDArray[np.bool_]
@@ -75,20 +75,20 @@ def draw_parameters(
     *,
     aspect: float = 1.0,
 ) -> AugmentParameters:
-    """Draw the changes of views, each a pure function of (augmentation, seed, image, view).
+    """Draw the parameters of views, each a pure function of (augmentation, seed, image, view).
 
     The distributions are those of torchvision's RandomHorizontalFlip, RandomApply over ColorJitter,
     RandomGrayscale and RandomResizedCrop.
 
     Args:
-        augmentation: What may change.
+        augmentation: Probabilities and ranges.
         seed: Of all views.
         image_keys: `image_key` of each image, uint64 (N,).
         views: Number of each view, int64 (N,).
         aspect: Width over height of the images, in pixels.
 
     Returns:
-        The changes of N views.
+        Parameters of N views.
     """
     drawn = uniforms(seed, image_keys, views, _SLOTS)
     height, width, top, left = _draw_crops(augmentation, drawn, aspect)

@@ -1,4 +1,4 @@
-"""Checking a data set: what a task finds in it, counted, and everything that is wrong with it."""
+"""Data checks: counts of images, labels, pairs and folds, decodability of every image, and all problems."""
 
 from __future__ import annotations
 
@@ -74,12 +74,12 @@ class LabelCount:
 
 @dataclass(frozen=True)
 class DataCheck:
-    """What a task finds in its data set.
+    """Findings of a check of one task's data set.
 
     Attributes:
         task, data, target, unit: Names.
         problems: Everything that is wrong; nothing runs while there is any.
-        notes: What the loader left out on purpose, and what is worth knowing.
+        notes: Entries that the loader left out on purpose, and other remarks.
         images: Number of images that can be used.
         labelled: Those with a label of the target.
         per_subject: Counts of each subject.
@@ -91,7 +91,7 @@ class DataCheck:
         manifest_digest: SHA-256 of the data set's table.
         folds: Counts of each fold; none while there are problems.
         split, split_digest: Name of the folds and their SHA-256; empty while there are problems.
-        constant_mae: MAE of the answer "no change" over all test pairs of all folds, in the target's
+        constant_mae: MAE of the no-change baseline over all test pairs of all folds, in the target's
             unit; None while there are problems.
     """
 
@@ -127,7 +127,7 @@ def check_data(
     registry: Registry[TaskCard] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> DataCheck:
-    """Look a data set over: every row, every image decoded, every fold; nothing is written.
+    """Check a data set: read every row, decode every image, list every fold; write nothing.
 
     Args:
         name: Name of the task, options included.
@@ -150,7 +150,7 @@ def check_data(
     tables = {place: read_manifest(entry, card, place, folder, problems) for folder, place in places.items()}
     modes, sizes = decode_all(list(tables.values()), problems, progress)
     labels = [_labels(table, card, problems) for table in tables.values()]
-    sources = [PairSource(table, part) for table, part in zip(tables.values(), labels, strict=True)]
+    samplers = [PairSource(table, part) for table, part in zip(tables.values(), labels, strict=True)]
     task = None
     if not len(problems):
         with problems.collect():
@@ -167,8 +167,8 @@ def check_data(
         notes=tuple(note for table in tables.values() for note in table.notes),
         images=sum(map(len, tables.values())),
         labelled=int(sum(np.isfinite(part).sum() for part in labels)),
-        per_subject=_count_subjects(sources, labels, card),
-        pairs=sum(sum(source.counts().values()) for source in sources),
+        per_subject=_count_subjects(samplers, labels, card),
+        pairs=sum(sum(sampler.counts().values()) for sampler in samplers),
         zero_change_pairs=sum(map(_count_equal, tables.values(), labels)),
         labels=_count_labels(list(tables.values()), labels),
         modes=modes,
@@ -212,15 +212,15 @@ def _count_folds(
 
 
 def _count_subjects(
-    sources: list[PairSource], labels: list[NDArray[np.float64]], card: TaskCard
+    samplers: list[PairSource], labels: list[NDArray[np.float64]], card: TaskCard
 ) -> dict[str, SubjectCount]:
     counts = {}
-    for source, part in zip(sources, labels, strict=True):
-        table = source.manifest
+    for sampler, part in zip(samplers, labels, strict=True):
+        table = sampler.manifest
         images = Counter(table.subjects)
         labelled = Counter(np.array(table.subjects, dtype=object)[np.isfinite(part)].tolist())
-        train, test = source.counts(card.train_pairs), source.counts(card.test_pairs)
-        prefix = f"{table.name}/" if len(sources) > 1 else ""
+        train, test = sampler.counts(card.train_pairs), sampler.counts(card.test_pairs)
+        prefix = f"{table.name}/" if len(samplers) > 1 else ""
         for subject in table.subject_names:
             counts[prefix + subject] = SubjectCount(
                 images[subject], labelled[subject], train[subject], test[subject]

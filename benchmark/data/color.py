@@ -1,4 +1,4 @@
-"""Colour changes of a batch, each image by its own amounts in its own order.
+"""Colour jitter and grayscale of a batch, each image by its own amounts in its own order.
 
 The formulas are those of `torchvision.transforms.v2.functional` on floating images. Everything works
 in place on float32 images in [0, 1], (N, 3, H, W).
@@ -60,11 +60,11 @@ def decolour_(images: Tensor, wanted: NDArray[np.bool_]) -> None:
 
 
 def change_rows_(images: Tensor, rows: NDArray[np.int64], change: Callable[[Tensor], Tensor]) -> None:
-    """Replace some images by what a change makes of them; the rest cost nothing.
+    """Apply a change to some images of a batch; the rest cost nothing.
 
     Args:
         images: (N, 3, H, W); changed.
-        rows: Which images, int64 (n,).
+        rows: Images to change, int64 (n,).
         change: From images (n, 3, H, W) to as many of that shape.
     """
     if len(rows) > 0:

@@ -29,7 +29,7 @@ def digest_contents(root: Path, rows: Sequence[Mapping[str, Any]], problems: Pro
     Args:
         root: Folder that image names are relative to.
         rows: A loader's rows.
-        problems: Told of images that leave the root, by `..` or a link, or aren't files.
+        problems: Receives images that leave the root, by `..` or a link, or aren't files.
     """
     names = [_plain_name(root, row, problems) for row in rows]
     folders: dict[str, str | None] = {}

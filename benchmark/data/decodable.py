@@ -1,4 +1,4 @@
-"""Checking that every image of a data set can be decoded to its last byte."""
+"""Decodability of every image of a data set, to its last byte."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def decode_all(
 
     Args:
         tables: The data sets.
-        problems: Told of each image that can't be decoded.
+        problems: Receives each image that can't be decoded.
         progress: Called with (images opened, images in all) after each image.
 
     Returns:

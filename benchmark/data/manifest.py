@@ -40,7 +40,7 @@ class Manifest:
         contents: SHA-256 of each image file.
         places: File and line that each row comes from, for messages only; where there are none, messages name
             the image.
-        notes: What the loader left out or passed over on purpose; no part of the digest.
+        notes: Entries that the loader left out on purpose, as sentences; no part of the digest.
         joined: Two data sets side by side, made by `join`.
     """
 
@@ -151,7 +151,7 @@ class Manifest:
             joined=True,
         )
 
-    def own(self, name: str) -> str:
+    def own_name(self, name: str) -> str:
         """Return an image's or subject's name in its own data set, by which draws are seeded."""
         return name.partition("/")[2] if self.joined else name
 

@@ -81,9 +81,9 @@ class PairSource:
         """Draw training pairs with replacement, uniformly over all pairs of the subjects.
 
         Args:
-            subjects: Whose pairs.
-            rule: Which pairs count.
-            count: How many.
+            subjects: Subjects whose pairs are taken.
+            rule: Pairs that are allowed.
+            count: Number of pairs.
             seed: Of the draw.
 
         Raises:
@@ -103,14 +103,14 @@ class PairSource:
             x[here], y[here] = _take(tables[number], index)
         return self._pairs(x, y, swap)
 
-    def evaluate(
+    def list_pairs(
         self, subjects: Iterable[str], rule: PairRule, per_subject: int | None, seed: int
     ) -> PairList:
         """List the evaluation pairs of the subjects, in a fixed order.
 
         Args:
-            subjects: Whose pairs.
-            rule: Which pairs count.
+            subjects: Subjects whose pairs are taken.
+            rule: Pairs that are allowed.
             per_subject: Cap on each subject's pairs, drawn without replacement; None takes all.
             seed: Of the cap and of the orientation. A subject's pairs don't depend on the others.
 
@@ -120,7 +120,7 @@ class PairSource:
         xs, ys, swaps = [], [], []
         for subject in sorted(subjects):
             # By the name, not the number: who else is there doesn't matter.
-            random = np.random.default_rng([seed, *self.manifest.own(subject).encode()])
+            random = np.random.default_rng([seed, *self.manifest.own_name(subject).encode()])
             table = self._enumerate(subject, rule)
             count = _size(table)
             if per_subject is None or count <= per_subject:

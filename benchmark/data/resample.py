@@ -41,7 +41,7 @@ def resample(images: Tensor, boxes: NDArray[np.int64], flip: NDArray[np.bool_], 
     Args:
         images: uint8, or floating in [0, 1], (N, C, H, W).
         boxes: Top, left, height, width of each crop in pixels, int64 (N, 4).
-        flip: Whether to flip the result horizontally, bool (N,).
+        flip: True where the result is flipped horizontally, bool (N,).
         size: Side of the result in pixels.
 
     Returns:
@@ -64,7 +64,7 @@ def resampling_taps(
     size: int,
     flip: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return which pixels make each pixel of the result, and with what weights, along one axis.
+    """Return the filter taps of each output pixel along one axis: input positions and weights.
 
     The kernel is a triangle, widened to the step where the interval shrinks (antialiasing), cut off at
     the interval's ends and normalised: the rule of Pillow and of `torch.nn.functional.interpolate`.

@@ -1,4 +1,4 @@
-"""Splits: which subjects train, validate and test in each fold.
+"""Splits: training, validation and test subjects of each fold.
 
 Published splits are JSON files of subject ids with a digest. Rule splits (`balanced-K`,
 `leave-one-out`) are computed from the subjects and written into every record by their digest.
@@ -105,8 +105,8 @@ class Split:
                 "Put each subject into the test part of one fold.",
             )
 
-    def test_elsewhere(self, here: str, there: str, subjects: Sequence[str]) -> Split:
-        """Return the split whose models, trained here, are tested on all subjects of another data set.
+    def cross_dataset(self, here: str, there: str, subjects: Sequence[str]) -> Split:
+        """Return the cross-dataset split: trained on this data set, tested on all subjects of another.
 
         Args:
             here: Folder of this data set, which its subjects' names get in front of them.

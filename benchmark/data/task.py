@@ -69,8 +69,8 @@ class Task:
         return self.table.target(self.card.target, self.card.label_range)
 
     @cached_property
-    def source(self) -> PairSource:
-        """Where pairs are drawn from."""
+    def sampler(self) -> PairSource:
+        """Sampler of the task's pairs."""
         return PairSource(self.table, self.labels)
 
     def pairs(self, fold: int, part: Part = "test") -> PairList:
@@ -98,9 +98,9 @@ class Task:
         subjects = self.folds[fold].subjects(part)
         # One seed for all folds and parts: a subject's pairs are the same wherever it stands.
         seed = seed_for("pairs", self.seed_name)
-        source = self.source  # Before the try: a label out of range is another matter than a lack of pairs.
+        sampler = self.sampler  # Before the try: a label out of range is another matter than a lack of pairs.
         try:
-            return source.evaluate(subjects, rule, self.card.test_pairs_per_subject, seed)
+            return sampler.list_pairs(subjects, rule, self.card.test_pairs_per_subject, seed)
         except DataFormatError as error:
             raise DataFormatError(
                 f"{self.name}, fold {fold}, {part}: {error.message} (subjects {', '.join(subjects[:5])})",
@@ -110,7 +110,7 @@ class Task:
     def draw(self, fold: int, repetition: int, epoch: int, count: int) -> PairList:
         """Draw the training pairs of one epoch (1-based)."""
         seed = seed_for("pairs", f"{self.seed_name}/epoch {epoch}", fold, repetition)
-        return self.source.draw(self.folds[fold].train, self.card.train_pairs, count, seed)
+        return self.sampler.draw(self.folds[fold].train, self.card.train_pairs, count, seed)
 
 
 def data_root(data: Path | None) -> Path:
@@ -166,7 +166,7 @@ def open_task(
     if card.test_data is not None:
         tested = table_of(data_root(data) / card.test_data, card.test_data)
         table = Manifest.join(table, tested)
-        split = split.test_elsewhere(card.data, card.test_data, tested.subject_names)
+        split = split.cross_dataset(card.data, card.test_data, tested.subject_names)
     return Task(card, chosen, table, split)
 
 

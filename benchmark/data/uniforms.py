@@ -1,4 +1,4 @@
-"""Random numbers by address: a pure function of (seed, image, view, slot).
+"""Counter-based random numbers: a pure function of (seed, image, view, slot).
 
 A counter-based generator has no state to advance, so the numbers of one view never depend on the
 batch, the order or the worker it is drawn in. The mixer is the finaliser of SplitMix64 (Steele, Lea

@@ -105,7 +105,7 @@ def make_unit_result(
     rows = [
         Prediction(name, int(subject), unit.fold, unit.seed, float(target), float(predicted))
         for name, subject, target, predicted in zip(
-            task.source.identifiers(pairs), pairs.subject, pairs.target, outcome.predictions, strict=True
+            task.sampler.identifiers(pairs), pairs.subject, pairs.target, outcome.predictions, strict=True
         )
     ]
     result = UnitResult(

@@ -286,7 +286,7 @@ class GroupRunner:
         from comface_bench.data.augment import image_key
 
         table = self._cells[0].task.table
-        return np.array([image_key(table.own(name)) for name in table.images], dtype=np.uint64)
+        return np.array([image_key(table.own_name(name)) for name in table.images], dtype=np.uint64)
 
     def _image_source(self, seed: int) -> ImageSource:
         from comface_bench.engine.features import ImageSource

@@ -1,4 +1,4 @@
-"""`boxes.csv`: the faces that were found, one line per image that was looked at.
+"""`boxes.csv`: detections, one line per image that was searched for faces.
 
 Lines are appended as the work goes on. A line that a kill cut short is dropped at the next start.
 """
@@ -12,8 +12,8 @@ from pathlib import Path
 from types import TracebackType
 
 from comface_bench.core.errors import DataFormatError
+from comface_bench.core.files import replace_file
 from comface_bench.prepare.faces import Box
-from comface_bench.prepare.journal import write_whole
 
 NAME = "boxes.csv"
 FACES = "faces.csv"
@@ -21,8 +21,8 @@ COLUMNS = ("source", "frame", "faces", "x", "y", "width", "height", "score")
 
 
 @dataclass(frozen=True)
-class Found:
-    """What was found in one image.
+class Detection:
+    """Faces found in one image.
 
     Attributes:
         count: Number of faces.
@@ -37,10 +37,10 @@ class Found:
         """`no face` or `several faces`; empty if there is exactly one."""
         return "" if self.box else "several faces" if self.count else "no face"
 
-
-def found_from(boxes: list[Box]) -> Found:
-    """Keep the box of a lone face; of several, none is guessed."""
-    return Found(len(boxes), boxes[0] if len(boxes) == 1 else None)
+    @classmethod
+    def from_boxes(cls, boxes: list[Box]) -> Detection:
+        """Keep the box of a single face; of several, none is chosen."""
+        return cls(len(boxes), boxes[0] if len(boxes) == 1 else None)
 
 
 class BoxFile:
@@ -57,12 +57,12 @@ class BoxFile:
 
     def __init__(self, target: Path) -> None:
         self._path = target / NAME
-        self._found: dict[str, dict[int, Found]] = {}
+        self._found: dict[str, dict[int, Detection]] = {}
         content = self._path.read_bytes() if self._path.exists() else b""
         whole = content[: content.rfind(b"\n") + 1]
         if whole != content or not whole:
             whole = whole or (",".join(COLUMNS) + "\n").encode()
-            write_whole(self._path, whole)
+            replace_file(self._path, whole)
         for number, cells in enumerate(csv.reader(io.StringIO(whole.decode())), start=1):
             if number > 1:
                 self._take(cells, number)
@@ -72,7 +72,7 @@ class BoxFile:
         try:
             source, frame, count, *numbers = cells
             box = Box(*(float(part) for part in numbers)) if int(count) == 1 else None
-            self._found.setdefault(source, {})[int(frame)] = Found(int(count), box)
+            self._found.setdefault(source, {})[int(frame)] = Detection(int(count), box)
         except (ValueError, TypeError) as error:
             raise DataFormatError(
                 f"{self._path}:{number}: not a line of this file", "Name another data root: --data DIR"
@@ -86,19 +86,19 @@ class BoxFile:
     ) -> None:
         self._stream.close()
 
-    def of(self, source: str) -> dict[int, Found]:
-        """Return what was found in the images of one source, by frame number."""
+    def of(self, source: str) -> dict[int, Detection]:
+        """Return the detections in one source, by frame number."""
         return self._found.setdefault(source, {})
 
-    def rows(self) -> list[tuple[str, int, Found]]:
-        """Return source, frame and what was found there, in order of source and frame."""
+    def rows(self) -> list[tuple[str, int, Detection]]:
+        """Return source, frame and detection, in order of source and frame."""
         return [
             (source, frame, found)
             for source, frames in sorted(self._found.items())
             for frame, found in sorted(frames.items())
         ]
 
-    def add(self, source: str, frame: int, found: Found) -> None:
+    def add(self, source: str, frame: int, found: Detection) -> None:
         """Append one line."""
         box = found.box
         numbers = (box.x, box.y, box.width, box.height, box.score) if box else ("",) * 5
@@ -107,16 +107,16 @@ class BoxFile:
         self.of(source)[frame] = found
 
 
-def write_faces(target: Path, header: tuple[str, str], rows: list[tuple[str, int, Found]]) -> None:
+def write_faces(target: Path, header: tuple[str, str], rows: list[tuple[str, int, Detection]]) -> None:
     """Write `faces.csv`: the images that were left out because they show no face, or several.
 
     Args:
         target: Folder that is prepared.
         header: Names of the first two columns.
-        rows: Source, frame, and what was found there; those with one face are left out.
+        rows: Source, frame, and its detection; those with one face are left out.
     """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow((*header, "problem", "faces"))
     writer.writerows((*row, found.problem, found.count) for *row, found in rows if found.problem)
-    write_whole(target / FACES, stream.getvalue().encode())
+    replace_file(target / FACES, stream.getvalue().encode())

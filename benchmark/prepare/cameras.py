@@ -1,4 +1,4 @@
-"""DISFA's videos: two cameras, whose folders and files are spelled in two ways, and more in the wild."""
+"""DISFA's videos: two cameras, whose folders and files are spelled in several ways."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def find_videos(source: Path, camera: Camera) -> list[Video]:
 
     Args:
         source: Folder that holds `Video_RightCamera`, `Videos_LeftCamera`, or the videos themselves.
-        camera: Which one.
+        camera: The camera whose videos are taken.
 
     Raises:
         DataMissingError: The camera has no video here.
-        DataFormatError: A name tells no subject, an unknown one, or no camera; or a subject has two videos.
+        DataFormatError: A name holds no subject, an unknown one, or no camera; or a subject has two videos.
     """
     found: dict[str, Path] = {}
     others = 0

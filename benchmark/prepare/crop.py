@@ -1,4 +1,4 @@
-"""Cutting a face out of an image: a square around the box, always of one size.
+"""Face crops: a square around the box, always of one size.
 
 The paper says only that DISFA's crop holds the entire face and Edema's the centre of the face
 (supplement, A.2); the numbers are ours. A detector's box reaches from the brows to the chin.
@@ -28,11 +28,11 @@ SIZE = 256
 
 @dataclass(frozen=True)
 class CropRule:
-    """Where a crop's edges lie, in shares of the longer side of the box.
+    """Edges of a crop, in shares of the longer side of the box.
 
     Attributes:
-        margin: What is added on each side.
-        lift: How far the square is moved up, for the forehead that the box leaves out.
+        margin: Share added on each side.
+        lift: Share by which the square is moved up, for the forehead that the box leaves out.
     """
 
     margin: float
@@ -55,7 +55,7 @@ def crop_face(rgb: NDArray[np.uint8], box: Box, rule: CropRule, size: int) -> by
     Args:
         rgb: The image, shape (height, width, 3).
         box: The face.
-        rule: How much of its surroundings is kept.
+        rule: Context that is kept around the box.
         size: Height and width of the result in pixels.
     """
     import numpy as np

@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from comface_bench.core.errors import DataFormatError, UsageError
-from comface_bench.prepare import boxes as box_file
-from comface_bench.prepare.boxes import BoxFile, write_faces
+from comface_bench.prepare.boxes import FACES, NAME, BoxFile, write_faces
 from comface_bench.prepare.cameras import Camera, find_videos
 from comface_bench.prepare.crop import ENTIRE_FACE, SIZE, CropRule
 from comface_bench.prepare.faces import DlibDetector, FaceDetector
@@ -35,13 +34,13 @@ STRIDE = 5
 
 @dataclass(frozen=True)
 class DisfaReport:
-    """What became of the data set.
+    """Counts of a prepared DISFA.
 
     Attributes:
         root: Folder that was prepared.
         subjects: One entry per video, in order.
         missing: Subjects of DISFA without a video in the source.
-        has_labels: Whether label files lie in the folder.
+        has_labels: True if label files lie in the folder.
     """
 
     root: str
@@ -59,7 +58,7 @@ def prepare_disfa(
     size: int = SIZE,
     margin: float = ENTIRE_FACE.margin,
     progress: Progress = ignore,
-    tell: Callable[[SubjectFrames], None] = ignore,
+    on_finished: Callable[[SubjectFrames], None] = ignore,
     detector: FaceDetector | None = None,
 ) -> DisfaReport:
     """Cut the faces out of DISFA's videos; goes on where an earlier call was cut off.
@@ -70,10 +69,10 @@ def prepare_disfa(
         camera: `right`, as in the paper, or `left`.
         stride: Each `stride`-th frame is looked at, from the first on.
         size: Height and width of the crops in pixels.
-        margin: What is kept around a face on each side, in shares of its box.
+        margin: Context kept around a face on each side, in shares of its box.
         progress: Called with (frames read, frames in all); each video is read twice.
-        tell: Called with each video that is finished.
-        detector: What finds the faces; dlib's frontal detector by default.
+        on_finished: Called with the counts of each video that is finished.
+        detector: Face detector; dlib's frontal detector by default.
 
     Raises:
         UsageError: A setting is out of range or differs from an earlier call's, or the target isn't free.
@@ -87,14 +86,14 @@ def prepare_disfa(
             f"stride {stride}, size {size}, margin {margin}: expected at least 1, at least 16, and 0 to 2"
         )
     target = data / "DISFA"
-    check_folders(source, target, ("frames", box_file.NAME, box_file.FACES))
+    check_folders(source, target, ("frames", NAME, FACES))
     videos = find_videos(source, camera)
     finder = detector or DlibDetector()
     rule = CropRule(margin, ENTIRE_FACE.lift)
     settings: dict[str, Any] = {"camera": camera, "stride": stride, "size": size, "margin": margin}
     settings |= {"lift": rule.lift, "reach": REACH, "detector": finder.describe()}
-    journal = Journal(target, "disfa", settings)
-    journal.begin(
+    state = Journal(target, "disfa", settings)
+    state.begin(
         {
             video.subject: {
                 "file": video.path.relative_to(source).as_posix(),
@@ -110,22 +109,22 @@ def prepare_disfa(
     broken: list[DataFormatError] = []
     with BoxFile(target) as boxes:
         for video in videos:
-            work = Footage(video, target / "frames" / video.subject, stride, boxes)
+            extractor = Footage(video, target / "frames" / video.subject, stride, boxes)
             tick = _ticker(progress, read, total)
             read += 2 * lengths[video.subject]
             try:
-                done = journal.done(video.subject)
-                if done is None or not work.is_complete():
-                    decoded = work.find(finder, tick)
-                    work.write(rule, size, tick)
-                    journal.finish(video.subject, decoded=decoded)
+                done = state.done(video.subject)
+                if done is None or not extractor.is_complete():
+                    decoded = extractor.detect_faces(finder, tick)
+                    extractor.write_frames(rule, size, tick)
+                    state.finish(video.subject, decoded=decoded)
                     done = {"decoded": decoded}
             except DataFormatError as error:
                 broken.append(error)
                 continue
             progress(read, total)
-            reports.append(work.report(done["decoded"], expected_frames(target, video.subject)))
-            tell(reports[-1])
+            reports.append(extractor.report(done["decoded"], expected_frames(target, video.subject)))
+            on_finished(reports[-1])
         write_faces(target, ("subject", "frame"), boxes.rows())
     if broken:
         raise DataFormatError("\n".join(error.message for error in broken), broken[0].hint)

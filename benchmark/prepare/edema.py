@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from comface_bench.core.errors import DataFormatError, UsageError
-from comface_bench.prepare import boxes as box_file
-from comface_bench.prepare.boxes import BoxFile, found_from, write_faces
+from comface_bench.core.files import replace_file
+from comface_bench.prepare.boxes import FACES, NAME, BoxFile, Detection, write_faces
 from comface_bench.prepare.crop import FACE_CENTRE, SIZE, CropRule, crop_face
 from comface_bench.prepare.faces import DlibDetector, FaceDetector
-from comface_bench.prepare.journal import Journal, check_folders, write_whole
+from comface_bench.prepare.journal import Journal, check_folders
 from comface_bench.prepare.sessions import Take, read_sessions
 from comface_bench.prepare.video import read_frames
 from comface_bench.prepare.watch import Progress, ignore
@@ -41,7 +41,7 @@ FRAMES = 8
 
 @dataclass(frozen=True)
 class EdemaReport:
-    """What became of the data set.
+    """Counts of a prepared Edema data set.
 
     Attributes:
         root: Folder that was prepared.
@@ -83,12 +83,12 @@ def prepare_edema(
         source: Folder with `manifest.csv`: a column `image` or `video`, or both, and patient, day, phase,
             weight_kg.
         data: Data root; the folder `name` in it is filled.
-        name: Which of the two data sets this is.
+        name: Name of the data set, Edema-A or Edema-B.
         frames: Frames taken of each video, evenly spaced.
         size: Height and width of the crops in pixels.
-        margin: What is kept around the box of a face on each side, in shares of it; negative takes less.
+        margin: Context kept around the box of a face on each side, in shares of it; negative crops into it.
         progress: Called with (files done, files in all).
-        detector: What finds the faces; dlib's frontal detector by default.
+        detector: Face detector; dlib's frontal detector by default.
 
     Raises:
         UsageError: A setting is out of range or differs from an earlier call's, or the target isn't free.
@@ -102,51 +102,51 @@ def prepare_edema(
             f"frames {frames}, size {size}, margin {margin}: expected at least 1, at least 16, and -0.4 to 2"
         )
     target = data / name
-    check_folders(source, target, ("images", "manifest.csv", box_file.NAME, box_file.FACES))
-    takes = read_sessions(source)
+    check_folders(source, target, ("images", "manifest.csv", NAME, FACES))
+    recordings = read_sessions(source)
     finder = detector or DlibDetector()
     rule = CropRule(margin, FACE_CENTRE.lift)
     settings: dict[str, Any] = {"frames": frames, "size": size, "margin": margin, "lift": rule.lift}
     settings["detector"] = finder.describe()
-    journal = Journal(target, "edema", settings)
-    journal.begin(
+    state = Journal(target, "edema", settings)
+    state.begin(
         {
-            take.name: {
-                "bytes": take.path.stat().st_size,
-                "images": take.image(0),
+            recording.name: {
+                "bytes": recording.path.stat().st_size,
+                "images": recording.image(0),
             }
-            for take in takes
+            for recording in recordings
         }
     )
     with BoxFile(target) as boxes:
-        for number, take in enumerate(takes):
-            progress(number, len(takes))
-            known = boxes.of(take.name)
-            if journal.done(take.name):
+        for number, recording in enumerate(recordings):
+            progress(number, len(recordings))
+            known = boxes.of(recording.name)
+            if state.done(recording.name):
                 continue
-            for frame, rgb in _pictures(take, frames, set(known)):
-                found = found_from(finder.detect(rgb))
+            for frame, rgb in _read_images(recording, frames, set(known)):
+                found = Detection.from_boxes(finder.detect(rgb))
                 if found.box:
-                    path = target / take.image(frame)
+                    path = target / recording.image(frame)
                     path.parent.mkdir(parents=True, exist_ok=True)
-                    write_whole(path, crop_face(rgb, found.box, rule, size))
+                    replace_file(path, crop_face(rgb, found.box, rule, size))
                 # After its image, so that a frame in this file needs no second look.
-                boxes.add(take.name, frame, found)
-            if take.is_video:
-                journal.finish(take.name, looked_at=len(known))
-        progress(len(takes), len(takes))
-        return _write_tables(target, takes, boxes)
+                boxes.add(recording.name, frame, found)
+            if recording.is_video:
+                state.finish(recording.name, looked_at=len(known))
+        progress(len(recordings), len(recordings))
+        return _write_tables(target, recordings, boxes)
 
 
-def _pictures(take: Take, frames: int, known: set[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    if not take.is_video:
+def _read_images(recording: Take, frames: int, known: set[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    if not recording.is_video:
         if 0 not in known:
-            yield 0, _open_image(take.path)
+            yield 0, _open_image(recording.path)
         return
-    total = sum(1 for _ in read_frames(take.path, lambda _: False))
+    total = sum(1 for _ in read_frames(recording.path, lambda _: False))
     # The middle of each of `frames` equal parts; a shorter video gives all that it has.
     positions = {(2 * part + 1) * total // (2 * frames) for part in range(frames)}
-    for position, rgb in read_frames(take.path, lambda at: at in positions and at + 1 not in known):
+    for position, rgb in read_frames(recording.path, lambda at: at in positions and at + 1 not in known):
         if rgb is not None:
             yield position + 1, rgb
 
@@ -165,26 +165,26 @@ def _open_image(path: Path) -> NDArray[np.uint8]:
         ) from error
 
 
-def _write_tables(target: Path, takes: list[Take], boxes: BoxFile) -> EdemaReport:
+def _write_tables(target: Path, recordings: list[Take], boxes: BoxFile) -> EdemaReport:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    checked = any(take.checked for take in takes)
+    checked = any(recording.checked for recording in recordings)
     writer.writerow((*COLUMNS, *(["checked"] if checked else [])))
-    rows = [(take, frame, found) for take in takes for frame, found in sorted(boxes.of(take.name).items())]
-    kept = [(take, frame) for take, frame, found in rows if found.box]
+    rows = [(recording, frame, found) for recording in recordings for frame, found in sorted(boxes.of(recording.name).items())]
+    kept = [(recording, frame) for recording, frame, found in rows if found.box]
     writer.writerows(
-        (take.image(frame), *take.facts, *([take.checked] if checked else [])) for take, frame in kept
+        (recording.image(frame), *recording.facts, *([recording.checked] if checked else [])) for recording, frame in kept
     )
-    write_faces(target, ("source", "frame"), [(take.name, frame, found) for take, frame, found in rows])
-    write_whole(target / "manifest.csv", stream.getvalue().encode())
+    write_faces(target, ("source", "frame"), [(recording.name, frame, found) for recording, frame, found in rows])
+    replace_file(target / "manifest.csv", stream.getvalue().encode())
     problems = [found.problem for _, _, found in rows]
-    sessions = dict.fromkeys(take.session for take in takes)
-    left = {take.session for take, _ in kept}
+    sessions = dict.fromkeys(recording.session for recording in recordings)
+    left = {recording.session for recording, _ in kept}
     return EdemaReport(
         root=str(target),
-        patients=len({take.facts[0] for take in takes}),
+        patients=len({recording.facts[0] for recording in recordings}),
         sessions=len(sessions),
-        files=len(takes),
+        files=len(recordings),
         looked_at=len(rows),
         written=len(kept),
         no_face=problems.count("no face"),

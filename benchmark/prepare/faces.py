@@ -22,12 +22,12 @@ SHORT_SIDE = 480
 """Bigger images are shrunk to this height or width in pixels, whichever is smaller, before detection."""
 
 INSTALL = "python -m pip install 'comface-bench[prepare]'"
-"""What installs the packages that reading videos and finding faces takes."""
+"""Command that installs the packages for reading videos and finding faces."""
 
 
 @dataclass(frozen=True)
 class Box:
-    """A face, in pixels of the image that it was found in.
+    """Bounding box of a face, in pixels of the image that it was found in.
 
     Attributes:
         x: Left edge; may lie outside the image.

@@ -14,15 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comface_bench.core.errors import DataFormatError, DataMissingError, UsageError
+from comface_bench.core.files import replace_file
 from comface_bench.prepare.archive import open_members
-from comface_bench.prepare.journal import check_folders, write_whole
+from comface_bench.prepare.journal import check_folders
 from comface_bench.prepare.watch import Progress, ignore
 from comface_bench.tasks.formats.fgnet import NAME
 
 
 @dataclass(frozen=True)
 class FgnetReport:
-    """What became of the data set.
+    """Counts of a prepared FG-NET, and files that differ from the published list.
 
     Attributes:
         root: Folder that was prepared.
@@ -130,7 +131,7 @@ def _copy(path: Path, content: bytes) -> bool:
             )
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, content)
+    replace_file(path, content)
     return True
 
 

@@ -1,4 +1,4 @@
-"""One of DISFA's videos: finding its faces, then writing its frames."""
+"""One of DISFA's videos: face detection, then cropped frames."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from comface_bench.prepare.boxes import BoxFile, found_from
+from comface_bench.prepare.boxes import BoxFile, Detection
 from comface_bench.prepare.cameras import Video
 from comface_bench.prepare.crop import CropRule, crop_face, steady
 from comface_bench.prepare.faces import FaceDetector
-from comface_bench.prepare.journal import write_whole
+from comface_bench.core.files import replace_file
 from comface_bench.prepare.video import read_frames
 
 REACH = 10
@@ -19,10 +19,10 @@ REACH = 10
 
 @dataclass(frozen=True)
 class SubjectFrames:
-    """What became of a subject's video.
+    """Frame counts of one subject's video.
 
     Attributes:
-        subject: The subject.
+        subject: Name of the subject, such as SN001.
         decoded: Frames in the video.
         expected: Frames that the labels have.
         looked_at: Frames at the stride.
@@ -41,7 +41,7 @@ class SubjectFrames:
 
 
 class Footage:
-    """One video, its folder of frames, and the boxes found in it, by the labels' frame number."""
+    """Detects faces in one video and writes its cropped frames; frames have the labels' numbers, from 1."""
 
     def __init__(self, video: Video, folder: Path, stride: int, boxes: BoxFile) -> None:
         self._video, self._folder, self._stride, self._boxes = video, folder, stride, boxes
@@ -51,11 +51,11 @@ class Footage:
         return self._folder / f"{frame:05d}.jpg"
 
     def is_complete(self) -> bool:
-        """Say whether each frame with one face is written."""
+        """Return True if each frame with exactly one face is written."""
         return all(self._path(frame).exists() for frame, found in self._found.items() if found.box)
 
-    def find(self, detector: FaceDetector, tick: Callable[[], None]) -> int:
-        """Find the faces in all frames that weren't looked at yet; return the frames in the video."""
+    def detect_faces(self, detector: FaceDetector, tick: Callable[[], None]) -> int:
+        """Detect the faces in all frames that weren't looked at yet; return the frames in the video."""
 
         def wanted(position: int) -> bool:
             return position % self._stride == 0 and position + 1 not in self._found
@@ -63,12 +63,12 @@ class Footage:
         decoded = 0
         for position, rgb in read_frames(self._video.path, wanted):
             if rgb is not None:
-                self._boxes.add(self._video.subject, position + 1, found_from(detector.detect(rgb)))
+                self._boxes.add(self._video.subject, position + 1, Detection.from_boxes(detector.detect(rgb)))
             decoded = position + 1
             tick()
         return decoded
 
-    def write(self, rule: CropRule, size: int, tick: Callable[[], None]) -> None:
+    def write_frames(self, rule: CropRule, size: int, tick: Callable[[], None]) -> None:
         """Write each frame with one face that isn't there yet."""
         lone = steady({frame: found.box for frame, found in self._found.items() if found.box}, REACH)
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -79,11 +79,11 @@ class Footage:
         for position, rgb in read_frames(self._video.path, wanted):
             if rgb is not None:
                 frame = position + 1
-                write_whole(self._path(frame), crop_face(rgb, lone[frame], rule, size))
+                replace_file(self._path(frame), crop_face(rgb, lone[frame], rule, size))
             tick()
 
     def report(self, decoded: int, expected: int) -> SubjectFrames:
-        """Count what was found."""
+        """Return the counts."""
         problems = [found.problem for found in self._found.values()]
         counts = (problems.count(problem) for problem in ("", "no face", "several faces"))
         return SubjectFrames(self._video.subject, decoded, expected, len(problems), *counts)

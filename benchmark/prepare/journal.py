@@ -1,6 +1,6 @@
-"""`prepare.json`: with which settings a folder was prepared, from what, and what is finished.
+"""`prepare.json`: settings, sources and finished parts of a prepared folder.
 
-It is what lets a killed run go on, and what keeps two runs with different settings apart.
+It lets a killed run go on, and keeps runs with different settings apart.
 """
 
 from __future__ import annotations
@@ -12,21 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from comface_bench.core.errors import DataFormatError, DataMissingError, UsageError
+from comface_bench.core.files import replace_file
 
 NAME = "prepare.json"
 
 _TABLES = ("settings", "sources", "done")
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file under another name, then rename it: whoever finds it finds all of it."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(content)
-    part.replace(path)
-
-
 def check_folders(source: Path, target: Path, made: Sequence[str]) -> None:
-    """See that the source is there, and that the target is apart from it and free.
+    """Check that the source exists, and that the target is outside of it and free.
 
     Args:
         source: Folder or archive to read.
@@ -61,8 +55,8 @@ class Journal:
 
     Args:
         target: Folder that is prepared; made if it isn't there.
-        command: Which preparation this is.
-        settings: All that changes what is written.
+        command: Name of the preparation, such as `disfa`.
+        settings: Every setting that changes the output.
 
     Raises:
         UsageError: The folder was prepared with other settings.
@@ -86,7 +80,7 @@ class Journal:
             self._write()
 
     def begin(self, parts: Mapping[str, Mapping[str, str | int]]) -> None:
-        """Note what the parts are made from.
+        """Record the sources of the parts.
 
         Args:
             parts: Facts, such as the file's name and size, by part, such as a subject.
@@ -105,18 +99,18 @@ class Journal:
         self._write()
 
     def done(self, name: str) -> dict[str, Any] | None:
-        """Return what was noted when a part was finished, or None if it wasn't."""
+        """Return the facts recorded when a part was finished, or None if it isn't."""
         found: dict[str, Any] | None = self._content["done"].get(name)
         return found
 
     def finish(self, name: str, **facts: int) -> None:
-        """Note that a part is finished."""
+        """Record that a part is finished."""
         self._content["done"][name] = facts
         self._write()
 
     def _write(self) -> None:
         text = json.dumps(self._content, indent=1, ensure_ascii=False) + "\n"
-        write_whole(self._path, text.encode())
+        replace_file(self._path, text.encode())
 
     def _read(self) -> dict[str, Any]:
         try:

@@ -1,4 +1,4 @@
-"""The source table of `prepare edema`: one line per image or video of a patient's session."""
+"""Source table of `prepare edema`: one row per image or video of a patient's session."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _HEADER = f"The header is image,{','.join(FACTS)} or video,{','.join(FACTS)}"
 
 @dataclass(frozen=True)
 class Take:
-    """One line of the table.
+    """One row of the source table: an image or video of a session.
 
     Attributes:
         path: The image or video.
         name: The same, as the table names it.
-        is_video: Whether it is a video.
-        number: 1 for the session's first take in the table, 2 for its second, …
+        is_video: True for a video, False for an image.
+        number: 1 for the session's first recording in the table, 2 for its second, …
         facts: Cells of the columns `FACTS`.
         checked: The cell of the column `checked`, empty if there is none.
     """
@@ -77,7 +77,7 @@ def read_sessions(source: Path) -> list[Take]:
     if table.header and not {"image", "video"} & set(table.header):
         problems.add(table.top, "no column image or video", _HEADER)
     problems.raise_any()
-    takes: list[Take] = []
+    recordings: list[Take] = []
     seen: dict[Path, str] = {}
     numbers: dict[tuple[str, ...], int] = {}
     for line in table.lines:
@@ -91,11 +91,11 @@ def read_sessions(source: Path) -> list[Take]:
             )
         seen[file] = line.where
         number = numbers[facts[:3]] = numbers.get(facts[:3], 0) + 1
-        takes.append(Take(file, _name(line), not line["image"], number, facts, line["checked"]))
+        recordings.append(Take(file, _name(line), not line["image"], number, facts, line["checked"]))
     if not table.lines:
         problems.add(path, "there is no line below the header", _HEADER)
     problems.raise_any()
-    return takes
+    return recordings
 
 
 def _name(line: Line) -> str:

@@ -1,4 +1,4 @@
-"""Watching: what a preparation tells while it works."""
+"""Progress of a preparation."""
 
 from __future__ import annotations
 
@@ -9,4 +9,4 @@ Progress = Callable[[int, int], None]
 
 
 def ignore(*_: object) -> None:
-    """Take no notice."""
+    """Do nothing: the default of callbacks."""

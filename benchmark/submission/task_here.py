@@ -132,7 +132,7 @@ def _check_truth(task: Task, info: TaskInfo, rows: Sequence[Prediction]) -> Iter
         if fold >= min(info.folds, len(task.folds)):
             continue
         listed = task.pairs(fold, "test")
-        names = task.source.identifiers(listed)
+        names = task.sampler.identifiers(listed)
         truth = {
             (name, int(subject), float(target))
             for name, subject, target in zip(names, listed.subject, listed.target, strict=True)

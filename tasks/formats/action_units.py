@@ -45,13 +45,13 @@ class LabelFile(Generic[Key]):
         """Every line could be used."""
         return not (self.mistakes or self.outside)
 
-    def put(self, line: int, key: Key, name: str, text: str) -> None:
-        """Take one label.
+    def add_label(self, line: int, key: Key, name: str, text: str) -> None:
+        """Add one label, or note down why it can't be used.
 
         Args:
             line: 1-based number of its line.
-            key: What it is the label of.
-            name: How messages call the key: `frame 12`.
+            key: Frame or image of the label.
+            name: Name of the key in messages, such as `frame 12`.
             text: The intensity.
         """
         where = f"{self.path}:{line}"
@@ -68,7 +68,7 @@ class LabelFile(Generic[Key]):
             else:
                 self.outside.add(str(value), where, f"intensity {value} isn't within 0 to 5", RAW_LABELS)
 
-    def refuse(self, line: int, text: str, expected: str, last: bool) -> None:
+    def reject_line(self, line: int, text: str, expected: str, last: bool) -> None:
         """Note down a line that isn't of the form of a label.
 
         Args:

@@ -60,7 +60,7 @@ def read_csv_file(path: Path) -> Iterator[dict[str, Any] | Note]:
             continue
         images[line["subject"]] += 1
         yield row
-    # What a subject with a malformed row lacks is told by that row.
+    # A subject with a malformed row has been reported by that row.
     if single := sorted(name for name, count in images.items() if count == 1 and name not in malformed):
         yield Note(f"subjects with one image, who have no pair: {len(single):,} ({listed(single)})")
     problems.raise_any()

@@ -61,8 +61,8 @@ def read_disfa(root: Path) -> Iterator[dict[str, Any] | Note]:
         found = number_frames(folder, problems)
         reasons = [excluded[subject][frame] for frame in found if frame in excluded[subject]]
         if reasons:
-            told = "; ".join(dict.fromkeys(reasons))
-            yield Note(f"{subject}: {counted(len(reasons), 'frame')} excluded: {told}")
+            listed = "; ".join(dict.fromkeys(reasons))
+            yield Note(f"{subject}: {counted(len(reasons), 'frame')} excluded: {listed}")
         if not found:
             del frame_folders[subject]
         elif subject not in label_folders:
@@ -96,16 +96,16 @@ def _parse(file: LabelFile[int]) -> None:
         cells = [cell.strip() for cell in line.split(",")]
         frame = cells[0]
         if len(cells) != 2 or not cells[1] or not (frame.isascii() and frame.isdecimal()):
-            file.refuse(number, line, "`frame,intensity` such as 12,3", number == lines[-1][0])
+            file.reject_line(number, line, "`frame,intensity` such as 12,3", number == lines[-1][0])
         elif int(frame) == 0:
             remedy = "Add one to every frame number of the subject, if its lines begin with the first frame."
             file.mistakes.add("zero", f"{file.path}:{number}", "frame 0; frames count from 1", remedy)
         else:
-            file.put(number, int(frame), f"frame {int(frame)}", cells[1])
+            file.add_label(number, int(frame), f"frame {int(frame)}", cells[1])
 
 
 def _note_differences(lines: Mapping[str, int], idle: list[str]) -> Iterator[Note]:
-    """Yield what is there otherwise than published, without being wrong."""
+    """Yield notes on differences from the published data set that are no mistakes."""
     other = {subject: count for subject, count in lines.items() if count not in (0, LINES[subject])}
     if other:
         counts = set(other.values())

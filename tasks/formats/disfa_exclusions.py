@@ -48,7 +48,7 @@ def read_exclusions(root: Path, subjects: Collection[str], problems: ProblemList
     Args:
         root: Folder of the data set.
         subjects: All subjects that may be named.
-        problems: Told of rows that can't be used.
+        problems: Receives rows that can't be used.
     """
     own = root / "exclude.csv"
     path = own if own.is_file() else _SHIPPED
@@ -85,7 +85,7 @@ def _cells(line: str) -> list[str]:
 
 
 def _parse(line: str, subjects: Collection[str]) -> Exclusion | str:
-    """Return the exclusion that a row stands for, or what is wrong with it."""
+    """Return the exclusion of a row, or the mistake in it."""
     cells = _cells(line)
     if len(cells) != len(COLUMNS):
         return f"{len(cells)} cells, but the header has {len(COLUMNS)}"

@@ -27,7 +27,7 @@ def find_subjects(folder: Path, problems: ProblemList) -> dict[str, Path]:
 
     Args:
         folder: Where they lie.
-        problems: Told of every other folder that isn't hidden, for its contents would be lost in silence.
+        problems: Receives every other folder that isn't hidden, as its contents would be ignored silently.
     """
     found = {}
     for path in list_folder(folder)[0]:
@@ -48,8 +48,8 @@ def number_frames(folder: Path, problems: ProblemList) -> dict[int, str]:
 
     Args:
         folder: Where they lie.
-        problems: Told, once each, of images that aren't named by a number, of numbers that stand twice,
-            and of frames that are counted from 0.
+        problems: Receives, once each with a count, images that aren't named by a number, numbers that
+            stand twice, and frames that are counted from 0.
     """
     found: dict[int, str] = {}
     twice: list[tuple[int, str]] = []

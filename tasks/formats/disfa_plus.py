@@ -101,6 +101,6 @@ def _parse(file: LabelFile[str]) -> None:
                     "The first two lines are a header; labels begin in line 3.",
                 )
         elif len(cells) == 2:
-            file.put(number, image_key(cells[0]), f"image {cells[0]}", cells[1])
+            file.add_label(number, image_key(cells[0]), f"image {cells[0]}", cells[1])
         else:
-            file.refuse(number, line, "`image-name intensity` such as 001.jpg 3", number == lines[-1][0])
+            file.reject_line(number, line, "`image-name intensity` such as 001.jpg 3", number == lines[-1][0])

@@ -84,7 +84,7 @@ def read_edema(root: Path) -> Iterator[dict[str, Any] | Note]:
     if not malformed:
         _check_phases(path, weighings, problems)
     check_weights(path, weighings, problems)
-    # What a patient with a malformed row lacks is told by that row.
+    # A patient with a malformed row has been reported by that row.
     yield from _note_lone([one for one in weighings if one.patient not in malformed])
     problems.raise_any()
 

@@ -1,4 +1,4 @@
-"""Which weights of a dialysis cohort can't be right. The rules and their limits are this suite's own.
+"""Plausibility of the weights of a dialysis cohort. The rules and their limits are this suite's own.
 
 They are about what goes wrong in tables that people write: pounds among kilograms, phases swapped, a
 digit lost. A weight that a person has looked at (`checked`) is left alone.
@@ -19,7 +19,7 @@ MOST_PATIENT_RATIO = 1.5
 """Largest ratio of a patient's heaviest to lightest weight over all days."""
 POUNDS_PER_KG = 2.2046
 POUNDS_TOLERANCE = 0.10
-"""How far a ratio may be from `POUNDS_PER_KG` to be called pounds: a patient's own weight varies, too."""
+"""Largest relative deviation from `POUNDS_PER_KG` that is taken for pounds: a patient's weight varies, too."""
 MOST_COHORT_KG, LEAST_COHORT = 120.0, 5
 """Largest median over the patients' median weights, asked of so many patients at least. Half of a cohort
 above 120 kg isn't known from anywhere, while 120 lb are 54 kg."""
@@ -40,13 +40,13 @@ class Weighing:
 
 
 def check_weights(path: Path, weighings: Iterable[Weighing], problems: ProblemList) -> None:
-    """Note down the weights that can't be right.
+    """Report implausible weights.
 
     Args:
         path: The table, for what concerns no single line.
         weighings: All rows.
-        problems: Told of two weights of one patient, day and phase; of a patient whose weights differ too
-            much; of treatments with too large a change or a gain of weight; of a cohort that is too heavy.
+        problems: Receives two weights of one patient, day and phase; patients whose weights differ too
+            much; treatments with too large a change or a gain of weight; a cohort that is too heavy.
     """
     patients: dict[str, list[Weighing]] = {}
     for one in weighings:

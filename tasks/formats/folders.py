@@ -41,8 +41,8 @@ def find_folder(root: Path, spellings: Sequence[str], problems: ProblemList, hin
     Args:
         root: Folder of the data set.
         spellings: The names, the usual one first.
-        problems: Told if several folders go by them; the first is returned.
-        hint: What to do if none does.
+        problems: Receives several folders of these names; the first is returned.
+        hint: Remedy if there is none.
 
     Raises:
         DataMissingError: There is none.
@@ -63,14 +63,14 @@ def find_folder(root: Path, spellings: Sequence[str], problems: ProblemList, hin
 def refuse_images(
     folder: Path, names: Sequence[str], message: str, remedy: str, problems: ProblemList
 ) -> None:
-    """Note down that images can't be taken where they are or as they are; told once, with their number.
+    """Report images that can't be used where they are or as they are, as one problem with their number.
 
     Args:
         folder: The folder.
         names: Names of files in it; those that don't end like an image's are passed over.
         message: What is wrong with each.
         remedy: What to do about it.
-        problems: Told of them.
+        problems: Receives the problem.
     """
     images = [name for name in names if name.lower().endswith((*IMAGE_ENDINGS, *_OTHER_IMAGES))]
     if images:
@@ -78,7 +78,7 @@ def refuse_images(
 
 
 def image_key(name: str) -> str:
-    """Return what an image's name is compared by: in lower case, without an image's ending."""
+    """Return the key by which an image's name is compared: lower case, without an image's ending."""
     plain = name.lower()
     return plain[: plain.rindex(".")] if plain.endswith((*IMAGE_ENDINGS, *_OTHER_IMAGES)) else plain
 
@@ -88,7 +88,7 @@ def name_images(folder: Path, problems: ProblemList) -> dict[str, str]:
 
     Args:
         folder: The folder.
-        problems: Told of images of other formats, and of two that differ in ending or case alone.
+        problems: Receives images of other formats, and pairs that differ in ending or case alone.
     """
     found: dict[str, str] = {}
     twice: list[str] = []

@@ -21,9 +21,9 @@ class LabelSet(Generic[Key]):
     """Reads the label files of a data set, folder by folder, and judges them together.
 
     Args:
-        what: What is labelled: `frame` or `image`.
+        what: Noun for the labelled items: `frame` or `image`.
         parse: Fills a label file from its lines.
-        problems: Told of what is wrong.
+        problems: Receives everything that is wrong.
     """
 
     def __init__(self, what: str, parse: Callable[[LabelFile[Key]], None], problems: ProblemList) -> None:
@@ -42,7 +42,7 @@ class LabelSet(Generic[Key]):
             subject: Whose labels they are.
 
         Returns:
-            Action unit → its file, in ascending order; those that aren't there are told and left out.
+            Action unit → its file, in ascending order; missing ones are reported and left out.
         """
         files: dict[int, LabelFile[Key]] = {}
         for unit, path in sorted(self._find(folder, subject).items()):
@@ -52,7 +52,7 @@ class LabelSet(Generic[Key]):
                 self._parse(file)
                 files[unit] = file
         for file in files.values():
-            file.mistakes.tell(self._problems)
+            file.mistakes.report_to(self._problems)
             self._values |= file.values
             if file.outside:
                 self._outside.append(file)
@@ -67,12 +67,12 @@ class LabelSet(Generic[Key]):
         names: Mapping[Key, str],
         files: Mapping[int, LabelFile[Key]],
     ) -> Iterator[dict[str, Any]]:
-        """Yield a row for each image that has all labels; tell, once, of those without any.
+        """Yield a row for each image that has all labels; report, once, those without any.
 
         Args:
             folder: Where the images lie.
             place: The same, relative to the data set's folder.
-            facts: What all rows have in common: subject, session.
+            facts: Columns that all rows have in common: subject, session.
             names: Key → name of its file, in the order of rows.
             files: Label files of the same subject or trial, as `read` returns them.
         """
@@ -86,7 +86,7 @@ class LabelSet(Generic[Key]):
                 for column, table in tables:
                     row[column] = table[key]
                 yield row
-        # A file with mistakes lacks labels on account of them, which has been told.
+        # A file with mistakes lacks labels because of them, which has been reported.
         if all(file.whole for file in files.values()):
             known = set().union(*(table for _, table in tables))
             if unlabelled := [key for key in names if key not in known]:
@@ -97,7 +97,7 @@ class LabelSet(Generic[Key]):
                 )
 
     def finish(self) -> None:
-        """Tell what only all label files together show: whether they were binarised."""
+        """Report binarised labels, which only all label files together show."""
         if self._values and self._values <= _BINARY:
             found = ", ".join(map(str, sorted(self._values)))
             self._problems.add(
@@ -107,7 +107,7 @@ class LabelSet(Generic[Key]):
             )
         else:
             for file in self._outside:
-                file.outside.tell(self._problems)
+                file.outside.report_to(self._problems)
 
     def _find(self, folder: Path, subject: str) -> dict[int, Path]:
         found: dict[int, Path] = {}
@@ -145,10 +145,10 @@ class LabelSet(Generic[Key]):
                 (common - file.table.keys(), "lacks {} that the files beside it have, the first {}"),
                 (file.table.keys() - common, "has {} that the files beside it lack, the first {}"),
             )
-            told = [text.format(counted(len(keys), self._what), min(keys)) for keys, text in parts if keys]
-            if told:
+            found = [text.format(counted(len(keys), self._what), min(keys)) for keys, text in parts if keys]
+            if found:
                 self._problems.add(
                     file.path,
-                    "; ".join(told),
+                    "; ".join(found),
                     f"Copy it again from the original; the 12 label files cover the same {self._what}s.",
                 )

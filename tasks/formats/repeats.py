@@ -1,4 +1,4 @@
-"""Mistakes that repeat, told once with their number."""
+"""Repeated mistakes, reported once with their number."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ def counted(count: int, what: str) -> str:
 
 
 def and_more(count: int, what: str) -> str:
-    """Return how often a mistake is made again, in brackets; nothing if it isn't."""
+    """Return the number of further mistakes of a kind in brackets; an empty text for 0."""
     return f" (and {count:,} more such {what}{'' if count == 1 else 's'})" if count else ""
 
 
 class RepeatedMistakes:
-    """Collects mistakes that belong together; each kind is told once, by its first case.
+    """Collects mistakes that belong together; each kind is reported once, by its first case.
 
     Args:
-        what: What a case is: `line`, `file`.
+        what: Noun for a case: `line`, `file`.
     """
 
     def __init__(self, what: str) -> None:
@@ -34,7 +34,7 @@ class RepeatedMistakes:
         """Note down a mistake.
 
         Args:
-            kind: What is alike in all of its kind.
+            kind: Key that all mistakes of its kind share.
             where: File, and line where there is one.
             message: What is wrong there.
             remedy: What to do about it.
@@ -42,7 +42,7 @@ class RepeatedMistakes:
         self._first.setdefault(kind, (where, message, remedy))
         self._count[kind] = self._count.get(kind, 0) + 1
 
-    def tell(self, problems: ProblemList) -> None:
-        """Hand over one problem of each kind."""
+    def report_to(self, problems: ProblemList) -> None:
+        """Add one problem of each kind."""
         for kind, (where, message, remedy) in self._first.items():
             problems.add(where, f"{message}{and_more(self._count[kind] - 1, self._what)}", remedy)

@@ -53,7 +53,7 @@ class Table:
     lines: tuple[Line, ...]
 
     def check_columns(self, wanted: Sequence[str], problems: ProblemList) -> None:
-        """Note down which of the wanted columns the header lacks, unless the file couldn't be read."""
+        """Report the wanted columns that the header lacks, unless the file couldn't be read."""
         if not self.header and len(problems):
             return
         if missing := [column for column in wanted if column not in self.header]:
@@ -69,8 +69,8 @@ def read_table(path: Path, problems: ProblemList) -> Table:
 
     Args:
         path: A file that exists.
-        problems: Told of what isn't UTF-8 or CSV, of a column that stands twice, of other separators,
-            and of rows with more or fewer cells than the header.
+        problems: Receives text that isn't UTF-8 or CSV, columns that stand twice, other separators,
+            and rows with more or fewer cells than the header.
     """
     text = _decode(path, problems)
     mark, number = "", 1
@@ -104,14 +104,14 @@ def parse_number(text: str) -> float | None:
 
 
 def number_remedy(text: str) -> str:
-    """Say what to do about a text that is no number."""
+    """Return the remedy for a text that is no number."""
     if parse_number(pointed := text.replace(",", ".")) is not None:
         return f"Write decimals with a point: {pointed}"
     return "Write a number such as 60.5, without a unit."
 
 
 def check_image(line: Line, problems: ProblemList) -> bool:
-    """Tell whether the cell `image` is written as on every system; note it down if not."""
+    """Return True if the cell `image` has no backslashes; report it otherwise."""
     if "\\" not in line["image"]:
         return True
     problems.add(

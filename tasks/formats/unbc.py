@@ -68,7 +68,7 @@ def read_unbc(root: Path) -> Iterator[dict[str, Any] | Note]:
                     "session": sequence.name,
                     "pspi": score,
                 }
-        mistakes.tell(problems)
+        mistakes.report_to(problems)
     if frames and unlabelled.total() == frames:
         problems.add(
             labels,

@@ -235,8 +235,8 @@ def test_two_data_sets_side_by_side(root, tmp_path):
     joined = Manifest.join(first, second)
     assert joined.images == ("A/p/1.jpg", "B/p/1.jpg")
     assert joined.subject_names == ("A/p", "B/p")
-    assert [joined.own(name) for name in joined.subjects] == ["p", "p"]
-    assert first.own("p/1.jpg") == "p/1.jpg"
+    assert [joined.own_name(name) for name in joined.subjects] == ["p", "p"]
+    assert first.own_name("p/1.jpg") == "p/1.jpg"
     assert list(joined.labels) == ["kg"]
     assert joined.labels["kg"].tolist() == [60, 70]
     assert all((joined.root / image).is_file() for image in joined.images)

@@ -88,11 +88,11 @@ def test_pairs_stay_within_a_subject_and_are_those_of_the_rule(root, rule, rows,
     assert sum(source.counts(rule).values()) == len(expected)
     if not expected:
         with pytest.raises(DataFormatError, match="no pair"):
-            source.evaluate(table.subject_names, rule, None, seed)
+            source.list_pairs(table.subject_names, rule, None, seed)
         with pytest.raises(DataFormatError, match="no pair"):
             source.draw(table.subject_names, rule, 5, seed)
         return
-    listed = source.evaluate(table.subject_names, rule, None, seed)
+    listed = source.list_pairs(table.subject_names, rule, None, seed)
     assert sorted(map(tuple, map(sorted, zip(listed.x, listed.y, strict=True)))) == sorted(expected)
     drawn = source.draw(table.subject_names, rule, 50, seed)
     assert set(map(tuple, map(sorted, zip(drawn.x, drawn.y, strict=True)))) <= expected

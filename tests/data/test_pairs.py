@@ -87,9 +87,9 @@ def test_evaluation_pairs_are_those_of_a_plain_loop(cells, rule, seed):
     source = source_of(cells)
     if not expected:
         with pytest.raises(DataFormatError, match="no pair"):
-            source.evaluate(subjects, rule, None, seed)
+            source.list_pairs(subjects, rule, None, seed)
         return
-    pairs = source.evaluate(subjects, rule, None, seed)
+    pairs = source.list_pairs(subjects, rule, None, seed)
     found = [tuple(sorted(pair)) for pair in zip(pairs.x.tolist(), pairs.y.tolist(), strict=True)]
     assert len(found) == len(expected)
     assert set(found) == expected
@@ -128,7 +128,7 @@ def test_counts_are_those_of_rule_all(cells):
     ("rule", "total"), [("all", 28 + 6 + 1), ("pre-post", 16 + 2), ("pre-post-same-day", 4 + 2)]
 )
 def test_counts_of_a_small_table_by_hand(rule, total):
-    assert len(source_of(SMALL).evaluate("abcd", rule, None, 0)) == total
+    assert len(source_of(SMALL).list_pairs("abcd", rule, None, 0)) == total
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -157,7 +157,7 @@ def test_the_order_of_subjects_does_not_matter(rule):
     source = source_of(SMALL)
     for pair in (
         [source.draw(subjects, rule, 64, 1) for subjects in ("ab", "ba")],
-        [source.evaluate(subjects, rule, 3, 1) for subjects in ("ab", "ba")],
+        [source.list_pairs(subjects, rule, 3, 1) for subjects in ("ab", "ba")],
     ):
         assert pair[0].x.tolist() == pair[1].x.tolist()
         assert pair[0].y.tolist() == pair[1].y.tolist()
@@ -166,8 +166,8 @@ def test_the_order_of_subjects_does_not_matter(rule):
 @pytest.mark.parametrize("cap", [None, 3])
 def test_evaluation_pairs_of_a_subject_do_not_depend_on_the_others(cap):
     source = source_of(SMALL)
-    together = source.evaluate("abcd", "all", cap, 5)
-    alone = source.evaluate("b", "all", cap, 5)
+    together = source.list_pairs("abcd", "all", cap, 5)
+    alone = source.list_pairs("b", "all", cap, 5)
     mine = together.subject == 1
     assert together.x[mine].tolist() == alone.x.tolist()
     assert together.y[mine].tolist() == alone.y.tolist()
@@ -177,11 +177,11 @@ def test_evaluation_pairs_of_a_subject_do_not_depend_on_the_others(cap):
 def test_evaluation_orientation_is_fair_and_follows_the_seed():
     cells = [("a", None, None, value) for value in range(100)]
     source = source_of(cells)
-    pairs = source.evaluate("a", "all", None, 0)
+    pairs = source.list_pairs("a", "all", None, 0)
     assert len(pairs) == 4950
     assert abs(float((pairs.target > 0).mean()) - 0.5) < 5 * 0.5 / math.sqrt(4950)
-    assert source.evaluate("a", "all", None, 0).target.tolist() == pairs.target.tolist()
-    assert source.evaluate("a", "all", None, 1).target.tolist() != pairs.target.tolist()
+    assert source.list_pairs("a", "all", None, 0).target.tolist() == pairs.target.tolist()
+    assert source.list_pairs("a", "all", None, 1).target.tolist() != pairs.target.tolist()
 
 
 def test_the_cap_draws_distinct_pairs_for_each_subject():
@@ -189,17 +189,17 @@ def test_the_cap_draws_distinct_pairs_for_each_subject():
         ("c", None, None, 1)
     ] * 3
     source = source_of(cells)
-    pairs = source.evaluate("abc", "all", 100, 0)
+    pairs = source.list_pairs("abc", "all", 100, 0)
     assert Counter(pairs.subject.tolist()) == {0: 100, 1: 100, 2: 3}
     assert len({tuple(sorted(pair)) for pair in zip(pairs.x.tolist(), pairs.y.tolist(), strict=True)}) == 203
-    assert source.evaluate("a", "all", 435, 0).x.tolist() == source.evaluate("a", "all", None, 0).x.tolist()
+    assert source.list_pairs("a", "all", 435, 0).x.tolist() == source.list_pairs("a", "all", None, 0).x.tolist()
 
 
 def test_the_cap_draws_uniformly():
     source = source_of([("a", None, None, value) for value in range(5)])
     seen = Counter()
     for seed in range(600):
-        pairs = source.evaluate("a", "all", 5, seed)
+        pairs = source.list_pairs("a", "all", 5, seed)
         seen.update(tuple(sorted(pair)) for pair in zip(pairs.x.tolist(), pairs.y.tolist(), strict=True))
     # Each of the ten pairs is drawn with probability 1/2: 300 ± 5 · 12.2.
     assert len(seen) == 10
@@ -210,12 +210,12 @@ def test_identifiers_name_subject_and_ordinals_only():
     source = source_of(
         [("bob", None, None, 1), ("al", None, None, None), ("al", None, None, 2), ("al", None, None, 4)]
     )
-    pairs = source.evaluate(["al"], "all", None, 0)
+    pairs = source.list_pairs(["al"], "all", None, 0)
     assert source.identifiers(pairs)[0] in {"0-0-1", "0-1-0"}
 
 
 def test_the_table_of_pairs():
-    pairs = source_of(SMALL).evaluate("ab", "all", None, 0)
+    pairs = source_of(SMALL).list_pairs("ab", "all", None, 0)
     assert list(pairs.frame.columns) == ["x", "y", "target", "subject"]
     assert pairs.frame["target"].tolist() == pairs.target.tolist()
 
@@ -223,7 +223,7 @@ def test_the_table_of_pairs():
 def test_no_subject_has_no_pair():
     source = source_of(SMALL)
     with pytest.raises(DataFormatError, match="evaluation subjects have no pair of rule 'all'"):
-        source.evaluate([], "all", None, 0)
+        source.list_pairs([], "all", None, 0)
     with pytest.raises(DataFormatError, match="training subjects have no pair"):
         source.draw([], "all", 4, 0)
 

@@ -104,7 +104,7 @@ def run(
         for fold in range(len(task.folds)) if folds is None else folds:
             chance = random.Random(f"{luck}/{seed}/{fold}")
             pairs = task.pairs(fold)
-            names = task.source.identifiers(pairs)
+            names = task.sampler.identifiers(pairs)
             rows = [
                 Prediction(name, int(subject), fold, seed, float(y), float(predict(float(y), chance)))
                 for name, subject, y in zip(names, pairs.subject, pairs.target, strict=True)
