@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,13 +16,13 @@ from comface_bench.core.card import TaskCard
 from comface_bench.core.names import parse_name
 from comface_bench.core.problems import Problem, ProblemList
 from comface_bench.core.registry import Registry, task_registry
-from comface_bench.data.decodable import decode_all
 from comface_bench.data.manifest import Manifest
-from comface_bench.data.pairs import PairSource
+from comface_bench.data.pairs import PairSampler
 from comface_bench.data.task import Task, configure, data_location, data_root, open_task, read_manifest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
 
 _BINS = 10
 _MOST_VALUES = 12
@@ -150,7 +152,7 @@ def check_data(
     tables = {place: read_manifest(entry, card, place, folder, problems) for folder, place in places.items()}
     modes, sizes = decode_all(list(tables.values()), problems, progress)
     labels = [_labels(table, card, problems) for table in tables.values()]
-    samplers = [PairSource(table, part) for table, part in zip(tables.values(), labels, strict=True)]
+    samplers = [PairSampler(table, part) for table, part in zip(tables.values(), labels, strict=True)]
     task = None
     if not len(problems):
         with problems.collect():
@@ -212,7 +214,7 @@ def _count_folds(
 
 
 def _count_subjects(
-    samplers: list[PairSource], labels: list[NDArray[np.float64]], card: TaskCard
+    samplers: list[PairSampler], labels: list[NDArray[np.float64]], card: TaskCard
 ) -> dict[str, SubjectCount]:
     counts = {}
     for sampler, part in zip(samplers, labels, strict=True):
@@ -259,3 +261,52 @@ def _histogram(labels: NDArray[np.float64]) -> tuple[Bin, ...]:
         Bin(float(low), float(high), int(count))
         for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True)
     )
+
+
+def decode_all(
+    tables: Sequence[Manifest],
+    problems: ProblemList,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[dict[str, int], set[tuple[int, int]]]:
+    """Decode all images of some data sets.
+
+    Args:
+        tables: The data sets.
+        problems: Receives each image that can't be decoded.
+        progress: Called with (images opened, images in all) after each image.
+
+    Returns:
+        Colour mode by PIL's name → number of images, the most frequent first; and all (width, height)
+        in pixels.
+    """
+    paths = [table.root / name for table in tables for name in table.images]
+    modes: Counter[str] = Counter()
+    sizes: set[tuple[int, int]] = set()
+    # Pillow decodes outside the interpreter's lock.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for number, found in enumerate(pool.map(_decode, paths), 1):
+            if isinstance(found, Problem):
+                problems.add(found.where, found.message, found.remedy)
+            else:
+                modes[found[0]] += 1
+                sizes.add(found[1])
+            if progress is not None:
+                progress(number, len(paths))
+    return dict(modes.most_common()), sizes
+
+
+def _decode(path: Path) -> tuple[str, tuple[int, int]] | Problem:
+    """Read a whole image, so that a cut-off file shows, and return its mode and size."""
+    from PIL import Image, ImageFile
+
+    # A switch of the whole process that some libraries turn on: cut-off files would pass for whole ones.
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    try:
+        with Image.open(path) as image:
+            mode, size = image.mode, image.size
+            # JPEG decodes at an eighth of its size, which still reads every byte.
+            image.draft(None, (1, 1))
+            image.load()
+    except Exception as error:  # Decoders raise whatever comes, RuntimeError and struct.error among it.
+        return Problem(str(path), f"can't be decoded: {error}", "Get the file again, or take it out.")
+    return mode, size

@@ -47,7 +47,7 @@ class PairList:
         return pd.DataFrame({"x": self.x, "y": self.y, "target": self.target, "subject": self.subject})
 
 
-class PairSource:
+class PairSampler:
     """Draws pairs from the images of one data set that carry a label.
 
     Args:

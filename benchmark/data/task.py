@@ -20,7 +20,7 @@ from comface_bench.core.problems import ProblemList
 from comface_bench.core.registry import Entry, Registry, task_registry
 from comface_bench.core.seeds import seed_for
 from comface_bench.data.manifest import Manifest
-from comface_bench.data.pairs import PairList, PairSource
+from comface_bench.data.pairs import PairList, PairSampler
 from comface_bench.data.splits import PARTS, Fold, Part, Split, read_split, rule_split
 
 if TYPE_CHECKING:
@@ -69,9 +69,9 @@ class Task:
         return self.table.target(self.card.target, self.card.label_range)
 
     @cached_property
-    def sampler(self) -> PairSource:
+    def sampler(self) -> PairSampler:
         """Sampler of the task's pairs."""
-        return PairSource(self.table, self.labels)
+        return PairSampler(self.table, self.labels)
 
     def pairs(self, fold: int, part: Part = "test") -> PairList:
         """Return the fixed pairs of a part: all that the rule allows, or the card's cap on them.
@@ -232,6 +232,6 @@ def find_split(name: str, card: TaskCard, table: Manifest) -> Split:
         split = read_split(published)
     else:
         labels = table.target(card.target, card.label_range)
-        split = rule_split(name, PairSource(table, labels).counts(), card.data)
+        split = rule_split(name, PairSampler(table, labels).counts(), card.data)
     split.check(table.subject_names, card.data)
     return split

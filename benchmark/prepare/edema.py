@@ -170,12 +170,19 @@ def _write_tables(target: Path, recordings: list[Take], boxes: BoxFile) -> Edema
     writer = csv.writer(stream, lineterminator="\n")
     checked = any(recording.checked for recording in recordings)
     writer.writerow((*COLUMNS, *(["checked"] if checked else [])))
-    rows = [(recording, frame, found) for recording in recordings for frame, found in sorted(boxes.of(recording.name).items())]
+    rows = [
+        (recording, frame, found)
+        for recording in recordings
+        for frame, found in sorted(boxes.of(recording.name).items())
+    ]
     kept = [(recording, frame) for recording, frame, found in rows if found.box]
     writer.writerows(
-        (recording.image(frame), *recording.facts, *([recording.checked] if checked else [])) for recording, frame in kept
+        (recording.image(frame), *recording.facts, *([recording.checked] if checked else []))
+        for recording, frame in kept
     )
-    write_faces(target, ("source", "frame"), [(recording.name, frame, found) for recording, frame, found in rows])
+    write_faces(
+        target, ("source", "frame"), [(recording.name, frame, found) for recording, frame, found in rows]
+    )
     replace_file(target / "manifest.csv", stream.getvalue().encode())
     problems = [found.problem for _, _, found in rows]
     sessions = dict.fromkeys(recording.session for recording in recordings)

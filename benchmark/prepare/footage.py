@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from comface_bench.core.files import replace_file
 from comface_bench.prepare.boxes import BoxFile, Detection
 from comface_bench.prepare.cameras import Video
 from comface_bench.prepare.crop import CropRule, crop_face, steady
 from comface_bench.prepare.faces import FaceDetector
-from comface_bench.core.files import replace_file
 from comface_bench.prepare.video import read_frames
 
 REACH = 10

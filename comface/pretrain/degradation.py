@@ -16,8 +16,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from comface_bench.data.color import change_rows_, decolour_
-from comface_bench.data.uniforms import uniforms
+from comface_bench.data.augment import change_rows_, grayscale_, uniforms
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,7 +70,7 @@ def degrade(images: Tensor, seed: int, keys: NDArray[np.uint64], views: NDArray[
         change_rows_(images, rows, lambda part: apply(part, amounts[rows]))
 
     change(rotate, some(0, TURN * (2 * drawn[:, 1] - 1), 0.0))
-    decolour_(images, drawn[:, 2] < GRAY)
+    grayscale_(images, drawn[:, 2] < GRAY)
     light(images, some(3, LIGHT * drawn[:, 4], 0.0), 2 * math.pi * drawn[:, 5])
     fade(images, some(6, GAMMA ** (2 * drawn[:, 7] - 1), 1.0))
     change(blur, some(8, BLUR * drawn[:, 9], 0.0))

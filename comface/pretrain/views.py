@@ -10,8 +10,7 @@ import torch
 from comface_bench.comface.pretrain.degradation import degrade
 from comface_bench.comface.pretrain.settings import AUGMENTATIONS
 from comface_bench.core.card import IMAGENET
-from comface_bench.data.augment import render
-from comface_bench.data.resample import resize
+from comface_bench.data.augment import render, resize
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -19,7 +19,7 @@ MOST_PATIENT_RATIO = 1.5
 """Largest ratio of a patient's heaviest to lightest weight over all days."""
 POUNDS_PER_KG = 2.2046
 POUNDS_TOLERANCE = 0.10
-"""Largest relative deviation from `POUNDS_PER_KG` that is taken for pounds: a patient's weight varies, too."""
+"""Largest relative deviation from `POUNDS_PER_KG` that is taken for pounds: weights vary."""
 MOST_COHORT_KG, LEAST_COHORT = 120.0, 5
 """Largest median over the patients' median weights, asked of so many patients at least. Half of a cohort
 above 120 kg isn't known from anywhere, while 120 lb are 54 kg."""

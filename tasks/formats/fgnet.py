@@ -1,8 +1,8 @@
 """FG-NET: faces of one person at several ages, subject and age in the file name.
 
 Layout under the root: `images/001A02.JPG` is subject 001 at 2 years; a letter behind the age
-distinguishes two images of one age (`001A43a.JPG`). Either case is read. Landmarks (`points/`), data files and
-what operating systems leave behind are passed over.
+distinguishes two images of one age (`001A43a.JPG`). Either case is read. Landmarks (`points/`), data files
+and what operating systems leave behind are passed over.
 """
 
 from __future__ import annotations
