@@ -15,9 +15,8 @@ from comface_bench.cli.tables import print_facts, print_json
 from comface_bench.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from comface_bench.prepare.disfa import DisfaReport
+    from comface_bench.prepare.disfa import DisfaReport, SubjectFrames
     from comface_bench.prepare.fgnet import FgnetReport
-    from comface_bench.prepare.footage import SubjectFrames
 
 app = make_app(Group)
 

@@ -17,21 +17,33 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote
 
-from comface_bench.core.errors import DataFormatError, UsageError
+from comface_bench.core.errors import DataFormatError, DataMissingError, UsageError
 from comface_bench.core.files import replace_file
-from comface_bench.prepare.boxes import FACES, NAME, BoxFile, Detection, write_faces
-from comface_bench.prepare.crop import FACE_CENTRE, SIZE, CropRule, crop_face
-from comface_bench.prepare.faces import DlibDetector, FaceDetector
-from comface_bench.prepare.journal import Journal, check_folders
-from comface_bench.prepare.sessions import Take, read_sessions
+from comface_bench.core.problems import ProblemList
+from comface_bench.prepare.faces import (
+    BOXES_FILE,
+    CROP_SIZE,
+    FACE_CENTRE,
+    LEFT_OUT_FILE,
+    BoxFile,
+    CropRule,
+    Detection,
+    DlibDetector,
+    FaceDetector,
+    crop_face,
+    write_left_out,
+)
+from comface_bench.prepare.state import PreparationState, Progress, check_folders, ignore
 from comface_bench.prepare.video import read_frames
-from comface_bench.prepare.watch import Progress, ignore
-from comface_bench.tasks.formats.edema import COLUMNS
+from comface_bench.tasks.formats.edema import COLUMNS, PHASES
+from comface_bench.tasks.formats.table import Line, number_remedy, parse_number, read_table
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
 
 Name = Literal["Edema-A", "Edema-B"]
 
@@ -72,7 +84,7 @@ def prepare_edema(
     *,
     name: Name = "Edema-A",
     frames: int = FRAMES,
-    size: int = SIZE,
+    size: int = CROP_SIZE,
     margin: float = FACE_CENTRE.margin,
     progress: Progress = ignore,
     detector: FaceDetector | None = None,
@@ -102,13 +114,13 @@ def prepare_edema(
             f"frames {frames}, size {size}, margin {margin}: expected at least 1, at least 16, and -0.4 to 2"
         )
     target = data / name
-    check_folders(source, target, ("images", "manifest.csv", NAME, FACES))
+    check_folders(source, target, ("images", "manifest.csv", BOXES_FILE, LEFT_OUT_FILE))
     recordings = read_sessions(source)
     finder = detector or DlibDetector()
     rule = CropRule(margin, FACE_CENTRE.lift)
     settings: dict[str, Any] = {"frames": frames, "size": size, "margin": margin, "lift": rule.lift}
     settings["detector"] = finder.describe()
-    state = Journal(target, "edema", settings)
+    state = PreparationState(target, "edema", settings)
     state.begin(
         {
             recording.name: {
@@ -138,7 +150,9 @@ def prepare_edema(
         return _write_tables(target, recordings, boxes)
 
 
-def _read_images(recording: Take, frames: int, known: set[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+def _read_images(
+    recording: Recording, frames: int, known: set[int]
+) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     if not recording.is_video:
         if 0 not in known:
             yield 0, _open_image(recording.path)
@@ -165,7 +179,7 @@ def _open_image(path: Path) -> NDArray[np.uint8]:
         ) from error
 
 
-def _write_tables(target: Path, recordings: list[Take], boxes: BoxFile) -> EdemaReport:
+def _write_tables(target: Path, recordings: list[Recording], boxes: BoxFile) -> EdemaReport:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     checked = any(recording.checked for recording in recordings)
@@ -180,7 +194,7 @@ def _write_tables(target: Path, recordings: list[Take], boxes: BoxFile) -> Edema
         (recording.image(frame), *recording.facts, *([recording.checked] if checked else []))
         for recording, frame in kept
     )
-    write_faces(
+    write_left_out(
         target, ("source", "frame"), [(recording.name, frame, found) for recording, frame, found in rows]
     )
     replace_file(target / "manifest.csv", stream.getvalue().encode())
@@ -198,3 +212,125 @@ def _write_tables(target: Path, recordings: list[Take], boxes: BoxFile) -> Edema
         several_faces=problems.count("several faces"),
         sessions_without_image=[" ".join(session) for session in sessions if session not in left],
     )
+
+
+FACTS = tuple(column for column in COLUMNS if column != "image")
+"""Columns that are copied; the images' names are new."""
+
+_HEADER = f"The header is image,{','.join(FACTS)} or video,{','.join(FACTS)}"
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One row of the source table: an image or video of a session.
+
+    Attributes:
+        path: The image or video.
+        name: The same, as the table names it.
+        is_video: True for a video, False for an image.
+        number: 1 for the session's first recording in the table, 2 for its second, …
+        facts: Cells of the columns `FACTS`.
+        checked: The cell of the column `checked`, empty if there is none.
+    """
+
+    path: Path
+    name: str
+    is_video: bool
+    number: int
+    facts: tuple[str, ...]
+    checked: str
+
+    @property
+    def session(self) -> tuple[str, ...]:
+        """Patient, day and phase."""
+        return self.facts[:3]
+
+    def image(self, frame: int) -> str:
+        """Return the name of an image in the new table, relative to its folder.
+
+        Different patients and sessions have different names, whatever characters they are written with:
+        all but letters, digits, `_` and `-` become percent signs and numbers.
+
+        Args:
+            frame: 1-based frame of a video; 0 for an image.
+        """
+        patient, day, phase = (_safe(cell) for cell in self.session)
+        return f"images/{patient}/{day}-{phase}/{self.number:02d}{f'-{frame:05d}' if frame else ''}.jpg"
+
+
+def _safe(text: str) -> str:
+    # quote leaves dots and tildes alone, but `..` would be a folder.
+    return quote(text, safe="").replace(".", "%2E").replace("~", "%7E")
+
+
+def read_sessions(source: Path) -> list[Recording]:
+    """Read `manifest.csv` of a source folder.
+
+    Raises:
+        DataMissingError: There is no such table.
+        DataProblemsError: All that is wrong in it: cells, files that aren't there, lie outside of the
+            folder, or are named twice.
+    """
+    path = source / "manifest.csv"
+    if not path.is_file():
+        raise DataMissingError(f"{path} doesn't exist", _HEADER)
+    problems = ProblemList()
+    table = read_table(path, problems)
+    table.check_columns(FACTS, problems)
+    if table.header and not {"image", "video"} & set(table.header):
+        problems.add(table.top, "no column image or video", _HEADER)
+    problems.raise_any()
+    recordings: list[Recording] = []
+    seen: dict[Path, str] = {}
+    numbers: dict[tuple[str, ...], int] = {}
+    for line in table.lines:
+        facts = _read_facts(line, problems)
+        file = _find_file(source, line, problems)
+        if file is None or facts is None:
+            continue
+        if file in seen:
+            problems.add(
+                line.where, f"{_name(line)} stands in {seen[file]} already", "Take one of the lines out."
+            )
+        seen[file] = line.where
+        number = numbers[facts[:3]] = numbers.get(facts[:3], 0) + 1
+        recordings.append(Recording(file, _name(line), not line["image"], number, facts, line["checked"]))
+    if not table.lines:
+        problems.add(path, "there is no line below the header", _HEADER)
+    problems.raise_any()
+    return recordings
+
+
+def _name(line: Line) -> str:
+    return line["image"] or line["video"]
+
+
+def _read_facts(line: Line, problems: ProblemList) -> tuple[str, ...] | None:
+    before = len(problems)
+    patient, day, phase, weight = (line[column] for column in FACTS)
+    if empty := [column for column in FACTS if not line[column]]:
+        problems.add(line.where, f"{', '.join(empty)} is empty", "Fill it in, or take the line out.")
+    if phase and phase.lower() not in PHASES:
+        problems.add(
+            line.where, f"phase is {phase!r}, not pre or post", "pre is before treatment, post after it."
+        )
+    if weight and parse_number(weight) is None:
+        problems.add(line.where, f"weight_kg is {weight!r}, not a number", number_remedy(weight))
+    return None if len(problems) > before else (patient, day, phase.lower(), weight)
+
+
+def _find_file(source: Path, line: Line, problems: ProblemList) -> Path | None:
+    if bool(line["image"]) == bool(line["video"]):
+        said = "both an image and a video" if line["image"] else "neither an image nor a video"
+        problems.add(line.where, said, "Name one file a line.")
+        return None
+    path = (source / _name(line)).resolve()
+    if not path.is_relative_to(source.resolve()):
+        problems.add(line.where, f"{_name(line)} lies outside of {source}", "Name files within the folder.")
+    elif not path.is_file():
+        problems.add(
+            line.where, f"{source / _name(line)} doesn't exist", "Correct the name, or copy the file."
+        )
+    else:
+        return path
+    return None

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-ENDINGS = (".avi", ".mp4", ".mov", ".mkv")
+VIDEO_SUFFIXES = (".avi", ".mp4", ".mov", ".mkv")
 """Files that are taken for videos, in either case."""
 
 MISSING_SHARE = 0.02

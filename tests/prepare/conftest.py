@@ -8,8 +8,31 @@ import pytest
 from PIL import Image
 
 import comface_bench.tasks
+from comface_bench.prepare.faces import Box
 
 FACES = Path(comface_bench.tasks.__file__).parent / "synthfaces" / "DISFA" / "frames"
+
+
+class WholeImage:
+    """A detector to which each image is one face; counts its calls, and stops like Ctrl-C at one of them."""
+
+    def __init__(self, stop_at: int | None = None) -> None:
+        self.asked, self.stop_at = 0, stop_at
+
+    def detect(self, rgb):
+        if self.asked == self.stop_at:
+            raise KeyboardInterrupt
+        self.asked += 1
+        return [Box(0, 0, rgb.shape[1], rgb.shape[0])]
+
+    def describe(self):
+        return {"name": "whole image"}
+
+
+@pytest.fixture(scope="session")
+def whole_image():
+    """Make a detector to which each image is one face: `whole_image(stop_at=3)`."""
+    return WholeImage
 
 
 @pytest.fixture(scope="session")

@@ -1,3 +1,5 @@
+"""DISFA: cameras, labels, and the command from videos to frames."""
+
 import csv
 import json
 import os
@@ -12,35 +14,17 @@ from PIL import Image
 
 from comface_bench.core.errors import DataFormatError, DataMissingError, UsageError
 from comface_bench.data.task import load_task
-from comface_bench.prepare.disfa import prepare_disfa
-from comface_bench.prepare.faces import Box
-
-pytest.importorskip("dlib")
+from comface_bench.prepare.disfa import copy_labels, expected_frames, find_labels, find_videos, prepare_disfa
 
 ACTION_UNITS = (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26)
 GREYS = [20 + 16 * frame for frame in range(12)]
 FACES = [1, 1, 0, 1, 1, 2, 1, 1, 1, 1, 1, 1]
 
 
-class WholeImage:
-    """Says that each image is one face, and counts how often it was asked."""
-
-    def __init__(self, stop_at: int | None = None) -> None:
-        self.asked, self.stop_at = 0, stop_at
-
-    def detect(self, rgb):
-        if self.asked == self.stop_at:
-            raise KeyboardInterrupt
-        self.asked += 1
-        return [Box(0, 0, rgb.shape[1], rgb.shape[0])]
-
-    def describe(self):
-        return {"name": "whole image"}
-
-
 @pytest.fixture(scope="module")
 def originals(tmp_path_factory, make_video, draw_scene):
     """Both cameras with their own spellings, two subjects, labels in which each frame has its own value."""
+    pytest.importorskip("dlib")
     root = tmp_path_factory.mktemp("originals")
     for subject in ("SN001", "SN010"):
         scenes = [draw_scene(faces, grey, subject) for faces, grey in zip(FACES, GREYS, strict=True)]
@@ -134,33 +118,33 @@ def test_source_is_untouched(originals, tmp_path, digest_tree):
     assert digest_tree(originals) == before
 
 
-def test_stopped_run_goes_on_to_the_same_bytes(originals, tmp_path, digest_tree):
+def test_stopped_run_goes_on_to_the_same_bytes(originals, tmp_path, digest_tree, whole_image):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     settings = {"stride": 2, "size": 32}
-    prepare_disfa(originals, whole, detector=WholeImage(), **settings)
-    first = WholeImage(stop_at=8)
+    prepare_disfa(originals, whole, detector=whole_image(), **settings)
+    first = whole_image(stop_at=8)
     with pytest.raises(KeyboardInterrupt):
         prepare_disfa(originals, broken, detector=first, **settings)
-    second = WholeImage()
+    second = whole_image()
     prepare_disfa(originals, broken, detector=second, **settings)
     assert first.asked + second.asked == 12
     assert digest_tree(broken) == digest_tree(whole)
-    third = WholeImage()
+    third = whole_image()
     prepare_disfa(originals, broken, detector=third, **settings)
     assert third.asked == 0
 
 
-def test_half_written_line_of_a_killed_run_is_dropped(originals, tmp_path, digest_tree):
+def test_half_written_line_of_a_killed_run_is_dropped(originals, tmp_path, digest_tree, whole_image):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     for data in (whole, broken):
-        prepare_disfa(originals, data, stride=4, size=32, detector=WholeImage())
+        prepare_disfa(originals, data, stride=4, size=32, detector=whole_image())
     journal, boxes = broken / "DISFA" / "prepare.json", broken / "DISFA" / "boxes.csv"
     content = json.loads(journal.read_text())
     content["done"] = {}
     journal.write_text(json.dumps(content))
     boxes.write_bytes(boxes.read_bytes()[:-9])
     (broken / "DISFA" / "frames" / "SN010" / "00009.jpg").unlink()
-    prepare_disfa(originals, broken, stride=4, size=32, detector=WholeImage())
+    prepare_disfa(originals, broken, stride=4, size=32, detector=whole_image())
     assert digest_tree(broken) == digest_tree(whole)
 
 
@@ -194,24 +178,26 @@ def test_killed_process_goes_on_to_the_same_bytes(originals, tmp_path, digest_tr
         ({"camera": "left"}, "camera was right, now left"),
     ],
 )
-def test_other_settings_in_the_same_folder_are_refused(originals, tmp_path, digest_tree, changed, said):
+def test_other_settings_in_the_same_folder_are_refused(
+    originals, tmp_path, digest_tree, changed, said, whole_image
+):
     settings = {"stride": 4, "size": 32}
-    prepare_disfa(originals, tmp_path, detector=WholeImage(), **settings)
+    prepare_disfa(originals, tmp_path, detector=whole_image(), **settings)
     before = digest_tree(tmp_path)
     with pytest.raises(UsageError, match=said) as caught:
-        prepare_disfa(originals, tmp_path, detector=WholeImage(), **(settings | changed))
+        prepare_disfa(originals, tmp_path, detector=whole_image(), **(settings | changed))
     assert "--data" in caught.value.hint
     assert digest_tree(tmp_path) == before
 
 
-def test_other_source_in_the_same_folder_is_refused(originals, tmp_path, make_video, draw_scene):
-    prepare_disfa(originals, tmp_path / "data", stride=4, detector=WholeImage())
+def test_other_source_in_the_same_folder_is_refused(originals, tmp_path, make_video, draw_scene, whole_image):
+    prepare_disfa(originals, tmp_path / "data", stride=4, detector=whole_image())
     other = tmp_path / "other"
     make_video(other / "RightVideoSN001.avi", [draw_scene()])
     with pytest.raises(
         UsageError, match=r"SN001 was made from file Video_RightCamera/RightVideoSN001_Comp\.avi"
     ):
-        prepare_disfa(other, tmp_path / "data", stride=4, detector=WholeImage())
+        prepare_disfa(other, tmp_path / "data", stride=4, detector=whole_image())
 
 
 def test_subjects_may_come_one_after_the_other(originals, tmp_path, digest_tree):
@@ -224,42 +210,43 @@ def test_subjects_may_come_one_after_the_other(originals, tmp_path, digest_tree)
     assert apart == together
 
 
-def test_labels_of_the_target_are_kept(originals, tmp_path):
+def test_labels_of_the_target_are_kept(originals, tmp_path, whole_image):
     mine = tmp_path / "DISFA" / "ActionUnit_Labels" / "SN001" / "SN001_au1.txt"
     mine.parent.mkdir(parents=True)
     mine.write_text("1,0\n2,0\n")
-    report = prepare_disfa(originals, tmp_path, stride=6, detector=WholeImage())
+    report = prepare_disfa(originals, tmp_path, stride=6, detector=whole_image())
     assert mine.read_text() == "1,0\n2,0\n"
     assert not (mine.parents[1] / "SN010").exists()
     assert [found.expected for found in report.subjects] == [2, 4844]
 
 
-def test_videos_alone_give_frames(make_video, draw_scene, tmp_path):
+def test_videos_alone_give_frames(make_video, draw_scene, tmp_path, whole_image):
     make_video(tmp_path / "source" / "rightvideosn032_COMP.AVI", [draw_scene()] * 2)
-    report = prepare_disfa(tmp_path / "source", tmp_path / "data", detector=WholeImage())
+    report = prepare_disfa(tmp_path / "source", tmp_path / "data", detector=whole_image())
     assert not report.has_labels
     assert [(found.subject, found.decoded, found.expected) for found in report.subjects] == [
         ("SN032", 2, 4845)
     ]
 
 
-def test_cut_off_video_is_told_after_the_others_are_done(originals, tmp_path, digest_tree):
+def test_cut_off_video_is_reported_after_the_others_are_done(originals, tmp_path, digest_tree, whole_image):
     source = tmp_path / "source"
     shutil.copytree(originals, source)
     path = source / "Video_RightCamera" / "RightVideoSN001_Comp.avi"
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(DataFormatError, match=r"RightVideoSN001_Comp\.avi: the video"):
-        prepare_disfa(source, tmp_path / "data", stride=4, detector=WholeImage())
+        prepare_disfa(source, tmp_path / "data", stride=4, detector=whole_image())
     assert (tmp_path / "data" / "DISFA" / "frames" / "SN010" / "00009.jpg").exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"this is no video" * 100])
-def test_file_that_is_no_video_is_told(tmp_path, content):
+def test_file_that_is_no_video_is_reported(tmp_path, content, whole_image):
+    pytest.importorskip("av")
     path = tmp_path / "source" / "RightVideoSN001_Comp.avi"
     path.parent.mkdir()
     path.write_bytes(content)
     with pytest.raises(DataFormatError, match=r"SN001_Comp\.avi: the video can't be opened"):
-        prepare_disfa(tmp_path / "source", tmp_path / "data", detector=WholeImage())
+        prepare_disfa(tmp_path / "source", tmp_path / "data", detector=whole_image())
 
 
 @pytest.mark.parametrize(
@@ -277,31 +264,142 @@ def test_file_that_is_no_video_is_told(tmp_path, content):
         ),
     ],
 )
-def test_names_that_cant_be_taken(tmp_path, names, error, said):
+def test_names_that_cant_be_taken(tmp_path, names, error, said, whole_image):
     source = tmp_path / "source"
     source.mkdir()
     for name in names:
         (source / name).parent.mkdir(exist_ok=True)
         (source / name).write_bytes(b"")
     with pytest.raises(error, match=said) as caught:
-        prepare_disfa(source, tmp_path / "data", detector=WholeImage())
+        prepare_disfa(source, tmp_path / "data", detector=whole_image())
     assert caught.value.hint
     assert not (tmp_path / "data").exists()
 
 
-def test_target_within_the_source_is_refused(originals, digest_tree):
+def test_target_within_the_source_is_refused(originals, digest_tree, whole_image):
     before = digest_tree(originals)
     for data in (originals, originals / "data", originals.parent):
         link = originals.parent / "DISFA"
         if data == originals.parent:
             link.symlink_to(originals)
         with pytest.raises(UsageError, match="never written to"):
-            prepare_disfa(originals, data, detector=WholeImage())
+            prepare_disfa(originals, data, detector=whole_image())
     link.unlink()
     assert digest_tree(originals) == before
 
 
-def test_target_with_other_frames_is_refused(originals, tmp_path):
+def test_target_with_other_frames_is_refused(originals, tmp_path, whole_image):
     (tmp_path / "DISFA" / "frames").mkdir(parents=True)
     with pytest.raises(UsageError, match="frames is there already"):
-        prepare_disfa(originals, tmp_path, detector=WholeImage())
+        prepare_disfa(originals, tmp_path, detector=whole_image())
+
+
+@pytest.fixture
+def lay_out(tmp_path):
+    """Make empty files under a folder called `DISFA`, and return it."""
+
+    def make(*names):
+        for name in names:
+            path = tmp_path / "DISFA" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        return tmp_path / "DISFA"
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("camera", "name"),
+    [
+        ("left", "Videos_LeftCamera/LeftVideoSN032_comp.avi"),
+        ("left", "Video_LeftCamera/LeftVideoSN032_Comp.avi"),
+        ("right", "Video_RightCamera/RightVideoSN032_Comp.avi"),
+        ("right", "videos_rightcamera/rightvideosn032_comp.AVI"),
+        ("right", "RightVideoSN032.mp4"),
+        ("left", "LEFT/SN032.mkv"),
+        ("right", "Video_RightCamera/SN032.mov"),
+    ],
+)
+def test_spellings(lay_out, camera, name):
+    root = lay_out(
+        name,
+        "Stimulus/clip.avi",
+        "Video_RightCamera/._RightVideoSN001_Comp.avi",
+        "Video_RightCamera/readme.txt",
+    )
+    assert [tuple(video) for video in find_videos(root, camera)] == [("SN032", root / name)]
+
+
+def test_folder_of_one_camera(lay_out):
+    root = lay_out("Video_RightCamera/SN002.avi", "Video_RightCamera/SN001.avi") / "Video_RightCamera"
+    assert [video.subject for video in find_videos(root, "right")] == ["SN001", "SN002"]
+
+
+def test_cameras_dont_mix(lay_out):
+    subjects = [f"SN{number:03d}" for number in (*range(1, 14), 16, 17, 18, 21, *range(23, 33))]
+    root = lay_out(
+        *(f"Video_RightCamera/RightVideo{subject}_Comp.avi" for subject in reversed(subjects)),
+        *(f"Videos_LeftCamera/LeftVideo{subject}_comp.avi" for subject in subjects),
+    )
+    for camera, folder in (("right", "Video_RightCamera"), ("left", "Videos_LeftCamera")):
+        videos = find_videos(root, camera)
+        assert [video.subject for video in videos] == subjects
+        assert {video.path.parent.name for video in videos} == {folder}
+
+
+@pytest.mark.parametrize(
+    "name", ["Video_RightCamera/RightVideoSN0010.avi", "Video_RightCamera/SN001_SN002.avi"]
+)
+def test_name_of_no_single_subject(lay_out, name):
+    with pytest.raises(DataFormatError, match="tells no subject"):
+        find_videos(lay_out(name), "right")
+
+
+@pytest.mark.parametrize("name", ["ActionUnit_Labels", "ActionUnits", "actionunit", "LABELS"])
+def test_labels_are_copied_under_the_usual_name(tmp_path, name):
+    folder = tmp_path / "source" / name / "sn001"
+    folder.mkdir(parents=True)
+    (folder / "SN001_au1.txt").write_bytes(b"1,0\r\n2,5\r\n\r\n")
+    (folder / "au2.txt").write_bytes(b"1,0\n")
+    (folder / "._SN001_au1.txt").write_bytes(b"junk")
+    (folder / "notes.doc").write_bytes(b"junk")
+    (folder.parent / "readme.txt").write_bytes(b"junk")
+    (tmp_path / "target").mkdir()
+    assert copy_labels(tmp_path / "source", tmp_path / "target")
+    copies = tmp_path / "target" / "ActionUnit_Labels"
+    assert {path.relative_to(copies).as_posix(): path.read_bytes() for path in copies.rglob("*.*")} == {
+        "SN001/SN001_au1.txt": b"1,0\r\n2,5\r\n\r\n",
+        "SN001/au2.txt": b"1,0\n",
+    }
+    assert expected_frames(tmp_path / "target", "SN001") == 2
+
+
+def test_copy_that_was_cut_off_is_made_anew(tmp_path):
+    folder = tmp_path / "source" / "labels" / "SN001"
+    folder.mkdir(parents=True)
+    (folder / "SN001_au1.txt").write_text("1,0\n")
+    cut = tmp_path / "target" / ".ActionUnit_Labels.part" / "SN002"
+    cut.mkdir(parents=True)
+    assert find_labels(tmp_path / "target") is None
+    assert copy_labels(tmp_path / "source", tmp_path / "target")
+    assert [path.name for path in (tmp_path / "target").iterdir()] == ["ActionUnit_Labels"]
+    assert not (tmp_path / "target" / "ActionUnit_Labels" / "SN002").exists()
+
+
+def test_labels_in_the_target_stay_alone(tmp_path):
+    for root in ("source", "target"):
+        (tmp_path / root / "labels" / "SN001").mkdir(parents=True)
+    assert copy_labels(tmp_path / "source", tmp_path / "target")
+    assert [path.name for path in (tmp_path / "target").iterdir()] == ["labels"]
+
+
+def test_no_labels_at_all(tmp_path):
+    (tmp_path / "target").mkdir()
+    (tmp_path / "source" / "labels").mkdir(parents=True)
+    assert not copy_labels(tmp_path / "source", tmp_path / "target")
+    assert list((tmp_path / "target").iterdir()) == []
+
+
+def test_published_counts_stand_in_for_labels(tmp_path):
+    assert expected_frames(tmp_path, "SN001") == 4845
+    assert expected_frames(tmp_path, "SN010") == 4844

@@ -1,3 +1,5 @@
+"""Edema: from images and videos of sessions to crops and the table that the tasks read."""
+
 import csv
 
 import numpy as np
@@ -5,30 +7,10 @@ import pytest
 from PIL import Image
 
 from comface_bench.core.errors import DataFormatError, DataMissingError, UsageError
-from comface_bench.prepare.edema import prepare_edema
-from comface_bench.prepare.faces import Box
-from comface_bench.prepare.sessions import read_sessions
+from comface_bench.prepare.edema import prepare_edema, read_sessions
 from comface_bench.tasks.formats.edema import read_edema
 
-pytest.importorskip("dlib")
-
 HEADER = "image,patient,day,phase,weight_kg\n"
-
-
-class WholeImage:
-    """Says that each image is one face; stops like Ctrl-C when it is asked once too often."""
-
-    def __init__(self, stop_at: int = -1) -> None:
-        self.asked, self.stop_at = 0, stop_at
-
-    def detect(self, rgb):
-        if self.asked == self.stop_at:
-            raise KeyboardInterrupt
-        self.asked += 1
-        return [Box(0, 0, rgb.shape[1], rgb.shape[0])]
-
-    def describe(self):
-        return {"name": "whole image"}
 
 
 @pytest.fixture
@@ -53,6 +35,7 @@ def source(tmp_path, draw_scene):
 
 
 def test_images_become_a_data_set(source, tmp_path):
+    pytest.importorskip("dlib")
     report = prepare_edema(source, tmp_path / "data", size=48)
     root = tmp_path / "data" / "Edema-A"
     rows = [row for row in read_edema(root) if isinstance(row, dict)]
@@ -76,6 +59,7 @@ def test_images_become_a_data_set(source, tmp_path):
 
 
 def test_crop_is_the_centre_of_the_face(source, tmp_path, draw_scene):
+    pytest.importorskip("dlib")
     prepare_edema(source, tmp_path / "data", size=128)
     with Image.open(
         tmp_path / "data" / "Edema-A" / "images" / "P%2F1" / "2020-01-02-pre" / "01.jpg"
@@ -87,7 +71,7 @@ def test_crop_is_the_centre_of_the_face(source, tmp_path, draw_scene):
     assert np.corrcoef(found[8:-8, 8:-8].ravel(), inner[8:-8, 8:-8].ravel())[0, 1] > 0.4
 
 
-def test_videos_give_evenly_spaced_frames(tmp_path, make_video, draw_scene):
+def test_videos_give_evenly_spaced_frames(tmp_path, make_video, draw_scene, whole_image):
     greys = [20 + 10 * number for number in range(20)]
     make_video(tmp_path / "source" / "a.avi", [draw_scene(1, grey) for grey in greys])
     make_video(tmp_path / "source" / "b.avi", [draw_scene(1, 100)] * 3)
@@ -95,7 +79,7 @@ def test_videos_give_evenly_spaced_frames(tmp_path, make_video, draw_scene):
         "video,weight_kg,phase,day,patient\na.avi,60,pre,1,P\nb.avi,58,post,1,P\n"
     )
     prepare_edema(
-        tmp_path / "source", tmp_path, name="Edema-B", frames=5, margin=0.8, detector=WholeImage(), size=64
+        tmp_path / "source", tmp_path, name="Edema-B", frames=5, margin=0.8, detector=whole_image(), size=64
     )
     folder = tmp_path / "Edema-B" / "images" / "P"
     # Five parts of four frames each: the third of each part, counted from 1.
@@ -111,7 +95,9 @@ def test_videos_give_evenly_spaced_frames(tmp_path, make_video, draw_scene):
     assert len(list(read_edema(tmp_path / "Edema-B"))) >= 8
 
 
-def test_stopped_run_goes_on_to_the_same_bytes(source, tmp_path, make_video, draw_scene, digest_tree):
+def test_stopped_run_goes_on_to_the_same_bytes(
+    source, tmp_path, make_video, draw_scene, digest_tree, whole_image
+):
     make_video(source / "v.avi", [draw_scene(1, 20 * number) for number in range(9)])
     table = source / "manifest.csv"
     rows = table.read_text().replace("image,", "image,video,").replace(".png,", ".png,,").splitlines()
@@ -119,8 +105,8 @@ def test_stopped_run_goes_on_to_the_same_bytes(source, tmp_path, make_video, dra
     before = digest_tree(source)
     for stop_at in (0, 3, 10):
         whole, broken = tmp_path / f"whole{stop_at}", tmp_path / f"broken{stop_at}"
-        prepare_edema(source, whole, size=32, detector=WholeImage())
-        first, second, third = WholeImage(stop_at), WholeImage(), WholeImage()
+        prepare_edema(source, whole, size=32, detector=whole_image())
+        first, second, third = whole_image(stop_at), whole_image(), whole_image()
         with pytest.raises(KeyboardInterrupt):
             prepare_edema(source, broken, size=32, detector=first)
         prepare_edema(source, broken, size=32, detector=second)
@@ -131,7 +117,7 @@ def test_stopped_run_goes_on_to_the_same_bytes(source, tmp_path, make_video, dra
     assert digest_tree(source) == before
 
 
-def test_names_are_safe_and_tell_patients_apart(tmp_path, draw_image):
+def test_names_are_safe_and_distinguish_patients(tmp_path, draw_image):
     names = ["a/b", "a%2Fb", "a b", "a_b", "ä", "..", ".", "~", "a.b", "-", "a\\b", "A/B", "CON:", "a\tb"]
     root = tmp_path / "source"
     lines = []
@@ -168,48 +154,48 @@ def test_names_are_safe_and_tell_patients_apart(tmp_path, draw_image):
         (HEADER + ",P,1,pre,60\n", "csv:2: neither an image"),
     ],
 )
-def test_tables_that_cant_be_taken(source, tmp_path, table, said):
+def test_tables_that_cant_be_taken(source, tmp_path, table, said, whole_image):
     (tmp_path / "outside.png").write_bytes(b"")
     (source / "manifest.csv").write_text(table)
     with pytest.raises(DataFormatError, match=said) as caught:
-        prepare_edema(source, tmp_path / "data", detector=WholeImage())
+        prepare_edema(source, tmp_path / "data", detector=whole_image())
     assert caught.value.hint
     assert not (tmp_path / "data").exists()
 
 
-def test_link_that_leaves_the_source_is_refused(source, tmp_path, draw_image):
+def test_link_that_leaves_the_source_is_refused(source, tmp_path, draw_image, whole_image):
     draw_image(tmp_path / "outside.png")
     (source / "link.png").symlink_to(tmp_path / "outside.png")
     (source / "manifest.csv").write_text(HEADER + "link.png,P,1,pre,60\n")
     with pytest.raises(DataFormatError, match="lies outside"):
-        prepare_edema(source, tmp_path / "data", detector=WholeImage())
+        prepare_edema(source, tmp_path / "data", detector=whole_image())
 
 
-def test_no_table(tmp_path):
+def test_no_table(tmp_path, whole_image):
     with pytest.raises(DataMissingError, match=r"manifest\.csv doesn't exist"):
-        prepare_edema(tmp_path, tmp_path.parent / "data", detector=WholeImage())
+        prepare_edema(tmp_path, tmp_path.parent / "data", detector=whole_image())
 
 
-def test_broken_image_is_named(source, tmp_path):
+def test_broken_image_is_named(source, tmp_path, whole_image):
     path = source / "photos" / "two.png"
     path.write_bytes(path.read_bytes()[:-3000])
     with pytest.raises(DataFormatError, match=r"two\.png: the image can't be read"):
-        prepare_edema(source, tmp_path / "data", detector=WholeImage())
+        prepare_edema(source, tmp_path / "data", detector=whole_image())
     assert not (tmp_path / "data" / "Edema-A" / "manifest.csv").exists()
 
 
-def test_other_settings_or_a_table_of_others_are_refused(source, tmp_path):
+def test_other_settings_or_a_table_of_others_are_refused(source, tmp_path, whole_image):
     data = tmp_path / "data"
-    prepare_edema(source, data, size=32, detector=WholeImage())
+    prepare_edema(source, data, size=32, detector=whole_image())
     with pytest.raises(UsageError, match="frames was 8, now 4"):
-        prepare_edema(source, data, size=32, frames=4, detector=WholeImage())
+        prepare_edema(source, data, size=32, frames=4, detector=whole_image())
     table = source / "manifest.csv"
     table.write_text(table.read_text().replace("P/1", "P2"))
     with pytest.raises(UsageError, match="was made from"):
-        prepare_edema(source, data, size=32, detector=WholeImage())
+        prepare_edema(source, data, size=32, detector=whole_image())
 
 
-def test_target_with_another_table_is_refused(source, tmp_path, make_edema):
+def test_target_with_another_table_is_refused(source, tmp_path, make_edema, whole_image):
     make_edema(tmp_path / "data" / "Edema-A")
     with pytest.raises(UsageError, match="is there already"):
-        prepare_edema(source, tmp_path / "data", detector=WholeImage())
+        prepare_edema(source, tmp_path / "data", detector=whole_image())

@@ -49,7 +49,7 @@ def test_images_get_their_published_names(source, tmp_path, digest_tree, packed)
     assert digest_tree(source) == before
 
 
-def test_what_isnt_as_published_is_told(source, tmp_path, draw_image):
+def test_what_isnt_as_published_is_reported(source, tmp_path, draw_image):
     folder = source / "FGNET" / "images"
     content = (folder / "001a02.jpg").read_bytes()
     (folder / "001a02.jpg").write_bytes(content[: len(content) // 2])
@@ -82,7 +82,7 @@ def test_member_that_grows_without_bounds_is_refused(source, tmp_path):
         prepare_fgnet(tmp_path / "bomb.zip", tmp_path / "data")
 
 
-def test_damaged_archive_is_told(source, tmp_path):
+def test_damaged_archive_is_reported(source, tmp_path):
     path = pack(source, tmp_path / "FGNET.zip")
     content = bytearray(path.read_bytes())
     at = content.index(b"\xff\xd8") + 40

@@ -24,7 +24,7 @@ def test_colours_are_red_green_blue(make_video, draw_scene, tmp_path):
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
-def test_cut_off_file_is_told(make_video, draw_scene, tmp_path, share):
+def test_cut_off_file_is_reported(make_video, draw_scene, tmp_path, share):
     path = make_video(tmp_path / "a.avi", [draw_scene(1, 10 * grey) for grey in range(20)])
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     with pytest.raises(DataFormatError, match=r"a\.avi: the video") as caught:
@@ -32,7 +32,7 @@ def test_cut_off_file_is_told(make_video, draw_scene, tmp_path, share):
     assert "again" in caught.value.hint
 
 
-def test_file_without_a_video_is_told(tmp_path):
+def test_file_without_a_video_is_reported(tmp_path):
     av = pytest.importorskip("av")
     import numpy as np
 

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from comface_bench.core.errors import DataFormatError, DataMissingError, UsageError
 from comface_bench.core.files import replace_file
 
-NAME = "prepare.json"
+STATE_FILE = "prepare.json"
 
 _TABLES = ("settings", "sources", "done")
 
@@ -41,7 +41,7 @@ def check_folders(source: Path, target: Path, made: Sequence[str]) -> None:
         )
     if target.exists() and not target.is_dir():
         raise UsageError(f"{target} isn't a folder", "Name another data root: --data DIR")
-    if not (target / NAME).exists():
+    if not (target / STATE_FILE).exists():
         for name in made:
             if (target / name).exists():
                 raise UsageError(
@@ -50,7 +50,7 @@ def check_folders(source: Path, target: Path, made: Sequence[str]) -> None:
                 )
 
 
-class Journal:
+class PreparationState:
     """The contents of `prepare.json`; every change is written at once.
 
     Args:
@@ -64,7 +64,7 @@ class Journal:
     """
 
     def __init__(self, target: Path, command: str, settings: Mapping[str, Any]) -> None:
-        self._path = target / NAME
+        self._path = target / STATE_FILE
         self._content: dict[str, Any] = {
             "made_by": f"comface-bench data prepare {command}",
             "settings": dict(settings),
@@ -144,3 +144,11 @@ def _compare(ours: Mapping[str, Any], found: Mapping[str, Any], path: Path) -> N
             f"Give the same settings to go on, name another data root (--data DIR), "
             f"or move {os.path.normpath(path.parent)} away to begin anew.",
         )
+
+
+Progress = Callable[[int, int], None]
+"""Called with (done, in all)."""
+
+
+def ignore(*_: object) -> None:
+    """Do nothing: the default of callbacks."""

@@ -1,21 +1,22 @@
+"""`prepare.json`: what lets a killed run go on, and what keeps two runs apart."""
+
 import json
 
 import pytest
 
 from comface_bench.core.errors import DataFormatError, UsageError
-from comface_bench.prepare.boxes import COLUMNS, BoxFile, Detection
-from comface_bench.prepare.faces import Box
-from comface_bench.prepare.journal import Journal
+from comface_bench.prepare.faces import BOXES_COLUMNS, Box, BoxFile, Detection
+from comface_bench.prepare.state import PreparationState
 
 SETTINGS = {"size": 8, "detector": {"name": "d", "version": "1"}}
 
 
 def test_finished_parts_are_remembered(tmp_path):
-    state = Journal(tmp_path / "set", "disfa", SETTINGS)
+    state = PreparationState(tmp_path / "set", "disfa", SETTINGS)
     state.begin({"SN001": {"file": "a.avi", "bytes": 3}})
     assert state.done("SN001") is None
     state.finish("SN001", decoded=12)
-    again = Journal(tmp_path / "set", "disfa", SETTINGS)
+    again = PreparationState(tmp_path / "set", "disfa", SETTINGS)
     again.begin({"SN001": {"file": "a.avi", "bytes": 3}, "SN002": {"file": "b.avi", "bytes": 4}})
     assert again.done("SN001") == {"decoded": 12}
     content = json.loads((tmp_path / "set" / "prepare.json").read_text())
@@ -25,20 +26,20 @@ def test_finished_parts_are_remembered(tmp_path):
 
 
 def test_other_facts_are_refused(tmp_path):
-    Journal(tmp_path, "disfa", SETTINGS).begin({"SN001": {"bytes": 3}})
+    PreparationState(tmp_path, "disfa", SETTINGS).begin({"SN001": {"bytes": 3}})
     with pytest.raises(UsageError, match="SN001 was made from bytes 3, but the source now has bytes 4"):
-        Journal(tmp_path, "disfa", SETTINGS).begin({"SN001": {"bytes": 4}})
+        PreparationState(tmp_path, "disfa", SETTINGS).begin({"SN001": {"bytes": 4}})
     with pytest.raises(UsageError, match=r"detector was .*'1'.*, now .*'2'"):
-        Journal(tmp_path, "disfa", {"size": 8, "detector": {"name": "d", "version": "2"}})
+        PreparationState(tmp_path, "disfa", {"size": 8, "detector": {"name": "d", "version": "2"}})
     with pytest.raises(UsageError, match="this folder was made by comface-bench data prepare disfa"):
-        Journal(tmp_path, "edema", SETTINGS)
+        PreparationState(tmp_path, "edema", SETTINGS)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"settings": {}, "sources": [], "done": {}}', "\x00"])
 def test_file_that_is_no_journal_is_reported(tmp_path, content):
     (tmp_path / "prepare.json").write_text(content)
     with pytest.raises(DataFormatError, match="not a journal"):
-        Journal(tmp_path, "disfa", SETTINGS)
+        PreparationState(tmp_path, "disfa", SETTINGS)
 
 
 def test_boxes_come_back(tmp_path):
@@ -76,6 +77,6 @@ def test_cut_line_is_dropped_and_written_again(tmp_path):
     "line", ["SN001,x,1,1,1,1,1,1", "SN001,1", "SN001,1,1,,,,,", "SN001,1,1,1,1,1,1,1,1,1"]
 )
 def test_line_that_is_no_box_is_reported(tmp_path, line):
-    (tmp_path / "boxes.csv").write_text(f"{','.join(COLUMNS)}\n{line}\n")
+    (tmp_path / "boxes.csv").write_text(f"{','.join(BOXES_COLUMNS)}\n{line}\n")
     with pytest.raises(DataFormatError, match=r"boxes\.csv:2"):
         BoxFile(tmp_path)
