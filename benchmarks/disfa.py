@@ -13,7 +13,7 @@ from pathlib import Path
 
 from comface_bench.data.task import load_task
 from comface_bench.tasks.formats.action_units import ACTION_UNITS
-from comface_bench.tasks.formats.disfa_frames import LINES
+from comface_bench.tasks.formats.disfa import LABEL_LINES
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
 
 def _lay_out(root: Path) -> None:
     draw = random.Random(0)
-    for subject, count in LINES.items():
+    for subject, count in LABEL_LINES.items():
         labels, frames = root / "ActionUnit_Labels" / subject, root / "frames" / subject
         for folder in (labels, frames):
             folder.mkdir(parents=True)

@@ -36,9 +36,8 @@ from comface_bench.prepare.faces import (
 )
 from comface_bench.prepare.state import PreparationState, Progress, check_folders, ignore
 from comface_bench.prepare.video import VIDEO_SUFFIXES, count_frames, read_frames
-from comface_bench.tasks.formats.disfa import LABEL_FOLDERS
-from comface_bench.tasks.formats.disfa_frames import LINES
-from comface_bench.tasks.formats.lines import numbered_lines
+from comface_bench.tasks.formats.disfa import LABEL_FOLDERS, LABEL_LINES
+from comface_bench.tasks.formats.files import numbered_lines
 
 STRIDE = 5
 """Every fifth frame, 4 a second: neighbours are near copies of each other, mostly with the same labels."""
@@ -140,7 +139,7 @@ def prepare_disfa(
         write_left_out(target, ("subject", "frame"), boxes.rows())
     if broken:
         raise DataFormatError("\n".join(error.message for error in broken), broken[0].hint)
-    missing = [subject for subject in LINES if subject not in lengths]
+    missing = [subject for subject in LABEL_LINES if subject not in lengths]
     return DisfaReport(str(target), reports, missing, has_labels)
 
 
@@ -228,9 +227,9 @@ def _subject(path: Path) -> str:
     if len(numbers) != 1:
         raise DataFormatError(f"{path}: the name tells no subject", "It holds SN and three digits: SN001")
     (subject,) = numbers
-    if subject not in LINES:
+    if subject not in LABEL_LINES:
         raise DataFormatError(
-            f"{path}: DISFA has no subject {subject}; it has {', '.join(LINES)}",
+            f"{path}: DISFA has no subject {subject}; it has {', '.join(LABEL_LINES)}",
             "Correct the name, or keep the file out of the source.",
         )
     return subject
@@ -356,4 +355,4 @@ def expected_frames(root: Path, subject: str) -> int:
     files = sorted(path for path in folder.glob("*.txt") if _UNIT.fullmatch(path.name))
     if files:
         return max(sum(1 for _ in numbered_lines(path)) for path in files)
-    return LINES[subject]
+    return LABEL_LINES[subject]

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from comface_bench.core.errors import DataFormatError, DataMissingError, UsageError
 from comface_bench.core.files import replace_file
 from comface_bench.prepare.state import Progress, check_folders, ignore
-from comface_bench.tasks.formats.fgnet import NAME
+from comface_bench.tasks.formats.fgnet import IMAGE_NAME
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def prepare_fgnet(source: Path, data: Path, *, progress: Progress = ignore) -> F
         images = [member for member in members if Path(member.name).suffix.lower() in (".jpg", ".jpeg")]
         for number, member in enumerate(images):
             progress(number, len(images))
-            match = NAME.fullmatch(member.name)
+            match = IMAGE_NAME.fullmatch(member.name)
             name = f"{match[1]}A{match[2]}{match[3].lower()}.JPG" if match else ""
             if name not in known:
                 unknown.append(member.where)

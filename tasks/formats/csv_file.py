@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from comface_bench.core.problems import Note, ProblemList
+from comface_bench.tasks.formats.files import listed
 from comface_bench.tasks.formats.table import (
     Line,
     Table,
     check_image,
-    listed,
     number_remedy,
     parse_number,
     read_table,

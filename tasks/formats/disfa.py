@@ -4,27 +4,40 @@ Layout under the root:
 
     ActionUnit_Labels/SN001/SN001_au12.txt   lines `frame,intensity`, frame 1-based, intensity 0 to 5
     frames/SN001/00001.jpg                   frames numbered as in the labels; gaps are fine
-    exclude.csv                              optional, see `disfa_exclusions`
+    exclude.csv                              optional: frames that are left out, by subject and range
 
 Labels are joined to frames by number, never by position, and the action unit is read from the
 file's name, so neither the order of a folder nor a stride can shift a label.
+
+`exclude.csv` takes the place of the list that ships here, `disfa_exclusions.csv`:
+
+    subject,first,last,reason
+    SN029,4330,4536,"landmarks are wrong (issue 3 of EvelynFan/FAU)"
+
+Numbers are the labels' (from 1), both ends included. A file with nothing but the header leaves out nothing.
+The one range that ships is known for wrong landmarks, so faces that were cropped by them are wrong too.
+SN031's frame 3631 isn't listed: only its landmark file is missing, and no landmark is read here.
 """
 
 from __future__ import annotations
 
+import csv
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from comface_bench.core.problems import Note, ProblemList
-from comface_bench.tasks.formats.action_units import LabelFile
-from comface_bench.tasks.formats.disfa_exclusions import read_exclusions
-from comface_bench.tasks.formats.disfa_frames import LINES, find_subjects, number_frames
-from comface_bench.tasks.formats.folders import find_folder, list_folder, refuse_images
-from comface_bench.tasks.formats.label_set import LabelSet
-from comface_bench.tasks.formats.lines import numbered_lines
-from comface_bench.tasks.formats.repeats import counted
+from comface_bench.tasks.formats.action_units import LabelFile, LabelSet
+from comface_bench.tasks.formats.files import (
+    and_more,
+    counted,
+    find_folder,
+    list_folder,
+    numbered_lines,
+    reject_images,
+)
 
 LABEL_FOLDERS = ("ActionUnit_Labels", "ActionUnits", "ActionUnit", "labels")
 """Spellings of the labels' folder, in any case; the first is the authors'."""
@@ -47,15 +60,15 @@ def read_disfa(root: Path) -> Iterator[dict[str, Any] | Note]:
     problems = ProblemList()
     labels = find_folder(root, LABEL_FOLDERS, problems, _LAYOUT)
     frames = find_folder(root, ("frames",), problems, _PREPARE)
-    excluded: dict[str, dict[int, str]] = {subject: {} for subject in LINES}
-    for exclusion in read_exclusions(root, LINES, problems):
+    excluded: dict[str, dict[int, str]] = {subject: {} for subject in LABEL_LINES}
+    for exclusion in read_exclusions(root, LABEL_LINES, problems):
         excluded[exclusion.subject] |= dict.fromkeys(exclusion.frames, exclusion.reason)
     loose = list_folder(frames)[1]
-    refuse_images(
+    reject_images(
         frames, loose, "an image outside of a subject's folder", "Put it where it belongs.", problems
     )
     label_folders, frame_folders = find_subjects(labels, problems), find_subjects(frames, problems)
-    label_set: LabelSet[int] = LabelSet("frame", _parse, problems)
+    label_set: LabelSet[int] = LabelSet("frame", _parse_label_file, problems)
     lines: dict[str, int] = {}
     for subject, folder in list(frame_folders.items()):
         found = number_frames(folder, problems)
@@ -76,12 +89,12 @@ def read_disfa(root: Path) -> Iterator[dict[str, Any] | Note]:
             yield from label_set.join(folder, place, {"subject": subject}, names, files)
     label_set.finish()
     yield from _note_differences(lines, sorted(label_folders.keys() - frame_folders.keys()))
-    if missing := [subject for subject in LINES if subject not in {**label_folders, **frame_folders}]:
+    if missing := [subject for subject in LABEL_LINES if subject not in {**label_folders, **frame_folders}]:
         yield Note(f"{len(missing)} of DISFA's 27 subjects aren't there: {', '.join(missing)}")
     problems.raise_any()
 
 
-def _parse(file: LabelFile[int]) -> None:
+def _parse_label_file(file: LabelFile[int]) -> None:
     """Fill a label file from lines `frame,intensity`."""
     content = file.path.read_bytes()
     # Nearly every file is clean; one by one, DISFA's 1.6 million lines would take seconds.
@@ -106,7 +119,7 @@ def _parse(file: LabelFile[int]) -> None:
 
 def _note_differences(lines: Mapping[str, int], idle: list[str]) -> Iterator[Note]:
     """Yield notes on differences from the published data set that are no mistakes."""
-    other = {subject: count for subject, count in lines.items() if count not in (0, LINES[subject])}
+    other = {subject: count for subject, count in lines.items() if count not in (0, LABEL_LINES[subject])}
     if other:
         counts = set(other.values())
         listed = [f"{subject} {count:,}" for subject, count in other.items()]
@@ -116,3 +129,155 @@ def _note_differences(lines: Mapping[str, int], idle: list[str]) -> Iterator[Not
         )
     if idle:
         yield Note(f"labels without frames, left out: {', '.join(idle)}")
+
+
+LABEL_LINES: Mapping[str, int] = {
+    f"SN{number:03d}": 4844 if number == 10 else 4845
+    for number in (*range(1, 14), 16, 17, 18, 21, *range(23, 33))
+}
+"""The 27 subjects and the published number of lines in each of their label files; 130,814 in all.
+
+Counted on the lists of CVI-SZU/ME-GraphAU (`data/DISFA/list`, commit dda53cb).
+"""
+
+_FRAME = re.compile(r"([0-9]{1,9})\.(?:jpe?g|png)", re.IGNORECASE)
+
+
+def find_subjects(folder: Path, problems: ProblemList) -> dict[str, Path]:
+    """Return the folders of known subjects, sorted.
+
+    Args:
+        folder: Where they lie.
+        problems: Receives every other folder that isn't hidden, as its contents would be ignored silently.
+    """
+    found = {}
+    for path in list_folder(folder)[0]:
+        if path.name in LABEL_LINES:
+            found[path.name] = path
+        else:
+            problems.add(
+                path,
+                f"DISFA has no subject {path.name}",
+                "Its subjects are SN001 to SN013, SN016 to SN018, SN021, and SN023 to SN032."
+                " Correct the name, or move the folder elsewhere.",
+            )
+    return found
+
+
+def number_frames(folder: Path, problems: ProblemList) -> dict[int, str]:
+    """Return a subject's frames, number → file name, sorted by number.
+
+    Args:
+        folder: Where they lie.
+        problems: Receives, once each with a count, images that aren't named by a number, numbers that
+            stand twice, and frames that are counted from 0.
+    """
+    found: dict[int, str] = {}
+    twice: list[tuple[int, str]] = []
+    other: list[str] = []
+    for name in list_folder(folder)[1]:
+        match = _FRAME.fullmatch(name)
+        if match is None:
+            other.append(name)
+        elif (frame := int(match[1])) in found:
+            twice.append((frame, name))
+        else:
+            found[frame] = name
+    rule = "Name each frame by its number in the label files: 00001.jpg, JPEG or PNG."
+    reject_images(folder, other, "not the name or ending of a frame", rule, problems)
+    if twice:
+        frame, name = twice[0]
+        again = and_more(len(twice) - 1, "frame")
+        problems.add(
+            folder / name,
+            f"frame {frame} is there twice, also as {found[frame]}{again}",
+            "Keep one file a frame.",
+        )
+    if 0 in found:
+        problems.add(
+            folder / found.pop(0),
+            "frame 0, but labels count from 1: all frames of this folder seem to be numbered one too low",
+            "Give each file of the folder the next number: the first frame of the video is 00001.jpg.",
+        )
+    return dict(sorted(found.items()))
+
+
+EXCLUSION_COLUMNS = ("subject", "first", "last", "reason")
+"""Header of the list."""
+
+_SHIPPED = Path(__file__).with_name("disfa_exclusions.csv")
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """Frames of a subject that are left out.
+
+    Attributes:
+        subject: Whose.
+        frames: Their numbers.
+        reason: Why.
+    """
+
+    subject: str
+    frames: range
+    reason: str
+
+
+def read_exclusions(root: Path, subjects: Collection[str], problems: ProblemList) -> list[Exclusion]:
+    """Read a data set's own list of exclusions, or the one that ships if it has none.
+
+    Args:
+        root: Folder of the data set.
+        subjects: All subjects that may be named.
+        problems: Receives rows that can't be used.
+    """
+    own = root / "exclude.csv"
+    path = own if own.is_file() else _SHIPPED
+    found: list[Exclusion] = []
+    with problems.collect():
+        found += _parse_list(path, subjects, problems)
+    return found
+
+
+def _parse_list(path: Path, subjects: Collection[str], problems: ProblemList) -> list[Exclusion]:
+    lines = list(numbered_lines(path))
+    header = _cells(lines[0][1]) if lines else []
+    if header != list(EXCLUSION_COLUMNS):
+        problems.add(
+            f"{path}:{lines[0][0] if lines else 1}",
+            f"the header is {','.join(header)!r}, not {','.join(EXCLUSION_COLUMNS)!r}",
+            f"Write the header {','.join(EXCLUSION_COLUMNS)}; a file of nothing else leaves out no frame.",
+        )
+        return []
+    found = []
+    for number, line in lines[1:]:
+        exclusion = _parse_exclusion(line, subjects)
+        if isinstance(exclusion, str):
+            problems.add(
+                f"{path}:{number}", exclusion, 'Write rows like SN029,4330,4536,"reason"; ends are included.'
+            )
+        else:
+            found.append(exclusion)
+    return found
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in next(csv.reader([line]))]
+
+
+def _parse_exclusion(line: str, subjects: Collection[str]) -> Exclusion | str:
+    """Return the exclusion of a row, or the mistake in it."""
+    cells = _cells(line)
+    if len(cells) != len(EXCLUSION_COLUMNS):
+        return f"{len(cells)} cells, but the header has {len(EXCLUSION_COLUMNS)}"
+    subject, first, last, reason = cells
+    if subject not in subjects:
+        return f"no subject is called {subject!r}"
+    for name, cell in (("first", first), ("last", last)):
+        if not (cell.isascii() and cell.isdecimal() and int(cell)):
+            return f"{name} is {cell!r}, not a frame number from 1"
+    if int(first) > int(last):
+        return f"the range ends at {last}, before it begins at {first}"
+    if not reason:
+        return "the reason is empty"
+    return Exclusion(subject, range(int(first), int(last) + 1), reason)

@@ -17,17 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from comface_bench.core.problems import Note, ProblemList
-from comface_bench.tasks.formats.action_units import LabelFile
-from comface_bench.tasks.formats.folders import (
+from comface_bench.tasks.formats.action_units import LabelFile, LabelSet
+from comface_bench.tasks.formats.files import (
     IMAGE_ENDINGS,
     find_folder,
     image_key,
     list_folder,
     name_images,
-    refuse_images,
+    numbered_lines,
+    reject_images,
 )
-from comface_bench.tasks.formats.label_set import LabelSet
-from comface_bench.tasks.formats.lines import numbered_lines
 
 _HEADER_LINES = 2
 _SUBJECT = re.compile(r"SN\d{3}")
@@ -72,7 +71,7 @@ def _trials(folder: Path, problems: ProblemList) -> dict[tuple[str, str], Path]:
     """Return the folders of all trials, by subject and trial."""
     found: dict[tuple[str, str], Path] = {}
     subjects, loose = list_folder(folder)
-    refuse_images(folder, loose, "an image outside of a trial's folder", "Put it where it belongs.", problems)
+    reject_images(folder, loose, "an image outside of a trial's folder", "Put it where it belongs.", problems)
     for subject in subjects:
         if not _SUBJECT.fullmatch(subject.name):
             problems.add(
@@ -80,7 +79,7 @@ def _trials(folder: Path, problems: ProblemList) -> dict[tuple[str, str], Path]:
             )
             continue
         trials, loose = list_folder(subject)
-        refuse_images(
+        reject_images(
             subject, loose, "an image outside of a trial's folder", "Put it where it belongs.", problems
         )
         found |= {(subject.name, trial.name): trial for trial in trials}

@@ -15,9 +15,9 @@ from typing import Any
 
 from comface_bench.core.errors import DataFormatError, DataMissingError
 from comface_bench.core.problems import Note, ProblemList
-from comface_bench.tasks.formats.table import listed
+from comface_bench.tasks.formats.files import listed
 
-NAME = re.compile(r"([0-9]{3})A([0-9]{2})([a-z]?)\.jpe?g", re.IGNORECASE)
+IMAGE_NAME = re.compile(r"([0-9]{3})A([0-9]{2})([a-z]?)\.jpe?g", re.IGNORECASE)
 """Subject, age and suffix of an image's name."""
 _JPEG = (".jpg", ".jpeg")
 _OTHER_IMAGES = (".bmp", ".gif", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -46,7 +46,7 @@ def read_fgnet(root: Path) -> Iterator[dict[str, Any] | Note]:
             continue
         if ending in _OTHER_IMAGES:
             others.append(path.name)
-        elif not (match := NAME.fullmatch(path.name)):
+        elif not (match := IMAGE_NAME.fullmatch(path.name)):
             problems.add(
                 path,
                 "the name isn't of the pattern 001A02.JPG (subject, A, age, perhaps a letter)",
@@ -79,7 +79,7 @@ def _find_images(root: Path) -> Path:
     if inner := [path for path in sorted(root.iterdir()) if path.is_dir() and _image_folders(path)]:
         hint = f"There is {_image_folders(inner[0])[0]}: move what {inner[0].name} holds one level up"
         hint += f", or: --data {root}" if inner[0].name == root.name else "."
-    elif any(NAME.fullmatch(path.name) for path in root.iterdir()):
+    elif any(IMAGE_NAME.fullmatch(path.name) for path in root.iterdir()):
         hint = f"The images lie in {root} itself: move them into {root / 'images'}."
     raise DataMissingError(f"{root / 'images'} doesn't exist", hint)
 

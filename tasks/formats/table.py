@@ -122,12 +122,6 @@ def check_image(line: Line, problems: ProblemList) -> bool:
     return False
 
 
-def listed(names: Sequence[str], most: int = 10) -> str:
-    """Join names by commas, the first few of many."""
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")
-
-
 def _decode(path: Path, problems: ProblemList) -> str:
     try:
         return path.read_bytes().decode("utf-8-sig")

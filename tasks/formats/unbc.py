@@ -17,9 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from comface_bench.core.problems import Note, ProblemList
-from comface_bench.tasks.formats.folders import find_folder, list_folder, name_images, refuse_images
-from comface_bench.tasks.formats.lines import numbered_lines
-from comface_bench.tasks.formats.repeats import RepeatedMistakes, counted
+from comface_bench.tasks.formats.files import (
+    RepeatedProblems,
+    counted,
+    find_folder,
+    list_folder,
+    name_images,
+    numbered_lines,
+    reject_images,
+)
 
 PSPI_RANGE = (0.0, 16.0)
 """Smallest and largest score of Prkachin and Solomon's pain scale."""
@@ -52,7 +58,7 @@ def read_unbc(root: Path) -> Iterator[dict[str, Any] | Note]:
         found, place = name_images(sequence, problems), sequence.relative_to(root).as_posix()
         seen.add((subject.name, sequence.name))
         files = _label_files(labels / subject.name / sequence.name)
-        mistakes = RepeatedMistakes("file")
+        mistakes = RepeatedProblems("file")
         frames += len(found)
         for key, name in found.items():
             if key not in files:
@@ -87,10 +93,10 @@ def read_unbc(root: Path) -> Iterator[dict[str, Any] | Note]:
 def _sequences(images: Path, problems: ProblemList) -> Iterator[tuple[Path, Path]]:
     """Yield the folders (subject, sequence)."""
     subjects, loose = list_folder(images)
-    refuse_images(images, loose, _LOOSE, "Put it where it belongs.", problems)
+    reject_images(images, loose, _LOOSE, "Put it where it belongs.", problems)
     for subject in subjects:
         sequences, loose = list_folder(subject)
-        refuse_images(subject, loose, _LOOSE, "Put it where it belongs.", problems)
+        reject_images(subject, loose, _LOOSE, "Put it where it belongs.", problems)
         for sequence in sequences:
             yield subject, sequence
 
@@ -101,7 +107,7 @@ def _label_files(folder: Path) -> dict[str, Path]:
     return {name[: -len(_ENDING)].lower(): folder / name for name in names if name.lower().endswith(_ENDING)}
 
 
-def _read_score(path: Path, mistakes: RepeatedMistakes) -> float | None:
+def _read_score(path: Path, mistakes: RepeatedProblems) -> float | None:
     """Return the score of one file, or None if it can't be used."""
     lines = list(numbered_lines(path))
     if len(lines) != 1:

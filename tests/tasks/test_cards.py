@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from comface_bench.core.card import facts
 from comface_bench.core.registry import task_registry
 
 CARDS = {entry.card.name: entry.card for entry in task_registry(plugins=False).declared()}
@@ -56,3 +57,32 @@ def test_synthetic_tasks_are_read_and_scored_like_their_real_twins(name):
     assert card.data == f"synthfaces/{twin.data}"
     assert card.ships
     assert not twin.ships
+
+
+def test_pain():
+    card = CARDS["unbc-pain"]
+    assert (card.name, card.family, card.target) == ("unbc-pain", "expression", "pspi")
+    assert card.label_range == (0, 16)
+    assert card.test_pairs_per_subject == 1000
+    assert "Not checked" in card.source
+
+
+DISFA_PLUS = [card for card in CARDS.values() if card.data == "DISFAPlus"]
+
+
+@pytest.mark.parametrize("card", DISFA_PLUS, ids=lambda card: card.name)
+def test_a_task_of_disfa_plus_is_declared_like_its_twin_of_disfa(card):
+    twin = {twin.target: twin for twin in CARDS.values() if twin.data == "DISFA"}[card.target]
+    assert card.name == twin.name.replace("disfa", "disfaplus")
+    differing = {name for name, value in facts(card).items() if value != facts(twin)[name]}
+    assert differing == {"name", "data", "splits"}
+    assert card.splits == ("balanced-3", "leave-one-out")
+    assert card.test_pairs_per_subject == 1000
+
+
+def test_disfa_plus_has_one_task_an_action_unit():
+    assert len({card.target for card in DISFA_PLUS}) == 12
+
+
+def test_shared_identities_of_disfa_and_disfa_plus_are_said():
+    assert all("people of DISFA" in card.source for card in DISFA_PLUS)

@@ -1,7 +1,13 @@
+"""DISFA: rows and notes of trees as people have them, exclusions, and a tree of full size."""
+
 from __future__ import annotations
 
+import json
 import random
 import shutil
+import subprocess
+import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -9,10 +15,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from comface_bench.core.errors import DataMissingError
-from comface_bench.core.problems import Note
+from comface_bench.core.problems import DataProblemsError, Note, Problem, ProblemList
+from comface_bench.data.task import load_task
 from comface_bench.tasks.formats.action_units import ACTION_UNITS
-from comface_bench.tasks.formats.disfa import LABEL_FOLDERS, read_disfa
-from comface_bench.tasks.formats.disfa_frames import LINES
+from comface_bench.tasks.formats.disfa import (
+    EXCLUSION_COLUMNS,
+    LABEL_FOLDERS,
+    LABEL_LINES,
+    Exclusion,
+    read_disfa,
+    read_exclusions,
+)
 
 
 @pytest.fixture
@@ -37,10 +50,10 @@ def test_the_twelve_action_units():
 
 
 def test_the_27_subjects_and_their_published_lines():
-    assert len(LINES) == 27
-    assert sum(LINES.values()) == 130_814
-    assert {subject for subject, lines in LINES.items() if lines != 4845} == {"SN010"}
-    gaps = {f"SN{number:03d}" for number in range(1, 33)} - set(LINES)
+    assert len(LABEL_LINES) == 27
+    assert sum(LABEL_LINES.values()) == 130_814
+    assert {subject for subject, lines in LABEL_LINES.items() if lines != 4845} == {"SN010"}
+    gaps = {f"SN{number:03d}" for number in range(1, 33)} - set(LABEL_LINES)
     assert gaps == {"SN014", "SN015", "SN019", "SN020", "SN022"}
 
 
@@ -78,7 +91,7 @@ def test_neither_the_order_of_a_folder_nor_that_of_lines_matters(root, monkeypat
         lines = labels(root, unit).read_text().splitlines()
         random.Random(unit).shuffle(lines)
         labels(root, unit).write_text("\n".join(lines))
-    from comface_bench.tasks.formats import folders
+    from comface_bench.tasks.formats import files
 
     class Shuffled:
         def __init__(self, path):
@@ -92,8 +105,8 @@ def test_neither_the_order_of_a_folder_nor_that_of_lines_matters(root, monkeypat
         def __exit__(self, *error):
             pass
 
-    plain = folders.os.scandir
-    monkeypatch.setattr(folders.os, "scandir", Shuffled)
+    plain = files.os.scandir
+    monkeypatch.setattr(files.os, "scandir", Shuffled)
     assert rows(root) == expected
 
 
@@ -172,7 +185,7 @@ def test_a_missing_folder_is_told_at_once(root, folder, hint):
 
 
 def test_what_differs_from_the_published_set_is_noted(tmp_path, make_disfa):
-    root = make_disfa(tmp_path, list(LINES)[:4])
+    root = make_disfa(tmp_path, list(LABEL_LINES)[:4])
     labels(root, 1, "SN002").parent.rename(root / "aside")
     shutil.rmtree(root / "frames" / "SN002")
     (root / "aside").rename(labels(root, 1, "SN002").parent)
@@ -183,7 +196,7 @@ def test_what_differs_from_the_published_set_is_noted(tmp_path, make_disfa):
     assert notes(root) == [
         "label files of 1 subject hold other than the published 4,845 lines (SN010: 4,844): 6 each",
         "labels without frames, left out: SN002, SN003",
-        f"23 of DISFA's 27 subjects aren't there: {', '.join(list(LINES)[4:])}",
+        f"23 of DISFA's 27 subjects aren't there: {', '.join(list(LABEL_LINES)[4:])}",
     ]
     for unit in ACTION_UNITS:
         labels(root, unit, "SN004").write_text("".join(f"{frame},3\n" for frame in range(1, 4847)))
@@ -198,3 +211,177 @@ def test_nothing_is_written(root):
     before = state()
     list(read_disfa(root))
     assert state() == before
+
+
+SUBJECTS = ("SN001", "SN029")
+HEADER = "subject,first,last,reason"
+ROW = 'Write rows like SN029,4330,4536,"reason"; ends are included.'
+
+
+def read_list(root):
+    problems = ProblemList()
+    found = read_exclusions(root, SUBJECTS, problems)
+    try:
+        problems.raise_any()
+    except DataProblemsError as error:
+        return found, list(error.problems)
+    return found, []
+
+
+def test_the_list_that_ships_is_what_is_published(tmp_path):
+    (found,), problems = read_list(tmp_path)
+    assert not problems
+    assert (found.subject, found.frames) == ("SN029", range(4330, 4537))
+    assert len(found.frames) == 207
+    assert "landmarks" in found.reason
+
+
+def test_a_list_of_ones_own_replaces_it(tmp_path):
+    text = f'\ufeff{HEADER}\r\nSN001,2,3,"blurred, twice"\r\n SN001 , 7 , 7 , one frame\r\n\r\n'
+    (tmp_path / "exclude.csv").write_bytes(text.encode())
+    assert read_list(tmp_path) == (
+        [Exclusion("SN001", range(2, 4), "blurred, twice"), Exclusion("SN001", range(7, 8), "one frame")],
+        [],
+    )
+
+
+def test_a_bare_header_excludes_nothing(tmp_path):
+    (tmp_path / "exclude.csv").write_text(",".join(EXCLUSION_COLUMNS))
+    assert read_list(tmp_path) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ("SN001,1,2", "3 cells, but the header has 4"),
+        ("SN001,1,2,a,b", "5 cells, but the header has 4"),
+        ("SN033,1,2,a", "no subject is called 'SN033'"),
+        ("SN001,0,2,a", "first is '0', not a frame number from 1"),
+        ("SN001,-1,2,a", "first is '-1', not a frame number from 1"),
+        ("SN001,1,x,a", "last is 'x', not a frame number from 1"),
+        ("SN001,1,2.5,a", "last is '2.5', not a frame number from 1"),
+        ("SN001,1,,a", "last is '', not a frame number from 1"),
+        ("SN001,3,2,a", "the range ends at 2, before it begins at 3"),
+        ("SN001,1,2,", "the reason is empty"),
+    ],
+)
+def test_malformed_rows_are_told_and_the_others_kept(tmp_path, row, told):
+    path = tmp_path / "exclude.csv"
+    path.write_text(f"{HEADER}\nSN001,1,1,a\n{row}\nSN029,5,6,b\n")
+    found, problems = read_list(tmp_path)
+    assert problems == [Problem(f"{path}:3", told, ROW)]
+    assert [one.frames for one in found] == [range(1, 2), range(5, 7)]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("", "''"), ("SN001,1,1,a\n", "'SN001,1,1,a'"), ("subject,first,last\n", "'subject,first,last'")],
+)
+def test_a_missing_header_is_told(tmp_path, text, told):
+    path = tmp_path / "exclude.csv"
+    path.write_text(text)
+    remedy = f"Write the header {HEADER}; a file of nothing else leaves out no frame."
+    assert read_list(tmp_path)[1] == [Problem(f"{path}:1", f"the header is {told}, not '{HEADER}'", remedy)]
+
+
+def test_a_list_that_is_no_text_is_told(tmp_path):
+    (tmp_path / "exclude.csv").write_bytes(b"\xff")
+    ((problem,), found) = read_list(tmp_path)[::-1]
+    assert found == []
+    assert "exclude.csv: not UTF-8 text" in problem.message
+
+
+def test_excluded_frames_yield_no_row_and_one_note_a_subject(tmp_path, make_disfa):
+    root = make_disfa(tmp_path, ("SN001", "SN002"), frames=(1, 2, 3, 4))
+    lines = [HEADER, "SN001,2,3,blurred", "SN001,3,3,turned away", "SN001,5,900,not there", "SN002,4,4,dark"]
+    (root / "exclude.csv").write_text("\n".join(lines))
+    found = list(read_disfa(root))
+    rows = [row["image"] for row in found if not isinstance(row, Note)]
+    assert rows == [
+        *(f"frames/SN001/0000{frame}.jpg" for frame in (1, 4)),
+        *(f"frames/SN002/0000{frame}.jpg" for frame in (1, 2, 3)),
+    ]
+    notes = [note.text for note in found if isinstance(note, Note)]
+    assert notes[:2] == ["SN001: 2 frames excluded: blurred; turned away", "SN002: 1 frame excluded: dark"]
+
+
+def test_an_excluded_frame_needs_no_label(tmp_path, make_disfa):
+    root = make_disfa(tmp_path, ("SN001",), frames=(1, 9), lines=6)
+    (root / "exclude.csv").write_text(f"{HEADER}\nSN001,9,9,behind the end\n")
+    assert len([row for row in read_disfa(root) if not isinstance(row, Note)]) == 1
+
+
+def test_problems_of_the_list_and_of_the_labels_are_told_together(tmp_path, make_disfa):
+    root = make_disfa(tmp_path, ("SN001",))
+    (root / "exclude.csv").write_text(f"{HEADER}\nSN001,9,8,a\n")
+    (root / "ActionUnit_Labels" / "SN001" / "SN001_au5.txt").unlink()
+    with pytest.raises(DataProblemsError) as caught:
+        list(read_disfa(root))
+    assert [one.message for one in caught.value.problems] == [
+        "the range ends at 8, before it begins at 9",
+        "no label file of au5",
+    ]
+
+
+LOAD = """
+import json, sys
+from collections import Counter
+from pathlib import Path
+from comface_bench.core.problems import Note
+from comface_bench.data.task import load_task
+from comface_bench.tasks.formats.disfa import read_disfa
+
+table = load_task("disfa-au12", data=sys.argv[1]).table
+# Not getrusage's, which a process inherits from the one that started it.
+peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
+kilobytes = int(peak.split()[1])
+last = {column: values[-1] for column, values in table.labels.items()}
+notes = list(table.notes)
+root = Path(sys.argv[1]) / "DISFA"
+(root / "exclude.csv").unlink()
+shipped = Counter(row["subject"] for row in read_disfa(root) if not isinstance(row, Note))
+print(json.dumps([Counter(table.subjects), kilobytes, last, notes, shipped]))
+"""
+
+
+def lay_out(root: Path, lines: dict[str, int]) -> None:
+    """Lay out DISFA with frames that are no pictures; intensity is (action unit + frame) mod 6."""
+    for subject, count in lines.items():
+        labels, frames = root / "ActionUnit_Labels" / subject, root / "frames" / subject
+        for folder in (labels, frames):
+            folder.mkdir(parents=True)
+        for unit in ACTION_UNITS:
+            text = "".join(f"{frame},{(unit + frame) % 6}\n" for frame in range(1, count + 1))
+            (labels / f"{subject}_au{unit}.txt").write_text(text)
+        for frame in range(1, count + 1):
+            (frames / f"{frame:05d}.jpg").write_bytes(f"{subject} {frame}".encode())
+    (root / "exclude.csv").write_text("subject,first,last,reason\n")
+
+
+@pytest.mark.slow
+def test_a_tree_of_full_size(tmp_path):
+    lay_out(tmp_path / "DISFA", dict(LABEL_LINES))
+    run = subprocess.run(
+        [sys.executable, "-c", LOAD, str(tmp_path)], capture_output=True, text=True, timeout=300
+    )
+    assert run.returncode == 0, run.stderr
+    counts, kilobytes, last, notes, shipped = json.loads(run.stdout)
+    assert sum(counts.values()) == 130_814
+    assert counts == dict(LABEL_LINES)
+    assert last == {f"au{unit}": (unit + 4845) % 6 for unit in ACTION_UNITS}
+    assert notes == []
+    assert kilobytes < 1_000_000
+    # The list that ships takes 207 frames of one subject.
+    assert sum(shipped.values()) == 130_814 - 207
+    assert {subject for subject in LABEL_LINES if shipped[subject] != LABEL_LINES[subject]} == {"SN029"}
+
+
+def test_a_tree_of_all_subjects_in_small(tmp_path):
+    lines = {subject: 3 if subject == "SN010" else 4 for subject in LABEL_LINES}
+    lay_out(tmp_path / "DISFA", lines)
+    table = load_task("disfa-au12", data=tmp_path).table
+    assert len(table) == 26 * 4 + 3
+    assert Counter(table.subjects) == lines
+    assert {column: values[-1] for column, values in table.labels.items()} == {
+        f"au{unit}": (unit + 4) % 6 for unit in ACTION_UNITS
+    }

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comface_bench.core.problems import ProblemList
-from comface_bench.tasks.formats.table import listed, number_remedy, parse_number, read_table
+from comface_bench.tasks.formats.files import listed
+from comface_bench.tasks.formats.table import number_remedy, parse_number, read_table
 
 
 def read(path, content, **how):

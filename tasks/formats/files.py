@@ -1,14 +1,17 @@
-"""Folders as people have them: names in any case, and files of the operating system among the data."""
+"""Folders and text files as people have them, and mistakes in them that repeat.
+
+Names are read in any case, files of operating systems among the data are passed over, and text may have a
+byte-order mark and either line ending.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from comface_bench.core.errors import DataMissingError
+from comface_bench.core.errors import DataFormatError, DataMissingError
 from comface_bench.core.problems import ProblemList
-from comface_bench.tasks.formats.repeats import and_more
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
 """Endings of image files that are read, in any case."""
@@ -60,7 +63,7 @@ def find_folder(root: Path, spellings: Sequence[str], problems: ProblemList, hin
     return found[0]
 
 
-def refuse_images(
+def reject_images(
     folder: Path, names: Sequence[str], message: str, remedy: str, problems: ProblemList
 ) -> None:
     """Report images that can't be used where they are or as they are, as one problem with their number.
@@ -100,9 +103,77 @@ def name_images(folder: Path, problems: ProblemList) -> dict[str, str]:
             else:
                 found[image_key(name)] = name
     other = [name for name in names if not name.lower().endswith(IMAGE_ENDINGS)]
-    refuse_images(folder, other, "not a format that is read", "Save it as JPEG or PNG.", problems)
+    reject_images(folder, other, "not a format that is read", "Save it as JPEG or PNG.", problems)
     if twice:
         again = and_more(len(twice) - 1, "image")
         message = f"this image is there twice, also as {found[image_key(twice[0])]}{again}"
         problems.add(folder / twice[0], message, "Keep one file an image.")
     return found
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the lines of a text file that aren't blank, stripped, with their 1-based numbers.
+
+    Raises:
+        DataFormatError: The file can't be read, or isn't UTF-8 text.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataFormatError(
+            f"{path}: not UTF-8 text ({error.reason} at byte {error.start})", "Save it as UTF-8 text."
+        ) from error
+    except OSError as error:
+        raise DataFormatError(f"{path}: can't be read: {error.strerror}") from error
+    for number, line in enumerate(text.splitlines(), start=1):
+        if stripped := line.strip():
+            yield number, stripped
+
+
+def counted(count: int, what: str) -> str:
+    """Return a number of things in words: `1 frame`, `4,845 frames`."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def and_more(count: int, what: str) -> str:
+    """Return the number of further mistakes of a kind in brackets; an empty text for 0."""
+    return f" (and {count:,} more such {what}{'' if count == 1 else 's'})" if count else ""
+
+
+class RepeatedProblems:
+    """Collects mistakes that belong together; each kind is reported once, by its first case.
+
+    Args:
+        what: Noun for a case: `line`, `file`.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._first: dict[str, tuple[str, str, str]] = {}
+        self._count: dict[str, int] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._first)
+
+    def add(self, kind: str, where: str, message: str, remedy: str) -> None:
+        """Note down a mistake.
+
+        Args:
+            kind: Key that all mistakes of its kind share.
+            where: File, and line where there is one.
+            message: What is wrong there.
+            remedy: What to do about it.
+        """
+        self._first.setdefault(kind, (where, message, remedy))
+        self._count[kind] = self._count.get(kind, 0) + 1
+
+    def report_to(self, problems: ProblemList) -> None:
+        """Add one problem of each kind."""
+        for kind, (where, message, remedy) in self._first.items():
+            problems.add(where, f"{message}{and_more(self._count[kind] - 1, self._what)}", remedy)
+
+
+def listed(names: Sequence[str], most: int = 10) -> str:
+    """Join names by commas, the first few of many."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")

@@ -1,10 +1,12 @@
+"""Folders and text files as people have them."""
+
 from __future__ import annotations
 
 import pytest
 
-from comface_bench.core.errors import DataMissingError
+from comface_bench.core.errors import DataFormatError, DataMissingError
 from comface_bench.core.problems import DataProblemsError, ProblemList
-from comface_bench.tasks.formats.folders import find_folder, image_key, list_folder, name_images
+from comface_bench.tasks.formats.files import find_folder, image_key, list_folder, name_images, numbered_lines
 
 
 @pytest.mark.parametrize(
@@ -45,3 +47,22 @@ def test_two_images_of_one_name_and_other_formats_are_told_once(tmp_path):
         (str(tmp_path / "c.webp"), "not a format that is read (and 1 more such image)"),
         (str(tmp_path / "a.png"), "this image is there twice, also as a.jpg (and 1 more such image)"),
     ]
+
+
+def test_numbers_are_those_of_the_file(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes("\ufeffone\r\n\r\n  two \r\n\n".encode())
+    assert list(numbered_lines(path)) == [(1, "one"), (3, "two")]
+
+
+def test_other_encodings_are_refused_with_the_place(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes("naïve".encode("latin-1"))
+    with pytest.raises(DataFormatError, match=r"a\.txt: not UTF-8 text \(.* at byte 2\)") as caught:
+        list(numbered_lines(path))
+    assert caught.value.hint == "Save it as UTF-8 text."
+
+
+def test_a_file_that_cant_be_read_is_named(tmp_path):
+    with pytest.raises(DataFormatError, match=r"gone\.txt: can't be read: No such file"):
+        list(numbered_lines(tmp_path / "gone.txt"))
