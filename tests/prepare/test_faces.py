@@ -132,7 +132,7 @@ def test_jump_of_the_detector_is_taken_out():
     frames=st.dictionaries(st.integers(1, 60), st.integers(-20, 200), min_size=1, max_size=25),
     reach=st.integers(0, 15),
 )
-def test_steady_is_the_median_of_the_near_ones(frames, reach):
+def test_smoothed_box_is_the_median_of_the_near_ones(frames, reach):
     boxes = {frame: Box(x, 2 * x, 50 + x / 2 + 10, 10) for frame, x in frames.items()}
     result = smooth_boxes(boxes, reach)
     assert result.keys() == boxes.keys()
