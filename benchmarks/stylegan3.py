@@ -22,9 +22,8 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from comface_bench.comface.synthesis.stylegan3.filters import layer_filters
+from comface_bench.comface.synthesis.stylegan3.filters import filtered_leaky_relu, layer_filters
 from comface_bench.comface.synthesis.stylegan3.network import StyleGan3Network, draw_weights
-from comface_bench.comface.synthesis.stylegan3.resampling import filter_leaky_relu
 from comface_bench.comface.synthesis.stylegan3.schedule import Shape
 
 REFERENCE = Path(__file__).parents[1] / "tests" / "comface" / "synthesis" / "stylegan3" / "reference.py"
@@ -115,7 +114,7 @@ def main() -> None:
         size = plan.inner_size
         x = torch.randn(1, 16, size, size).contiguous(memory_format=torch.channels_last)
         told = compare(
-            lambda x=x, plan=plan, filters=filters: filter_leaky_relu(x, plan, *filters),
+            lambda x=x, plan=plan, filters=filters: filtered_leaky_relu(x, plan, *filters),
             lambda x=x, plan=plan, filters=filters: reference.direct_filtered_leaky_relu(
                 x, plan.up, plan.down, plan.pads, *filters
             ),

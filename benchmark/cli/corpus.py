@@ -75,13 +75,13 @@ def corpus(
     from comface_bench.comface.corpus.extent import state
     from comface_bench.comface.corpus.generate import generate
     from comface_bench.comface.corpus.layout import Description, Layout
-    from comface_bench.comface.synthesis.generators import open_generator, with_whole_paths
-    from comface_bench.comface.synthesis.needs import require_files
+    from comface_bench.comface.synthesis.generator import open_generator, with_absolute_paths
+    from comface_bench.comface.synthesis.requirements import require_files
     from comface_bench.core.options import parse_options
 
     part, layout = _part(shard), Layout(out)
     encoded = {"suffix": encoding, "quality": quality, "records_per_shard": records_per_shard}
-    given, own = _given(context), with_whole_paths(parse_options(option))
+    given, own = _given(context), with_absolute_paths(parse_options(option))
     if layout.description.exists() and not given:
         description = layout.read()
         if dry_run:

@@ -79,11 +79,11 @@ def choose(
 
 def _paper(plan: str, values: Mapping[str, Any], given: set[str], arguments: dict[str, str]) -> Choice:
     from comface_bench.comface.corpus.plan import paper_plans
-    from comface_bench.comface.synthesis.known_boundaries import CELEBA
+    from comface_bench.comface.synthesis.boundaries import CELEBA_ATTRIBUTES
 
     if plan not in PAPER:
         raise UnknownNameError(f"unknown plan {plan!r}", f"One of {', '.join(PAPER)}.")
-    paper = paper_plans(CELEBA)[PAPER[plan]]
+    paper = paper_plans(CELEBA_ATTRIBUTES)[PAPER[plan]]
     settled = {
         "generator": PAPER[plan],
         "alphas": paper.alphas,
@@ -126,11 +126,11 @@ def _choice(
     settings: dict[str, Any],
     notes: tuple[str, ...] = (),
 ) -> Choice:
-    from comface_bench.comface.synthesis.needs import LATENT, directions
+    from comface_bench.comface.synthesis.requirements import PUBLISHED_FILES, available_directions
 
-    if generator in LATENT and names is not None:
+    if generator in PUBLISHED_FILES and names is not None:
         arguments.setdefault("attributes", ",".join(names))
-    elif "attributes" not in arguments and (absent := directions(generator, arguments)[1]):
+    elif "attributes" not in arguments and (absent := available_directions(generator, arguments)[1]):
         notes += (
             f"{generator}: {len(absent)} further attributes have no file here ({', '.join(absent)});"
             " name them with --attributes to be told what to get",

@@ -30,8 +30,8 @@ def planned(choice: Choice, encoded: Mapping[str, Any]) -> Description:
         UsageError: An option can't be taken.
     """
     from comface_bench.comface.corpus.layout import Description
-    from comface_bench.comface.synthesis.generators import open_generator
-    from comface_bench.comface.synthesis.needs import directions, missing_files
+    from comface_bench.comface.synthesis.generator import open_generator
+    from comface_bench.comface.synthesis.requirements import available_directions, missing_files
 
     name, arguments = choice.generator, choice.arguments
     if not missing_files(name, arguments):
@@ -41,7 +41,7 @@ def planned(choice: Choice, encoded: Mapping[str, Any]) -> Description:
     if not size.isdecimal():
         raise UsageError(f"-o size={size} isn't a whole number")
     facts = {"name": name, "resolution": int(size)}
-    plan = choice.plan(tuple(directions(name, arguments)[0]))
+    plan = choice.plan(tuple(available_directions(name, arguments)[0]))
     return Description(facts, plan, arguments, **encoded)
 
 
@@ -53,8 +53,8 @@ def say_forecast(layout: Layout, description: Description, as_json: bool) -> Non
         typer.Exit: Status 2: files are missing, or there isn't room.
     """
     from comface_bench.comface.corpus.extent import forecast
-    from comface_bench.comface.synthesis.generators import open_generator
-    from comface_bench.comface.synthesis.needs import missing_files
+    from comface_bench.comface.synthesis.generator import open_generator
+    from comface_bench.comface.synthesis.requirements import missing_files
 
     _require_same(layout, description)
     name, arguments = str(description.generator["name"]), description.arguments

@@ -179,13 +179,16 @@ def convert(
 
 def _generators() -> list[dict[str, Any]]:
     """Return the states of generators' checkpoints, as those of methods."""
-    from comface_bench.comface.synthesis.known_checkpoints import STYLEGAN, STYLEGAN3
-    from comface_bench.comface.synthesis.pickles import find_checkpoint
+    from comface_bench.comface.synthesis.checkpoints import (
+        STYLEGAN3_CHECKPOINT,
+        STYLEGAN_CHECKPOINT,
+        find_checkpoint,
+    )
     from comface_bench.core.errors import WeightsMissingError
     from comface_bench.core.weights import weights_folder
 
     rows = []
-    for known in (STYLEGAN, STYLEGAN3):
+    for known in (STYLEGAN_CHECKPOINT, STYLEGAN3_CHECKPOINT):
         path: Path | None = None
         with contextlib.suppress(WeightsMissingError):
             path = find_checkpoint(known)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from comface_bench.comface.corpus.plan import Plan
 from comface_bench.comface.corpus.sameness import Sameness
-from comface_bench.comface.synthesis.generators import MACHINE
+from comface_bench.comface.synthesis.generator import MACHINE_OPTIONS
 from comface_bench.core.digest import digest
 from comface_bench.core.errors import DataFormatError, DataMissingError, UsageError
 from comface_bench.core.files import file_lock, replace_file, temporary_path
@@ -170,7 +170,7 @@ class Layout:
             )
         if sameness.moved:
             self.note("moved", **sameness.moved)
-        for key in (key for key in MACHINE if key in sameness.moved):
+        for key in (key for key in MACHINE_OPTIONS if key in sameness.moved):
             before, now = sameness.moved[key]
             warnings.warn(
                 f"{self.root}: {key} was {before} and is {now}; images made from here on may differ in"

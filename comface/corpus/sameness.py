@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from comface_bench.comface.synthesis.generators import ELSEWHERE, MACHINE
+from comface_bench.comface.synthesis.generator import MACHINE_OPTIONS, RESUMABLE_OPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,10 +30,10 @@ class Sameness(NamedTuple):
                 other.append(key)
         first, second = begun["arguments"], now["arguments"]
         differing = sorted(key for key in {*first, *second} if first.get(key) != second.get(key))
-        if not set(differing) <= set(ELSEWHERE):
+        if not set(differing) <= set(RESUMABLE_OPTIONS):
             other.append("arguments")
-        moved = {key: [first.get(key), second.get(key)] for key in ELSEWHERE}
-        for key in MACHINE:  # `auto` as resolved
+        moved = {key: [first.get(key), second.get(key)] for key in RESUMABLE_OPTIONS}
+        for key in MACHINE_OPTIONS:  # `auto` as resolved
             moved[key] = [facts["generator"]["options"].get(key) for facts in (begun, now)]
         return cls(other, {key: values for key, values in moved.items() if values[0] != values[1]})
 
@@ -44,7 +44,9 @@ def _generators(begun: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     for key in sorted(now):
         before, after = begun.get(key, {}), now[key]
         if key == "options":
-            before, after = ({k: v for k, v in one.items() if k not in MACHINE} for one in (before, after))
+            before, after = (
+                {k: v for k, v in one.items() if k not in MACHINE_OPTIONS} for one in (before, after)
+            )
         if key == "sources":
             told += _sources(before, after)
         elif before != after:

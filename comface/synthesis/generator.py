@@ -1,15 +1,18 @@
-"""What every generator of synthetic faces offers: identities, and each with one attribute moved by α."""
+"""Generators of synthetic faces: the interface, the card that a corpus stores, and opening one by name."""
 
 from __future__ import annotations
 
 import dataclasses
+import importlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-import numpy as np
+from comface_bench.core.errors import UnknownNameError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
 ALPHAS = tuple(step / 10 for step in range(-50, 51))
@@ -90,3 +93,49 @@ class Generator(Protocol):
         Raises:
             UsageError: An unknown attribute, or a value out of range.
         """
+
+
+_HERE = "comface_bench.comface.synthesis"
+
+GENERATORS: Final = {
+    "anny": f"{_HERE}.anny.generator",
+    "stylegan": f"{_HERE}.stylegan.generator",
+    "stylegan3": f"{_HERE}.stylegan3.generator",
+}
+"""Name → module with `make(options)`."""
+
+PATH_OPTIONS: Final = ("checkpoint", "boundaries")
+"""Options of generators that say where files lie; what is in them, their cards say by digest."""
+
+MACHINE_OPTIONS: Final = ("device", "batch")
+"""Options that can move the last bits of an image, and no more."""
+
+RESUMABLE_OPTIONS: Final = (*PATH_OPTIONS, *MACHINE_OPTIONS)
+"""Options that may be other where a corpus is gone on with."""
+
+
+def open_generator(name: str, options: Mapping[str, str]) -> Generator:
+    """Make a generator.
+
+    Args:
+        name: Key of `GENERATORS`.
+        options: The generator's own options, as the command line has them.
+
+    Raises:
+        UnknownNameError: There is no such generator.
+        UsageError: The generator doesn't take an option or a value.
+        WeightsMissingError: It needs a checkpoint that isn't there.
+        MissingExtraError: It needs a package that isn't installed.
+    """
+    if name not in GENERATORS:
+        raise UnknownNameError(f"unknown generator {name!r}", f"One of {', '.join(GENERATORS)}.")
+    generator: Generator = importlib.import_module(GENERATORS[name]).make(options)
+    return generator
+
+
+def with_absolute_paths(options: Mapping[str, str]) -> dict[str, str]:
+    """Make the paths among a generator's options absolute, so that they hold in any folder."""
+    return {
+        key: str(Path(text).expanduser().absolute()) if key in PATH_OPTIONS else text
+        for key, text in options.items()
+    }

@@ -13,11 +13,11 @@ from importlib import metadata
 from typing import TYPE_CHECKING
 
 from comface_bench.comface.synthesis.anny.labels import UNITS
-from comface_bench.comface.synthesis.schedule import (
-    disfa_shots,
+from comface_bench.comface.synthesis.synthfaces_plan import (
+    disfa_images,
     disfa_subjects,
-    edema_shots,
-    fgnet_shots,
+    edema_images,
+    fgnet_images,
 )
 from comface_bench.core.errors import UsageError
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
-    from comface_bench.comface.synthesis.schedule import Shot
+    from comface_bench.comface.synthesis.synthfaces_plan import ImageSpec
 
 VERSION = 2
 """Version of the set; raised with any change of pixels or labels."""
@@ -125,13 +125,13 @@ def render_synthfaces(
         _describe(out, shots, tables, seed, size, sets, counts)
 
 
-def plan(seed: int, sets: Sequence[str], counts: Counts) -> tuple[list[Shot], dict[str, str]]:
+def plan(seed: int, sets: Sequence[str], counts: Counts) -> tuple[list[ImageSpec], dict[str, str]]:
     """Return every image to render, and the text of every label file by its path."""
-    shots: list[Shot] = []
+    shots: list[ImageSpec] = []
     tables: dict[str, str] = {}
     if "disfa" in sets:
         for subject in disfa_subjects(counts.disfa_subjects):
-            frames = list(disfa_shots(seed, subject, counts.disfa_frames))
+            frames = list(disfa_images(seed, subject, counts.disfa_frames))
             shots += frames
             for unit in UNITS:
                 lines = [f"{index},{_unit(shot, unit)}" for index, shot in enumerate(frames, start=1)]
@@ -139,18 +139,18 @@ def plan(seed: int, sets: Sequence[str], counts: Counts) -> tuple[list[Shot], di
     if "edema" in sets:
         rows = ["image,patient,day,phase,weight_kg"]
         for number in range(1, counts.edema_patients + 1):
-            for visit, shot in edema_shots(seed, f"P{number:02d}", counts.edema_days):
+            for visit, shot in edema_images(seed, f"P{number:02d}", counts.edema_days):
                 shots.append(shot)
                 image = shot.path.removeprefix("Edema-A/")
                 rows.append(f"{image},{visit.patient},{visit.day},{visit.phase},{shot.label:.2f}")
         tables["Edema-A/manifest.csv"] = "\n".join(rows) + "\n"
     if "fgnet" in sets:
         for number in range(1, counts.fgnet_subjects + 1):
-            shots += fgnet_shots(seed, f"{number:03d}", counts.fgnet_ages)
+            shots += fgnet_images(seed, f"{number:03d}", counts.fgnet_ages)
     return shots, tables
 
 
-def render_shot(shot: Shot, size: int) -> bytes:
+def render_image(shot: ImageSpec, size: int) -> bytes:
     """Return one image as a JPEG file; the same bytes each time on one machine."""
     from PIL import Image
 
@@ -165,13 +165,13 @@ def render_shot(shot: Shot, size: int) -> bytes:
     return stream.getvalue()
 
 
-def _rendered(shots: Sequence[Shot], size: int, workers: int) -> Iterator[bytes]:
+def _rendered(shots: Sequence[ImageSpec], size: int, workers: int) -> Iterator[bytes]:
     if workers == 1:
-        yield from (render_shot(shot, size) for shot in shots)
+        yield from (render_image(shot, size) for shot in shots)
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        yield from pool.map(partial(render_shot, size=size), shots, chunksize=8)
+        yield from pool.map(partial(render_image, size=size), shots, chunksize=8)
 
 
 def digest_tree(root: Path) -> str:
@@ -192,7 +192,7 @@ def _files(root: Path) -> Iterator[tuple[str, Path]]:
             yield name, path
 
 
-def _unit(shot: Shot, unit: int) -> int:
+def _unit(shot: ImageSpec, unit: int) -> int:
     assert isinstance(shot.label, dict)
     return int(shot.label[unit])
 
@@ -207,7 +207,7 @@ def _check(sets: Sequence[str], counts: Counts, size: int, workers: int) -> None
 
 def _describe(
     out: Path,
-    shots: Sequence[Shot],
+    shots: Sequence[ImageSpec],
     tables: dict[str, str],
     seed: int,
     size: int,

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from comface_bench.comface.corpus.layout import Layout
-from comface_bench.comface.synthesis.generators import GENERATORS
+from comface_bench.comface.synthesis.generator import GENERATORS
 
 GREY = '''
 """Plain grey faces from a "checkpoint", whose first byte is their level."""

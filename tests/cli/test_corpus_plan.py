@@ -14,13 +14,13 @@ from safetensors.torch import save_file
 from comface_bench.comface.corpus.layout import Layout
 from comface_bench.comface.corpus.plan import paper_plans
 from comface_bench.comface.corpus.read import Corpus
-from comface_bench.comface.synthesis.known_boundaries import CELEBA
+from comface_bench.comface.synthesis.boundaries import CELEBA_ATTRIBUTES
 from comface_bench.comface.synthesis.stylegan.network import Shape, StyleGanNetwork, draw_weights
 from comface_bench.comface.synthesis.stylegan3.network import Shape as Shape3
 from comface_bench.comface.synthesis.stylegan3.network import StyleGan3Network
 from comface_bench.comface.synthesis.stylegan3.network import draw_weights as draw_weights3
 
-PAPER = paper_plans(CELEBA)
+PAPER = paper_plans(CELEBA_ATTRIBUTES)
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ SMALL = ["-o", "size=32", "-o", "device=cpu"]
 def test_what_the_paper_s_corpora_miss_is_all_said_before_anything_is_written(make, weights, tmp_path):
     status, out, err = make("--plan", "paper-stylegan3")
     assert (status, out) == (2, "")
-    for name in CELEBA:
+    for name in CELEBA_ATTRIBUTES:
         assert (f"{name}_boundary.npy" in err) == (name not in ("Male", "Smiling"))
     assert "stylegan3-r-ffhq-1024x1024.pkl" in err and "https://api.ngc.nvidia.com" in err
     assert "38 attributes need 38 files" in err and "yuval-alaluf/stylegan3-editing" in err
@@ -91,12 +91,12 @@ def test_a_smaller_one_has_the_paper_s_form(make, weight, tmp_path):
 def test_the_paper_s_stylegan3_has_celeba_s_forty_and_no_more(make, weights, tmp_path):
     folder = weights / "stylegan3"
     folder.mkdir()
-    for number, name in enumerate(set(CELEBA) - {"Male", "Smiling"}):
+    for number, name in enumerate(set(CELEBA_ATTRIBUTES) - {"Male", "Smiling"}):
         np.save(folder / f"{name}_boundary.npy", np.random.default_rng(number).standard_normal(512))
     status, out, _ = make("--plan", "paper-stylegan3", "--dry-run", "--json")
     found = json.loads(out)
     assert status == 2
-    assert tuple(found["attributes"]) == CELEBA
+    assert tuple(found["attributes"]) == CELEBA_ATTRIBUTES
     assert (found["records"], found["images"], found["pairs"]) == (200_000, 20_200_000, 10_000_000)
     (missing,) = found["missing"]
     assert "1024x1024.pkl" in missing["message"]
@@ -107,7 +107,7 @@ def test_the_paper_s_stylegan3_has_celeba_s_forty_and_no_more(make, weights, tmp
     status, out, err = make("--plan", "paper-stylegan3", "--identities", "5", "--dry-run", "--json", *SMALL)
     assert status == 0, err
     found = json.loads(out)
-    assert tuple(found["attributes"]) == CELEBA and found["missing"] == []
+    assert tuple(found["attributes"]) == CELEBA_ATTRIBUTES and found["missing"] == []
     assert found["images"] == 5 * 40 * 101
     assert not (tmp_path / "corpus").exists()
 

@@ -57,7 +57,7 @@ class Dense(nn.Module):
         return F.linear(x, self.linear.weight * self._scale, self.wscale.bias * self._rate)
 
 
-class Style(nn.Module):
+class StyleAffine(nn.Module):
     """From a code (N, latent) to a scale and a shift of each channel, both (N, C)."""
 
     def __init__(self, latent: int, channels: int) -> None:
@@ -70,7 +70,7 @@ class Style(nn.Module):
         return scale + 1, shift
 
 
-class Noise(nn.Module):
+class NoiseInput(nn.Module):
     """One picture of noise, (1, 1, R, R), with a strength for each channel."""
 
     noise: Tensor
@@ -92,9 +92,9 @@ class Epilogue(nn.Module):
 
     def __init__(self, channels: int, resolution: int, latent: int) -> None:
         super().__init__()
-        self.apply_noise = Noise(channels, resolution)
+        self.apply_noise = NoiseInput(channels, resolution)
         self.bias = nn.Parameter(torch.empty(channels))
-        self.style_mod = Style(latent, channels)
+        self.style_mod = StyleAffine(latent, channels)
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
         """End a layer.
@@ -147,7 +147,7 @@ def blur_kernel(channels: int) -> Tensor:
     return torch.outer(line, line).expand(channels, 1, 3, 3).clone()
 
 
-class Start(nn.Module):
+class ConstantInput(nn.Module):
     """Layer 0: the learned constant, (1, C, 4, 4)."""
 
     def __init__(self, channels: int, latent: int) -> None:
@@ -183,7 +183,7 @@ class Convolution(nn.Module, ABC):
         """Return the kernel as the convolution takes it."""
 
 
-class Layer(Convolution):
+class ConvolutionLayer(Convolution):
     """A convolution of 3 × 3 and its epilogue: (N, inputs, R, R) → (N, outputs, R, R).
 
     Args:
@@ -208,7 +208,7 @@ class Layer(Convolution):
         return features
 
 
-class UpLayer(Convolution):
+class UpsamplingLayer(Convolution):
     """A layer that doubles the resolution first: (N, inputs, R/2, R/2) → (N, outputs, R, R).
 
     Each pixel becomes 2 × 2, then a convolution of 3 × 3 and a blur follow. Pixels of one block meet the

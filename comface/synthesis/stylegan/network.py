@@ -14,12 +14,12 @@ from comface_bench.comface.synthesis.stylegan.layers import (
     EPSILON,
     SLOPE,
     Blur,
+    ConstantInput,
     Convolution,
+    ConvolutionLayer,
     Dense,
-    Layer,
-    Start,
     ToRgb,
-    UpLayer,
+    UpsamplingLayer,
     blur_kernel,
 )
 from comface_bench.core.errors import WeightsFormatError
@@ -118,12 +118,14 @@ class Synthesis(nn.Module):
         self._layers = shape.layers
         for index, channels in enumerate(shape.channels):
             resolution = 4 << index
-            first: nn.Module = Start(channels, shape.latent)
+            first: nn.Module = ConstantInput(channels, shape.latent)
             if index:
                 fused = resolution >= shape.fused_from
-                first = UpLayer(before, channels, resolution, shape.latent, fused)
+                first = UpsamplingLayer(before, channels, resolution, shape.latent, fused)
             self.add_module(f"layer{2 * index}", first)
-            self.add_module(f"layer{2 * index + 1}", Layer(channels, channels, resolution, shape.latent))
+            self.add_module(
+                f"layer{2 * index + 1}", ConvolutionLayer(channels, channels, resolution, shape.latent)
+            )
             before = channels
         for index, channels in enumerate(shape.channels):
             self.add_module(f"output{index}", ToRgb(channels))

@@ -1,4 +1,4 @@
-"""The parts of StyleGAN3's networks, with the names that NVIDIA's files have."""
+"""Layers of StyleGAN3's networks, with the names that NVIDIA's files have, and the memory that they share."""
 
 from __future__ import annotations
 
@@ -9,12 +9,42 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from comface_bench.comface.synthesis.stylegan3.filters import layer_filters
-from comface_bench.comface.synthesis.stylegan3.resampling import CLAMP, filter_leaky_relu
+from comface_bench.comface.synthesis.stylegan3.filters import CLAMP, filtered_leaky_relu, layer_filters
 
 if TYPE_CHECKING:
-    from comface_bench.comface.synthesis.stylegan3.schedule import LayerPlan
-    from comface_bench.comface.synthesis.stylegan3.workspace import Workspace
+    from comface_bench.comface.synthesis.stylegan3.schedule import FeatureSpec, LayerSpec
+
+
+class Workspace:
+    """Two blocks of memory, for a layer's convolution and for its result.
+
+    At 1024 pixels, getting new memory of the system takes longer than filling it.
+
+    Args:
+        sizes: Numbers in either block, for one image.
+    """
+
+    def __init__(self, sizes: tuple[int, int]) -> None:
+        self._sizes = sizes
+        self._blocks: dict[int, Tensor] = {}
+
+    def take(self, number: int, shape: tuple[int, int, int, int], like: Tensor) -> Tensor:
+        """Return a tensor on a block, with channels last; its content is left over from before.
+
+        Args:
+            number: Of the block.
+            shape: (N, C, H, W).
+            like: Has the type and the device.
+        """
+        n, c, h, w = shape
+        block = self._blocks.get(number)
+        wanted = n * self._sizes[number]
+        if block is None or len(block) < wanted or (block.dtype, block.device) != (like.dtype, like.device):
+            # Memory that inference mode gives could not be written to outside of it.
+            with torch.inference_mode(False):
+                block = self._blocks[number] = torch.empty(wanted, dtype=like.dtype, device=like.device)
+        return block[: math.prod(shape)].view(n, h, w, c).permute(0, 3, 1, 2)
+
 
 EPSILON: Final = 1e-8
 
@@ -50,7 +80,7 @@ class Layer(nn.Module):
     up_filter: Tensor
     down_filter: Tensor
 
-    def __init__(self, plan: LayerPlan, latent: int) -> None:
+    def __init__(self, plan: LayerSpec, latent: int) -> None:
         super().__init__()
         inputs, outputs = plan.before.channels, plan.after.channels
         self.plan = plan
@@ -108,9 +138,69 @@ class Layer(nn.Module):
         if plan.rgb:
             return inner.clamp(-CLAMP, CLAMP)
         out = space.take(1, (len(x), outputs, plan.after.size, plan.after.size), x)
-        return filter_leaky_relu(inner, plan, self.up_filter, self.down_filter, out)
+        return filtered_leaky_relu(inner, plan, self.up_filter, self.down_filter, out)
 
 
 def _pixels(image: Tensor) -> Tensor:
     """View an image (C, H, W) with channels last as a matrix (H·W, C)."""
     return image.permute(1, 2, 0).view(-1, len(image))
+
+
+class FourierInput(nn.Module):
+    """From a code (N, latent) to features (N, C, size, size) made of C sine waves.
+
+    Args:
+        stage: What the features are.
+        latent: Size of a code.
+    """
+
+    transform: Tensor
+    freqs: Tensor
+    phases: Tensor
+
+    def __init__(self, stage: FeatureSpec, latent: int) -> None:
+        super().__init__()
+        channels = stage.channels
+        self.stage = stage
+        self.affine = Dense(latent, 4)
+        self.weight = nn.Parameter(torch.empty(channels, channels))
+        self.register_buffer("transform", torch.empty(3, 3))
+        self.register_buffer("freqs", torch.empty(channels, 2))
+        self.register_buffer("phases", torch.empty(channels))
+
+    def forward(self, code: Tensor, transform: Tensor | None = None) -> Tensor:
+        """Return features.
+
+        Args:
+            code: (N, latent).
+            transform: (3, 3), from places (x, y, 1) in the image, in widths of it from its middle, to those
+                that are shown there; by default the stored one.
+        """
+        transform = self.transform if transform is None else transform.to(self.transform)
+        moved = self._place(code) @ transform
+        # A wave along f at phase p, seen at M·(x, y, 1), is one along Mᵣᵀ·f at phase p + f·Mₜ.
+        phases = self.phases + (self.freqs @ moved[:, :2, 2:])[..., 0]
+        freqs = self.freqs @ moved[:, :2, :2]
+        # Waves that were enlarged out of the band fade away towards half the rate.
+        room = self.stage.rate / 2 - self.stage.cutoff
+        amplitudes = (1 - (freqs.norm(dim=2) - self.stage.cutoff) / room).clamp(0, 1)
+        x = self._grid() @ freqs[:, None].transpose(2, 3) + phases[:, None, None]
+        x = torch.sin(2 * math.pi * x) * amplitudes[:, None, None]
+        features: Tensor = x @ (self.weight / math.sqrt(len(self.weight))).t()
+        return features.permute(0, 3, 1, 2)
+
+    def _place(self, code: Tensor) -> Tensor:
+        """Return the turn and the move that a code asks for, (N, 3, 3)."""
+        told = self.affine(code)
+        cos, sin, x, y = (told / told[:, :2].norm(dim=1, keepdim=True)).unbind(1)
+        one, zero = torch.ones_like(x), torch.zeros_like(x)
+        turn = torch.stack([cos, -sin, zero, sin, cos, zero, zero, zero, one], 1).view(-1, 3, 3)
+        move = torch.stack([one, zero, -x, zero, one, -y, zero, zero, one], 1).view(-1, 3, 3)
+        return turn @ move
+
+    def _grid(self) -> Tensor:
+        """Return the samples' places (x, y), shape (size, size, 2), in widths of the image."""
+        size = self.stage.size
+        line = (torch.arange(size).to(self.freqs) + 0.5 - size / 2) / self.stage.rate
+        y, x = torch.meshgrid(line, line, indexing="ij")
+        return torch.stack([x, y], 2)

@@ -8,11 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from comface_bench.comface.synthesis.stylegan3.layers import EPSILON, Dense, Layer
-from comface_bench.comface.synthesis.stylegan3.resampling import GAIN, SLOPE
+from comface_bench.comface.synthesis.stylegan3.filters import GAIN, SLOPE
+from comface_bench.comface.synthesis.stylegan3.layers import EPSILON, Dense, FourierInput, Layer, Workspace
 from comface_bench.comface.synthesis.stylegan3.schedule import Shape
-from comface_bench.comface.synthesis.stylegan3.start import FourierInput
-from comface_bench.comface.synthesis.stylegan3.workspace import Workspace
 
 _DEPTH: Final = 2
 """Layers of the mapping."""

@@ -27,7 +27,7 @@ _LAST_STOP: Final = 2**0.3
 
 
 @dataclass(frozen=True)
-class Stage:
+class FeatureSpec:
     """What the features after a layer are.
 
     Attributes:
@@ -46,7 +46,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class LayerPlan:
+class LayerSpec:
     """A layer: convolution, up-sampling, leaky ReLU, down-sampling.
 
     Attributes:
@@ -59,8 +59,8 @@ class LayerPlan:
     """
 
     index: int
-    before: Stage
-    after: Stage
+    before: FeatureSpec
+    after: FeatureSpec
     kernel: int
     critical: bool
     rgb: bool
@@ -169,7 +169,7 @@ class Shape:
             len(mean),
         )
 
-    def stages(self) -> list[Stage]:
+    def stages(self) -> list[FeatureSpec]:
         """Return what the features after each layer are."""
         depth = len(self.channels) - 1
         cutoffs = _progress(depth, _FIRST_CUTOFF, self.resolution / 2)
@@ -179,15 +179,15 @@ class Shape:
             rate = 2 ** math.ceil(math.log2(min(2 * stop, self.resolution)))
             size = rate + 2 * _MARGIN if index < depth - 1 else self.resolution
             half_width = max(stop, rate / 2) - cutoff
-            found.append(Stage(self.channels[index], size, rate, cutoff, half_width))
+            found.append(FeatureSpec(self.channels[index], size, rate, cutoff, half_width))
         return found
 
-    def layers(self) -> list[LayerPlan]:
+    def layers(self) -> list[LayerSpec]:
         """Return the layers; the first one's input has the band that its output has."""
         stages = self.stages()
         last = len(stages) - 1
         return [
-            LayerPlan(
+            LayerSpec(
                 index,
                 stages[max(index - 1, 0)],
                 after,

@@ -13,16 +13,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comface_bench.comface.synthesis import boundaries
-from comface_bench.comface.synthesis.boundaries import Boundary, find_boundaries, project_out, read_direction
+from comface_bench.comface.synthesis.boundaries import (
+    CELEBA_ATTRIBUTES,
+    STYLEGAN3_BOUNDARIES,
+    STYLEGAN_BOUNDARIES,
+    Boundary,
+    find_boundaries,
+    project_out,
+    read_direction,
+)
 from comface_bench.comface.synthesis.editing import Editing
-from comface_bench.comface.synthesis.known_boundaries import CELEBA, STYLEGAN, STYLEGAN3
 from comface_bench.core.errors import UsageError, WeightsFormatError, WeightsMissingError
 
 SHIPPED = Path(boundaries.__file__).parent / "boundary_files"
 
 
 def specs():
-    for spec in (*STYLEGAN, *STYLEGAN3):
+    for spec in (*STYLEGAN_BOUNDARIES, *STYLEGAN3_BOUNDARIES):
         for file in (spec.main, *spec.orthogonal_to):
             if file.folder:
                 yield file
@@ -53,15 +60,15 @@ def test_cosines_are_those_that_were_measured_elsewhere():
 
 
 def test_what_is_there_without_any_file_of_the_users():
-    assert list(find_boundaries(STYLEGAN)) == ["age", "smile", "weight-chubby"]
-    assert list(find_boundaries(STYLEGAN3)) == ["Male", "Smiling", "age", "pose"]
-    assert len(set(CELEBA)) == 40
-    assert [spec.attribute for spec in STYLEGAN3] == [*CELEBA, "age", "pose"]
-    assert [spec.attribute for spec in STYLEGAN] == ["weight", "age", "smile", "weight-chubby"]
+    assert list(find_boundaries(STYLEGAN_BOUNDARIES)) == ["age", "smile", "weight-chubby"]
+    assert list(find_boundaries(STYLEGAN3_BOUNDARIES)) == ["Male", "Smiling", "age", "pose"]
+    assert len(set(CELEBA_ATTRIBUTES)) == 40
+    assert [spec.attribute for spec in STYLEGAN3_BOUNDARIES] == [*CELEBA_ATTRIBUTES, "age", "pose"]
+    assert [spec.attribute for spec in STYLEGAN_BOUNDARIES] == ["weight", "age", "smile", "weight-chubby"]
 
 
 def test_the_stand_in_is_orthogonal_to_four_others_and_says_what_it_is():
-    found = find_boundaries(STYLEGAN)["weight-chubby"]
+    found = find_boundaries(STYLEGAN_BOUNDARIES)["weight-chubby"]
     folder = SHIPPED / "interfacegan-plus-plus"
     chubby = read_direction(folder / "boundary_Chubby.npy")
     others = [
@@ -99,7 +106,7 @@ def save(path, array):
 def test_an_own_weight_is_found_first_and_its_length_is_told(tmp_path):
     array = np.random.default_rng(0).standard_normal((1, 512)).astype(np.float32)
     path = save(tmp_path / "weight_orth_mouth.npy", array)
-    found = find_boundaries(STYLEGAN, [tmp_path])["weight"]
+    found = find_boundaries(STYLEGAN_BOUNDARIES, [tmp_path])["weight"]
     assert np.array_equal(found.direction, array[0].astype(np.float64))
     assert found.norm == pytest.approx(np.linalg.norm(array), rel=1e-6)
     assert np.linalg.norm(found.unit) == pytest.approx(1)
@@ -110,25 +117,25 @@ def test_an_own_weight_is_found_first_and_its_length_is_told(tmp_path):
 def test_a_file_that_differs_from_the_published_one_is_told_of(tmp_path):
     save(tmp_path / "stylegan_ffhq_age_w_boundary.npy", np.ones(512))
     with pytest.warns(UserWarning, match="isn't the published file"):
-        found = find_boundaries(STYLEGAN, [tmp_path])
+        found = find_boundaries(STYLEGAN_BOUNDARIES, [tmp_path])
     assert "stylegan_ffhq_age_w_boundary.npy isn't the published file" in found["age"].note
     assert found["smile"].note == ""
 
 
 def test_a_wanted_direction_that_is_missing_is_told_with_its_source(tmp_path):
     with pytest.raises(WeightsMissingError) as caught:
-        find_boundaries(STYLEGAN, [tmp_path], ["weight"])
+        find_boundaries(STYLEGAN_BOUNDARIES, [tmp_path], ["weight"])
     assert "weight_orth_mouth.npy" in caught.value.message
     assert str(tmp_path) in caught.value.message
     assert "StyleGAN-Facial-Weight" in caught.value.hint
     with pytest.raises(WeightsMissingError) as caught:
-        find_boundaries(STYLEGAN3, [tmp_path], ["Bald", "Male", "Young"])
+        find_boundaries(STYLEGAN3_BOUNDARIES, [tmp_path], ["Bald", "Male", "Young"])
     assert caught.value.message.startswith("2 attributes need 2 files")
     assert "Bald_boundary.npy, Young_boundary.npy" in caught.value.message
     assert caught.value.hint.count("stylegan3-editing") == 1
     with pytest.raises(UsageError, match="nobody knows a direction of 'nose'"):
-        find_boundaries(STYLEGAN, [], ["nose"])
-    assert list(find_boundaries(STYLEGAN, [], ["smile", "age"])) == ["smile", "age"]
+        find_boundaries(STYLEGAN_BOUNDARIES, [], ["nose"])
+    assert list(find_boundaries(STYLEGAN_BOUNDARIES, [], ["smile", "age"])) == ["smile", "age"]
 
 
 @pytest.mark.parametrize(

@@ -15,16 +15,16 @@ from PIL import Image
 
 import comface_bench.tasks
 from comface_bench.comface.synthesis.anny.labels import UNITS
-from comface_bench.comface.synthesis.schedule import disfa_subjects
 from comface_bench.comface.synthesis.synthfaces import (
     SETS,
     VERSION,
     Counts,
     digest_tree,
     plan,
-    render_shot,
+    render_image,
     render_synthfaces,
 )
+from comface_bench.comface.synthesis.synthfaces_plan import disfa_subjects
 from comface_bench.core.errors import MissingExtraError, UsageError
 
 SHIPPED = Path(comface_bench.tasks.__file__).parent / "synthfaces"
@@ -180,8 +180,8 @@ def test_rendering_again_gives_the_shipped_pictures(about: dict[str, Any]) -> No
     pytest.importorskip("anny")
     shots, _ = plan(about["seed"], SETS, FULL)
     for shot in (shots[0], shots[1], shots[600], shots[777], shots[-1]):
-        first = render_shot(shot, about["size"])
-        assert first == render_shot(shot, about["size"])
+        first = render_image(shot, about["size"])
+        assert first == render_image(shot, about["size"])
         with Image.open(SHIPPED / shot.path) as image, Image.open(io.BytesIO(first)) as again:
             assert image.mode == again.mode
             difference = np.abs(np.asarray(image, float) - np.asarray(again, float))

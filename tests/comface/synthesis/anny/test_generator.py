@@ -9,7 +9,7 @@ import pytest
 
 from comface_bench.comface.synthesis.anny.attributes import ATTRIBUTES
 from comface_bench.comface.synthesis.anny.generator import AnnyGenerator, make
-from comface_bench.comface.synthesis.generators import open_generator
+from comface_bench.comface.synthesis.generator import open_generator
 from comface_bench.core.errors import UnknownNameError, UsageError
 
 pytest.importorskip("anny")
@@ -27,14 +27,19 @@ def test_identities_are_their_numbers() -> None:
 @pytest.mark.parametrize("seed", [0, 1, 2, 7])
 def test_no_identity_of_a_corpus_is_in_synthfaces(seed: int) -> None:
     """Neither of the same seed nor of another; the set that ships has seed 1."""
-    from comface_bench.comface.synthesis.schedule import disfa_shots, disfa_subjects, edema_shots, fgnet_shots
+    from comface_bench.comface.synthesis.synthfaces_plan import (
+        disfa_images,
+        disfa_subjects,
+        edema_images,
+        fgnet_images,
+    )
 
     people = {identity.person.offset for identity in AnnyGenerator(32).identities(seed, 60)}
     assert len(people) == 60
     for other in (0, 1, 2, 7):
-        tested = {next(disfa_shots(other, subject, 1)).person.offset for subject in disfa_subjects(27)}
-        tested |= {next(edema_shots(other, f"P{n:02d}", 1))[1].person.offset for n in range(1, 25)}
-        tested |= {next(fgnet_shots(other, f"{n:03d}", 1)).person.offset for n in range(1, 41)}
+        tested = {next(disfa_images(other, subject, 1)).person.offset for subject in disfa_subjects(27)}
+        tested |= {next(edema_images(other, f"P{n:02d}", 1))[1].person.offset for n in range(1, 25)}
+        tested |= {next(fgnet_images(other, f"{n:03d}", 1)).person.offset for n in range(1, 41)}
         assert len(tested) == 27 + 24 + 40
         assert people.isdisjoint(tested)
 

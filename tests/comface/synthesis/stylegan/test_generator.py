@@ -13,12 +13,10 @@ import torch
 from safetensors.torch import save_file
 from scipy import stats
 
-from comface_bench.comface.synthesis.boundaries import find_boundaries
+from comface_bench.comface.synthesis.boundaries import STYLEGAN_BOUNDARIES, find_boundaries
 from comface_bench.comface.synthesis.editing import Editing
-from comface_bench.comface.synthesis.generator import people_key
-from comface_bench.comface.synthesis.generators import open_generator
-from comface_bench.comface.synthesis.known_boundaries import STYLEGAN
-from comface_bench.comface.synthesis.latent import draw_code, shrink
+from comface_bench.comface.synthesis.generator import open_generator, people_key
+from comface_bench.comface.synthesis.latent_generator import downsample, draw_latent
 from comface_bench.comface.synthesis.stylegan.generator import FAMILY, StyleGan
 from comface_bench.comface.synthesis.stylegan.network import Shape, StyleGanNetwork, draw_weights
 from comface_bench.core.errors import UsageError, WeightsFormatError, WeightsMissingError
@@ -61,12 +59,12 @@ def test_an_identity_is_the_same_whatever_is_drawn_with_it(generator):
 
 
 def test_codes_are_normal_and_independent_of_each_other():
-    codes = np.stack([draw_code("stylegan", 0, number) for number in range(200)])
+    codes = np.stack([draw_latent("stylegan", 0, number) for number in range(200)])
     assert stats.kstest(codes.ravel(), "norm").pvalue > 1e-3
     correlations = np.corrcoef(codes)[np.triu_indices(200, 1)]
     assert stats.kstest(correlations * np.sqrt(512), "norm").pvalue > 1e-3
-    assert not np.array_equal(draw_code("stylegan", 0, 1), draw_code("stylegan3", 0, 1))
-    assert np.array_equal(draw_code("stylegan", 0, 10**15), draw_code("stylegan", 0, 10**15))
+    assert not np.array_equal(draw_latent("stylegan", 0, 1), draw_latent("stylegan3", 0, 1))
+    assert np.array_equal(draw_latent("stylegan", 0, 10**15), draw_latent("stylegan", 0, 10**15))
 
 
 @pytest.mark.parametrize("order", ["truncate-edit", "edit-truncate"])
@@ -75,11 +73,11 @@ def test_images_equal_those_of_the_slow_reference(small, make, reference, order)
     generator = make(editing=editing)
     (identity,) = generator.identities(0, 1, first=2)
     tensors = reference.arrays(small)
-    w = reference.mapping(tensors, draw_code("stylegan", 0, 2)[None].astype(np.float64))[0]
+    w = reference.mapping(tensors, draw_latent("stylegan", 0, 2)[None].astype(np.float64))[0]
     assert np.abs(identity.w - w).max() < 1e-5 * np.abs(w).max()
     mean = tensors["truncation.w_avg"]
     for attribute in ("age", "weight-chubby"):
-        normal = find_boundaries(STYLEGAN)[attribute].unit
+        normal = find_boundaries(STYLEGAN_BOUNDARIES)[attribute].unit
         # The network has 8 layers, all of which are truncated and, for weight, moved.
         factor = 0.7 if order == "edit-truncate" else 1
         code = mean + 0.7 * (w - mean) + factor * -4.5 * normal
@@ -162,7 +160,7 @@ def test_stored_images_are_means_of_whole_blocks_of_the_middle(small, make, crop
 
 def test_rounding_is_to_the_nearest_and_clips():
     values = torch.tensor([-9.0, -1.0, -1 + 0.9 / 255, -1 + 1.1 / 255, 0.0, 1 - 1.1 / 255, 1.0, 9.0])
-    found = shrink(values[:, None, None, None].expand(8, 3, 1, 1), 1, 1)[:, 0, 0, 0]
+    found = downsample(values[:, None, None, None].expand(8, 3, 1, 1), 1, 1)[:, 0, 0, 0]
     assert found.tolist() == [0, 0, 0, 1, 128, 254, 255, 255]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from comface_bench.comface.synthesis.stylegan.keys import from_tensorflow, load_network
+from comface_bench.comface.synthesis.stylegan.generator import from_tensorflow, load_network
 from comface_bench.comface.synthesis.stylegan.network import Shape, StyleGanNetwork, draw_weights
 from comface_bench.core.errors import WeightsFormatError
 

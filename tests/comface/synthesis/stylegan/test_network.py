@@ -111,7 +111,7 @@ def test_in_float64_nothing_but_rounding_is_left(small, reference):
 
 @pytest.mark.parametrize("fused", [False, True])
 def test_up_layers_do_what_their_weights_are_stored_for(fused, reference):
-    layer = layers.UpLayer(3, 5, 14, 8, fused).double().requires_grad_(False)
+    layer = layers.UpsamplingLayer(3, 5, 14, 8, fused).double().requires_grad_(False)
     weight = torch.randn(3, 3, 3, 5, generator=torch.Generator().manual_seed(4)).double()
     (layer.weight if fused else layer.conv.weight).copy_(weight if fused else weight.permute(3, 2, 0, 1))
     layer.prepare()

@@ -12,10 +12,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from comface_bench.comface.synthesis.boundaries import find_boundaries
-from comface_bench.comface.synthesis.generators import open_generator
-from comface_bench.comface.synthesis.known_boundaries import STYLEGAN3
-from comface_bench.comface.synthesis.latent import draw_code
+from comface_bench.comface.synthesis.boundaries import STYLEGAN3_BOUNDARIES, find_boundaries
+from comface_bench.comface.synthesis.generator import open_generator
+from comface_bench.comface.synthesis.latent_generator import draw_latent
 from comface_bench.comface.synthesis.stylegan3.generator import FAMILY, StyleGan3
 from comface_bench.core.errors import UsageError, WeightsMissingError
 from comface_bench.core.weights import weights_folder
@@ -42,12 +41,12 @@ def test_images_equal_those_of_the_slow_reference(small, make, reference, order)
     generator = make(editing=replace(FAMILY.editing, order=order))
     (identity,) = generator.identities(0, 1, first=3)
     tensors, plans = reference.arrays(small), reference.plans(small)
-    w = reference.mapping(tensors, draw_code("stylegan3", 0, 3)[None].astype(np.float64))[0]
+    w = reference.mapping(tensors, draw_latent("stylegan3", 0, 3)[None].astype(np.float64))[0]
     assert np.abs(identity.w - w).max() < 1e-5 * np.abs(w).max()
     mean = tensors["mapping.w_avg"]
     factor = 0.7 if order == "edit-truncate" else 1
     for attribute, alpha in (("Smiling", -4.5), ("Male", 2.0)):
-        normal = find_boundaries(STYLEGAN3)[attribute].unit
+        normal = find_boundaries(STYLEGAN3_BOUNDARIES)[attribute].unit
         # All codes are truncated and moved, the input's as well.
         code = mean + 0.7 * (w - mean) + factor * alpha * normal
         image = reference.synthesis(tensors, np.tile(code, (7, 1)), plans)
@@ -102,7 +101,7 @@ def test_the_card_says_what_decides_the_images(make, checkpoint):
 
 
 def test_all_forty_attributes_are_taken_once_their_files_are_there(make, tmp_path):
-    names = [spec.attribute for spec in STYLEGAN3]
+    names = [spec.attribute for spec in STYLEGAN3_BOUNDARIES]
     assert len(names) == 42
     with pytest.raises(WeightsMissingError, match=r"Bald_boundary\.npy"):
         make(attributes=["Bald"])

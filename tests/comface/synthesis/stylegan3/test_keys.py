@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from comface_bench.comface.synthesis.stylegan3.keys import check_filters, load_network
+from comface_bench.comface.synthesis.stylegan3.generator import check_filters, load_network
 from comface_bench.core.errors import WeightsFormatError
 
 

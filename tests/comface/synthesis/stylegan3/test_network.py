@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from comface_bench.comface.synthesis.stylegan3.layers import Layer
+from comface_bench.comface.synthesis.stylegan3.layers import Layer, Workspace
 from comface_bench.comface.synthesis.stylegan3.network import StyleGan3Network, draw_weights
 from comface_bench.comface.synthesis.stylegan3.schedule import Shape
-from comface_bench.comface.synthesis.stylegan3.workspace import Workspace
 
 
 def draw_codes(network, count, seed=0):

@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from comface_bench.comface.synthesis.stylegan3 import resampling
-from comface_bench.comface.synthesis.stylegan3.filters import layer_filters
-from comface_bench.comface.synthesis.stylegan3.resampling import cut_axis, filter_leaky_relu
+from comface_bench.comface.synthesis.stylegan3.filters import filtered_leaky_relu, layer_filters, tile_axis
 from comface_bench.comface.synthesis.stylegan3.schedule import Shape
 
 SHAPES = {
@@ -55,11 +53,11 @@ def test_the_fast_form_equals_the_definition(plan, reference, monkeypatch):
         assert slow.shape == (2, 3, plan.after.size, plan.after.size)
         assert np.abs(direct.numpy() - slow).max() < 1e-12 * np.abs(slow).max()
         for side, group in ((64, 64), (17, 2)):
-            monkeypatch.setattr(resampling, "_SIDES", {"cpu": side})
-            monkeypatch.setattr(resampling, "_GROUP", group)
-            exact = filter_leaky_relu(x.double(), plan, *filters).numpy()
+            monkeypatch.setattr("comface_bench.comface.synthesis.stylegan3.filters._SIDES", {"cpu": side})
+            monkeypatch.setattr("comface_bench.comface.synthesis.stylegan3.filters._GROUP", group)
+            exact = filtered_leaky_relu(x.double(), plan, *filters).numpy()
             assert np.abs(exact - slow).max() < 1e-12 * np.abs(slow).max()
-            found = filter_leaky_relu(x, plan, *filters).numpy()
+            found = filtered_leaky_relu(x, plan, *filters).numpy()
             assert found.dtype == np.float32
             assert np.abs(found - slow).max() < 1e-5 * np.abs(slow).max()
 
@@ -69,11 +67,11 @@ def test_features_are_clamped_between_the_filters(reference):
     filters = layer_filters(plan)
     x = draw(plan, scale=300.0)
     direct = reference.direct_filtered_leaky_relu(x, plan.up, plan.down, plan.pads, *filters)
-    found = filter_leaky_relu(x, plan, *filters)
+    found = filtered_leaky_relu(x, plan, *filters)
     assert (found - direct).abs().max() < 1e-5 * direct.abs().max()
     assert 200 < found.max() < 350
     # What is too small to be clamped doubles with its cause; this doesn't.
-    assert not torch.allclose(filter_leaky_relu(2 * x, plan, *filters), 2 * found, rtol=0.1)
+    assert not torch.allclose(filtered_leaky_relu(2 * x, plan, *filters), 2 * found, rtol=0.1)
 
 
 def test_results_may_be_written_into_given_memory():
@@ -81,14 +79,14 @@ def test_results_may_be_written_into_given_memory():
     filters = layer_filters(plan)
     x = draw(plan)
     out = torch.full((2, 3, plan.after.size, plan.after.size), torch.nan)
-    assert filter_leaky_relu(x, plan, *filters, out) is out
-    assert torch.equal(out, filter_leaky_relu(x, plan, *filters))
+    assert filtered_leaky_relu(x, plan, *filters, out) is out
+    assert torch.equal(out, filtered_leaky_relu(x, plan, *filters))
 
 
 @pytest.mark.parametrize("side", [1, 7, 64, 4096])
 @pytest.mark.parametrize("plan", [p for p in Shape.config_r().layers() if not p.rgb], ids=lambda p: p.name)
 def test_parts_of_an_axis_cover_it_and_never_more_than_they_need(plan, side):
-    spans = cut_axis(plan, side)
+    spans = tile_axis(plan, side)
     covered = [index for span in spans for index in range(span.target.start, span.target.stop)]
     assert covered == list(range(plan.after.size))
     for span in spans:
@@ -109,4 +107,4 @@ def test_no_schedule_pads_by_more_than_a_filter_reaches():
         for depth in (3, 4, 7, 14, 20):
             for kernel in (1, 3):
                 for plan in replace(Shape.config_r(resolution, depth=depth), kernel=kernel).layers()[:-1]:
-                    assert all(min(span.low, span.high) >= 0 for span in cut_axis(plan, 64)), plan
+                    assert all(min(span.low, span.high) >= 0 for span in tile_axis(plan, 64)), plan

@@ -1,6 +1,6 @@
-"""Generators that make a face of a latent code w: what both StyleGANs have in common.
+"""Generators that make a face from a latent code w: the part that both StyleGANs share.
 
-What differs, a `Family` says: which checkpoint, which directions, which layers are truncated.
+A `GeneratorFamily` names the rest: checkpoint, directions, truncated layers.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ import dataclasses
 import hashlib
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, Self
 
 import numpy as np
 import PIL
 import torch
 import torch.nn.functional as F
 
-from comface_bench.comface.synthesis.boundaries import LATENT, direction_folders, find_boundaries
+from comface_bench.comface.synthesis.boundaries import LATENT_SIZE, direction_folders, find_boundaries
+from comface_bench.comface.synthesis.checkpoints import find_checkpoint, read_checkpoint
 from comface_bench.comface.synthesis.editing import Editing
 from comface_bench.comface.synthesis.generator import ALPHAS, PEOPLE, GeneratorCard
-from comface_bench.comface.synthesis.pickles import find_checkpoint, read_checkpoint
 from comface_bench.core.errors import UsageError, WeightsFormatError
 
 if TYPE_CHECKING:
@@ -29,7 +29,57 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from comface_bench.comface.synthesis.family import Family, LatentNetwork
+    from comface_bench.comface.synthesis.boundaries import BoundarySpec
+    from comface_bench.comface.synthesis.checkpoints import PublishedCheckpoint
+
+
+class LatentNetwork(Protocol):
+    """A network that makes images of codes, ready for inference, on the CPU at first."""
+
+    @property
+    def resolution(self) -> int:
+        """Height and width of the images in pixels."""
+
+    @property
+    def layers(self) -> int:
+        """Number of layers that take a code."""
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean of w, (512,)."""
+
+    @property
+    def mapping(self) -> Callable[[Tensor], Tensor]:
+        """From z to w that isn't truncated, both (N, 512)."""
+
+    @property
+    def synthesis(self) -> Callable[[Tensor], Tensor]:
+        """From codes (N, layers, 512) to images (N, 3, R, R), about −1 to 1."""
+
+    def to(self, device: torch.device) -> Self:
+        """Move to a device."""
+
+
+@dataclasses.dataclass(frozen=True)
+class GeneratorFamily:
+    """What one kind of generator is.
+
+    Attributes:
+        published: Its checkpoint; its name is the generator's.
+        licence: Of the images.
+        boundaries: The directions that are known.
+        editing: Defaults.
+        load: From tensors by name and the file that they come from to the network.
+        facts: Further facts for the card.
+    """
+
+    published: PublishedCheckpoint
+    licence: str
+    boundaries: tuple[BoundarySpec, ...]
+    editing: Editing
+    load: Callable[[Mapping[str, Tensor], Path], LatentNetwork]
+    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
 
 _EDITING: Final = tuple(field.name for field in dataclasses.fields(Editing))
 
@@ -68,7 +118,7 @@ class LatentGenerator:
         UsageError: An option can't be taken.
     """
 
-    family: ClassVar[Family]
+    family: ClassVar[GeneratorFamily]
 
     def __init__(
         self,
@@ -182,7 +232,7 @@ class LatentGenerator:
         found = []
         with _repeatable():
             for number in range(first, first + count):
-                z = torch.from_numpy(draw_code(self.family.published.generator, seed, number))
+                z = torch.from_numpy(draw_latent(self.family.published.generator, seed, number))
                 # One by one: sums in a batch may be added in another order.
                 w = mapping(z[None].to(self._device))[0].cpu().numpy()
                 found.append(LatentIdentity(seed, number, w))
@@ -206,7 +256,9 @@ class LatentGenerator:
                 # Filled up: an image mustn't hang on how many others are made with it.
                 filler = part[-1:].expand(self._batch - len(part), -1, -1)
                 made = network.synthesis(torch.cat([part, filler]))
-                images[start : start + len(part)] = shrink(made, self._crop, self._size)[: len(part)].cpu()
+                images[start : start + len(part)] = downsample(made, self._crop, self._size)[
+                    : len(part)
+                ].cpu()
         return images
 
     def __getstate__(self) -> dict[str, Any]:
@@ -222,14 +274,14 @@ class LatentGenerator:
         return self._network
 
     def _place(self, network: LatentNetwork) -> LatentNetwork:
-        if len(network.mean) != LATENT:
+        if len(network.mean) != LATENT_SIZE:
             raise WeightsFormatError(
-                f"{self._path.name} has codes of {len(network.mean)} numbers, not {LATENT}"
+                f"{self._path.name} has codes of {len(network.mean)} numbers, not {LATENT_SIZE}"
             )
         return network.to(self._device)
 
 
-def draw_code(generator: str, seed: int, number: int) -> NDArray[np.float32]:
+def draw_latent(generator: str, seed: int, number: int) -> NDArray[np.float32]:
     """Draw z of an identity, shape (512,), from a normal distribution.
 
     Args:
@@ -240,10 +292,10 @@ def draw_code(generator: str, seed: int, number: int) -> NDArray[np.float32]:
     text = f"{generator}\x1f{seed}"
     key = int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "little")
     random = np.random.Generator(np.random.Philox(counter=number << 128, key=key))
-    return random.standard_normal(LATENT).astype(np.float32)
+    return random.standard_normal(LATENT_SIZE).astype(np.float32)
 
 
-def shrink(images: Tensor, crop: int, size: int) -> Tensor:
+def downsample(images: Tensor, crop: int, size: int) -> Tensor:
     """Cut out the middle, take the mean of whole blocks, and round to 8 bits.
 
     Args:

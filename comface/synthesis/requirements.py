@@ -1,24 +1,32 @@
-"""What the StyleGANs need of their authors' files, found out without opening a network."""
+"""Files that the StyleGANs require from their authors, looked up without opening a network."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from comface_bench.comface.synthesis import known_boundaries, known_checkpoints
-from comface_bench.comface.synthesis.boundaries import direction_folders, find_boundaries
-from comface_bench.comface.synthesis.pickles import find_checkpoint
+from comface_bench.comface.synthesis.boundaries import (
+    STYLEGAN3_BOUNDARIES,
+    STYLEGAN_BOUNDARIES,
+    direction_folders,
+    find_boundaries,
+)
+from comface_bench.comface.synthesis.checkpoints import (
+    STYLEGAN3_CHECKPOINT,
+    STYLEGAN_CHECKPOINT,
+    find_checkpoint,
+)
 from comface_bench.core.errors import WeightsMissingError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from comface_bench.comface.synthesis.known_boundaries import BoundarySpec
-    from comface_bench.comface.synthesis.pickles import Published
+    from comface_bench.comface.synthesis.boundaries import BoundarySpec
+    from comface_bench.comface.synthesis.checkpoints import PublishedCheckpoint
 
-LATENT: Final[dict[str, tuple[Published, tuple[BoundarySpec, ...]]]] = {
-    "stylegan": (known_checkpoints.STYLEGAN, known_boundaries.STYLEGAN),
-    "stylegan3": (known_checkpoints.STYLEGAN3, known_boundaries.STYLEGAN3),
+PUBLISHED_FILES: Final[dict[str, tuple[PublishedCheckpoint, tuple[BoundarySpec, ...]]]] = {
+    "stylegan": (STYLEGAN_CHECKPOINT, STYLEGAN_BOUNDARIES),
+    "stylegan3": (STYLEGAN3_CHECKPOINT, STYLEGAN3_BOUNDARIES),
 }
 """Generator → its checkpoint and the directions that are known; generators of no files aren't here."""
 
@@ -33,9 +41,9 @@ def missing_files(name: str, options: Mapping[str, str]) -> list[WeightsMissingE
     Raises:
         UsageError: The folder of directions is none, or nobody knows a direction.
     """
-    if name not in LATENT:
+    if name not in PUBLISHED_FILES:
         return []
-    published, specs = LATENT[name]
+    published, specs = PUBLISHED_FILES[name]
     wanted = options["attributes"].split(",") if "attributes" in options else None
     found = []
     try:
@@ -60,15 +68,15 @@ def require_files(name: str, options: Mapping[str, str]) -> None:
         raise WeightsMissingError(first.message, "\n".join([first.hint, *map(str, others)]))
 
 
-def directions(name: str, options: Mapping[str, str]) -> tuple[list[str], list[str]]:
+def available_directions(name: str, options: Mapping[str, str]) -> tuple[list[str], list[str]]:
     """Return the attributes whose files are there, and those whose files aren't; two empty lists for others.
 
     Raises:
         UsageError: The folder of directions is none.
     """
-    if name not in LATENT:
+    if name not in PUBLISHED_FILES:
         return [], []
-    specs = LATENT[name][1]
+    specs = PUBLISHED_FILES[name][1]
     found = find_boundaries(specs, direction_folders(name, _path(options, "boundaries")))
     return list(found), [spec.attribute for spec in specs if spec.attribute not in found]
 

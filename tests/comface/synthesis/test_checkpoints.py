@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 
-from comface_bench.comface.synthesis.pickles import Published, find_checkpoint, read_checkpoint
+from comface_bench.comface.synthesis.checkpoints import PublishedCheckpoint, find_checkpoint, read_checkpoint
 from comface_bench.core.errors import WeightsFormatError, WeightsMissingError
 from comface_bench.core.weights import weights_folder
 from comface_bench.weights.convert import convert_weights
@@ -381,7 +381,9 @@ def test_malformed_networks_are_refused(tmp_path, nvidia, state):
         read_tensors(path)
 
 
-PUBLISHED = Published("somegan", ("big.pkl", "big.pth"), "https://example.org/big.pkl", "CC BY-NC 4.0")
+PUBLISHED = PublishedCheckpoint(
+    "somegan", ("big.pkl", "big.pth"), "https://example.org/big.pkl", "CC BY-NC 4.0"
+)
 
 
 def test_a_missing_checkpoint_is_named_with_where_to_get_it_and_where_it_goes(tmp_path):

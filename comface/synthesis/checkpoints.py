@@ -1,4 +1,4 @@
-"""Checkpoints of the published generators: what they are called, where they lie, and their tensors.
+"""Checkpoints of the published generators: file names, sources, licences, look-up and safe reading.
 
 The authors' files are pickles with code inside; `weights.read` takes the tensors out of them and runs
 nothing.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from comface_bench.core.errors import WeightsMissingError
 from comface_bench.core.weights import weights_digest, weights_folder
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedCheckpoint:
     """A generator's checkpoint as its authors publish it.
 
     Attributes:
@@ -44,7 +44,7 @@ class Checkpoint(NamedTuple):
     tensors: dict[str, Tensor]
 
 
-def find_checkpoint(published: Published, chosen: Path | None = None) -> Path:
+def find_checkpoint(published: PublishedCheckpoint, chosen: Path | None = None) -> Path:
     """Return where a generator's checkpoint lies.
 
     Args:
@@ -88,3 +88,19 @@ def read_checkpoint(path: Path) -> Checkpoint:
         WeightsFormatError: The file would have to run something, which it names; or it is damaged.
     """
     return Checkpoint(path, weights_digest(path), read_tensors(path))
+
+
+STYLEGAN_CHECKPOINT: Final = PublishedCheckpoint(
+    "stylegan",
+    ("karras2019stylegan-ffhq-1024x1024.pkl", "stylegan_ffhq.pth"),
+    "https://drive.google.com/uc?id=1MEGjdvVpUsu1jB4zrXZN7Y4kBBOzizDQ",
+    "CC BY-NC 4.0",
+)
+
+STYLEGAN3_CHECKPOINT: Final = PublishedCheckpoint(
+    "stylegan3",
+    ("stylegan3-r-ffhq-1024x1024.pkl", "sg3-r-ffhq-1024.pt"),
+    "https://api.ngc.nvidia.com/v2/models/nvidia/research/stylegan3/versions/1/files/"
+    "stylegan3-r-ffhq-1024x1024.pkl",
+    "NVIDIA Source Code License (research and evaluation only)",
+)

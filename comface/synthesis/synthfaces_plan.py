@@ -1,4 +1,4 @@
-"""What synthfaces shows: which subjects, in which states, with which labels.
+"""The images of synthfaces: subjects, states and labels of each.
 
 Every draw has a stream of its own, named by (seed, set, subject, index), so a larger set holds the
 smaller one and any image can be rendered alone.
@@ -54,7 +54,7 @@ _CLOTHES = (
 
 
 @dataclass(frozen=True)
-class Shot:
+class ImageSpec:
     """One image.
 
     Attributes:
@@ -87,7 +87,7 @@ def disfa_subjects(count: int) -> list[str]:
     return [f"SN{number:03d}" for number in numbers]
 
 
-def disfa_shots(seed: int, subject: str, frames: int) -> Iterator[Shot]:
+def disfa_images(seed: int, subject: str, frames: int) -> Iterator[ImageSpec]:
     """Yield a subject's frames, 1 to `frames`; the label is the intensity 0–5 of each action unit."""
     person = draw_person(seed, "disfa", subject)
     years = float(stream(seed, "disfa", subject, "years").uniform(19, 50))
@@ -95,12 +95,12 @@ def disfa_shots(seed: int, subject: str, frames: int) -> Iterator[Shot]:
         random = stream(seed, "disfa", subject, frame)
         units = _expression(random)
         state = State(years=years, units=units, gaze=_gaze(random), **_clothes(random))
-        yield Shot(
+        yield ImageSpec(
             f"DISFA/frames/{subject}/{frame:05d}.jpg", person, state, draw_view(random, _LAB), False, units
         )
 
 
-def edema_shots(seed: int, patient: str, days: int) -> Iterator[tuple[Visit, Shot]]:
+def edema_images(seed: int, patient: str, days: int) -> Iterator[tuple[Visit, ImageSpec]]:
     """Yield a patient's days before and after dialysis; the label is the weight in kg."""
     person = draw_person(seed, "edema", patient)
     history = stream(seed, "edema", patient, "history")
@@ -126,11 +126,11 @@ def edema_shots(seed: int, patient: str, days: int) -> Iterator[tuple[Visit, Sho
                 **_clothes(random),
             )
             path = f"Edema-A/images/{patient}/D{day}_{phase}.jpg"
-            shot = Shot(path, person, state, draw_view(random), False, kilograms)
+            shot = ImageSpec(path, person, state, draw_view(random), False, kilograms)
             yield Visit(patient, day, phase), shot
 
 
-def fgnet_shots(seed: int, subject: str, ages: int) -> Iterator[Shot]:
+def fgnet_images(seed: int, subject: str, ages: int) -> Iterator[ImageSpec]:
     """Yield a subject at distinct ages from 0 to 69 years, children more often; the label is the age."""
     person = draw_person(seed, "fgnet", subject)
     random = stream(seed, "fgnet", subject, "ages")
@@ -148,7 +148,7 @@ def fgnet_shots(seed: int, subject: str, ages: int) -> Iterator[Shot]:
         grey = bool(random.random() < 0.15)
         state = State(years=float(age), units=units, gaze=_gaze(random), **_clothes(random))
         path = f"FGNET/images/{subject}A{age:02d}.JPG"
-        yield Shot(path, person, state, draw_view(random), grey, float(age))
+        yield ImageSpec(path, person, state, draw_view(random), grey, float(age))
 
 
 def _expression(random: np.random.Generator) -> dict[int, int]:
