@@ -14,9 +14,8 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 
-from comface_bench.comface.synthesis.anny.person import draw_person, stream
-from comface_bench.comface.synthesis.anny.state import State
-from comface_bench.comface.synthesis.anny.view import draw_view
+from comface_bench.comface.synthesis.anny.person import State, draw_person, stream
+from comface_bench.comface.synthesis.anny.scene import draw_view
 
 SIDE = 128
 
@@ -25,9 +24,9 @@ def record(number: int, alphas: int, device: str) -> int:
     """Render and encode a record on a device; return its bytes."""
     from PIL import Image
 
-    from comface_bench.comface.synthesis.anny.body import load_head
-    from comface_bench.comface.synthesis.anny.sitter import render_record
-    from comface_bench.comface.synthesis.anny.warping import find_device
+    from comface_bench.comface.synthesis.anny.head_model import load_head
+    from comface_bench.comface.synthesis.anny.renderer import render_record
+    from comface_bench.comface.synthesis.anny.warp_runtime import find_device
 
     person = draw_person("benchmark", number)
     paths = (

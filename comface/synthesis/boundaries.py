@@ -33,7 +33,7 @@ class BoundaryFile:
 
     Attributes:
         file: Its name.
-        source: Where it comes from.
+        source: Its publisher.
         sha256: Its digest, or empty where nobody has seen the file.
         folder: Folder of `boundary_files` that it ships in, or empty.
     """
@@ -46,13 +46,13 @@ class BoundaryFile:
 
 @dataclass(frozen=True)
 class BoundarySpec:
-    """How the direction of one attribute is made.
+    """Recipe for the direction of one attribute.
 
     Attributes:
         attribute: Its name.
         main: The file.
         orthogonal_to: Files whose directions are projected out of it before it gets unit length again.
-        note: What a reader of a corpus should know, such as that it is a stand-in.
+        note: A remark for readers of a corpus, such as that it is a stand-in.
     """
 
     attribute: str
@@ -181,7 +181,7 @@ class Boundary:
         direction: Shape (512,), as stored.
         norm: Its length as stored.
         sources: SHA-256 of each file that it is made of, by file name.
-        note: What is special about it, or empty.
+        note: A remark, or empty.
     """
 
     attribute: str
@@ -197,7 +197,7 @@ class Boundary:
 
 
 def direction_folders(generator: str, chosen: Path | None = None) -> list[Path]:
-    """Return where a generator's directions may lie, in the order in which they are looked for.
+    """Return the folders of a generator's directions, in the order of the search.
 
     Args:
         generator: Its name, and that of its folder in the weights folder.
@@ -218,7 +218,7 @@ def find_boundaries(
 
     Args:
         specs: Those that the generator knows.
-        folders: Where files may lie, looked at in this order; then come the ones that ship.
+        folders: Folders of files, searched in this order; then come the ones that ship.
         wanted: Names of the attributes that must be there; None takes all whose files are.
 
     Returns:
@@ -268,8 +268,8 @@ def read_direction(path: Path) -> NDArray[np.float64]:
         or array.dtype.kind != "f"
         or array.shape not in ((1, LATENT_SIZE), (LATENT_SIZE,))
     ):
-        told = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else "an archive"
-        raise WeightsFormatError(f"{path} holds {told}, not a direction of shape (1, {LATENT_SIZE})")
+        kind = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else "an archive"
+        raise WeightsFormatError(f"{path} holds {kind}, not a direction of shape (1, {LATENT_SIZE})")
     direction = np.array(array, np.float64).reshape(LATENT_SIZE)
     if not np.isfinite(direction).all() or not direction.any():
         raise WeightsFormatError(f"{path} holds numbers that aren't finite, or only zeros")

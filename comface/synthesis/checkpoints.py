@@ -26,7 +26,7 @@ class PublishedCheckpoint:
     Attributes:
         generator: Name of the generator, and of its folder in the weights folder.
         files: Names under which the same weights are known; the authors' own comes first.
-        url: Where to get the first.
+        url: Source of the first.
         licence: Of the weights.
     """
 
@@ -45,10 +45,10 @@ class Checkpoint(NamedTuple):
 
 
 def find_checkpoint(published: PublishedCheckpoint, chosen: Path | None = None) -> Path:
-    """Return where a generator's checkpoint lies.
+    """Return the path of a generator's checkpoint.
 
     Args:
-        published: What is looked for, in its folder in the weights folder or in that folder itself: the
+        published: The checkpoint, in its folder in the weights folder or in that folder itself: the
             file that `comface-bench weights convert` makes of it, or else the published one.
         chosen: A file of the user's, which is taken instead.
 

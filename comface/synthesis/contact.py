@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from comface_bench.comface.synthesis.anny.labels import UNITS
-from comface_bench.comface.synthesis.anny.person import draw_person, stream
-from comface_bench.comface.synthesis.anny.state import State
-from comface_bench.comface.synthesis.anny.view import draw_view
+from comface_bench.comface.synthesis.anny.person import State, draw_person, stream
+from comface_bench.comface.synthesis.anny.scene import draw_view
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,8 +48,8 @@ def render_contact_sheet(
     """
     from PIL import Image
 
-    from comface_bench.comface.synthesis.anny.body import load_head
-    from comface_bench.comface.synthesis.anny.sitter import render
+    from comface_bench.comface.synthesis.anny.head_model import load_head
+    from comface_bench.comface.synthesis.anny.renderer import render
 
     head, states = load_head(), columns(kind)
     sheet = []

@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from comface_bench.comface.synthesis.boundaries import Boundary
 
 ORDERS: Final = ("truncate-edit", "edit-truncate")
-"""What comes first: truncation draws a code towards the mean, an edit adds α times the direction."""
+"""Orders of truncation, which moves a code towards the mean, and edit, which adds α times the direction."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Editing:
-    """How a code w, shape (D,), becomes a code for each layer, shape (L, D).
+    """Truncation and edit of a code w, shape (D,), into a code for each layer, shape (L, D).
 
     The edit is ComFace's w + α·n: the code isn't moved to a set distance from the boundary first, so that
     α = 0 leaves it as it is.
 
     Attributes:
         psi: Strength of truncation: 0 gives the mean, 1 the code as it is.
-        truncated: How many layers are truncated, from the first.
+        truncated: Number of layers that are truncated, from the first.
         order: One of `ORDERS`. An edit that is made before truncation shrinks with it in those layers.
         unit: Whether directions have length 1, or the length that they are stored at.
         layers: Attribute → first and last layer that its edit changes; attributes left out change all.

@@ -71,7 +71,7 @@ class Generator(Protocol):
 
         Args:
             seed: Seed of the draw, 0 or more.
-            count: How many.
+            count: Number of identities.
             first: Number of the first one.
 
         Returns:

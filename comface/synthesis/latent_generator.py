@@ -62,7 +62,7 @@ class LatentNetwork(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class GeneratorFamily:
-    """What one kind of generator is.
+    """Facts and functions of one kind of latent generator.
 
     Attributes:
         published: Its checkpoint; its name is the generator's.
@@ -89,7 +89,7 @@ class LatentIdentity:
     """An identity: a code that isn't truncated.
 
     Attributes:
-        seed, number: What it was drawn by.
+        seed, number: Seed and number that it was drawn by.
         w: Shape (512,), float32.
     """
 
@@ -106,11 +106,12 @@ class LatentGenerator:
         boundaries: A folder of directions, looked at before the family's folder in the weights folder and
             before those that ship.
         attributes: Names that must be there; by default all whose files are.
-        editing: How codes are moved; by default as the family does.
+        editing: Truncation and edits of codes; by default the family's.
         size: Height and width of the images that `render` returns, in pixels; the mean of whole blocks.
         crop: Side of the square in the middle that is kept, a multiple of `size`; 0 keeps all.
-        batch: Images that are made at once. Part of what decides the images: their last bits hang on it.
-        device: Where, as torch names it; `auto` takes a GPU if there is one.
+        batch: Images that are made at once. It is among the options that decide the images: their last bits
+            depend on it.
+        device: Device, as torch names it; `auto` takes a GPU if there is one.
 
     Raises:
         WeightsMissingError: The checkpoint, or the file of a wanted direction, isn't there.
@@ -189,7 +190,7 @@ class LatentGenerator:
     def card(self) -> GeneratorCard:
         """Facts of this generator."""
         editing, count = self._editing, self._ready().layers
-        told = {
+        boundaries = {
             name: {
                 "layers": list(editing.layers.get(name, (0, count - 1))),
                 # Its last digits differ from machine to machine, and say nothing.
@@ -217,7 +218,7 @@ class LatentGenerator:
                 "truncated": editing.truncated,
                 "order": editing.order,
                 "unit": editing.unit,
-                "boundaries": told,
+                "boundaries": boundaries,
                 "size": self._size,
                 "crop": self._crop,
                 "batch": self._batch,
@@ -253,7 +254,7 @@ class LatentGenerator:
             codes = self._editing.codes(w, network.mean, self._boundaries[attribute], alphas, network.layers)
             for start in range(0, len(alphas), self._batch):
                 part = codes[start : start + self._batch]
-                # Filled up: an image mustn't hang on how many others are made with it.
+                # Filled up: an image mustn't depend on how many others are made with it.
                 filler = part[-1:].expand(self._batch - len(part), -1, -1)
                 made = network.synthesis(torch.cat([part, filler]))
                 images[start : start + len(part)] = downsample(made, self._crop, self._size)[

@@ -32,7 +32,7 @@ PUBLISHED_FILES: Final[dict[str, tuple[PublishedCheckpoint, tuple[BoundarySpec, 
 
 
 def missing_files(name: str, options: Mapping[str, str]) -> list[WeightsMissingError]:
-    """Return what isn't there: an error for the checkpoint, one for all directions, or none.
+    """Return an error for a missing checkpoint and one for all missing directions; an empty list if none.
 
     Args:
         name: Of a generator.

@@ -56,7 +56,7 @@ MakeHuman's data (CC0 1.0).
 
 @dataclass(frozen=True)
 class Counts:
-    """How many of each."""
+    """Numbers of subjects and of images of each."""
 
     disfa_subjects: int
     disfa_frames: int
@@ -89,7 +89,7 @@ def render_synthfaces(
 
     Args:
         out: Folder to write to; made if missing. Files of the same name are written over.
-        sets: Which of `disfa`, `edema`, `fgnet`.
+        sets: Some of `disfa`, `edema`, `fgnet`.
         seed: Seed of identities, states, views and noise.
         size: Height and width of the images in pixels.
         disfa_subjects: Subjects with action units; the first 27 have DISFA's names, then SN100, ...
@@ -154,8 +154,8 @@ def render_image(shot: ImageSpec, size: int) -> bytes:
     """Return one image as a JPEG file; the same bytes each time on one machine."""
     from PIL import Image
 
-    from comface_bench.comface.synthesis.anny.body import load_head
-    from comface_bench.comface.synthesis.anny.sitter import render
+    from comface_bench.comface.synthesis.anny.head_model import load_head
+    from comface_bench.comface.synthesis.anny.renderer import render
 
     image = Image.fromarray(render(load_head(), shot.person, shot.state, shot.view, size))
     if shot.grey:

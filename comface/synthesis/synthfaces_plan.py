@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from comface_bench.comface.synthesis.anny.labels import UNITS
-from comface_bench.comface.synthesis.anny.person import draw_person, stream
-from comface_bench.comface.synthesis.anny.state import NECKLINES, State
-from comface_bench.comface.synthesis.anny.view import draw_view
+from comface_bench.comface.synthesis.anny.person import NECKLINES, State, draw_person, stream
+from comface_bench.comface.synthesis.anny.scene import draw_view
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from comface_bench.comface.synthesis.anny.person import Person
-    from comface_bench.comface.synthesis.anny.view import View
+    from comface_bench.comface.synthesis.anny.scene import View
 
 _OFFICIAL = (*range(1, 14), 16, 17, 18, 21, *range(23, 33))
 """Numbers of DISFA's 27 subjects."""
@@ -58,8 +57,8 @@ class ImageSpec:
     """One image.
 
     Attributes:
-        path: Where it goes, relative to the set's root, with slashes.
-        person, state, view: What it shows.
+        path: File of the image, relative to the set's root, with slashes.
+        person, state, view: Its contents.
         grey: Stored as a single channel.
         label: Intensity by action unit, kilograms, or years.
     """
@@ -74,7 +73,7 @@ class ImageSpec:
 
 @dataclass(frozen=True)
 class Visit:
-    """Where an edema image stands in its manifest."""
+    """Row of an edema image in its manifest."""
 
     patient: str
     day: int

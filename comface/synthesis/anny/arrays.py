@@ -1,4 +1,4 @@
-"""Names for the arrays of the renderer."""
+"""Array types of the renderer, and pointwise functions of them."""
 
 from __future__ import annotations
 
@@ -13,3 +13,16 @@ Ints = NDArray[np.integer[Any]]
 """Indices."""
 Pixels = NDArray[np.uint8]
 """An image, (H, W, 3) or (H, W), values 0 to 255."""
+Colour = tuple[float, float, float]
+"""Red, green and blue."""
+
+
+def smoothstep(value: Floats) -> Floats:
+    """Return 0 below 0, 1 above 1 and a smooth step between."""
+    ramp: Floats = np.clip(value, 0, 1)
+    return ramp * ramp * (3 - 2 * ramp)
+
+
+def srgb_to_linear(colour: Floats | Colour) -> Floats:
+    """Return linear light for sRGB values in [0, 1], by the power 2.2."""
+    return np.asarray(colour, np.float32) ** np.float32(2.2)

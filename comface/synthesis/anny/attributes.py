@@ -17,8 +17,8 @@ import numpy as np
 from comface_bench.comface.synthesis.anny.labels import UNITS
 
 if TYPE_CHECKING:
-    from comface_bench.comface.synthesis.anny.person import Colour, Person
-    from comface_bench.comface.synthesis.anny.state import State
+    from comface_bench.comface.synthesis.anny.arrays import Colour
+    from comface_bench.comface.synthesis.anny.person import Person, State
 
 Move = Callable[["Person", "State", float], tuple["Person", "State"]]
 
@@ -160,7 +160,9 @@ def _grey(person: Person, state: State, alpha: float) -> tuple[Person, State]:
 
 
 def _wrinkles(person: Person, state: State, alpha: float) -> tuple[Person, State]:
-    return dataclasses.replace(person, pace=0.2 + 1.6 * share(alpha)), dataclasses.replace(state, years=60.0)
+    return dataclasses.replace(person, ageing_rate=0.2 + 1.6 * share(alpha)), dataclasses.replace(
+        state, years=60.0
+    )
 
 
 def _blend(colours: tuple[Colour, ...], place: float) -> Colour:
@@ -189,7 +191,7 @@ ATTRIBUTES: Final[Mapping[str, Move]] = {
     "blush": partial(_strength, field="blush", low=0.0, high=1.0),
     "freckles": partial(_strength, field="freckles", low=0.0, high=1.0),
     "gloss": partial(_strength, field="oil", low=0.0, high=1.0),
-    "eye-shadows": partial(_strength, field="shadows", low=0.0, high=1.0),
+    "eye-shadows": partial(_strength, field="eye_shadows", low=0.0, high=1.0),
     "makeup": partial(_strength, field="makeup", low=0.0, high=1.0),
     "stubble": partial(_facial_hair, field="stubble"),
     "beard": partial(_facial_hair, field="beard"),

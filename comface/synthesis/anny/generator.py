@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from comface_bench.comface.synthesis.anny.attributes import ATTRIBUTES, move
-from comface_bench.comface.synthesis.anny.body import load_head
-from comface_bench.comface.synthesis.anny.person import draw_person, stream
-from comface_bench.comface.synthesis.anny.sitter import render_record
-from comface_bench.comface.synthesis.anny.state import NECKLINES, State
-from comface_bench.comface.synthesis.anny.view import draw_view
-from comface_bench.comface.synthesis.anny.warping import CPU, find_device
+from comface_bench.comface.synthesis.anny.head_model import load_head
+from comface_bench.comface.synthesis.anny.person import NECKLINES, State, draw_person, stream
+from comface_bench.comface.synthesis.anny.renderer import render_record
+from comface_bench.comface.synthesis.anny.scene import draw_view
+from comface_bench.comface.synthesis.anny.warp_runtime import CPU, find_device
 from comface_bench.comface.synthesis.generator import GeneratorCard
 from comface_bench.core.errors import UsageError
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from comface_bench.comface.synthesis.anny.person import Person
-    from comface_bench.comface.synthesis.anny.view import View
+    from comface_bench.comface.synthesis.anny.scene import View
 
 VERSION: Final = 2
 """Raised with any change of pixels."""
@@ -40,10 +39,10 @@ class AnnyIdentity:
     """An identity with its base moment and its one view.
 
     Attributes:
-        seed, number: What it was drawn by.
-        person: Who.
-        state: At what age, in what slight expression and clothes.
-        view: Pose, light, camera and background, which stay unless nuisance is on.
+        seed, number: Seed and number that it was drawn by.
+        person: The person.
+        state: Age, slight expression and clothes.
+        view: Pose, light, camera and background, constant unless nuisance is on.
     """
 
     seed: int

@@ -7,7 +7,7 @@ import numpy as np
 from comface_bench.comface.synthesis.anny.arrays import Floats
 
 
-def frames(form: str, left: Floats, right: Floats, scale: float) -> tuple[Floats, Floats]:
+def glasses_strands(form: str, left: Floats, right: Floats, scale: float) -> tuple[Floats, Floats]:
     """Return the frames of glasses.
 
     Args:

@@ -2,7 +2,7 @@
 
 Three documented maps: the intensity of an action unit to anny's facial actions, kilograms to shape
 changes, years to anny's age phenotype and shape changes. Each is a fixed function of the label (and, for
-age, of the person's own pace), so the labels of rendered faces are exact.
+age, of the person's ageing rate), so the labels of rendered faces are exact.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ ACTIONS_OF_UNIT: dict[int, dict[str, float]] = {
 UNITS = tuple(ACTIONS_OF_UNIT)
 
 EXAGGERATION = 4.5
-"""How many times a kilogram of fluid changes the face more than we would expect in a patient."""
+"""Factor by which a kilogram of fluid changes the face more than expected in a patient."""
 
 FLUID_PER_KG: dict[str, float] = {
     "head-fat-incr": 0.060,
@@ -126,14 +126,14 @@ def age_phenotype(years: float) -> float:
     return float(np.interp(years, _YEARS, _PHENOTYPE))
 
 
-def sagging(years: float, pace: float = 1.0) -> float:
-    """Return how far the skin has sagged and creased, 0 up to 22 years and about 1 at 75.
+def sagging(years: float, ageing_rate: float = 1.0) -> float:
+    """Return the degree of sagging and creasing of the skin, 0 up to 22 years and about 1 at 75.
 
     Args:
         years: Age in years.
-        pace: The person's own pace, about 0.8 to 1.2.
+        ageing_rate: The person's ageing rate, about 0.8 to 1.2.
     """
-    return float(pace * min(max((years - 22) / 53, 0.0), 1.3) ** 1.15)
+    return float(ageing_rate * min(max((years - 22) / 53, 0.0), 1.3) ** 1.15)
 
 
 def greyness(years: float, onset: float) -> float:

@@ -1,22 +1,24 @@
-"""Quad meshes: one Catmull–Clark step and vertex normals, both as sparse matrices.
+"""Quad meshes: Catmull–Clark subdivision as a sparse matrix, triangulation, vertex normals.
 
 A subdivision step is linear in the vertices, so it is computed once for the template and then costs
 one sparse product for each face that is rendered.
+
+No postponed annotations here: warp reads the kernels' annotations as they are.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+import functools
+from typing import TYPE_CHECKING, Any, no_type_check
 
 import numpy as np
+
+from comface_bench.comface.synthesis.anny.arrays import Floats, Ints
+from comface_bench.comface.synthesis.anny.warp_runtime import CPU, load_warp
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-    from comface_bench.comface.synthesis.anny.arrays import Ints
 
-
-def subdivide(quads: Ints, vertices: int) -> tuple[csr_matrix, Ints, Ints]:
+def subdivide(quads: Ints, vertices: int) -> "tuple[csr_matrix, Ints, Ints]":
     """Return one Catmull–Clark step of a quad mesh.
 
     Args:
@@ -87,3 +89,36 @@ def subdivide(quads: Ints, vertices: int) -> tuple[csr_matrix, Ints, Ints]:
 def triangulate(quads: Ints) -> Ints:
     """Split quads (Q, 4) along their first diagonal: triangles (2Q, 3), quad q giving q and Q + q."""
     return np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]).astype(np.int32)
+
+
+def vertex_normals(points: Floats, triangles: Ints) -> Floats:
+    """Return area-weighted unit normals (V, 3) of `points` (V, 3) for triangles (T, 3)."""
+    normals = np.zeros((len(points), 3), np.float32)
+    # Always there: on a GPU the order of the sums, and with it the last bits, would change each time.
+    inputs = [CPU.array(points, "vec3"), CPU.array(triangles, "int32"), CPU.array(normals, "vec3")]
+    CPU.launch(_kernels()["sum"], len(triangles), inputs)
+    normals /= np.maximum(np.sqrt(np.einsum("vc,vc->v", normals, normals)), 1e-9)[:, None]
+    return normals
+
+
+@functools.lru_cache(maxsize=1)
+def _kernels() -> dict[str, Any]:
+    wp = load_warp()
+
+    @wp.kernel(module="unique")
+    @no_type_check
+    def sum_kernel(
+        points: wp.array(dtype=wp.vec3),
+        triangles: wp.array2d(dtype=wp.int32),
+        normals: wp.array(dtype=wp.vec3),
+    ):
+        i = wp.tid()
+        a = triangles[i, 0]
+        b = triangles[i, 1]
+        c = triangles[i, 2]
+        across = wp.cross(points[b] - points[a], points[c] - points[a])
+        wp.atomic_add(normals, a, across)
+        wp.atomic_add(normals, b, across)
+        wp.atomic_add(normals, c, across)
+
+    return {"sum": sum_kernel}

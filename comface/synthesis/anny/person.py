@@ -1,4 +1,4 @@
-"""A person: everything that stays while expression, weight, age, light and camera change."""
+"""A person: the identity, constant over all images, and the state, which varies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,39 @@ from comface_bench.comface.synthesis.anny.labels import SAG, age_phenotype, sagg
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Colour = tuple[float, float, float]
+    from comface_bench.comface.synthesis.anny.arrays import Colour
+
+
+NECKLINES = ("crew", "vee", "roll", "collar")
+"""Forms of the clothes at the neck."""
+
+
+@dataclass(frozen=True)
+class State:
+    """A moment of a person.
+
+    Attributes:
+        years: Age.
+        fluid: Kilograms of fluid above the dry weight.
+        tissue: Kilograms of the dry weight above its reference.
+        units: Intensity 0 to 5 by action unit.
+        actions: Further facial actions by anny's name, values in about [0, 1], added to those of the units.
+        changes: Further local shape changes by anny's name, values in about [-1, 1], added to the person's.
+        gaze: Direction of the eyes, right and up, radians.
+        cloth: Colour of the clothes, sRGB.
+        neckline: One of `NECKLINES`.
+    """
+
+    years: float = 30.0
+    fluid: float = 0.0
+    tissue: float = 0.0
+    units: Mapping[int, float] = field(default_factory=dict)
+    actions: Mapping[str, float] = field(default_factory=dict)
+    changes: Mapping[str, float] = field(default_factory=dict)
+    gaze: tuple[float, float] = (0.0, 0.0)
+    cloth: Colour = (0.3, 0.3, 0.35)
+    neckline: str = "crew"
+
 
 _SPREAD: dict[str, float] = {
     "head-scale-horiz-incr": 0.19,
@@ -89,8 +121,8 @@ _EYES: tuple[Colour, ...] = (
     (0.29, 0.35, 0.40),
 )
 _FRAMES: tuple[Colour, ...] = ((0.05, 0.05, 0.05), (0.20, 0.11, 0.06), (0.30, 0.26, 0.22), (0.08, 0.10, 0.20))
-CUTS = ("shaved", "buzz", "crop", "side", "back", "curly", "afro", "bob", "long", "wavy", "tied")
-"""Cuts of hair: stubble, a few millimetres, forward from the crown, parted, swept back, short curls, round
+HAIRSTYLES = ("shaved", "buzz", "crop", "side", "back", "curly", "afro", "bob", "long", "wavy", "tied")
+"""Hairstyles: stubble, a few millimetres, forward from the crown, parted, swept back, short curls, round
 coils, to the jaw, straight below the shoulders, wavy to the shoulders, and drawn back into a knot."""
 GLASSES = ("", "round", "square", "rimless")
 """No glasses, or the form of their frames."""
@@ -124,21 +156,21 @@ class Person:
         oil: Gloss of forehead, nose and cheeks, [0, 1].
         shadows: Darkness under the eyes, [0, 1].
         makeup: Lids, lashes and lips made up, [0, 1].
-        cut: One of `CUTS`.
-        length: Length of the hair over the usual one of its cut, about 1.
-        volume: Height of the hair over the scalp, over the usual one of its cut, about 1.
+        hairstyle: One of `HAIRSTYLES`.
+        length: Length of the hair over the usual one of its hairstyle, about 1.
+        volume: Height of the hair over the scalp, over the usual one of its hairstyle, about 1.
         curl: From straight, 0, to coils, 1.
-        parting: Where the hair parts, −1 far right of the person to 1 far left.
-        fringe: How far hair falls over the forehead, 0 none to 1 down to the brows.
-        hairline: How far the hair line comes down the forehead, cm.
-        baldness: How far it goes back by the age of 70, cm.
+        parting: Position of the parting, −1 far right of the person to 1 far left.
+        fringe: Length of the hair over the forehead, 0 none to 1 down to the brows.
+        hairline: Distance by which the hairline comes down the forehead, cm.
+        baldness: Distance by which it recedes by the age of 70, cm.
         brow: Thickness of the brows, about 1.
         lashes: Length of the lashes, about 1.
         stubble: Darkness of the shaven beard as an adult, [0, 1].
         beard, moustache: Fullness of the beard and the moustache as an adult, [0, 1].
         glasses: One of `GLASSES`.
         frames: Colour of their frames, sRGB.
-        pace: Pace of ageing, about 1.
+        ageing_rate: Rate of ageing, about 1.
         grey_onset: Age at which grey hair starts.
         offset: Place of this skin in the noise, 3 numbers.
         growth: Seed of the strands.
@@ -158,9 +190,9 @@ class Person:
     freckles: float
     mottle: float
     oil: float
-    shadows: float
+    eye_shadows: float
     makeup: float
-    cut: str
+    hairstyle: str
     length: float
     volume: float
     curl: float
@@ -175,10 +207,10 @@ class Person:
     moustache: float
     glasses: str
     frames: Colour
-    pace: float
+    ageing_rate: float
     grey_onset: float
-    offset: tuple[float, float, float]
-    growth: int
+    noise_offset: tuple[float, float, float]
+    hair_seed: int
 
     def phenotype(self, years: float) -> dict[str, float]:
         """Return anny's phenotype at an age in years."""
@@ -200,7 +232,7 @@ class Person:
         # Adult differences of bone fade towards infancy.
         grown = float(np.clip(0.35 + years / 25, 0.35, 1))
         total = {name: value * grown for name, value in self.changes.items()}
-        sag = sagging(years, self.pace)
+        sag = sagging(years, self.ageing_rate)
         for name, value in SAG.items():
             total[name] = total.get(name, 0.0) + sag * value
         for name, value in further.items():
@@ -240,7 +272,7 @@ def draw_person(*key: object) -> Person:
         skin[1] * (0.62 - 0.14 * makeup),
         skin[2] * (0.65 - 0.12 * makeup),
     )
-    odds = _cut_odds(male > 0.5, african > 0.6)
+    odds = _hairstyle_odds(male > 0.5, african > 0.6)
     bearded = float(male * (random.random() < 0.38))
     return Person(
         gender=gender,
@@ -259,9 +291,9 @@ def draw_person(*key: object) -> Person:
         ),
         mottle=float(random.uniform(0.4, 1)),
         oil=float(random.uniform(0.1, 1)),
-        shadows=float(random.uniform(0, 1)),
+        eye_shadows=float(random.uniform(0, 1)),
         makeup=makeup,
-        cut=str(random.choice(list(odds), p=list(odds.values()))),
+        hairstyle=str(random.choice(list(odds), p=list(odds.values()))),
         length=float(random.uniform(0.75, 1.25)),
         volume=float(random.uniform(0.7, 1.3)),
         curl=float(np.clip(random.beta(0.9, 4.0) * (1 - 0.7 * asian) + 0.55 * african, 0, 1)),
@@ -278,15 +310,19 @@ def draw_person(*key: object) -> Person:
         moustache=float(bearded * random.uniform(0.55, 1)),
         glasses=str(random.choice(GLASSES, p=(0.86, 0.04, 0.06, 0.04))),
         frames=_palette(_FRAMES, float(random.random())),
-        pace=float(np.clip(random.normal(1, 0.1), 0.8, 1.2)),
+        ageing_rate=float(np.clip(random.normal(1, 0.1), 0.8, 1.2)),
         grey_onset=float(np.clip(random.normal(40, 6), 28, 55)),
-        offset=(float(random.uniform(0, 60)), float(random.uniform(0, 60)), float(random.uniform(0, 60))),
-        growth=int(random.integers(1 << 30)),
+        noise_offset=(
+            float(random.uniform(0, 60)),
+            float(random.uniform(0, 60)),
+            float(random.uniform(0, 60)),
+        ),
+        hair_seed=int(random.integers(1 << 30)),
     )
 
 
-def _cut_odds(male: bool, coiled: bool) -> dict[str, float]:
-    """Return the chance of each cut."""
+def _hairstyle_odds(male: bool, coiled: bool) -> dict[str, float]:
+    """Return the probability of each hairstyle."""
     if male and coiled:
         return {"shaved": 0.2, "buzz": 0.45, "curly": 0.2, "afro": 0.15}
     if male:

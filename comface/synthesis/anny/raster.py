@@ -1,7 +1,8 @@
-"""Which surface each sample of an image sees: triangles and strands into a depth buffer, K images at once.
+"""Rasterisation of triangles and strands into visibility buffers, K images at once.
 
-A buffer holds, for each sample, depth in the upper 32 bits and a number in the lower ones: triangle t is t,
-segment s of a strand is (number of triangles) + s. The smaller wins, so neither order nor threads matter.
+A buffer holds, for each sample, the depth in the upper 32 bits and the number of the primitive in the lower
+ones: triangle t is t, segment s of a strand is (number of triangles) + s. The smaller value wins, so neither
+order nor threads matter.
 
 No postponed annotations here: warp reads the kernels' annotations as they are.
 """
@@ -15,11 +16,22 @@ from typing import Any, Self, no_type_check
 import numpy as np
 
 from comface_bench.comface.synthesis.anny.arrays import Floats, Ints
-from comface_bench.comface.synthesis.anny.warping import Device, flat, image_of, layout, load_warp, structure
+from comface_bench.comface.synthesis.anny.warp_runtime import (
+    Device,
+    flatten_rows,
+    image_index,
+    load_warp,
+    struct_dtype,
+    warp_struct,
+)
 
 EMPTY = 2**64 - 1
-"""What a sample holds that sees nothing."""
-_LENS = {"mat33": ("turn",), "vec3": ("middle",), "float32": ("distance", "half", "right", "up", "wide")}
+"""Value of a sample that nothing covers."""
+_CAMERA_FIELDS = {
+    "mat33": ("rotation",),
+    "vec3": ("target",),
+    "float32": ("distance", "half_height", "right", "up", "size"),
+}
 
 
 @dataclass(frozen=True)
@@ -27,62 +39,67 @@ class Camera:
     """A camera or a light that looks along −z of its own frame.
 
     Attributes:
-        turn: Rotation (3, 3) from the head's frame to the camera's.
-        middle: Place in the head's frame that is looked at (3,), cm.
+        rotation: Rotation (3, 3) from the head's frame to the camera's.
+        target: Point in the head's frame that is looked at (3,), cm.
         distance: From there to the camera, cm; 0 for parallel rays.
-        half: Half-height of the image at the middle, cm.
-        shift: Place of the middle in the image, right and up, over the half-height.
-        wide: Samples along a side.
+        half_height: Half-height of the image at the target, cm.
+        shift: Position of the target in the image, right and up, over the half-height.
+        size: Samples along a side.
     """
 
-    turn: Floats
-    middle: Floats
+    rotation: Floats
+    target: Floats
     distance: float
-    half: float
+    half_height: float
     shift: tuple[float, float]
-    wide: int
+    size: int
 
 
-def lenses(cameras: Sequence[Camera], device: Device) -> Any:
-    """Return the cameras of K images as the kernels take them."""
-    kind = _kernels().Lens
-    rows = np.zeros(len(cameras), layout(kind))
+def camera_structs(cameras: Sequence[Camera], device: Device) -> Any:
+    """Return the cameras of K images as warp structures."""
+    kind = _kernels().Camera
+    rows = np.zeros(len(cameras), struct_dtype(kind))
     for row, camera in zip(rows, cameras, strict=True):
-        row["turn"], row["middle"], row["distance"] = camera.turn, camera.middle, camera.distance
-        (row["right"], row["up"]), row["half"], row["wide"] = camera.shift, camera.half, camera.wide
+        row["rotation"], row["target"], row["distance"] = camera.rotation, camera.target, camera.distance
+        (row["right"], row["up"]), row["half_height"], row["size"] = (
+            camera.shift,
+            camera.half_height,
+            camera.size,
+        )
     return device.array(rows, kind)
 
 
-def project(points: Any, through: Any, device: Device, placed: Any = None) -> Any:
-    """Return where points are seen on the screen (K, N): x, y, depth in (0, 1).
+def project(points: Any, cameras: Any, device: Device, placed: Any = None) -> Any:
+    """Return points projected to the screen (K, N): x, y in samples, depth in (0, 1).
 
     Args:
         points: Of each image (K, N).
-        through: The images' `lenses`.
-        device: Where all of this is.
-        placed: Filled with the places in the camera's frame (K, N), cm, if anybody wants them.
+        cameras: The images' `camera_structs`.
+        device: Where the arrays lie.
+        placed: If given, filled with the points in the camera's frame (K, N), cm.
     """
     screen = device.empty(points.shape, "vec3")
     inputs = [
-        *flat(points),
+        *flatten_rows(points),
         points.shape[1],
-        through,
-        device.empty((0,), "vec3") if placed is None else flat(placed)[0],
-        flat(screen)[0],
+        cameras,
+        device.empty((0,), "vec3") if placed is None else flatten_rows(placed)[0],
+        flatten_rows(screen)[0],
     ]
     device.launch(_kernels().project, points.size, inputs)
     return screen
 
 
 @dataclass(frozen=True)
-class Strands:
-    """Thin things: hair, brows, lashes, beards, frames of glasses.
+class StrandGeometry:
+    """Strands of one image: hair, brows, lashes, beards, frames of glasses.
 
     Attributes:
         points: Points of all strands, one after the other (P, 3).
         widths: Full width at each point (P,), cm.
         segments: First point of each segment (S,); the next one is its end.
-        strand: Number of each segment's strand (S,); −1 for what is always drawn, and as wide as it is.
+        strand: Number of each segment's strand (S,); −1 for strands that are always drawn at
+            their own width.
     """
 
     points: Floats
@@ -92,13 +109,13 @@ class Strands:
 
 
 @dataclass(frozen=True)
-class Bundle:
-    """The strands of K images, where the kernels are.
+class StrandBatch:
+    """The strands of K images, on a device.
 
     Attributes:
         widths: Full width at each point (K, P), cm.
-        segments, strand: As of `Strands` (K, S).
-        counts: How many of the S segments each image has (K,).
+        segments, strand: As in `StrandGeometry` (K, S).
+        counts: Number of segments of each image (K,).
     """
 
     widths: Any
@@ -107,8 +124,8 @@ class Bundle:
     counts: Any
 
     @classmethod
-    def of(cls, strands: Sequence[Strands], device: Device) -> Self:
-        """Bring strands to a device."""
+    def of(cls, strands: Sequence[StrandGeometry], device: Device) -> Self:
+        """Copy strands to a device."""
         return cls(
             device.stack([one.widths for one in strands], "float32"),
             device.stack([one.segments for one in strands], "int32"),
@@ -117,30 +134,32 @@ class Bundle:
         )
 
 
-class Buffer:
-    """The depth buffers of K images.
+class VisibilityBuffer:
+    """The visibility buffers of K images.
 
     Args:
         count: K.
-        wide: Samples along a side.
-        device: Where it is.
+        width: Samples along a side.
+        device: Where they lie.
     """
 
-    def __init__(self, count: int, wide: int, device: Device) -> None:
-        self.wide, self._device = wide, device
-        self.samples = device.empty((count, wide * wide), "uint64")
+    def __init__(self, count: int, width: int, device: Device) -> None:
+        self.width, self._device = width, device
+        self.samples = device.empty((count, width * width), "uint64")
         self.samples.fill_(EMPTY)
-        self._flat = flat(self.samples)[0]
+        self._flat = flatten_rows(self.samples)[0]
 
     def draw_triangles(self, screen: Any, triangles: Any) -> None:
         """Draw the triangles (T, 3) that face the camera, over projected vertices (K, W)."""
         items = screen.shape[0] * triangles.shape[0]
-        self._device.launch(_kernels().triangles, items, [*flat(screen), triangles, self.wide, self._flat])
+        self._device.launch(
+            _kernels().triangles, items, [*flatten_rows(screen), triangles, self.width, self._flat]
+        )
 
     def draw_strands(
         self,
         screen: Any,
-        strands: Bundle,
+        strands: StrandBatch,
         first: int,
         scales: Sequence[float],
         least: float = 1.0,
@@ -150,24 +169,24 @@ class Buffer:
 
         Args:
             screen: Projected points (K, P).
-            strands: What to draw.
+            strands: The strands.
             first: Number of the first segment in the buffer.
             scales: Samples per cm in each image.
-            least: Width in samples below which strands show by chance rather than get thinner.
-            every: Only each so-maniest strand is drawn, so much wider: for shadows.
+            least: Width in samples below which strands are left out at random instead of drawn thinner.
+            every: Only each `every`-th strand is drawn, `every` times as wide: for shadows.
         """
         inputs = [
-            *flat(screen),
-            *flat(strands.widths),
-            *flat(strands.segments),
+            *flatten_rows(screen),
+            *flatten_rows(strands.widths),
+            *flatten_rows(strands.segments),
             strands.segments.shape[1],
-            *flat(strands.strand),
+            *flatten_rows(strands.strand),
             strands.counts,
             first,
             self._device.array(scales, "float32"),
             float(least),
             every,
-            self.wide,
+            self.width,
             self._flat,
         ]
         self._device.launch(_kernels().strands, strands.segments.size, inputs)
@@ -175,8 +194,8 @@ class Buffer:
 
 @functools.lru_cache(maxsize=1)
 def _kernels() -> SimpleNamespace:
-    wp, owner = load_warp(), image_of()
-    lens_type = structure("Lens", __name__, _LENS)
+    wp, owner = load_warp(), image_index()
+    camera_type = warp_struct("Camera", __name__, _CAMERA_FIELDS)
 
     @wp.kernel(module="unique")
     @no_type_check
@@ -184,25 +203,25 @@ def _kernels() -> SimpleNamespace:
         points: wp.array(dtype=wp.vec3),
         apart: wp.int32,
         each: wp.int32,
-        lenses: wp.array(dtype=lens_type),
+        cameras: wp.array(dtype=camera_type),
         placed: wp.array(dtype=wp.vec3),
         screen: wp.array(dtype=wp.vec3),
     ):
         item = wp.tid()
         image = owner(item, each)
-        lens = lenses[image]
-        p = lens.turn * (points[image * apart + item - image * each] - lens.middle)
+        camera = cameras[image]
+        p = camera.rotation * (points[image * apart + item - image * each] - camera.target)
         if placed.shape[0] > 0:
             placed[item] = p
         scale = float(1.0)  # noqa: UP018 (so written, warp lets it change)
         depth = 0.5 - p[2] / 120.0
-        if lens.distance > 0.0:
-            away = wp.max(lens.distance - p[2], 1.0)
-            scale = lens.distance / away
-            depth = 1.0 - wp.max(lens.distance - 40.0, 2.0) / away
+        if camera.distance > 0.0:
+            away = wp.max(camera.distance - p[2], 1.0)
+            scale = camera.distance / away
+            depth = 1.0 - wp.max(camera.distance - 40.0, 2.0) / away
         screen[item] = wp.vec3(
-            (p[0] * scale / lens.half + lens.right + 1.0) * 0.5 * lens.wide,
-            (1.0 - p[1] * scale / lens.half - lens.up) * 0.5 * lens.wide,
+            (p[0] * scale / camera.half_height + camera.right + 1.0) * 0.5 * camera.size,
+            (1.0 - p[1] * scale / camera.half_height - camera.up) * 0.5 * camera.size,
             wp.clamp(depth, 0.0, 0.999),
         )
 
@@ -219,7 +238,7 @@ def _kernels() -> SimpleNamespace:
         screen: wp.array(dtype=wp.vec3),
         apart: wp.int32,
         triangles: wp.array2d(dtype=wp.int32),
-        wide: wp.int32,
+        width: wp.int32,
         samples: wp.array(dtype=wp.uint64),
     ):
         item = wp.tid()
@@ -234,11 +253,11 @@ def _kernels() -> SimpleNamespace:
         if area > -1.0e-9:
             return
         left = wp.max(int(wp.ceil(wp.min(a[0], wp.min(b[0], c[0])) - 0.5)), 0)
-        right = wp.min(int(wp.floor(wp.max(a[0], wp.max(b[0], c[0])) - 0.5)), wide - 1)
+        right = wp.min(int(wp.floor(wp.max(a[0], wp.max(b[0], c[0])) - 0.5)), width - 1)
         top = wp.max(int(wp.ceil(wp.min(a[1], wp.min(b[1], c[1])) - 0.5)), 0)
-        bottom = wp.min(int(wp.floor(wp.max(a[1], wp.max(b[1], c[1])) - 0.5)), wide - 1)
+        bottom = wp.min(int(wp.floor(wp.max(a[1], wp.max(b[1], c[1])) - 0.5)), width - 1)
         inverse = 1.0 / area
-        corner = image * wide * wide
+        corner = image * width * width
         for row in range(top, bottom + 1):
             y = float(row) + 0.5
             for column in range(left, right + 1):
@@ -248,7 +267,7 @@ def _kernels() -> SimpleNamespace:
                 w = 1.0 - u - v
                 if u >= 0.0 and v >= 0.0 and w >= 0.0:
                     depth = u * a[2] + v * b[2] + w * c[2]
-                    wp.atomic_min(samples, corner + row * wide + column, key_of(depth, i))
+                    wp.atomic_min(samples, corner + row * width + column, key_of(depth, i))
 
     @wp.kernel(module="unique")
     @no_type_check
@@ -267,7 +286,7 @@ def _kernels() -> SimpleNamespace:
         scales: wp.array(dtype=wp.float32),
         least: wp.float32,
         every: wp.int32,
-        wide: wp.int32,
+        width: wp.int32,
         samples: wp.array(dtype=wp.uint64),
     ):
         item = wp.tid()
@@ -286,7 +305,7 @@ def _kernels() -> SimpleNamespace:
         a = screens[at]
         b = screens[at + 1]
         scale = scales[image]
-        edge = float(wide)
+        edge = float(width)
         if wp.max(a[0], b[0]) < 0.0 or wp.max(a[1], b[1]) < 0.0:
             return
         if wp.min(a[0], b[0]) > edge or wp.min(a[1], b[1]) > edge:
@@ -329,12 +348,12 @@ def _kernels() -> SimpleNamespace:
         lowest = wp.min(n0, n0 + dn) - reach
         highest = wp.max(n0, n0 + dn) + reach
         start = wp.max(int(wp.ceil(wp.min(m0, m0 + dm) - reach - 0.5)), 0)
-        end = wp.min(int(wp.floor(wp.max(m0, m0 + dm) + reach - 0.5)), wide - 1)
-        corner = image * wide * wide
+        end = wp.min(int(wp.floor(wp.max(m0, m0 + dm) + reach - 0.5)), width - 1)
+        corner = image * width * width
         for m in range(start, end + 1):
             middle = n0 + (float(m) + 0.5 - m0) * lean
             low = wp.max(int(wp.ceil(wp.max(lowest, middle - broad) - 0.5)), 0)
-            high = wp.min(int(wp.floor(wp.min(highest, middle + broad) - 0.5)), wide - 1)
+            high = wp.min(int(wp.floor(wp.min(highest, middle + broad) - 0.5)), width - 1)
             for n in range(low, high + 1):
                 row = n
                 column = m
@@ -349,8 +368,8 @@ def _kernels() -> SimpleNamespace:
                 radius = wa + t * (wb - wa)
                 if ex * ex + ey * ey <= radius * radius:
                     depth = a[2] + t * (b[2] - a[2])
-                    wp.atomic_min(samples, corner + row * wide + column, key_of(depth, first + i))
+                    wp.atomic_min(samples, corner + row * width + column, key_of(depth, first + i))
 
     return SimpleNamespace(
-        Lens=lens_type, project=project_kernel, triangles=triangles_kernel, strands=strands_kernel
+        Camera=camera_type, project=project_kernel, triangles=triangles_kernel, strands=strands_kernel
     )

@@ -1,4 +1,4 @@
-"""The parts of StyleGAN's networks, each as the paper defines it, arranged to be fast.
+"""Layers of StyleGAN's networks, as the paper defines them, arranged for speed.
 
 Attributes of modules are named so that a state dict has the keys of InterFaceGAN's port, in which the
 FFHQ weights circulate.
@@ -22,7 +22,7 @@ _BLOCK: Final = 1 << 19
 
 
 class Weight(nn.Module):
-    """Nothing but a weight, for its place in the names."""
+    """A module with a weight only, for the names of the state dict."""
 
     def __init__(self, *shape: int) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class Weight(nn.Module):
 
 
 class Bias(nn.Module):
-    """Nothing but a bias, for its place in the names."""
+    """A module with a bias only, for the names of the state dict."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class Dense(nn.Module):
         self._scale, self._rate = gain / math.sqrt(inputs) * rate, rate
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the layer's answer, shape (N, outputs)."""
+        """Return the layer's output, shape (N, outputs)."""
         return F.linear(x, self.linear.weight * self._scale, self.wscale.bias * self._rate)
 
 
@@ -71,7 +71,7 @@ class StyleAffine(nn.Module):
 
 
 class NoiseInput(nn.Module):
-    """One picture of noise, (1, 1, R, R), with a strength for each channel."""
+    """A noise image, (1, 1, R, R), with a strength for each channel."""
 
     noise: Tensor
 
@@ -82,7 +82,7 @@ class NoiseInput(nn.Module):
 
 
 class Epilogue(nn.Module):
-    """Noise, bias, leaky ReLU, instance norm and style: what ends every layer.
+    """Noise, bias, leaky ReLU, instance norm and style: the end of every layer.
 
     Args:
         channels: C.
@@ -97,7 +97,7 @@ class Epilogue(nn.Module):
         self.style_mod = StyleAffine(latent, channels)
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
-        """End a layer.
+        """Apply the epilogue in place.
 
         Args:
             x: Features (N, C, R, R), which are written over.
@@ -163,7 +163,7 @@ class ConstantInput(nn.Module):
 
 
 class Convolution(nn.Module, ABC):
-    """What all convolutions have in common: a kernel that is made of the stored weights once.
+    """Base of all convolutions: a kernel that is made of the stored weights once.
 
     Call `prepare` after the weights have come or changed.
     """

@@ -93,8 +93,8 @@ class Tile:
 
     Attributes:
         target: Samples after the layer.
-        source: Samples before it that they hang on.
-        low, high: How many up-sampled samples of `source` come too many at either end.
+        source: Samples before it that they depend on.
+        low, high: Number of superfluous up-sampled samples of `source` at either end.
     """
 
     target: slice
@@ -131,7 +131,7 @@ def filtered_leaky_relu(
         plan: The layer.
         up_filter: (up_taps,).
         down_filter: (down_taps,) or (down_taps, down_taps).
-        out: Where to write the result, if not into new memory.
+        out: Memory for the result, instead of new memory.
 
     Returns:
         (N, C, size, size) of the features after the layer.

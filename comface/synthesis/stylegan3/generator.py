@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _TOLERANCE: Final = 1e-5
-"""How far a stored filter may be from the design."""
+"""Largest difference of a stored filter from the design."""
 
 
 def load_network(tensors: Mapping[str, Tensor], path: Path) -> StyleGan3Network:

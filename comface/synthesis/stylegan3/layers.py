@@ -64,7 +64,7 @@ class Dense(nn.Module):
         self._scale, self._rate = rate / math.sqrt(inputs), rate
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the layer's answer, shape (N, outputs)."""
+        """Return the layer's output, shape (N, outputs)."""
         return F.linear(x, self.weight * self._scale, self.bias * self._rate)
 
 
@@ -110,7 +110,7 @@ class Layer(nn.Module):
             kernels = self.weight * (style / math.sqrt(self.weight[0].numel()))[:, None, :, None, None]
         else:
             weight = self.weight * self.weight.square().mean((1, 2, 3), keepdim=True).rsqrt()
-            # Over each style alone, not over the batch: an image mustn't hang on what else is made with it.
+            # Over each style alone, not over the batch: an image mustn't depend on what else is made with it.
             # Demodulation takes the factor out again.
             style = style * style.square().mean(1, keepdim=True).rsqrt()
             kernels = weight * style[:, None, :, None, None]
@@ -124,7 +124,7 @@ class Layer(nn.Module):
         Args:
             x: (N, inputs, size, size), channels last.
             code: (N, latent).
-            space: Where features are written to; what lay there two layers ago is written over.
+            space: Memory for the features; those of two layers ago are written over.
         """
         plan, outputs, size = self.plan, len(self.bias), self.plan.inner_size
         inner = space.take(0, (len(x), outputs, size, size), x)
@@ -150,7 +150,7 @@ class FourierInput(nn.Module):
     """From a code (N, latent) to features (N, C, size, size) made of C sine waves.
 
     Args:
-        stage: What the features are.
+        stage: Sampling of the features.
         latent: Size of a code.
     """
 
@@ -191,8 +191,8 @@ class FourierInput(nn.Module):
 
     def _place(self, code: Tensor) -> Tensor:
         """Return the turn and the move that a code asks for, (N, 3, 3)."""
-        told = self.affine(code)
-        cos, sin, x, y = (told / told[:, :2].norm(dim=1, keepdim=True)).unbind(1)
+        placement = self.affine(code)
+        cos, sin, x, y = (placement / placement[:, :2].norm(dim=1, keepdim=True)).unbind(1)
         one, zero = torch.ones_like(x), torch.zeros_like(x)
         turn = torch.stack([cos, -sin, zero, sin, cos, zero, zero, zero, one], 1).view(-1, 3, 3)
         move = torch.stack([one, zero, -x, zero, one, -y, zero, zero, one], 1).view(-1, 3, 3)

@@ -1,4 +1,4 @@
-"""Which size, rate and band each layer of StyleGAN3 has: the paper's schedule of cutoffs."""
+"""Schedule of StyleGAN3's layers: the size, sampling rate and band of each."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _LAST_STOP: Final = 2**0.3
 
 @dataclass(frozen=True)
 class FeatureSpec:
-    """What the features after a layer are.
+    """Sampling of the features after a layer.
 
     Attributes:
-        channels: How many.
+        channels: Number of channels.
         size: Height and width in samples, margins included.
         rate: Samples per width of the image.
         cutoff: End of the band that is kept, in periods per width of the image.
@@ -170,7 +170,7 @@ class Shape:
         )
 
     def stages(self) -> list[FeatureSpec]:
-        """Return what the features after each layer are."""
+        """Return the sampling of the features after each layer."""
         depth = len(self.channels) - 1
         cutoffs = _progress(depth, _FIRST_CUTOFF, self.resolution / 2)
         stops = _progress(depth, _FIRST_STOP, self.resolution / 2 * _LAST_STOP)

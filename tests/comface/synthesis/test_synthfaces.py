@@ -135,7 +135,7 @@ def test_larger_counts_add_and_change_nothing() -> None:
 def test_views_change_within_a_subject_and_identity_stays() -> None:
     shots = [shot for shot in plan(1, ["disfa"], SMALL)[0] if "SN001" in shot.path]
     assert len({id(shot.person) for shot in shots}) == 1
-    for field in ("yaw", "key", "distance", "backdrop", "exposure", "seed"):
+    for field in ("yaw", "key_light", "distance", "background", "exposure", "seed"):
         assert len({getattr(shot.view, field) for shot in shots}) == len(shots)
 
 
@@ -159,7 +159,7 @@ def test_nonsense_is_refused_before_anything_is_written(tmp_path: Path, options:
 
 
 def test_without_anny_the_hint_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from comface_bench.comface.synthesis.anny.body import load_head
+    from comface_bench.comface.synthesis.anny.head_model import load_head
 
     load_head.cache_clear()
     monkeypatch.setitem(sys.modules, "anny", None)

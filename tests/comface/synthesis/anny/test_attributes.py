@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from comface_bench.comface.synthesis.anny import body
 from comface_bench.comface.synthesis.anny.attributes import ACTIONS, ATTRIBUTES, SHAPES, move
+from comface_bench.comface.synthesis.anny.head_model import SKIN, load_head
 from comface_bench.comface.synthesis.anny.labels import UNITS
-from comface_bench.comface.synthesis.anny.person import draw_person
-from comface_bench.comface.synthesis.anny.state import State
+from comface_bench.comface.synthesis.anny.person import State, draw_person
 
 if TYPE_CHECKING:
     from comface_bench.comface.synthesis.anny.arrays import Floats
-    from comface_bench.comface.synthesis.anny.body import Head
+    from comface_bench.comface.synthesis.anny.head_model import HeadModel
 
 ALPHAS = (-5.0, -2.5, 0.0, 2.5, 5.0)
 GEOMETRY = ("age", "weight", "smile", *(f"au{unit}" for unit in UNITS), *ACTIONS, *SHAPES)
@@ -68,22 +67,22 @@ MOVES = {
 
 
 @pytest.fixture(scope="module")
-def head() -> Head:
+def head() -> HeadModel:
     pytest.importorskip("anny")
-    return body.load_head()
+    return load_head()
 
 
-def points(head: Head, attribute: str, alpha: float, number: int = 1) -> Floats:
+def points(head: HeadModel, attribute: str, alpha: float, number: int = 1) -> Floats:
     """Vertices of the face without hair, lashes and shoulders."""
-    from comface_bench.comface.synthesis.anny.geometry import shape
+    from comface_bench.comface.synthesis.anny.head_model import head_vertices
 
     person, state = move(draw_person("attributes", number), BASE, attribute, alpha)
-    kept = (head.part == body.SKIN) & (head.canonical[:, 1] > 50) & (head.canonical[:, 2] > 0)
-    return shape(head, person, state)[kept]
+    kept = (head.part == SKIN) & (head.canonical[:, 1] > 50) & (head.canonical[:, 2] > 0)
+    return head_vertices(head, person, state)[kept]
 
 
-def places(head: Head) -> Floats:
-    kept = (head.part == body.SKIN) & (head.canonical[:, 1] > 50) & (head.canonical[:, 2] > 0)
+def places(head: HeadModel) -> Floats:
+    kept = (head.part == SKIN) & (head.canonical[:, 1] > 50) & (head.canonical[:, 2] > 0)
     return head.canonical[kept]
 
 
@@ -93,7 +92,7 @@ def test_there_are_at_least_as_many_as_the_papers() -> None:
 
 
 @pytest.mark.parametrize("attribute", [name for name in GEOMETRY if name != "age"])
-def test_shape_moves_one_way_all_along(head: Head, attribute: str) -> None:
+def test_shape_moves_one_way_all_along(head: HeadModel, attribute: str) -> None:
     made = [points(head, attribute, alpha) for alpha in ALPHAS]
     way = made[-1] - made[0]
     assert np.sqrt((way**2).sum(axis=1)).max() > 0.15, "something moves by more than 1.5 mm"
@@ -104,7 +103,7 @@ def test_shape_moves_one_way_all_along(head: Head, attribute: str) -> None:
 
 
 @pytest.mark.parametrize("attribute", MOVES)
-def test_what_moves_is_what_is_named(head: Head, attribute: str) -> None:
+def test_what_moves_is_what_is_named(head: HeadModel, attribute: str) -> None:
     (left, right), (low, high) = REGIONS[MOVES[attribute]]
     x, y, _ = places(head).T
     inside = (np.abs(x) >= left) & (np.abs(x) <= right) & (y >= low) & (y <= high)
@@ -113,7 +112,7 @@ def test_what_moves_is_what_is_named(head: Head, attribute: str) -> None:
     assert moved[inside].sum() > 0.6 * moved.sum()
 
 
-def test_a_smile_lifts_and_widens_the_corners_of_the_mouth(head: Head) -> None:
+def test_a_smile_lifts_and_widens_the_corners_of_the_mouth(head: HeadModel) -> None:
     x, y, _ = places(head).T
     corner = (np.abs(np.abs(x) - 2.5) < 0.35) & (np.abs(y - 66.1) < 0.4)
     middle = (np.abs(x) < 0.3) & (np.abs(y - 66.1) < 0.4)
@@ -126,7 +125,7 @@ def test_a_smile_lifts_and_widens_the_corners_of_the_mouth(head: Head) -> None:
     assert frown[corner].mean() < -0.1
 
 
-def test_weight_widens_jaw_and_cheeks_and_leaves_the_nose(head: Head) -> None:
+def test_weight_widens_jaw_and_cheeks_and_leaves_the_nose(head: HeadModel) -> None:
     x, y, _ = places(head).T
     jaw = (np.abs(x) > 4) & (y > 62) & (y < 68)
     nose = (np.abs(x) < 1.0) & (y > 69) & (y < 73)
@@ -155,7 +154,7 @@ def test_units_go_from_nothing_to_full() -> None:
 
 
 @pytest.mark.parametrize("attribute", [name for name in GEOMETRY if name not in ("age", "masculinity")])
-def test_a_person_stays_nearer_to_themselves_than_to_others(head: Head, attribute: str) -> None:
+def test_a_person_stays_nearer_to_themselves_than_to_others(head: HeadModel, attribute: str) -> None:
     """Mean movement over half the range is less than the mean distance between two people."""
     own = np.sqrt(((points(head, attribute, 5) - points(head, attribute, 0)) ** 2).sum(axis=1)).mean()
     others = [
@@ -179,7 +178,7 @@ def test_colours_move_one_field_step_by_step(attribute: str) -> None:
         assert (steps > 0).all() or (steps < 0).all(), name
 
 
-def test_a_head_grows_up_and_then_ages_one_way(head: Head) -> None:
+def test_a_head_grows_up_and_then_ages_one_way(head: HeadModel) -> None:
     made = [points(head, "age", alpha) for alpha in (-5.0, -4.0, -3.0, 0.0, 2.5, 5.0)]
     heights = [np.ptp(shape[:, 1]) for shape in made[:3]]
     assert (np.diff(heights) > 0.3).all(), "a child's head grows"

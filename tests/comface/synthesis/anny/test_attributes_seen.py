@@ -1,5 +1,5 @@
-"""What each attribute does to the rendered image: something to see, in its place, one way, and less than a
-change of person does."""
+"""Effect of each attribute on the rendered image: visible, in its region, monotonic, and smaller than that of
+a change of person."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 
 from comface_bench.comface.synthesis.anny.attributes import ATTRIBUTES, move
-from comface_bench.comface.synthesis.anny.person import draw_person, stream
-from comface_bench.comface.synthesis.anny.state import State
-from comface_bench.comface.synthesis.anny.view import draw_view
+from comface_bench.comface.synthesis.anny.person import State, draw_person, stream
+from comface_bench.comface.synthesis.anny.scene import draw_view
 
 if TYPE_CHECKING:
     from comface_bench.comface.synthesis.anny.person import Person
@@ -76,7 +75,7 @@ EACH = [
 def somebody() -> Person:
     """A person whose whole face can be seen, of light skin, on which all colours show."""
     person = dataclasses.replace(
-        draw_person("seen", 1), glasses="", cut="crop", fringe=0.0, baldness=0.0, curl=0.0, lashes=0.9
+        draw_person("seen", 1), glasses="", hairstyle="crop", fringe=0.0, baldness=0.0, curl=0.0, lashes=0.9
     )
     return dataclasses.replace(
         person, skin=(0.85, 0.67, 0.57), hair=(0.29, 0.195, 0.13), beard=0.0, moustache=0.0, freckles=0.0
@@ -86,8 +85,8 @@ def somebody() -> Person:
 @functools.cache
 def images(attribute: str) -> Any:
     """Images (3, SIZE, SIZE, 3) at α = −5, 0 and 5."""
-    from comface_bench.comface.synthesis.anny.body import load_head
-    from comface_bench.comface.synthesis.anny.sitter import render_record
+    from comface_bench.comface.synthesis.anny.head_model import load_head
+    from comface_bench.comface.synthesis.anny.renderer import render_record
 
     path = functools.partial(move, somebody(), BASE, attribute)
     return render_record(load_head(), path, [-5.0, 0.0, 5.0], [VIEW] * 3, SIZE).astype(float)
@@ -96,8 +95,8 @@ def images(attribute: str) -> Any:
 @functools.cache
 def strangers() -> list[Any]:
     """Other people, as they are drawn, in the same view."""
-    from comface_bench.comface.synthesis.anny.body import load_head
-    from comface_bench.comface.synthesis.anny.sitter import render
+    from comface_bench.comface.synthesis.anny.head_model import load_head
+    from comface_bench.comface.synthesis.anny.renderer import render
 
     return [render(load_head(), draw_person("seen", n), BASE, VIEW, SIZE).astype(float) for n in range(2, 7)]
 

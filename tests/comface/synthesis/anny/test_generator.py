@@ -20,7 +20,7 @@ def test_identities_are_their_numbers() -> None:
     many = generator.identities(3, 5)
     assert generator.identities(3, 2, first=3) == many[3:]
     assert generator.identities(4, 1)[0] != many[0]
-    assert len({identity.person.offset for identity in many}) == 5
+    assert len({identity.person.noise_offset for identity in many}) == 5
     assert pickle.loads(pickle.dumps(many[1])) == many[1]
 
 
@@ -34,12 +34,12 @@ def test_no_identity_of_a_corpus_is_in_synthfaces(seed: int) -> None:
         fgnet_images,
     )
 
-    people = {identity.person.offset for identity in AnnyGenerator(32).identities(seed, 60)}
+    people = {identity.person.noise_offset for identity in AnnyGenerator(32).identities(seed, 60)}
     assert len(people) == 60
     for other in (0, 1, 2, 7):
-        tested = {next(disfa_images(other, subject, 1)).person.offset for subject in disfa_subjects(27)}
-        tested |= {next(edema_images(other, f"P{n:02d}", 1))[1].person.offset for n in range(1, 25)}
-        tested |= {next(fgnet_images(other, f"{n:03d}", 1)).person.offset for n in range(1, 41)}
+        tested = {next(disfa_images(other, subject, 1)).person.noise_offset for subject in disfa_subjects(27)}
+        tested |= {next(edema_images(other, f"P{n:02d}", 1))[1].person.noise_offset for n in range(1, 25)}
+        tested |= {next(fgnet_images(other, f"{n:03d}", 1)).person.noise_offset for n in range(1, 41)}
         assert len(tested) == 27 + 24 + 40
         assert people.isdisjoint(tested)
 

@@ -9,35 +9,35 @@ pytest.importorskip("warp")
 
 from comface_bench.comface.synthesis.anny.raster import (
     EMPTY,
-    Buffer,
-    Bundle,
     Camera,
-    Strands,
-    lenses,
+    StrandBatch,
+    StrandGeometry,
+    VisibilityBuffer,
+    camera_structs,
     project,
 )
-from comface_bench.comface.synthesis.anny.warping import CPU
+from comface_bench.comface.synthesis.anny.warp_runtime import CPU
 
 WIDE = 40
 
 
-def numbers(buffer: Buffer) -> Any:
+def numbers(buffer: VisibilityBuffer) -> Any:
     samples = buffer.samples.numpy()
     shown = (samples & np.uint64(0xFFFFFFFF)).astype(np.int64)
     return np.where(samples == np.uint64(EMPTY), -1, shown).reshape(-1, WIDE, WIDE).squeeze()
 
 
-def drawn(screens: Any, triangles: Any) -> Buffer:
+def drawn(screens: Any, triangles: Any) -> VisibilityBuffer:
     """Triangles over projected vertices (K, W, 3) of K images."""
-    buffer = Buffer(len(screens), WIDE, CPU)
+    buffer = VisibilityBuffer(len(screens), WIDE, CPU)
     buffer.draw_triangles(CPU.array(screens, "vec3"), CPU.array(triangles, "int32"))
     return buffer
 
 
-def draw_strands(screens: Any, strands: list[Strands], scales: list[float]) -> Buffer:
+def draw_strands(screens: Any, strands: list[StrandGeometry], scales: list[float]) -> VisibilityBuffer:
     """Strands over projected points (K, P, 3) of K images."""
-    buffer = Buffer(len(strands), WIDE, CPU)
-    buffer.draw_strands(CPU.stack(screens, "vec3"), Bundle.of(strands, CPU), 5, scales)
+    buffer = VisibilityBuffer(len(strands), WIDE, CPU)
+    buffer.draw_strands(CPU.stack(screens, "vec3"), StrandBatch.of(strands, CPU), 5, scales)
     return buffer
 
 
@@ -82,7 +82,9 @@ def test_nearest_triangle_wins_at_every_sample() -> None:
 
 def test_strand_covers_what_is_near_its_line() -> None:
     screen = np.array([[8, 10, 0.5], [30, 25, 0.5]], np.float32)
-    strands = Strands(screen, np.array([6, 6], np.float32), np.array([0], np.int32), np.array([0], np.int32))
+    strands = StrandGeometry(
+        screen, np.array([6, 6], np.float32), np.array([0], np.int32), np.array([0], np.int32)
+    )
     buffer = draw_strands([screen], [strands], [1.0])
     x, y = np.meshgrid(np.arange(WIDE) + 0.5, np.arange(WIDE) + 0.5)
     t = np.clip(((x - 8) * 22 + (y - 10) * 15) / (22**2 + 15**2), 0, 1)
@@ -102,7 +104,7 @@ def test_images_are_drawn_beside_each_other() -> None:
     for count in (4, 9, 1):  # of different lengths, the shorter ones with no more segments than they have
         points = (random.uniform(0, WIDE, (count + 1, 3)) * [1, 1, 0.9 / WIDE]).astype(np.float32)
         widths = np.linspace(3, 0.2, count + 1, dtype=np.float32)
-        strands.append(Strands(points, widths, np.arange(count), np.arange(count) % 3))
+        strands.append(StrandGeometry(points, widths, np.arange(count), np.arange(count) % 3))
     scales = [1.0, 0.7, 1.6]
     together = numbers(draw_strands([one.points for one in strands], strands, scales))
     for one, scale, image in zip(strands, scales, together, strict=True):
@@ -115,7 +117,7 @@ def test_camera_puts_the_middle_in_the_middle_and_near_before_far(distance: floa
     camera = Camera(np.eye(3), np.array([1.0, 2.0, 3.0]), distance, 10.0, (0.0, 0.0), WIDE)
     points = np.array([[1, 2, 3], [6, 2, 3], [1, 7, 3], [1, 2, 8], [6, 2, 8]], np.float32)
     placed = CPU.empty((1, len(points)), "vec3")
-    (screen,) = project(CPU.array(points[None], "vec3"), lenses([camera], CPU), CPU, placed).numpy()
+    (screen,) = project(CPU.array(points[None], "vec3"), camera_structs([camera], CPU), CPU, placed).numpy()
     np.testing.assert_allclose(placed.numpy()[0], points - [1, 2, 3], atol=1e-5)
     np.testing.assert_allclose(screen[0, :2], WIDE / 2)
     np.testing.assert_allclose(screen[1, :2], [WIDE * 0.75, WIDE / 2], rtol=1e-5)

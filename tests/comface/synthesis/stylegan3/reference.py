@@ -119,7 +119,7 @@ def synthesis(tensors, codes, layers, user=None):
 
 
 def plans(network):
-    """What `synthesis` wants to know of a network's layers."""
+    """The facts of a network's layers that `synthesis` takes."""
     found = network.shape.layers()
     first = found[0].before
     return [

@@ -72,7 +72,7 @@ def medium():
 
 
 def decibels(network, shift):
-    """How exactly an image follows a shift by whole pixels (x, y), and how far it is from staying, in dB.
+    """Error of following a shift by whole pixels (x, y), and distance from the unshifted image, in dB.
 
     Peak signal to noise where both images show the same, in units of the image's range.
     """

@@ -1,6 +1,7 @@
-"""Loading warp, whose kernels do the renderer's loops in native code, and where they do it.
+"""Warp runtime: loading it, devices, arrays, structures.
 
-No postponed annotations here: warp reads the functions' annotations as they are.
+Warp's kernels run the renderer's loops in native code. No postponed annotations here: warp reads the
+functions' annotations as they are.
 """
 
 import functools
@@ -13,12 +14,12 @@ import numpy as np
 
 from comface_bench.core.errors import MissingExtraError, UsageError
 
-_PIXELS = 32 * 128**2  # in a batch on a GPU: enough to fill it, and less than a gigabyte
+_BATCH_PIXELS = 32 * 128**2  # in a batch on a GPU: enough to fill it, and less than a gigabyte
 
 
 @functools.lru_cache(maxsize=1)
 def load_warp() -> Any:
-    """Import warp, whose types are too dynamic to check; no banner and no word on missing GPUs."""
+    """Import warp without its banner and its messages on missing GPUs; its types are too dynamic to check."""
     warp: Any = importlib.import_module("warp")
     warp.config.log_level = getattr(warp, "LOG_ERROR", 40)
     warp.config.quiet = True  # what versions before `log_level` go by
@@ -29,17 +30,17 @@ def load_warp() -> Any:
 
 @dataclass(frozen=True)
 class Device:
-    """Where kernels run, and where the arrays lie that they work on.
+    """A device: kernels run there, and their arrays lie there.
 
     Attributes:
         name: As warp has it: `cpu`, `cuda:0`, ...
-        shares: Whether kernels read numpy's memory in place; if not, arrays are copied.
-        pixels: Of the images that are rendered at once; one image at least.
+        shares_memory: Whether kernels read numpy's memory in place; if not, arrays are copied.
+        batch_pixels: Pixels of the images that are rendered at once; one image at least.
     """
 
     name: str = "cpu"
-    shares: bool = True
-    pixels: int = 0
+    shares_memory: bool = True
+    batch_pixels: int = 0
 
     @property
     def kind(self) -> str:
@@ -47,8 +48,8 @@ class Device:
         return self.name.partition(":")[0]
 
     def batch(self, size: int) -> int:
-        """Return how many images of this height and width are rendered at once."""
-        return max(self.pixels // size**2, 1)
+        """Return the number of images of this height and width that are rendered at once."""
+        return max(self.batch_pixels // size**2, 1)
 
     def array(self, values: Any, kind: Any) -> Any:
         """Return numbers as a warp array.
@@ -64,7 +65,7 @@ class Device:
             shape, kind = values.shape[:-1] if vector else values.shape, getattr(warp, kind)
         else:
             shape = values.shape
-        if not self.shares:
+        if not self.shares_memory:
             return warp.array(values, dtype=kind, shape=shape, device=self.name)
         array = warp.array(ptr=values.ctypes.data, dtype=kind, shape=shape, device=self.name)
         array.owner = values  # keeps the memory while warp looks at it
@@ -73,7 +74,7 @@ class Device:
     def stack(self, parts: Sequence[Any], kind: str) -> Any:
         """Return the arrays (N, ...) of K images as one (K, N, ...), the shorter ones filled up with zeros.
 
-        What is one and the same for all is there once.
+        An array that is one and the same for all images is stored once.
         """
         first, count = parts[0], len(parts)
         if all(part is first for part in parts):
@@ -88,15 +89,15 @@ class Device:
         """Return structures of this kind as a warp array."""
         # Their own memory: warp's way to numpy goes field by field.
         memory = b"".join(bytes(value.__ctype__()) for value in values)
-        return self.array(np.frombuffer(memory, layout(kind)), kind)
+        return self.array(np.frombuffer(memory, struct_dtype(kind)), kind)
 
     def empty(self, shape: tuple[int, ...], kind: str) -> Any:
-        """Return an array for results."""
+        """Return an array whose values are undefined."""
         warp = load_warp()
         return warp.empty(shape, dtype=getattr(warp, kind), device=self.name)
 
     def launch(self, kernel: Any, items: int, inputs: list[Any]) -> None:
-        """Run a kernel over so many items, of all images together; see `image_of`."""
+        """Run a kernel over a number of items, of all images together; see `image_index`."""
         load_warp().launch(kernel, dim=items, inputs=inputs, device=self.name)
 
 
@@ -124,10 +125,10 @@ def find_device(name: str) -> Device:
     wanted = "cuda:0" if name in ("auto", "cuda") else name
     if wanted not in found:
         raise UsageError(f"device={name} isn't there", f"There is {', '.join(['cpu', *found])}.")
-    return Device(wanted, shares=False, pixels=_PIXELS)
+    return Device(wanted, shares_memory=False, batch_pixels=_BATCH_PIXELS)
 
 
-def structure(name: str, module: str, fields: dict[str, tuple[str, ...]]) -> Any:
+def warp_struct(name: str, module: str, fields: dict[str, tuple[str, ...]]) -> Any:
     """Return a warp structure of fields by type; written as a class, type checkers look for warp's types."""
     warp = load_warp()
     hints = {field: getattr(warp, kind) for kind, names in fields.items() for field in names}
@@ -135,14 +136,14 @@ def structure(name: str, module: str, fields: dict[str, tuple[str, ...]]) -> Any
 
 
 @functools.lru_cache(maxsize=8)
-def layout(kind: Any) -> Any:
-    """Return how numpy holds a structure; warp writes that down anew each time."""
+def struct_dtype(kind: Any) -> Any:
+    """Return numpy's type of a warp structure; warp derives it anew at each call."""
     return np.dtype(kind.numpy_dtype())
 
 
 @functools.lru_cache(maxsize=1)
-def image_of() -> Any:
-    """Return warp's function that says which image an item belongs to, where each has `items` of them.
+def image_index() -> Any:
+    """Return warp's function from an item to the number of its image, where each image has `items` of them.
 
     Warp's own launches over two dimensions divide for each item, which costs a processor 3 % of its time.
     """
@@ -158,8 +159,8 @@ def image_of() -> Any:
     return image_of
 
 
-def flat(array: Any) -> tuple[Any, int]:
-    """Return an array (K, N) in one dimension, and how far its rows lie apart there: 0 if they are the same.
+def flatten_rows(array: Any) -> tuple[Any, int]:
+    """Return an array (K, N) in one dimension, and the distance of its rows there: 0 if they are the same.
 
     Kernels that only have arrays of one dimension are the fastest on a processor: strides drop out.
     """

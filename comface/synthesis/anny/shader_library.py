@@ -1,4 +1,4 @@
-"""What all materials share: their parameters, noise, maps, light and shadow.
+"""Functions that all shaders share: noise, lookups in maps, spherical harmonics, shadows, specular lobes.
 
 No postponed annotations here: warp reads the functions' annotations as they are.
 """
@@ -9,53 +9,41 @@ import functools
 from types import SimpleNamespace
 from typing import Final, no_type_check
 
-from comface_bench.comface.synthesis.anny.atlas import LOW, STEP
-from comface_bench.comface.synthesis.anny.noise import SIDE
-from comface_bench.comface.synthesis.anny.warping import load_warp, structure
+import numpy as np
 
-_CELL = float(STEP)
-_LOW = float(LOW)
-_SIDE = int(SIDE)
+from comface_bench.comface.synthesis.anny.arrays import Floats
+from comface_bench.comface.synthesis.anny.uv_maps import LOWEST_CM, TEXEL_CM
+from comface_bench.comface.synthesis.anny.warp_runtime import load_warp, warp_struct
+
+_CELL = float(TEXEL_CM)
+_LOW = float(LOWEST_CM)
+NOISE_SIZE: Final = 32
+"""Cells along one side of the noise cube, after which it repeats."""
+_SIDE = int(NOISE_SIZE)
 
 
-LOOK: Final = {
-    "vec3": ("skin", "lips", "hair", "beard", "iris", "white", "teeth", "cloth", "offset", "gaze"),
-    "vec4": ("eye_left", "eye_right"),
-    "float32": (
-        "blush",
-        "freckles",
-        "mottle",
-        "oil",
-        "shadows",
-        "makeup",
-        "stubble",
-        "moustache",
-        "sheen",
-        "brow",
-        "bag",
-        "sag",
-        "spots",
-        "fine",
-        "pores",
-    ),
-}
-"""Fields of `Look`, a person in a state, by warp's name of their type."""
-SCENE: Final = {
+@functools.lru_cache(maxsize=1)
+def noise_cube() -> Floats:
+    """Return four independent noises in [-1, 1] on a cube's cells (NOISE_SIZE³, 4), x fastest."""
+    return np.random.default_rng(20260101).uniform(-1, 1, (NOISE_SIZE**3, 4)).astype(np.float32)
+
+
+SCENE_FIELDS: Final = {
     "mat33": ("turn", "shadow_turn"),
     "vec3": ("eye", "key", "key_colour", "head"),
-    "float32": ("spread", "shadow_half", "footprint"),
-    "int32": ("shadow_wide",),
+    "float32": ("spread", "shadow_half_height", "footprint"),
+    "int32": ("shadow_width",),
     "mat44": ("lids",),
 }
 """Fields of `Scene`, light and camera."""
 
 
 @functools.lru_cache(maxsize=1)
-def optics() -> SimpleNamespace:
-    """Return warp's structures `Look` (a person in a state) and `Scene` (light, camera), and functions."""
+def shader_functions() -> SimpleNamespace:
+    """Return warp's structure `Scene` (light, camera), and functions."""
     wp = load_warp()
 
-    look, scene = structure("Look", __name__, LOOK), structure("Scene", __name__, SCENE)
+    scene = warp_struct("Scene", __name__, SCENE_FIELDS)
 
     @wp.func
     @no_type_check
@@ -104,15 +92,15 @@ def optics() -> SimpleNamespace:
 
     @wp.func
     @no_type_check
-    def look_up(atlas: wp.array2d(dtype=wp.vec4), x: wp.float32, y: wp.float32):
-        column = wp.clamp(wp.abs(x) / _CELL, 0.0, float(atlas.shape[1]) - 1.01)
-        row = wp.clamp((y - _LOW) / _CELL, 0.0, float(atlas.shape[0]) - 1.01)
+    def sample_map(uv_map: wp.array2d(dtype=wp.vec4), x: wp.float32, y: wp.float32):
+        column = wp.clamp(wp.abs(x) / _CELL, 0.0, float(uv_map.shape[1]) - 1.01)
+        row = wp.clamp((y - _LOW) / _CELL, 0.0, float(uv_map.shape[0]) - 1.01)
         i = int(row)
         j = int(column)
         u = column - float(j)
         v = row - float(i)
-        low = atlas[i, j] * (1.0 - u) + atlas[i, j + 1] * u
-        high = atlas[i + 1, j] * (1.0 - u) + atlas[i + 1, j + 1] * u
+        low = uv_map[i, j] * (1.0 - u) + uv_map[i, j + 1] * u
+        high = uv_map[i + 1, j] * (1.0 - u) + uv_map[i + 1, j + 1] * u
         return low * (1.0 - v) + high * v
 
     @wp.func
@@ -136,18 +124,18 @@ def optics() -> SimpleNamespace:
         blur: wp.float32,
     ):
         p = scene.shadow_turn * place
-        wide = float(scene.shadow_wide)
-        scale = 0.5 * wide / scene.shadow_half
-        x = p[0] * scale + 0.5 * wide
-        y = 0.5 * wide - p[1] * scale
+        width = float(scene.shadow_width)
+        scale = 0.5 * width / scene.shadow_half_height
+        x = p[0] * scale + 0.5 * width
+        y = 0.5 * width - p[1] * scale
         reach = (0.10 + blur) * scale
-        if x < reach or y < reach or x >= wide - reach or y >= wide - reach:
+        if x < reach or y < reach or x >= width - reach or y >= width - reach:
             return 1.0
         depth = wp.uint64(wp.uint32((0.5 - (p[2] + bias) / 120.0) * 4.0e9)) << wp.uint64(32)
         free = float(0.0)
         for k in range(8):
             tap = taps[k]
-            if depth <= samples[int(y + reach * tap[1]) * scene.shadow_wide + int(x + reach * tap[0])]:
+            if depth <= samples[int(y + reach * tap[1]) * scene.shadow_width + int(x + reach * tap[0])]:
                 free += 0.125
         return free
 
@@ -168,12 +156,11 @@ def optics() -> SimpleNamespace:
         return low + (high - low) * share
 
     return SimpleNamespace(
-        Look=look,
         Scene=scene,
         step=step,
         noise=noise,
         spots=spots,
-        look_up=look_up,
+        sample_map=sample_map,
         harmonics=harmonics,
         lit=lit,
         fifth=fifth,

@@ -1,4 +1,4 @@
-"""Where anny draws: batches equal single images, processors keep their bytes, GPUs differ by rounding."""
+"""Devices: batches equal single images, processors keep their bytes, GPUs differ by rounding."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-pytest.importorskip("anny")
-
 from comface_bench.comface.synthesis.anny.generator import VERSION, AnnyGenerator, make
-from comface_bench.comface.synthesis.anny.person import GLASSES, draw_person, stream
-from comface_bench.comface.synthesis.anny.sitter import render_record
-from comface_bench.comface.synthesis.anny.state import State
-from comface_bench.comface.synthesis.anny.view import draw_view
-from comface_bench.comface.synthesis.anny.warping import CPU, Device, find_device, load_warp
+from comface_bench.comface.synthesis.anny.person import GLASSES, State, draw_person, stream
+from comface_bench.comface.synthesis.anny.renderer import render_record
+from comface_bench.comface.synthesis.anny.scene import draw_view
+from comface_bench.comface.synthesis.anny.warp_runtime import CPU, Device, find_device, load_warp
 from comface_bench.core.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from comface_bench.comface.synthesis.anny.body import Head
+    from comface_bench.comface.synthesis.anny.head_model import HeadModel
+
+
+pytest.importorskip("anny")
 
 SIZE = 40
 ALPHAS = [-5.0, -1.0, 0.0, 2.0, 5.0]
@@ -33,8 +33,8 @@ VIEWS = [draw_view(stream("device", index)) for index in range(len(ALPHAS))]
 
 
 @pytest.fixture(scope="session")
-def head() -> Head:
-    from comface_bench.comface.synthesis.anny.body import load_head
+def head() -> HeadModel:
+    from comface_bench.comface.synthesis.anny.head_model import load_head
 
     return load_head()
 
@@ -48,28 +48,28 @@ def older(alpha: float) -> Any:
 def curlier(alpha: float) -> Any:
     """Hair that grows anew for each image."""
     person = draw_person("device", 2)
-    return dataclasses.replace(person, cut="side", curl=0.4 + 0.05 * alpha), State(units={12: 2.0})
+    return dataclasses.replace(person, hairstyle="side", curl=0.4 + 0.05 * alpha), State(units={12: 2.0})
 
 
 def bald(alpha: float) -> Any:
     """No hair that could shade."""
-    person = dataclasses.replace(draw_person("device", 3), cut="shaved", beard=0.0, moustache=0.0)
+    person = dataclasses.replace(draw_person("device", 3), hairstyle="shaved", beard=0.0, moustache=0.0)
     return person, State(fluid=0.5 * alpha)
 
 
 @pytest.mark.parametrize("at", [older, curlier, bald])
 @pytest.mark.parametrize("shares", [True, False])
-def test_a_batch_is_the_same_as_its_images(head: Head, at: Any, shares: bool) -> None:
+def test_a_batch_is_the_same_as_its_images(head: HeadModel, at: Any, shares: bool) -> None:
     single = render_record(head, at, ALPHAS, VIEWS, SIZE)
     # All that a GPU does but for where: arrays copied there, three images at once, then two.
-    device = Device("cpu", shares=shares, pixels=3 * SIZE**2)
+    device = Device("cpu", shares_memory=shares, batch_pixels=3 * SIZE**2)
     assert (CPU.batch(SIZE), device.batch(SIZE)) == (1, 3)
     np.testing.assert_array_equal(render_record(head, at, ALPHAS, VIEWS, SIZE, device), single)
 
 
 def test_what_is_the_same_for_all_is_there_once() -> None:
     part = np.arange(12, dtype=np.float32).reshape(4, 3)
-    for device in (CPU, Device("cpu", shares=False)):
+    for device in (CPU, Device("cpu", shares_memory=False)):
         stacked = device.stack([part] * 5, "vec3")
         assert stacked.shape == (5, 4) and stacked.strides[0] == 0
         other = device.stack([part, part[:2]], "vec3")
@@ -109,13 +109,13 @@ def test_card_names_a_gpu_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="warp has no compiler for CUDA there")
-@pytest.mark.parametrize("module", ["raster", "openness", "develop", "shade"])
+@pytest.mark.parametrize("module", ["raster", "ambient_visibility", "camera_response", "shading"])
 def test_kernels_compile_for_a_gpu(module: str, tmp_path: Path) -> None:
     """No GPU is needed for that, and it's no proof that they run."""
     source = importlib.import_module(f"comface_bench.comface.synthesis.anny.{module}")
-    made = source.shade_kernel() if module == "shade" else source._kernels()
+    made = source.shade_kernel() if module == "shading" else source._kernels()
     warp = load_warp()
-    everything = [made] if module == "shade" else getattr(made, "__dict__", made).values()
+    everything = [made] if module == "shading" else getattr(made, "__dict__", made).values()
     kernels = [one for one in everything if isinstance(one, warp.Kernel)]
     for kernel in kernels:
         warp.compile_aot_module(kernel.module, arch=80, module_dir=str(tmp_path), use_ptx=True)
@@ -125,11 +125,11 @@ def test_kernels_compile_for_a_gpu(module: str, tmp_path: Path) -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not load_warp().is_cuda_available(), reason="needs CUDA")
 @pytest.mark.parametrize("at", [older, curlier, bald])
-def test_a_gpu_renders_the_same_images_but_for_rounding(head: Head, at: Any) -> None:
+def test_a_gpu_renders_the_same_images_but_for_rounding(head: HeadModel, at: Any) -> None:
     gpu = find_device("cuda")
     found = render_record(head, at, ALPHAS, VIEWS, SIZE, gpu)
     np.testing.assert_array_equal(found, render_record(head, at, ALPHAS, VIEWS, SIZE, gpu), "each time")
-    few = dataclasses.replace(gpu, pixels=2 * SIZE**2)
+    few = dataclasses.replace(gpu, batch_pixels=2 * SIZE**2)
     np.testing.assert_array_equal(found, render_record(head, at, ALPHAS, VIEWS, SIZE, few), "any batch")
     difference = np.abs(found.astype(float) - render_record(head, at, ALPHAS, VIEWS, SIZE))
     # A sample on an edge may go to the other side, so single pixels differ by more.

@@ -1,6 +1,6 @@
-"""From light at samples to pixels, as a camera does: lens, exposure, response, noise; K images at once.
+"""Camera response: from linear light at samples to pixels by lens blur, exposure, tone curve and noise.
 
-No postponed annotations here: warp reads the kernels' annotations as they are.
+K images at once. No postponed annotations here: warp reads the kernels' annotations as they are.
 """
 
 # ruff: noqa: UP018 (written so, warp lets a number change in a loop)
@@ -12,16 +12,16 @@ from typing import Any, no_type_check
 import numpy as np
 
 from comface_bench.comface.synthesis.anny.arrays import Floats, Pixels
-from comface_bench.comface.synthesis.anny.view import View
-from comface_bench.comface.synthesis.anny.warping import Device, flat, image_of, load_warp
+from comface_bench.comface.synthesis.anny.scene import View
+from comface_bench.comface.synthesis.anny.warp_runtime import Device, flatten_rows, image_index, load_warp
 
 _DENSITY = 600.0  # entries of the response's table per unit of the square root of light
 _REACH = 3  # samples on each side of a pixel's own that its blur gathers
 
 
-def develop(
+def apply_camera_response(
     light: Any,
-    backdrops: Sequence[Floats],
+    backgrounds: Sequence[Floats],
     levels: Sequence[float],
     views: Sequence[View],
     size: int,
@@ -32,19 +32,20 @@ def develop(
 
     Args:
         light: Linear light and cover at samples (K, S * S), on the device.
-        backdrops: Linear light behind (B, B, 3).
-        levels: Light that the camera expects from a face here; it makes up for most of it.
+        backgrounds: Linear light behind (B, B, 3).
+        levels: Light expected from the face; the exposure makes up for most of it.
         views: Exposure, white balance, response, blur, vignette and noise.
         size: Height and width in pixels.
         oversampling: Samples along a pixel's side; S = size * oversampling.
-        device: Where it is done.
+        device: Where the kernels run.
     """
-    count, wide = len(views), size * oversampling
+    count, width = len(views), size * oversampling
     weights = device.stack([_blur(view, oversampling) for view in views], "float32")
-    rows = device.empty((count * size * wide,), "vec3")
-    behind = device.stack([backdrop.reshape(-1, 3) for backdrop in backdrops], "vec3")
+    rows = device.empty((count * size * width,), "vec3")
+    behind = device.stack([background.reshape(-1, 3) for background in backgrounds], "vec3")
     inputs = [
-        flat(light)[0], *flat(behind), len(backdrops[0]), wide, oversampling, *flat(weights), _REACH, rows,
+        flatten_rows(light)[0], *flatten_rows(behind), len(backgrounds[0]), width, oversampling,
+        *flatten_rows(weights), _REACH, rows,
     ]  # fmt: skip
     device.launch(_kernels()["rows"], rows.size, inputs)
     curves = device.stack([_response(view.contrast) for view in views], "float32")
@@ -53,8 +54,8 @@ def develop(
     gains = device.array([_gain(*each) for each in zip(levels, views, strict=True)], "vec3")
     image = device.empty((count * size * size,), "vec3")
     inputs = [
-        rows, wide, oversampling, *flat(weights), _REACH, gains, *flat(curves), curves.shape[1], settings,
-        *flat(grain), image,
+        rows, width, oversampling, *flatten_rows(weights), _REACH, gains, *flatten_rows(curves),
+        curves.shape[1], settings, *flatten_rows(grain), image,
     ]  # fmt: skip
     device.launch(_kernels()["columns"], image.size, inputs)
     pixels: Pixels = np.clip(np.rint(image.numpy()), 0, 255).astype(np.uint8)
@@ -62,7 +63,7 @@ def develop(
 
 
 def _gain(level: float, view: View) -> tuple[float, float, float]:
-    """Return what the camera multiplies red, green and blue by."""
+    """Return the camera's gains of red, green and blue: exposure and white balance."""
     gain = 1.18 * (0.23 / max(level, 1e-3)) ** 0.55 * 2.0**view.exposure
     return gain * view.warmth, gain, gain / view.warmth
 
@@ -91,16 +92,16 @@ def _response(contrast: float) -> Floats:
 
 @functools.lru_cache(maxsize=1)
 def _kernels() -> dict[str, Any]:
-    wp, owner = load_warp(), image_of()
+    wp, owner = load_warp(), image_index()
 
     @wp.kernel(module="unique")
     @no_type_check
     def rows_kernel(
         light: wp.array(dtype=wp.vec4),
-        backdrop: wp.array(dtype=wp.vec3),
-        backdrops_apart: wp.int32,
+        background: wp.array(dtype=wp.vec3),
+        backgrounds_apart: wp.int32,
         side: wp.int32,
-        wide: wp.int32,
+        width: wp.int32,
         oversampling: wp.int32,
         weights: wp.array(dtype=wp.float32),
         weights_apart: wp.int32,
@@ -108,24 +109,24 @@ def _kernels() -> dict[str, Any]:
         out: wp.array(dtype=wp.vec3),
     ):
         item = wp.tid()
-        size = wide // oversampling
-        image = owner(item, size * wide)
-        i = item - image * size * wide
-        own = image * wide * wide
-        behind = image * backdrops_apart
+        size = width // oversampling
+        image = owner(item, size * width)
+        i = item - image * size * width
+        own = image * width * width
+        behind = image * backgrounds_apart
         weigh = image * weights_apart
         row = i // size
         first = (i % size) * oversampling - reach
         total = wp.vec3(0.0, 0.0, 0.0)
         cover = float(0.0)
         for k in range(2 * reach + oversampling):
-            column = wp.clamp(first + k, 0, wide - 1)
-            sample = light[own + row * wide + column]
+            column = wp.clamp(first + k, 0, width - 1)
+            sample = light[own + row * width + column]
             weight = weights[weigh + k]
             # Light beyond what the sensor holds would bleed too far.
             total += wp.vec3(wp.min(sample[0], 4.0), wp.min(sample[1], 4.0), wp.min(sample[2], 4.0)) * weight
             cover += sample[3] * weight
-        scale = float(side) / float(wide)
+        scale = float(side) / float(width)
         x = wp.clamp(
             (float(first + reach) + 0.5 * float(oversampling)) * scale - 0.5, 0.0, float(side) - 1.01
         )
@@ -136,8 +137,8 @@ def _kernels() -> dict[str, Any]:
         v = y - float(q)
         above = behind + q * side + p
         below = above + side
-        upper = backdrop[above] * (1.0 - u) + backdrop[above + 1] * u
-        lower = backdrop[below] * (1.0 - u) + backdrop[below + 1] * u
+        upper = background[above] * (1.0 - u) + background[above + 1] * u
+        lower = background[below] * (1.0 - u) + background[below + 1] * u
         out[item] = total + (upper * (1.0 - v) + lower * v) * (1.0 - cover)
 
     @wp.func
@@ -152,7 +153,7 @@ def _kernels() -> dict[str, Any]:
     @no_type_check
     def columns_kernel(
         rows: wp.array(dtype=wp.vec3),
-        wide: wp.int32,
+        width: wp.int32,
         oversampling: wp.int32,
         weights: wp.array(dtype=wp.float32),
         weights_apart: wp.int32,
@@ -167,10 +168,10 @@ def _kernels() -> dict[str, Any]:
         out: wp.array(dtype=wp.vec3),
     ):
         item = wp.tid()
-        size = wide // oversampling
+        size = width // oversampling
         image = owner(item, size * size)
         i = item - image * size * size
-        own = image * size * wide
+        own = image * size * width
         weigh = image * weights_apart
         curve = image * curves_apart
         gain = gains[image]
@@ -182,7 +183,7 @@ def _kernels() -> dict[str, Any]:
         first = row * oversampling - reach
         total = wp.vec3(0.0, 0.0, 0.0)
         for k in range(2 * reach + oversampling):
-            total += rows[own + wp.clamp(first + k, 0, wide - 1) * size + column] * weights[weigh + k]
+            total += rows[own + wp.clamp(first + k, 0, width - 1) * size + column] * weights[weigh + k]
         x = (float(column) + 0.5) / float(size) * 2.0 - 1.0
         y = (float(row) + 0.5) / float(size) * 2.0 - 1.0
         total = wp.cw_mul(total, gain) * (1.0 - vignette * 0.5 * (x * x + y * y))

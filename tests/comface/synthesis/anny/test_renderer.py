@@ -9,22 +9,29 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from comface_bench.comface.synthesis.anny.person import CUTS, GLASSES, draw_person, stream
-from comface_bench.comface.synthesis.anny.state import NECKLINES, State
-from comface_bench.comface.synthesis.anny.view import draw_view
+from comface_bench.comface.synthesis.anny.person import (
+    GLASSES,
+    HAIRSTYLES,
+    NECKLINES,
+    State,
+    draw_person,
+    stream,
+)
+from comface_bench.comface.synthesis.anny.scene import draw_view
 
 if TYPE_CHECKING:
-    from comface_bench.comface.synthesis.anny.body import Head
+    from comface_bench.comface.synthesis.anny.head_model import HeadModel
     from comface_bench.comface.synthesis.anny.person import Person
+
 
 VIEW = dataclasses.replace(draw_view(stream("view")), yaw=4.0, pitch=0.0, roll=0.0, noise=0.0)
 SIZE = 48
 
 
 @pytest.fixture(scope="session")
-def head() -> Head:
+def head() -> HeadModel:
     pytest.importorskip("anny")
-    from comface_bench.comface.synthesis.anny.body import load_head
+    from comface_bench.comface.synthesis.anny.head_model import load_head
 
     return load_head()
 
@@ -32,12 +39,12 @@ def head() -> Head:
 @pytest.fixture(scope="module")
 def person() -> Person:
     return dataclasses.replace(
-        draw_person("a", 1), glasses="", cut="side", fringe=0.0, beard=0.0, moustache=0.0
+        draw_person("a", 1), glasses="", hairstyle="side", fringe=0.0, beard=0.0, moustache=0.0
     )
 
 
-def shot(head: Head, person: Person, state: State, size: int = SIZE) -> Any:
-    from comface_bench.comface.synthesis.anny.sitter import render
+def shot(head: HeadModel, person: Person, state: State, size: int = SIZE) -> Any:
+    from comface_bench.comface.synthesis.anny.renderer import render
 
     return render(head, person, state, VIEW, size).astype(float)
 
@@ -46,25 +53,25 @@ def smile(person: Person) -> Any:
     return lambda alpha: (person, State(units={12: 2.5 + alpha / 2}))
 
 
-def test_image_depends_on_its_own_alpha_only(head: Head, person: Person) -> None:
-    from comface_bench.comface.synthesis.anny import sitter
+def test_image_depends_on_its_own_alpha_only(head: HeadModel, person: Person) -> None:
+    from comface_bench.comface.synthesis.anny import renderer
 
     alphas = [-5.0, 0.0, 1.7, 5.0]
-    record = sitter.render_record(head, smile(person), alphas, [VIEW], SIZE)
+    record = renderer.render_record(head, smile(person), alphas, [VIEW], SIZE)
     assert record.shape == (4, SIZE, SIZE, 3) and record.dtype == np.uint8
-    sitter._latest.clear()
-    backwards = sitter.render_record(head, smile(person), alphas[::-1], [VIEW], SIZE)
+    renderer._latest_identity.clear()
+    backwards = renderer.render_record(head, smile(person), alphas[::-1], [VIEW], SIZE)
     np.testing.assert_array_equal(record, backwards[::-1])
-    sitter._latest.clear()
+    renderer._latest_identity.clear()
     np.testing.assert_array_equal(
-        record[2], sitter.render_record(head, smile(person), [1.7], [VIEW], SIZE)[0]
+        record[2], renderer.render_record(head, smile(person), [1.7], [VIEW], SIZE)[0]
     )
     steps = np.abs(np.diff(record.astype(float), axis=0)).mean(axis=(1, 2, 3))
     assert (steps > 0.05).all()
 
 
-def test_base_is_the_same_for_every_path(head: Head, person: Person) -> None:
-    from comface_bench.comface.synthesis.anny.sitter import render_record
+def test_base_is_the_same_for_every_path(head: HeadModel, person: Person) -> None:
+    from comface_bench.comface.synthesis.anny.renderer import render_record
 
     state = State(units={12: 2.5})
     paths = [
@@ -80,16 +87,16 @@ def test_base_is_the_same_for_every_path(head: Head, person: Person) -> None:
 
 
 @pytest.mark.slow
-def test_another_process_renders_the_same_bytes(head: Head) -> None:
-    from comface_bench.comface.synthesis.anny.sitter import render
+def test_another_process_renders_the_same_bytes(head: HeadModel) -> None:
+    from comface_bench.comface.synthesis.anny.renderer import render
 
     code = """
 import hashlib
-from comface_bench.comface.synthesis.anny.body import load_head
+from comface_bench.comface.synthesis.anny.head_model import load_head
 from comface_bench.comface.synthesis.anny.person import draw_person, stream
-from comface_bench.comface.synthesis.anny.sitter import render
-from comface_bench.comface.synthesis.anny.state import State
-from comface_bench.comface.synthesis.anny.view import draw_view
+from comface_bench.comface.synthesis.anny.renderer import render
+from comface_bench.comface.synthesis.anny.person import State
+from comface_bench.comface.synthesis.anny.scene import draw_view
 image = render(load_head(), draw_person("p", 4), State(years=60, units={25: 3}), draw_view(stream("v")), 64)
 print(hashlib.sha256(image.tobytes()).hexdigest())
 """
@@ -98,12 +105,14 @@ print(hashlib.sha256(image.tobytes()).hexdigest())
     assert other.strip() == hashlib.sha256(own.tobytes()).hexdigest()
 
 
-@pytest.mark.parametrize("cut", CUTS)
-def test_every_cut_can_be_seen_and_leaves_the_face_free(head: Head, person: Person, cut: str) -> None:
-    bare = shot(head, dataclasses.replace(person, cut="shaved"), State())
-    image = shot(head, dataclasses.replace(person, cut=cut), State())
+@pytest.mark.parametrize("hairstyle", HAIRSTYLES)
+def test_every_hairstyle_can_be_seen_and_leaves_the_face_free(
+    head: HeadModel, person: Person, hairstyle: str
+) -> None:
+    bare = shot(head, dataclasses.replace(person, hairstyle="shaved"), State())
+    image = shot(head, dataclasses.replace(person, hairstyle=hairstyle), State())
     middle = slice(int(SIZE * 0.45), int(SIZE * 0.7)), slice(int(SIZE * 0.4), int(SIZE * 0.6))
-    if cut != "shaved":
+    if hairstyle != "shaved":
         assert np.abs(image - bare)[: SIZE // 3].mean() > 2
     assert np.abs(image - bare)[middle].mean() < 4
 
@@ -118,7 +127,7 @@ def test_every_cut_can_be_seen_and_leaves_the_face_free(head: Head, person: Pers
     ],
 )
 def test_features_show_where_they_belong(
-    head: Head, person: Person, change: dict[str, Any], rows: Any
+    head: HeadModel, person: Person, change: dict[str, Any], rows: Any
 ) -> None:
     person = dataclasses.replace(person, blush=0.2, brow=0.8)
     difference = np.abs(
@@ -129,7 +138,7 @@ def test_features_show_where_they_belong(
     assert difference[low:high].sum() > 0.7 * difference.sum()
 
 
-def test_skin_and_hair_show_age(head: Head, person: Person) -> None:
+def test_skin_and_hair_show_age(head: HeadModel, person: Person) -> None:
     person = dataclasses.replace(person, baldness=0.0, grey_onset=40.0, hair=(0.15, 0.1, 0.07))
     young, old = (shot(head, person, State(years=years), 128) for years in (25, 70))
     hair, cheek = (slice(4, 16), slice(50, 78)), (slice(60, 90), slice(44, 84))
@@ -142,8 +151,8 @@ def test_skin_and_hair_show_age(head: Head, person: Person) -> None:
 
 
 @pytest.mark.parametrize("neckline", NECKLINES)
-def test_clothes_take_their_colour(head: Head, person: Person, neckline: str) -> None:
-    from comface_bench.comface.synthesis.anny.sitter import render
+def test_clothes_take_their_colour(head: HeadModel, person: Person, neckline: str) -> None:
+    from comface_bench.comface.synthesis.anny.renderer import render
 
     view = dataclasses.replace(VIEW, frame=2.9)
     red, blue = (

@@ -1,33 +1,33 @@
-"""The light that each sample sends to the camera: one kernel over all that was drawn, in K images at once.
+"""Shading of samples: one kernel for all that was rasterised, in K images at once.
 
-No postponed annotations here: warp reads the kernels' annotations as they are.
+No postponed annotations here: warp reads the functions' annotations as they are.
 """
 
 import functools
 from typing import Any, no_type_check
 
-from comface_bench.comface.synthesis.anny.optics import optics
-from comface_bench.comface.synthesis.anny.parts import part_functions
-from comface_bench.comface.synthesis.anny.skin import skin_function
-from comface_bench.comface.synthesis.anny.warping import image_of, load_warp
+from comface_bench.comface.synthesis.anny.material_params import material_struct
+from comface_bench.comface.synthesis.anny.materials import eye_and_strand_shaders, skin_shader
+from comface_bench.comface.synthesis.anny.shader_library import shader_functions
+from comface_bench.comface.synthesis.anny.warp_runtime import image_index, load_warp
 
 
 @functools.lru_cache(maxsize=1)
 def shade_kernel() -> Any:
     """Return the kernel that shades four samples, those of a pixel, in a thread."""
-    wp, shared = load_warp(), optics()
-    owner = image_of()
+    wp, shared, material_type = load_warp(), shader_functions(), material_struct()
+    owner = image_index()
     harmonics = shared.harmonics
     lit = shared.lit
     lobe = shared.lobe
-    skin = skin_function().skin
-    eyeball, strand_light = part_functions().eyeball, part_functions().strand_light
+    skin = skin_shader().skin
+    eyeball, strand_light = eye_and_strand_shaders().eyeball, eye_and_strand_shaders().strand_light
 
     @wp.kernel(module="unique")
     @no_type_check
     def shade(
         all_samples: wp.array2d(dtype=wp.uint64),
-        wide: wp.int32,
+        width: wp.int32,
         triangles: wp.array2d(dtype=wp.int32),
         part: wp.array(dtype=wp.int32),
         all_screen: wp.array2d(dtype=wp.vec3),
@@ -36,7 +36,7 @@ def shade_kernel() -> Any:
         canonical: wp.array(dtype=wp.vec3),
         masks: wp.array(dtype=wp.vec4),
         all_irradiance: wp.array2d(dtype=wp.vec3),
-        all_extra: wp.array2d(dtype=wp.vec4),
+        all_attributes: wp.array2d(dtype=wp.vec4),
         all_strand_screen: wp.array2d(dtype=wp.vec3),
         all_strand_placed: wp.array2d(dtype=wp.vec3),
         all_strand_colour: wp.array2d(dtype=wp.vec3),
@@ -44,31 +44,31 @@ def shade_kernel() -> Any:
         all_segments: wp.array2d(dtype=wp.int32),
         all_kinds: wp.array2d(dtype=wp.int32),
         all_strand: wp.array2d(dtype=wp.int32),
-        atlas_a: wp.array2d(dtype=wp.vec4),
-        atlas_b: wp.array2d(dtype=wp.vec4),
-        all_folds: wp.array3d(dtype=wp.vec4),
+        uv_map_a: wp.array2d(dtype=wp.vec4),
+        uv_map_b: wp.array2d(dtype=wp.vec4),
+        all_wrinkle_maps: wp.array3d(dtype=wp.vec4),
         cube: wp.array(dtype=wp.vec4),
         all_shadow: wp.array2d(dtype=wp.uint64),
         taps: wp.array(dtype=wp.vec2),
         all_diffuse_light: wp.array2d(dtype=wp.vec3),
         all_mirror_light: wp.array2d(dtype=wp.vec3),
-        looks: wp.array(dtype=shared.Look),
+        all_materials: wp.array(dtype=material_type),
         scenes: wp.array(dtype=shared.Scene),
         all_out: wp.array2d(dtype=wp.vec4),
     ):
         item = wp.tid()
-        image = owner(item, wide * wide // 4)
-        block = item - image * (wide * wide // 4)
+        image = owner(item, width * width // 4)
+        block = item - image * (width * width // 4)
         samples = all_samples[image]
         out = all_out[image]
-        blocks = wide // 2
-        corner = (block // blocks) * 2 * wide + (block % blocks) * 2
+        blocks = width // 2
+        corner = (block // blocks) * 2 * width + (block % blocks) * 2
         count = triangles.shape[0]
         # Skin all over: its detail is no finer than a pixel, so it's painted once for the four samples.
         whole = 1
         blank = 1
         for k in range(4):
-            key = samples[corner + (k // 2) * wide + k % 2]
+            key = samples[corner + (k // 2) * width + k % 2]
             number = int(wp.uint32(key & wp.uint64(4294967295)))
             none = (key >> wp.uint64(32)) == wp.uint64(4294967295)
             if not none:
@@ -77,7 +77,7 @@ def shade_kernel() -> Any:
                 whole = 0
         if blank == 1:
             for k in range(4):
-                out[corner + (k // 2) * wide + k % 2] = wp.vec4(0.0, 0.0, 0.0, 0.0)
+                out[corner + (k // 2) * width + k % 2] = wp.vec4(0.0, 0.0, 0.0, 0.0)
             return
         shown = 4
         if whole == 1:
@@ -87,7 +87,7 @@ def shade_kernel() -> Any:
         placed = all_placed[image]
         normals = all_normals[image]
         irradiance = all_irradiance[image]
-        extra = all_extra[image]
+        attributes = all_attributes[image]
         strand_screen = all_strand_screen[image]
         strand_placed = all_strand_placed[image]
         strand_colour = all_strand_colour[image]
@@ -95,21 +95,21 @@ def shade_kernel() -> Any:
         segments = all_segments[image]
         kinds = all_kinds[image]
         strand = all_strand[image]
-        folds = all_folds[image]
+        wrinkle_map = all_wrinkle_maps[image]
         shadow = all_shadow[image]
         diffuse_light = all_diffuse_light[image]
         mirror_light = all_mirror_light[image]
-        look = looks[image]
+        material = all_materials[image]
         scene = scenes[image]
         for k in range(shown):
-            i = corner + (k // 2) * wide + k % 2
+            i = corner + (k // 2) * width + k % 2
             key = samples[i]
             if (key >> wp.uint64(32)) == wp.uint64(4294967295):
                 out[i] = wp.vec4(0.0, 0.0, 0.0, 0.0)
                 continue
             number = int(wp.uint32(key & wp.uint64(4294967295)))
-            x = float(i % wide) + 0.5 + 0.5 * float(whole)
-            y = float(i // wide) + 0.5 + 0.5 * float(whole)
+            x = float(i % width) + 0.5 + 0.5 * float(whole)
+            y = float(i // width) + 0.5 + 0.5 * float(whole)
             colour = wp.vec3(0.0, 0.0, 0.0)
             if number < count:
                 ia = triangles[number, 0]
@@ -129,7 +129,7 @@ def shade_kernel() -> Any:
                 p = placed[ia] * u + placed[ib] * v + placed[ic] * w
                 at = canonical[ia] * u + canonical[ib] * v + canonical[ic] * w
                 light = irradiance[ia] * u + irradiance[ib] * v + irradiance[ic] * w
-                more = extra[ia] * u + extra[ib] * v + extra[ic] * w
+                more = attributes[ia] * u + attributes[ib] * v + attributes[ic] * w
                 kind = part[ia]
                 if kind == 0:
                     m = masks[ia] * u + masks[ib] * v + masks[ic] * w
@@ -140,23 +140,23 @@ def shade_kernel() -> Any:
                         p,
                         n,
                         light,
-                        atlas_a,
-                        atlas_b,
-                        folds,
+                        uv_map_a,
+                        uv_map_b,
+                        wrinkle_map,
                         cube,
                         shadow,
                         taps,
                         diffuse_light,
                         mirror_light,
-                        look,
+                        material,
                         scene,
                     )
                 elif kind == 1 or kind == 2:
                     colour = eyeball(
-                        at, p, n, light, more[2], 2 - kind, shadow, taps, mirror_light, cube, look, scene
+                        at, p, n, light, more[2], 2 - kind, shadow, taps, mirror_light, cube, material, scene
                     )
                 else:
-                    albedo = look.teeth * wp.clamp((at[2] - 11.5) / 1.9, 0.08, 1.0)
+                    albedo = material.teeth * wp.clamp((at[2] - 11.5) / 1.9, 0.08, 1.0)
                     gloss = 0.5
                     if kind == 4:
                         albedo = wp.vec3(0.42, 0.12, 0.11) * wp.clamp((at[2] - 9.5) / 4.5, 0.1, 1.0)
@@ -193,13 +193,13 @@ def shade_kernel() -> Any:
                     chance = float((wp.uint32(hair) * wp.uint32(747796405)) >> wp.uint32(8)) / 16777216.0
                     tint = tint * (0.80 + 0.40 * chance)
                 colour = strand_light(
-                    p, tangent, tint, depth, kinds[s], look.sheen, shadow, taps, diffuse_light, scene
+                    p, tangent, tint, depth, kinds[s], material.sheen, shadow, taps, diffuse_light, scene
                 )
             result = wp.vec4(colour[0], colour[1], colour[2], 1.0)
             out[i] = result
             if whole == 1:
                 out[i + 1] = result
-                out[i + wide] = result
-                out[i + wide + 1] = result
+                out[i + width] = result
+                out[i + width + 1] = result
 
     return shade

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from comface_bench.comface.synthesis.anny import body, labels
-from comface_bench.comface.synthesis.anny.hair import hair_cover, receded
+from comface_bench.comface.synthesis.anny import labels
+from comface_bench.comface.synthesis.anny.hair_roots import depth_behind_hairline, hairline_recession
+from comface_bench.comface.synthesis.anny.head_model import SKIN, load_head
 from comface_bench.comface.synthesis.anny.mesh import subdivide, triangulate
-from comface_bench.comface.synthesis.anny.person import Person, draw_person, stream
-from comface_bench.comface.synthesis.anny.state import State
+from comface_bench.comface.synthesis.anny.person import Person, State, draw_person, stream
 
 if TYPE_CHECKING:
-    from comface_bench.comface.synthesis.anny.body import Head
+    from comface_bench.comface.synthesis.anny.head_model import HeadModel
+
 
 CUBE = np.array(
     [[0, 3, 2, 1], [4, 5, 6, 7], [0, 1, 5, 4], [1, 2, 6, 5], [2, 3, 7, 6], [3, 0, 4, 7]], dtype=np.int32
@@ -24,9 +25,9 @@ CUBE_POINTS = np.array(
 
 
 @pytest.fixture(scope="session")
-def head() -> Head:
+def head() -> HeadModel:
     pytest.importorskip("anny")
-    return body.load_head()
+    return load_head()
 
 
 @pytest.fixture(scope="session")
@@ -34,17 +35,17 @@ def person() -> Person:
     return draw_person(7, "test", "somebody")
 
 
-def near(head: Head, x: float, y: float, radius: float = 0.6, front: float = 9.0) -> Any:
+def near(head: HeadModel, x: float, y: float, radius: float = 0.6, front: float = 9.0) -> Any:
     """Skin vertices near (|x|, y) on the front of the template."""
     c = head.canonical
     away = np.hypot(np.abs(c[:, 0]) - x, c[:, 1] - y)
-    return (away < radius) & (c[:, 2] > front) & (head.part == body.SKIN) & (head.masks[:, 3] < 0.2)
+    return (away < radius) & (c[:, 2] > front) & (head.part == SKIN) & (head.masks[:, 3] < 0.2)
 
 
-def points(head: Head, person: Person, state: State) -> Any:
-    from comface_bench.comface.synthesis.anny.geometry import shape
+def points(head: HeadModel, person: Person, state: State) -> Any:
+    from comface_bench.comface.synthesis.anny.head_model import head_vertices
 
-    return shape(head, dataclasses.replace(person, asymmetry=0.0), state)
+    return head_vertices(head, dataclasses.replace(person, asymmetry=0.0), state)
 
 
 def test_subdivision_of_a_cube_is_catmull_clarks() -> None:
@@ -71,7 +72,7 @@ def test_subdivision_keeps_a_flat_border_straight() -> None:
 
 def test_normals_of_a_cube_point_out_of_its_corners() -> None:
     pytest.importorskip("warp")
-    from comface_bench.comface.synthesis.anny.normals import vertex_normals
+    from comface_bench.comface.synthesis.anny.mesh import vertex_normals
 
     normals = vertex_normals(CUBE_POINTS, triangulate(CUBE))
     np.testing.assert_allclose(np.linalg.norm(normals, axis=1), 1, atol=1e-6)
@@ -129,7 +130,7 @@ MOTIONS = {
 
 
 @pytest.mark.parametrize("unit", labels.UNITS)
-def test_unit_moves_its_region_and_more_with_more(head: Head, person: Person, unit: int) -> None:
+def test_unit_moves_its_region_and_more_with_more(head: HeadModel, person: Person, unit: int) -> None:
     region, axis, sign, still = MOTIONS[unit]
     at, elsewhere = near(head, *region), near(head, *still)
     assert at.sum() > 3 and elsewhere.sum() > 3
@@ -146,7 +147,7 @@ def test_unit_moves_its_region_and_more_with_more(head: Head, person: Person, un
     assert stayed[-1] < 0.35 * moved[-1]
 
 
-def test_lips_part_for_25_and_26_only(head: Head, person: Person) -> None:
+def test_lips_part_for_25_and_26_only(head: HeadModel, person: Person) -> None:
     upper, lower = near(head, 0, 66.6, 0.5, 14.5), near(head, 0, 65.5, 0.5, 14.5)
 
     def gap(units: dict[int, float]) -> float:
@@ -159,17 +160,15 @@ def test_lips_part_for_25_and_26_only(head: Head, person: Person) -> None:
         assert gap({unit: 5}) == pytest.approx(closed, abs=0.05)
 
 
-def width(head: Head, p: Any, y: float) -> float:
+def width(head: HeadModel, p: Any, y: float) -> float:
     """Largest width of the face, without ears and hair, in a band of the template."""
     c = head.canonical
-    band = (
-        (np.abs(c[:, 1] - y) < 0.8) & (c[:, 2] > 6.5) & (head.part == body.SKIN) & (head.masks[:, 2] < 0.01)
-    )
+    band = (np.abs(c[:, 1] - y) < 0.8) & (c[:, 2] > 6.5) & (head.part == SKIN) & (head.masks[:, 2] < 0.01)
     return float(np.ptp(p[band, 0]))
 
 
 @pytest.mark.parametrize("height", [69.0, 66.0])
-def test_fluid_and_tissue_widen_cheeks_and_jaw(head: Head, person: Person, height: float) -> None:
+def test_fluid_and_tissue_widen_cheeks_and_jaw(head: HeadModel, person: Person, height: float) -> None:
     for name in ("fluid", "tissue"):
         widths = [width(head, points(head, person, State(**{name: k})), height) for k in (0, 0.5, 1, 2, 3, 4)]
         assert (np.diff(widths) > 0).all()
@@ -177,7 +176,7 @@ def test_fluid_and_tissue_widen_cheeks_and_jaw(head: Head, person: Person, heigh
     assert swollen > 1.03 * width(head, points(head, person, State()), height)
 
 
-def test_fluid_narrows_the_eyes(head: Head, person: Person) -> None:
+def test_fluid_narrows_the_eyes(head: HeadModel, person: Person) -> None:
     lid, below = near(head, 3.0, 73.5, 0.5), near(head, 3.0, 72.2, 0.5)
 
     def opening(fluid: float) -> float:
@@ -187,7 +186,7 @@ def test_fluid_narrows_the_eyes(head: Head, person: Person) -> None:
     assert (np.diff([opening(k) for k in (0, 1, 2, 4)]) < 0).all()
 
 
-def test_children_have_smaller_faces_under_larger_skulls(head: Head, person: Person) -> None:
+def test_children_have_smaller_faces_under_larger_skulls(head: HeadModel, person: Person) -> None:
     chin, brow, crown = near(head, 0, 62, 0.6), near(head, 1.6, 75, 0.6), head.canonical[:, 1] > 84.3
 
     def share(years: float) -> float:
@@ -198,10 +197,34 @@ def test_children_have_smaller_faces_under_larger_skulls(head: Head, person: Per
     assert (np.diff(shares) > 0).all()
 
 
-def test_hair_leaves_the_face_free_and_recedes(head: Head, person: Person) -> None:
+def test_hair_leaves_the_face_free_and_recedes(head: HeadModel, person: Person) -> None:
     c, ears = head.canonical, head.masks[:, 2]
     bald = dataclasses.replace(person, baldness=6.0)
-    young, old = (hair_cover(c, ears, 0.0, receded(bald, years)) for years in (20, 60))
+    young, old = (depth_behind_hairline(c, ears, 0.0, hairline_recession(bald, years)) for years in (20, 60))
     assert (young[near(head, 3, 70, 2.0)] < -2).all()
-    assert (young[(c[:, 1] > 82) & (c[:, 2] < 2) & (head.part == body.SKIN)] > 2).all()
+    assert (young[(c[:, 1] > 82) & (c[:, 2] < 2) & (head.part == SKIN)] > 2).all()
     assert (old <= young + 1e-6).all() and (old < young).any()
+
+
+@pytest.mark.slow
+def test_heads_are_annys() -> None:
+    anny = pytest.importorskip("anny")
+    from scipy.spatial import cKDTree
+
+    from comface_bench.comface.synthesis.anny.head_model import load_head
+
+    head = load_head()
+    model = anny.Anny(
+        rig="makehuman", topology="makehuman", local_changes="all", facial_actions="all", phenotypes="all"
+    )
+    random = np.random.default_rng(0)
+    shapes = model.blendshapes.numpy()
+    for _ in range(3):
+        names = ("gender", "muscle", "weight", "african", "asian", "caucasian")
+        phenotype = {name: float(random.random()) for name in names} | {"age": float(random.uniform(-0.3, 1))}
+        changes = {"nose-hump-incr": -0.4, "l-eye-bag-incr": 0.3}
+        rows = model.get_phenotype_blendshape_coefficients(**phenotype, local_changes=changes)
+        x, y, z = (model.template_vertices.numpy() + np.einsum("k,kvc->vc", rows[0].numpy(), shapes)).T
+        base = head.base_vertices(head.blendshape_weights(phenotype, changes, {}))
+        away, _ = cKDTree(np.stack([x, z, -y], axis=1) * 100).query(base)
+        assert away.max() < 0.03, "cm: reducing the shapes may lose so much"
