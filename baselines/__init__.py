@@ -1,4 +1,4 @@
-"""Baselines: one module per method, each declaring its card and how to build its backbone."""
+"""Methods: one module each, or a row in its family's, with its card and how to build its backbone."""
 
 from typing import Any
 

@@ -1,18 +1,25 @@
-"""The residual network of face recognition: a norm before each convolution, and a face of 112 pixels.
+"""iResNet methods of face recognition: ArcFace and AdaFace.
 
+The residual network of face recognition has a norm before each convolution and takes a face of 112 pixels.
 insightface (ArcFace) and AdaFace write it differently: AdaFace passes on every second pixel where the
 width stays and the size halves, and its last norm has no weights of its own.
+
+AdaFace's first release wants BGR images, the authors' later one in CVLface RGB; the keys of the two have
+different prefixes, so that one can't be taken for the other.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comface_bench.core.card import Preprocess
+from comface_bench.core.card import Checkpoint, MethodCard, Preprocess
 from comface_bench.core.errors import WeightsFormatError
+from comface_bench.weights.read import read_tensors
+from comface_bench.weights.strict import load_strictly, read_backbone, select_backbone
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -25,6 +32,104 @@ PREPROCESS = Preprocess(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), size=112, int
 
 _WIDTHS = (64, 128, 256, 512)
 _EMBEDDING = 512
+
+_RELEASE_PREFIXES = {"adaface": ("model.",), "cvlface": ("model.net.", "net.")}
+_LIGHTNING_CALLBACKS = (
+    "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
+    "pytorch_lightning.callbacks.lr_monitor.LearningRateMonitor",
+)
+"""What the trainer's files of those years name beside the weights."""
+_FIRST_KEY = "input_layer.0.weight"
+
+ARCFACE = MethodCard(
+    name="arcface",
+    version=1,
+    build=":build_arcface",
+    backbone="iResNet",
+    feature="embedding after the last norm, not scaled to length 1",
+    feature_dim=512,
+    preprocess=PREPROCESS,
+    checkpoint=Checkpoint(
+        file="backbone.pth",
+        url="https://github.com/deepinsight/insightface/tree/master/model_zoo",
+    ),
+    options={"backbone": tuple(DEPTHS), "checkpoint": ()},
+    trained_on=("MS1MV3",),
+    group="Facial Representation Learning",
+    summary="Face recognition; 112 pixels, which images are resized to. The authors name every file"
+    " backbone.pth: the one meant is in their folder ms1mv3_arcface_r50_fp16; use -o checkpoint=FILE for any"
+    " other, so for backbone=iresnet100.",
+    licence="MIT (code); weights for non-commercial research",
+    source="insightface, model zoo of arcface_torch",
+    paper="Deng et al., CVPR 2019",
+    training_scale="5.2M",
+    training_source="Face images+Identities",
+)
+
+ADAFACE = MethodCard(
+    name="adaface",
+    version=1,
+    build=":build_adaface",
+    backbone="iResNet, AdaFace's variant",
+    feature="embedding after the last norm, not scaled to length 1",
+    feature_dim=512,
+    # Depends on the release: RGB or BGR, in [-1, 1], 112 pixels.
+    preprocess=None,
+    checkpoint=Checkpoint(
+        file="adaface_ir50_ms1mv2.ckpt",
+        prefixes=_RELEASE_PREFIXES["adaface"],
+        url="https://drive.google.com/file/d/1eUaSHG4pGlIZK7hBkqjyp2fc2epKoBvI/view",
+    ),
+    options={"release": tuple(_RELEASE_PREFIXES), "backbone": tuple(DEPTHS), "checkpoint": ()},
+    dropped_keys=("head.",),
+    trained_on=("MS1MV2", "WebFace4M"),
+    group="Facial Representation Learning",
+    summary="Face recognition; 112 pixels, BGR in the first release and RGB in CVLface's, for whose"
+    " model.safetensors use release=cvlface with -o checkpoint=FILE. The authors scale the embedding to"
+    " length 1 and keep its length beside it; here it has both. Unverified: what else a"
+    " Lightning file carries.",
+    licence="MIT",
+    source="mk-minchul/AdaFace; Hugging Face minchul/cvlface_adaface_ir50_webface4m",
+    paper="Kim, Jain and Liu, CVPR 2022",
+    training_scale="5.8M (MS1MV2)",
+    training_source="Face images+Identities",
+)
+
+CARDS = (ARCFACE, ADAFACE)
+
+
+def build_arcface(options: Mapping[str, str], weights: Path | None, seed: int) -> nn.Module:
+    """Build the network and load its weights."""
+    assert weights is not None
+    network = build_iresnet(options["backbone"], seed)
+    load_strictly(network, read_backbone(weights, ARCFACE), weights)
+    return network
+
+
+def build_adaface(options: Mapping[str, str], weights: Path | None, seed: int) -> nn.Module:
+    """Build the network and load its weights; the release says the order of channels."""
+    assert weights is not None
+    tensors = read_tensors(weights, _LIGHTNING_CALLBACKS)
+    release, name = options["release"], options["backbone"]
+    found = _find_release(tensors)
+    if found not in (None, release):
+        raise WeightsFormatError(
+            f"{weights.name} is of the release {found}, whose channels have the other order",
+            f"Use it as --method adaface -o release={found}",
+        )
+    tensors = select_backbone(tensors, weights, _RELEASE_PREFIXES[release], ADAFACE.dropped_keys)
+    network = build_iresnet(name, seed, adaface=True)
+    load_strictly(network, rename_adaface(tensors, name, weights), weights)
+    preprocess = dataclasses.replace(PREPROCESS, channels="BGR" if release == "adaface" else "RGB")
+    network.preprocess = preprocess  # type: ignore[assignment]
+    return network
+
+
+def _find_release(tensors: Mapping[str, Tensor]) -> str | None:
+    for release, prefixes in _RELEASE_PREFIXES.items():
+        if any(prefix + _FIRST_KEY in tensors for prefix in prefixes):
+            return release
+    return None
 
 
 def build_iresnet(name: str, seed: int, adaface: bool = False) -> nn.Module:

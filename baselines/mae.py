@@ -1,11 +1,23 @@
-"""Masked autoencoders on faces: their encoder, a ViT-B/16, out of files that also hold a decoder."""
+"""Masked autoencoders on faces: FSFM, FMAE and MAE-Face.
+
+A method is one row: its card and `build_<name>`. All have one encoder, a ViT-B/16, in files that also hold a
+decoder.
+
+FSFM's authors name every file `checkpoint-400.pth`: the one meant lies in their folder `VF2_ViT-B`, and only
+its statistics are built in. `checkpoint-te-400.pth` beside it is the teacher, which isn't for use. FMAE's
+authors also publish networks fine-tuned on action units of DISFA, BP4D and others; those files are refused
+by their classification heads.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from comface_bench.core.card import Checkpoint, MethodCard, Preprocess
 from comface_bench.core.errors import WeightsFormatError
 from comface_bench.weights.read import read_tensors
 from comface_bench.weights.strict import load_strictly, select_backbone
@@ -13,26 +25,91 @@ from comface_bench.weights.strict import load_strictly, select_backbone
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from comface_bench.core.card import MethodCard
+    from comface_bench.baselines.networks import Build
 
-FEATURE = "class token after the last norm (cls); mean of the patches, normalised afterwards (mean)"
 FEATURES = ("cls", "mean")
 """The authors' two feature taps; `cls` is theirs for a network that isn't fine-tuned."""
 
 _FINE_TUNED = ("head.", "fc_norm.", "AU_head.", "ID_head.")
+"""Beginnings of keys that only fine-tuning for a task adds."""
+
+FSFM = MethodCard(
+    name="fsfm",
+    version=1,
+    build=":build_fsfm",
+    backbone="ViT-B/16",
+    feature="class token after the last norm (cls); mean of the patches, normalised afterwards (mean)",
+    feature_dim=768,
+    # The authors' own statistics of their faces, cropped 30 % wider than the detector's box.
+    preprocess=Preprocess(mean=(0.5482, 0.4234, 0.3655), std=(0.2789, 0.2439, 0.2349), multiple=16),
+    checkpoint=Checkpoint(
+        file="checkpoint-400.pth",
+        url="https://huggingface.co/Wolowolo/fsfm-3c/resolve/main/pretrained_models/VF2_ViT-B/checkpoint-400.pth",
+    ),
+    options={"feature": FEATURES, "checkpoint": ()},
+    dropped_keys=("mask_token", "decoder_", "rep_decoder_", "projector.", "predictor."),
+    trained_on=("VGGFace2",),
+    group="Facial Representation Learning",
+    summary="Masked autoencoder with masks that follow facial regions. Unverified: the keys of the published"
+    " file, which are taken from the authors' code.",
+    licence="CC BY-NC 4.0",
+    source="Hugging Face Wolowolo/fsfm-3c, VF2_ViT-B/checkpoint-400.pth (the same name elsewhere is another"
+    " file)",
+    paper="Wang et al., CVPR 2025",
+    training_scale="3M",
+    training_source="Face images",
+)
+
+FMAE = dataclasses.replace(
+    FSFM,
+    name="fmae",
+    build=":build_fmae",
+    preprocess=Preprocess(multiple=16),
+    checkpoint=Checkpoint(
+        file="fmae_pretrain_vit_base.pth",
+        url="https://drive.google.com/file/d/1uCdJq4xQAbYQHTVpcflrnK8OPavJ8Fz7/view",
+    ),
+    dropped_keys=("mask_token", "decoder_"),
+    trained_on=("Face9M",),
+    summary="Masked autoencoder on faces. The pre-trained network only: the authors' fine-tuned files are"
+    " refused. Unverified: the name of the published file (rename it, or use -o checkpoint=FILE) and"
+    " its keys.",
+    source="forever208/FMAE-IAT, ViT-base of the table of pre-trained files",
+    paper="Ning, Salah and Ertugrul 2024",
+    training_scale="9M",
+)
+
+MAEFACE = dataclasses.replace(
+    FMAE,
+    name="maeface",
+    build=":build_maeface",
+    checkpoint=Checkpoint(
+        file="mae_face_pretrain_vit_base.pth",
+        url="https://github.com/FuxiVirtualHuman/MAE-Face/releases",
+    ),
+    trained_on=("AffectNet", "CASIA-WebFace", "CelebA", "IMDB-WIKI"),
+    summary="Masked autoencoder on faces. Unverified: its mean and standard deviation, which the authors"
+    " don't state; ImageNet's are those of the code they build upon.",
+    licence="MIT",
+    source="FuxiVirtualHuman/MAE-Face, release",
+    paper="Ma et al. 2022; CVPR 2023 workshops",
+    training_scale="2.17M",
+)
+
+CARDS = (FSFM, FMAE, MAEFACE)
 
 
-def build_mae(card: MethodCard, feature: str, weights: Path, seed: int) -> nn.Module:
+def load_encoder(card: MethodCard, options: Mapping[str, str], weights: Path | None, seed: int) -> nn.Module:
     """Build the encoder of a masked autoencoder and load it strictly.
 
     Args:
-        card: Says which keys of the file are the decoder's.
-        feature: One of `FEATURES`.
+        card: The method; it says which keys of the file are the decoder's.
+        options: `feature` is one of `FEATURES`.
         weights: The pre-trained file.
         seed: Of the random weights, none of which stays.
 
     Returns:
-        From normalised images (N, 3, H, W), H and W in multiples of 16, to features (N, 768).
+        A module from normalised images (N, 3, H, W), H and W in multiples of 16, to features (N, 768).
 
     Raises:
         WeightsFormatError: The file doesn't fit, or was fine-tuned for a task.
@@ -40,12 +117,12 @@ def build_mae(card: MethodCard, feature: str, weights: Path, seed: int) -> nn.Mo
     import timm
     import torch
 
+    assert weights is not None and card.checkpoint is not None
     tensors = read_tensors(weights)
     _refuse_fine_tuned(card, tensors, weights)
-    assert card.checkpoint is not None
     tensors = select_backbone(tensors, weights, card.checkpoint.prefixes, card.dropped_keys)
     pool = "token"
-    if feature == "mean":
+    if options["feature"] == "mean":
         # The authors put a fresh norm behind the mean and leave the pre-trained one out.
         pool = "avg"
         for leaf, value in (("weight", 1.0), ("bias", 0.0)):
@@ -58,6 +135,11 @@ def build_mae(card: MethodCard, feature: str, weights: Path, seed: int) -> nn.Mo
         )
     load_strictly(encoder, tensors, weights)
     return encoder
+
+
+build_fsfm: Build = partial(load_encoder, FSFM)
+build_fmae: Build = partial(load_encoder, FMAE)
+build_maeface: Build = partial(load_encoder, MAEFACE)
 
 
 def _refuse_fine_tuned(card: MethodCard, tensors: Mapping[str, Tensor], path: Path) -> None:

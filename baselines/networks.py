@@ -8,7 +8,13 @@ from comface_bench.core.card import Preprocess
 from comface_bench.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
     from torch import nn
+
+    Build = Callable[[Mapping[str, str], Path | None, int], nn.Module]
+    """What a method's card names as `build`: `function(options, weights, seed)`."""
 
 _WIDTHS = {"resnet50": 2048, "resnet18": 512, "resnet101": 2048, "vit_base_patch16": 768}
 

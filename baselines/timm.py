@@ -1,33 +1,34 @@
-"""Any model of timm: `timm/<model>` untrained, `timm/<model>.<tag>` with that tag's weights.
+"""Models of timm: `timm/<model>` untrained, `timm/<model>.<tag>` with that tag's weights.
 
 Nothing is downloaded. A tag's weights are looked for in the weights folder (`timm/<model>.<tag>` with
 the ending .safetensors, .pth or .bin), then in the local cache of the Hugging Face hub. With
-`-o checkpoint=FILE` any file of the model's whole classifier does.
+`-o checkpoint=FILE` any file of the model's whole classifier does, timm's or one that timm converts;
+`rename_efficientnet` converts the PyTorch EfficientNets that follow TensorFlow's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import importlib.util
+import re
+from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
-from comface_bench.baselines.timm_model import (
-    HUB_FILES,
-    build_model,
-    check_model,
-    find_file,
-    preprocess_of,
-)
-from comface_bench.core.card import MethodCard
-from comface_bench.core.errors import UsageError, WeightsMissingError
+from comface_bench.baselines.hub_cache import find_cached
+from comface_bench.core.card import MethodCard, Preprocess
+from comface_bench.core.errors import UsageError, WeightsFormatError, WeightsMissingError
 from comface_bench.core.names import unknown_name
-from comface_bench.core.weights import weights_folder
+from comface_bench.core.weights import missing_weights, weights_folder
+from comface_bench.weights.read import read_tensors
+from comface_bench.weights.strict import load_strictly
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 FAMILY = "timm/"
 EXAMPLE = "timm/resnet18"
+HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 def make_card(name: str) -> MethodCard:
@@ -92,3 +93,226 @@ def build(options: Mapping[str, str], weights: Path | None, seed: int) -> nn.Mod
     model = build_model(options["model"], weights, seed)
     model.preprocess = preprocess_of(model)  # type: ignore[assignment]
     return model
+
+
+def check_model(name: str) -> None:
+    """Refuse the name of a model that timm doesn't know; its tag isn't looked at.
+
+    Raises:
+        UnknownNameError: The message offers near names.
+    """
+    model = name.partition(".")[0]
+    if model in _written_models():
+        return
+    import timm
+
+    if not timm.is_model(model):
+        raise unknown_name(f"timm/{name}", (f"timm/{known}" for known in timm.list_models()), "method")
+
+
+@cache
+def _written_models() -> frozenset[str]:
+    # Importing timm imports torch, which takes seconds; its models are functions under one decorator.
+    spec = importlib.util.find_spec("timm")
+    folder = Path(spec.origin).parent / "models" if spec and spec.origin else Path()
+    texts = (path.read_text(encoding="utf-8") for path in folder.glob("*.py"))
+    return frozenset(
+        name for text in texts for name in re.findall(r"^@register_model\ndef (\w+)\(", text, re.MULTILINE)
+    )
+
+
+def find_file(name: str, repository: str, others: Iterable[str] = ()) -> Path | None:
+    """Find the weights of a tagged model: in the weights folder, then in the hub's local cache.
+
+    Args:
+        name: timm's `<model>.<tag>`.
+        repository: Where the hub has it.
+        others: Files of the weights folder that serve as well and go first.
+    """
+    for file in (*others, *(f"timm/{name}{ending}" for ending in (".safetensors", ".pth", ".bin"))):
+        if (path := weights_folder() / file).is_file():
+            return path
+    return find_cached(repository, HUB_FILES)
+
+
+def find_pinned(card: MethodCard, others: Iterable[str] = ()) -> Path:
+    """Find the weights of a method that is one tag of timm, whose file its card names `timm/<name>.<ending>`.
+
+    Nothing is imported for it, since listing methods looks for all of them.
+
+    Args:
+        card: The method's.
+        others: Files of the weights folder that serve as well, such as the authors' own.
+
+    Raises:
+        WeightsMissingError: They are neither in the weights folder nor in the hub's cache.
+    """
+    assert card.checkpoint is not None
+    repository = card.checkpoint.file.removesuffix(".safetensors")
+    theirs = [place for other in others for place in (f"{card.name}/{other}", other)]
+    if found := find_file(repository.removeprefix("timm/"), repository, theirs):
+        return found
+    missing = missing_weights(card)
+    raise WeightsMissingError(
+        f"{missing.message}, nor is it in the hub's cache",
+        f"{missing.hint}\nor put it into the hub's cache: hf download {repository} {HUB_FILES[0]}",
+    )
+
+
+def build_model(
+    name: str,
+    weights: Path | None,
+    seed: int,
+    tensors: dict[str, Tensor] | None = None,
+    **settings: Any,
+) -> nn.Module:
+    """Build a timm model without its classifier.
+
+    Args:
+        name: timm's `<model>` or `<model>.<tag>`.
+        weights: A file for the whole classifier in timm's layout or one that timm converts; None draws
+            random weights.
+        seed: Of the random weights.
+        tensors: What to load instead of all that is in the file.
+        settings: Further words for `timm.create_model`.
+
+    Returns:
+        From normalised images (N, 3, H, W) to features (N, D). Vision transformers take any size in whole
+        patches: positions are resampled bicubically.
+
+    Raises:
+        UnknownNameError: timm has no such model.
+        WeightsFormatError: The file doesn't fit the model, classifier included.
+    """
+    import torch
+
+    check_model(name)
+    # Vision transformers fix their grid unless asked not to.
+    words = {"dynamic_img_size": True, **settings}
+    if weights is not None:
+        tensors = tensors or read_tensors(weights)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if weights is None or tensors is None:
+            model = _create(name, words)
+        elif _EFFICIENTNET_KEY in tensors:
+            model = _create(name, words)
+            _load_efficientnet(model, name, tensors, weights)
+        else:
+            # timm renames keys for its own topology; it is handed tensors only.
+            words |= {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": tensors}}
+            try:
+                model = _create(name, words)
+            except (RuntimeError, KeyError, IndexError, AttributeError) as error:
+                raise WeightsFormatError(f"{weights}: doesn't fit timm's {name}: {error}") from error
+    # Asked for no classes from the start, timm would load whatever keys fit and leave the rest random.
+    model.reset_classifier(0)
+    model.pretrained_cfg.pop("state_dict", None)
+    built: nn.Module = model
+    return built
+
+
+def preprocess_of(model: Any) -> Preprocess:
+    """Return the input convention of timm's configuration of a model.
+
+    timm's centre crop is left out: images here are faces cropped already, and all of them is shown.
+    """
+    from timm.data.config import resolve_model_data_config
+
+    config = resolve_model_data_config(model)  # type: ignore[no-untyped-call]
+    patch = _patch(model)
+    fixed = model.pretrained_cfg.get("fixed_input_size") and patch == 1
+    # timm also names `random` and the like, where either will do.
+    interpolation: Literal["bilinear", "bicubic"] = (
+        "bilinear" if config["interpolation"] == "bilinear" else "bicubic"
+    )
+    return Preprocess(
+        mean=config["mean"],
+        std=config["std"],
+        size=config["input_size"][-1] if fixed else None,
+        multiple=patch,
+        interpolation=interpolation,
+    )
+
+
+def _patch(model: Any) -> int:
+    """Return the pixels that sides must be multiples of: 1, but for transformers that take any size."""
+    if not getattr(model, "dynamic_img_size", False):
+        return 1
+    return int(max(model.patch_embed.feat_ratio(as_scalar=False)))
+
+
+def _create(name: str, words: Mapping[str, Any]) -> Any:
+    import timm
+
+    try:
+        return timm.create_model(name, **words)
+    except TypeError:
+        # Models that aren't vision transformers don't know the word.
+        fewer = {key: value for key, value in words.items() if key != "dynamic_img_size"}
+        return timm.create_model(name, **fewer)
+
+
+def _load_efficientnet(model: Any, name: str, tensors: dict[str, Tensor], weights: Path) -> None:
+    if not name.startswith("tf_efficientnet"):
+        raise WeightsFormatError(
+            f"{weights.name} is of TensorFlow's EfficientNet, which pads unlike timm's {name}",
+            f"Its features would be wrong. Use --method timm/tf_{name.removeprefix('tf_')}",
+        )
+    stages = [len(stage) for stage in model.blocks]
+    load_strictly(model, rename_efficientnet(tensors, stages, weights), weights)
+
+
+_EFFICIENTNET_KEY = "_conv_stem.weight"
+"""A key that only files of this layout have."""
+
+_EFFICIENTNET_OUTER = {
+    "_conv_stem": "conv_stem",
+    "_bn0": "bn1",
+    "_conv_head": "conv_head",
+    "_bn1": "bn2",
+    "_fc": "classifier",
+}
+_EFFICIENTNET_INNER = {
+    "_expand_conv": "conv_pw",
+    "_bn0": "bn1",
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn2",
+    "_se_reduce": "se.conv_reduce",
+    "_se_expand": "se.conv_expand",
+    "_project_conv": "conv_pwl",
+    "_bn2": "bn3",
+}
+# A block that doesn't expand has one convolution less, and timm counts from its first.
+_EFFICIENTNET_UNEXPANDED = _EFFICIENTNET_INNER | {"_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+
+
+def rename_efficientnet(
+    tensors: Mapping[str, Tensor], stages: Iterable[int], path: Path
+) -> dict[str, Tensor]:
+    """Give the weights of a PyTorch EfficientNet that follows TensorFlow's the names that timm has.
+
+    Args:
+        tensors: Name in the file → tensor; blocks are numbered through all stages.
+        stages: Number of blocks of each of timm's stages.
+        path: The file, for messages.
+
+    Raises:
+        WeightsFormatError: A key has another layout, or there are more blocks than timm's network has.
+    """
+    places = [f"blocks.{stage}.{block}" for stage, count in enumerate(stages) for block in range(count)]
+    expanded = {name.split(".")[1] for name in tensors if "._expand_conv." in name}
+    renamed = {}
+    for name, tensor in tensors.items():
+        layer, _, leaf = name.rpartition(".")
+        block = re.fullmatch(r"_blocks\.(\d+)\.(\w+)", layer)
+        if block is None:
+            new = _EFFICIENTNET_OUTER.get(layer)
+        else:
+            new = (_EFFICIENTNET_INNER if block[1] in expanded else _EFFICIENTNET_UNEXPANDED).get(block[2])
+            number = int(block[1])
+            new = f"{places[number]}.{new}" if new and number < len(places) else None
+        if new is None:
+            raise WeightsFormatError(f"{path.name}: nobody knows its key {name}")
+        renamed[f"{new}.{leaf}"] = tensor
+    return renamed

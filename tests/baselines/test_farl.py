@@ -9,7 +9,7 @@ import timm
 import torch
 from torch.nn import functional
 
-from comface_bench.baselines.clip_vit import build_clip_vit, rename_clip_keys
+from comface_bench.baselines.farl import build_clip_vit, rename_clip_keys
 from comface_bench.core.errors import WeightsFormatError, WeightsMissingError
 from comface_bench.engine.encoder import load_method
 

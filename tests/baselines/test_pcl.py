@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from comface_bench.baselines.pcl_network import build_pcl
+from comface_bench.baselines.pcl import build_pcl
 from comface_bench.core.errors import WeightsFormatError, WeightsMissingError
 from comface_bench.engine.encoder import load_method
 

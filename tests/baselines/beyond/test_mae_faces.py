@@ -7,8 +7,8 @@ import argparse
 import pytest
 import torch
 
-from comface_bench.baselines import fmae, fsfm, maeface
 from comface_bench.core.errors import WeightsFormatError
+from comface_bench.core.registry import method_registry
 from comface_bench.engine.encoder import load_method
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -106,7 +106,7 @@ def test_other_statistics_give_other_features(
 
 
 def test_the_class_token_is_the_default(method):
-    assert {"fsfm": fsfm, "fmae": fmae, "maeface": maeface}[method].CARD.options["feature"][0] == "cls"
+    assert method_registry(plugins=False).get(method).card.options["feature"][0] == "cls"
 
 
 @pytest.mark.parametrize("name", ["head.weight", "fc_norm.weight", "AU_head.weight", "ID_head.bias"])
