@@ -33,7 +33,7 @@ def method(name: Name, out: Out = Path()) -> None:
 
 
 def _write(kind: str, name: str, out: Path) -> None:
-    from comface_bench.scaffold.write import write_plugin
+    from comface_bench.scaffold import write_plugin
 
     path = write_plugin(kind, name, out)
     typer.echo(f"wrote {path}")

@@ -124,7 +124,7 @@ def verify(
     """Read files, compare their digests, and note those of new ones (exit status 2 if one is wrong)."""
     from comface_bench.core.registry import method_registry
     from comface_bench.core.weights import locate_file, missing_weights, weights_digest
-    from comface_bench.weights.verify import verify_weights
+    from comface_bench.weights.fetch import verify_weights
 
     registry = method_registry(plugin, not no_plugins)
     entries = registry.declared() if method == "all" else [registry.get(method)]

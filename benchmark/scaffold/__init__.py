@@ -1,1 +1,41 @@
-"""Templates of plugins: each a working module, copied under another name by `comface-bench new`."""
+"""Templates of plugins: `method.py` and `task.py` work as they stand, and are copied under another name."""
+
+from __future__ import annotations
+
+import importlib.resources
+import re
+from pathlib import Path
+
+from comface_bench.core.errors import UsageError
+
+_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+
+
+def write_plugin(kind: str, name: str, folder: Path) -> Path:
+    """Copy the template of a task or method under a name; nothing is ever written over.
+
+    Args:
+        kind: "task" or "method".
+        name: Small letters, digits and single hyphens.
+        folder: Where the file goes.
+
+    Returns:
+        The file, named as the plugin with underscores.
+
+    Raises:
+        UsageError: The name isn't of that form, or the file is there already.
+    """
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{name!r} can't name a {kind}",
+            f"Use small letters, digits and hyphens: comface-bench new {kind} my-{kind}",
+        )
+    text = (importlib.resources.files(__name__) / f"{kind}.py").read_text(encoding="utf-8")
+    path = folder / f"{name.replace('-', '_')}.py"
+    text = text.replace(f"my-{kind}", name).replace(f"my_{kind}", path.stem)
+    try:
+        with path.open("x", encoding="utf-8") as stream:
+            stream.write(text)
+    except FileExistsError:
+        raise UsageError(f"{path} is there already", "Choose another name, or --out DIR.") from None
+    return path

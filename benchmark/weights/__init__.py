@@ -1,1 +1,1 @@
-"""Weights: files of other people, read as tensors only, checked, and loaded strictly."""
+"""Weights: other people's files, fetched, checked, read as tensors only, and loaded strictly."""

@@ -1,4 +1,4 @@
-"""Fetching a file over HTTP: whole or not at all, resumed where it broke off."""
+"""Fetching a method's file over HTTP, whole or not at all, resumed where it broke off; and verifying it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,64 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
+from comface_bench.core.card import MethodCard
 from comface_bench.core.errors import UsageError, WeightsFormatError, WeightsMissingError
+from comface_bench.core.weights import check_weights, weights_digest
 from comface_bench.version import __version__
-from comface_bench.weights.partial import PartialFile
+from comface_bench.weights.read import read_tensors
+
+
+class PartialFile:
+    """The part of a file that has come, at `<target>.part`.
+
+    Beside it, `<target>.part.tag` holds what the server calls its version, so that a later process can
+    ask for the rest of the same one.
+
+    Args:
+        target: Where the whole file will be.
+    """
+
+    def __init__(self, target: Path) -> None:
+        self.path = target.with_name(f"{target.name}.part")
+        self._tag = target.with_name(f"{target.name}.part.tag")
+
+    def size(self) -> int:
+        """Return how many bytes have come."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def mark(self) -> str:
+        """Return the version that they are of, or nothing where it is unknown."""
+        return self._tag.read_text() if self._tag.exists() else ""
+
+    def open(self, begun: int, mark: str) -> IO[bytes]:
+        """Open for writing after the first `begun` bytes, which are of the version `mark`."""
+        # Emptied before the tag changes, and filled after: at no time do bytes lie beside another's tag.
+        stream = self.path.open("r+b" if self.path.exists() else "w+b")
+        stream.truncate(begun)
+        stream.seek(begun)
+        if mark:
+            self._tag.write_text(mark)
+        else:
+            self._tag.unlink(missing_ok=True)
+        return stream
+
+    def discard(self) -> None:
+        """Forget what has come."""
+        # Emptied, not removed: whoever fetches holds a lock on it.
+        if self.path.exists():
+            os.truncate(self.path, 0)
+        self._tag.unlink(missing_ok=True)
+
+    def finish(self, target: Path) -> None:
+        """Put the whole file into its place, durably."""
+        with self.path.open("rb") as stream:
+            os.fsync(stream.fileno())
+        self.path.replace(target)
+        self._tag.unlink(missing_ok=True)
+
 
 SMALLEST = 100_000
-"""Bytes; no backbone is smaller, but pages that apologise are."""
+"""Bytes; every backbone is larger, error pages are smaller."""
 _WAITS = (1.0, 2.0, 4.0, 8.0)
 _PIECE = 1 << 18
 _TIMEOUT = 60.0
@@ -231,3 +283,21 @@ def _only_one(path: Path) -> Iterator[None]:
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(path.stat(), os.fstat(handle.fileno())) and not path.stat().st_size:
                     path.unlink()
+
+
+def verify_weights(path: Path, card: MethodCard, accept: bool = False) -> str:
+    """Verify a method's file, and say in a few words what is known of it.
+
+    Args:
+        path: The file.
+        card: The method.
+        accept: As `check_weights` takes it.
+
+    Raises:
+        WeightsFormatError: The file can't be read, isn't the published one, or has changed.
+    """
+    tensors = read_tensors(path)
+    published = check_weights(path, card, accept)
+    digest = f"SHA-256 {weights_digest(path)}"
+    told = f"as published ({published})" if published else digest
+    return f"{path.name}, {len(tensors)} tensors, {told}"

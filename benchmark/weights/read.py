@@ -9,9 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comface_bench.core.errors import WeightsFormatError
-from comface_bench.weights.networks import StoredTensor, network_entries
-from comface_bench.weights.stand_ins import STAND_INS, Discarded, StoredArray
-from comface_bench.weights.unpickle import unpickle
+from comface_bench.weights.pickles import (
+    STAND_INS,
+    Discarded,
+    StoredArray,
+    StoredTensor,
+    network_entries,
+    unpickle,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,7 +6,7 @@ import torch
 from comface_bench.contract.method import check_method_contract, draw_images, fingerprint
 from comface_bench.core.registry import method_registry
 from comface_bench.engine.encoder import load_method
-from comface_bench.scaffold.write import write_plugin
+from comface_bench.scaffold import write_plugin
 
 RULES = (
     "features are numbers of the card's size",

@@ -5,7 +5,7 @@ import pytest
 from comface_bench.contract.task import check_task_contract
 from comface_bench.core.errors import BenchError, DataMissingError
 from comface_bench.core.registry import task_registry
-from comface_bench.scaffold.write import write_plugin
+from comface_bench.scaffold import write_plugin
 
 
 @pytest.fixture

@@ -358,7 +358,7 @@ def test_more_than_all_of_it_starts_over(server, target):
 
 
 def test_a_full_disk_is_no_broken_connection(server, target, monkeypatch):
-    from comface_bench.weights.partial import PartialFile
+    from comface_bench.weights.fetch import PartialFile
 
     class Full:
         def write(self, data):

@@ -1,9 +1,9 @@
-"""New plugins: named as asked, working at once, and never over a file."""
+"""Templates of plugins, and copies under another name: working at once, and never over a file."""
 
 import pytest
 
 from comface_bench.core.errors import UsageError
-from comface_bench.scaffold.write import write_plugin
+from comface_bench.scaffold import write_plugin
 
 
 def test_the_name_stands_where_the_templates_stood(tmp_path):
