@@ -79,8 +79,8 @@ def pack(
     from comface_bench.core.errors import DataMissingError
     from comface_bench.core.files import replace_file
     from comface_bench.core.names import split_list
-    from comface_bench.submission.note import SubmissionNote
     from comface_bench.submission.pack import pack as pack_records
+    from comface_bench.submission.package import SubmissionNote
 
     if not results.is_dir():
         raise DataMissingError(f"there is no folder of results {results}", "Name another with --results.")

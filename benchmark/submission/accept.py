@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 from comface_bench.core.errors import ResultError
 from comface_bench.core.files import replace_file, sync_folder
-from comface_bench.submission.check import check_package
-from comface_bench.submission.pack import RefusedError
+from comface_bench.submission.check import RefusedError, check_package
 from comface_bench.submission.package import NOTE, PREDICTIONS, RECORD
 
 if TYPE_CHECKING:

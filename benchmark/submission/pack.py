@@ -5,25 +5,17 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from comface_bench.core.errors import BenchError, DataMissingError, ResultError, UsageError
-from comface_bench.submission.archive import write_archive
-from comface_bench.submission.check import check_bytes
-from comface_bench.submission.note import check_note, write_note
-from comface_bench.submission.package import NOTE, PREDICTIONS, RECORD
+from comface_bench.core.errors import DataMissingError, ResultError, UsageError
+from comface_bench.submission.check import RefusedError, check_bytes, publishable
+from comface_bench.submission.package import NOTE, PREDICTIONS, RECORD, check_note, write_archive, write_note
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from comface_bench.results.schema import Record
-    from comface_bench.submission.note import SubmissionNote
-    from comface_bench.submission.report import Report
-
-
-class RefusedError(BenchError):
-    """A package, or what should become one, that the check refuses; the message lists why."""
-
-    exit_status = 1
+    from comface_bench.submission.check import Report
+    from comface_bench.submission.package import SubmissionNote
 
 
 def pack(
@@ -98,7 +90,6 @@ def _read(path: Path, incomplete: bool) -> tuple[bytes, bytes]:
     from comface_bench.results.schema import dump_json
     from comface_bench.results.store import RecordFiles
     from comface_bench.results.validation import validate_record
-    from comface_bench.submission.publish import publish
 
     if found := validate_record(path) or recompute_record(path):
         raise ResultError(
@@ -113,7 +104,7 @@ def _read(path: Path, incomplete: bool) -> tuple[bytes, bytes]:
         )
     predictions = RecordFiles(path).predictions.read_bytes()
     sealed = record.model_copy(update={"predictions_digest": hashlib.sha256(predictions).hexdigest()})
-    return dump_json(publish(sealed)).encode("ascii"), predictions
+    return dump_json(publishable(sealed)).encode("ascii"), predictions
 
 
 def _what_lacks(record: Record) -> str:

@@ -22,12 +22,16 @@ from comface_bench.results.schema import MethodInfo, Provenance, Record, UnitRes
 from comface_bench.results.store import RecordFiles, ResultStore
 from comface_bench.results.versions import stored_card_digest
 from comface_bench.stats.metrics import compute_metrics, no_change_baseline
-from comface_bench.submission import installed
-from comface_bench.submission.archive import write_archive
-from comface_bench.submission.check import check_bytes
-from comface_bench.submission.note import SubmissionNote, write_note
-from comface_bench.submission.package import NOTE, PREDICTIONS, RECORD
-from comface_bench.submission.publish import publish
+from comface_bench.submission import vs_installed as installed
+from comface_bench.submission.check import check_bytes, publishable
+from comface_bench.submission.package import (
+    NOTE,
+    PREDICTIONS,
+    RECORD,
+    SubmissionNote,
+    write_archive,
+    write_note,
+)
 
 load = functools.cache(load_task)
 NEW = MethodCard(
@@ -154,7 +158,7 @@ def members_of(path, note=None):
     stem = "/".join(path.parts[-3:]).removesuffix(RECORD)
     return {
         NOTE: write_note(note or note_of(record.method.name)).encode(),
-        f"{stem}{RECORD}": dump_json(publish(record)).encode(),
+        f"{stem}{RECORD}": dump_json(publishable(record)).encode(),
         f"{stem}{PREDICTIONS}": RecordFiles(path).predictions.read_bytes(),
     }
 

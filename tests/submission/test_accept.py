@@ -11,8 +11,9 @@ from comface_bench.results.record import load_record
 from comface_bench.results.validation import validate_record
 from comface_bench.submission import accept as accepting
 from comface_bench.submission.accept import accept
-from comface_bench.submission.archive import write_archive
-from comface_bench.submission.pack import RefusedError, pack
+from comface_bench.submission.check import RefusedError
+from comface_bench.submission.pack import pack
+from comface_bench.submission.package import write_archive
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comface_bench.submission import archive
-from comface_bench.submission.archive import ArchiveError, read_archive, write_archive
+from comface_bench.submission import package as archive
+from comface_bench.submission.package import ArchiveError, read_archive, write_archive
 
 MEMBERS = {"a/b/c.json": b"{}\n", "submission.toml": b"schema = 1\n"}
 

@@ -8,8 +8,7 @@ from comface_bench.data.task import Task
 from comface_bench.results.predictions import read_predictions
 from comface_bench.results.record import load_record
 from comface_bench.results.store import RecordFiles
-from comface_bench.submission.answers import collect_answers
-from comface_bench.submission.board import check_beside, check_place, read_peers
+from comface_bench.submission.vs_board import check_beside, check_destination, collect_predictions, read_peers
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +22,7 @@ def board(made, tmp_path_factory):
 def read(path, stem="synth-age/linear/my-net"):
     record = load_record(path)
     rows = read_predictions(RecordFiles(path).predictions)
-    return record, collect_answers(stem, record.task.name, rows)
+    return record, collect_predictions(stem, record.task.name, rows)
 
 
 def test_an_honest_record(made, board):
@@ -32,7 +31,7 @@ def test_an_honest_record(made, board):
     assert [peer.label for peer in peers] == ["synth-age/linear/scratch"]
     record, answers = read(made.results / f"{made.stem}.json")
     assert list(check_beside(record, answers, peers)) == []
-    assert list(check_place(record, made.stem, b"", board, unchecked)) == []
+    assert list(check_destination(record, made.stem, b"", board, unchecked)) == []
     assert unchecked == []
 
 

@@ -16,8 +16,12 @@ from comface_bench.data.task import Task, load_task
 from comface_bench.results.record import load_record
 from comface_bench.submission import check as checking
 from comface_bench.submission.check import check_bytes, check_package
-from comface_bench.submission.installed import Installation, check_leak
-from comface_bench.submission.task_here import check_split_file, open_here
+from comface_bench.submission.vs_installed import (
+    Installation,
+    check_leak,
+    check_split_file,
+    open_installed_task,
+)
 
 TABLE = "synth-age/linear/my-net.predictions.csv.gz"
 JSON = "synth-age/linear/my-net.json"
@@ -298,7 +302,7 @@ def test_data_that_are_not_here(made, tmp_path):
     assert unchecked == []
     wrong = record.task.model_copy(update={"split_digest": "0" * 64})
     assert "published folds" in str(list(check_split_file(wrong, card, unchecked)))
-    assert open_here(Installation().tasks.get("age"), {}, None, {}, unchecked) is None
+    assert open_installed_task(Installation().tasks.get("age"), {}, None, {}, unchecked) is None
     assert unchecked == ["age: manifest digest and true changes, because its data aren't here"]
 
 

@@ -4,8 +4,7 @@ import re
 
 import pytest
 
-from comface_bench.submission.note import write_note
-from comface_bench.submission.text import name_problem
+from comface_bench.submission.package import name_problem, write_note
 
 NOTE = "submission.toml"
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from comface_bench.submission.archive import write_archive
 from comface_bench.submission.check import check_bytes
+from comface_bench.submission.package import write_archive
 
 RECORD = "synth-age/linear/my-net.json"
 TABLE = "synth-age/linear/my-net.predictions.csv.gz"

@@ -10,10 +10,9 @@ from comface_bench.core.errors import DataMissingError, ResultError, UnknownName
 from comface_bench.core.protocol import resolve_protocol
 from comface_bench.results.record import load_record
 from comface_bench.results.store import ResultStore
-from comface_bench.submission.archive import read_archive
-from comface_bench.submission.check import check_bytes
-from comface_bench.submission.pack import RefusedError, pack
-from comface_bench.submission.publish import publish
+from comface_bench.submission.check import RefusedError, check_bytes, publishable
+from comface_bench.submission.pack import pack
+from comface_bench.submission.package import read_archive
 
 REAL = Path(__file__).parent / "real"
 """One run on the data that ship; made again with them: `comface-bench run --method scratch+backbone=resnet18
@@ -49,13 +48,13 @@ def test_what_leaves_the_house(made):
     }
     assert b"alice" not in package
     assert record["units"] == json.loads(before.model_dump_json())["units"]
-    assert publish(publish(before)) == publish(before)
+    assert publishable(publishable(before)) == publishable(before)
 
 
 def test_a_checkpoint_of_ones_own_is_named_by_its_digest(made):
     before = load_record(made.results / f"{made.stem}.json")
     method = before.method.model_copy(update={"name": "farl+checkpoint=0123456789ab+feature=proj"})
-    command = publish(before.model_copy(update={"method": method})).provenance.command
+    command = publishable(before.model_copy(update={"method": method})).provenance.command
     assert command == (
         "comface-bench run --method farl+feature=proj --task synth-age --protocol linear -o checkpoint=FILE"
     )
