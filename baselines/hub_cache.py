@@ -1,6 +1,7 @@
-"""The local cache of the Hugging Face hub, read by its folder layout.
+"""Look-up in the local cache of the Hugging Face hub, by its folder layout; nothing is fetched.
 
-`huggingface_hub` does the same but takes a while to import, and listing methods must be instant.
+`huggingface_hub.try_to_load_from_cache` does the same, but importing it takes 0.14 s of processor time, and
+listing methods looks for all of their files within 0.4 s. A test compares the two.
 """
 
 from __future__ import annotations

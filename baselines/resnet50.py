@@ -262,7 +262,7 @@ def build_vggface2(options: Mapping[str, str], weights: Path | None, seed: int) 
 
 def load_classifier(
     card: MethodCard, weights: Path | None, seed: int, classes: int, foreign: KeyOrder | None = None
-) -> ResNet:
+) -> nn.Module:
     """Load a ResNet-50 from a file that holds a classifier of that many classes, and take it off.
 
     The classifier must fit before it is taken off: all other tensors have the same names and shapes in
@@ -282,7 +282,7 @@ def load_classifier(
 
     assert weights is not None
     tensors = read_backbone(weights, dataclasses.replace(card, dropped_keys=()))
-    network: ResNet = build_backbone("resnet50", seed)  # type: ignore[assignment]
+    network = build_backbone("resnet50", seed)
     network.fc = nn.Linear(FEATURE_DIM, classes, device="meta").to_empty(device="cpu")
     if key_order(tensors) == foreign:
         raise WeightsFormatError(
@@ -292,7 +292,7 @@ def load_classifier(
             " comface-bench weights convert FILE",
         )
     load_strictly(network, tensors, weights)
-    network.fc = nn.Identity()  # type: ignore[assignment]
+    network.fc = nn.Identity()
     return network
 
 

@@ -161,8 +161,8 @@ def check_bytes(content: bytes, name: str, results: Path | None = None, data: Pa
     try:
         members = read_archive(content)
     except ArchiveError as error:
-        found = RawFinding(error.place or name, "", error.message, error.hint)
-        return Report(make_findings([found]), (), sha256)
+        fault = RawFinding(error.place or name, "", error.message, error.hint)
+        return Report(make_findings([fault]), (), sha256)
     check = _Check(members, results, data)
     # A stranger's file may find a fault that nobody foresaw. It is then refused, not passed and not traced.
     try:
