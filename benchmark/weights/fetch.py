@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import http.client
 import os
 import re
@@ -17,6 +15,7 @@ from urllib.parse import urlsplit
 
 from comface_bench.core.card import MethodCard
 from comface_bench.core.errors import UsageError, WeightsFormatError, WeightsMissingError
+from comface_bench.core.files import file_lock
 from comface_bench.core.weights import check_weights, weights_digest
 from comface_bench.version import __version__
 from comface_bench.weights.read import read_tensors
@@ -26,7 +25,7 @@ class PartialFile:
     """The part of a file that has come, at `<target>.part`.
 
     Beside it, `<target>.part.tag` holds what the server calls its version, so that a later process can
-    ask for the rest of the same one.
+    ask for the rest of the same one; `<target>.part.lock` is held by the process that fetches.
 
     Args:
         target: Where the whole file will be.
@@ -34,6 +33,7 @@ class PartialFile:
 
     def __init__(self, target: Path) -> None:
         self.path = target.with_name(f"{target.name}.part")
+        self.lock = target.with_name(f"{target.name}.part.lock")
         self._tag = target.with_name(f"{target.name}.part.tag")
 
     def size(self) -> int:
@@ -58,9 +58,8 @@ class PartialFile:
 
     def discard(self) -> None:
         """Forget what has come."""
-        # Emptied, not removed: whoever fetches holds a lock on it.
-        if self.path.exists():
-            os.truncate(self.path, 0)
+        # The bytes go first: at no time do they lie beside another's tag.
+        self.path.unlink(missing_ok=True)
         self._tag.unlink(missing_ok=True)
 
     def finish(self, target: Path) -> None:
@@ -108,7 +107,7 @@ def fetch_file(
             and never from https to http.
         target: Where the file goes; its folder is made.
         check: Called with the complete file before it takes its place; what it raises ends the call.
-        progress: Told the bytes that are there and those that are expected, None where unknown.
+        progress: Called with the bytes that are there and those that are expected, None where unknown.
         waits: Seconds to wait before each further try after a connection broke without bringing more
             than any try before; one that did doesn't count.
         smallest: A file of fewer bytes is refused.
@@ -121,21 +120,13 @@ def fetch_file(
     _require_http(url)
     target.parent.mkdir(parents=True, exist_ok=True)
     part = PartialFile(target)
-    with _only_one(part.path):
-        failures, most = 0, 0
-        while True:
-            try:
-                _transfer(url, part, progress)
-                break
-            except _DroppedError as error:
-                failures = 0 if part.size() > most else failures + 1
-                most = max(most, part.size())
-                if failures > len(waits):
-                    raise WeightsMissingError(
-                        f"{url}: {error}, {failures} times in a row",
-                        "Try again later: what has come is kept, and the rest is fetched then.",
-                    ) from error
-                time.sleep(waits[failures - 1] if failures else 0.0)
+    with file_lock(part.lock, f"another process is fetching {target.name}", timeout=0, remove=True):
+        try:
+            _transfer_all(url, part, progress, waits)
+        except BaseException:
+            if not part.size():
+                part.discard()
+            raise
         try:
             if part.size() < smallest:
                 raise WeightsFormatError(f"{url} sent {part.size():,} bytes, which can't be weights")
@@ -144,6 +135,27 @@ def fetch_file(
             part.discard()
             raise
         part.finish(target)
+
+
+def _transfer_all(url: str, part: PartialFile, progress: Progress, waits: Sequence[float]) -> None:
+    """Get a file in as many tries as bring it on, and in some that don't.
+
+    Raises:
+        WeightsMissingError: Too many tries in a row brought nothing.
+    """
+    failures, most = 0, 0
+    while True:
+        try:
+            return _transfer(url, part, progress)
+        except _DroppedError as error:
+            failures = 0 if part.size() > most else failures + 1
+            most = max(most, part.size())
+            if failures > len(waits):
+                raise WeightsMissingError(
+                    f"{url}: {error}, {failures} times in a row",
+                    "Try again later: what has come is kept, and the rest is fetched then.",
+                ) from error
+            time.sleep(waits[failures - 1] if failures else 0.0)
 
 
 def _transfer(url: str, part: PartialFile, progress: Progress) -> None:
@@ -244,7 +256,7 @@ def _goes_on_at(response: Any, begun: int) -> bool:
 
 
 def _mark_of(response: Any) -> str:
-    """Return what tells one version of the server's file from another, or nothing."""
+    """Return the server's mark of this version of the file, or nothing."""
     tag = str(response.headers.get("ETag") or "")
     # A weak tag promises the same meaning, not the same bytes.
     return tag if tag and not tag.startswith("W/") else str(response.headers.get("Last-Modified") or "")
@@ -267,22 +279,6 @@ def _web_page(url: str) -> WeightsFormatError:
 def _reason(error: BaseException) -> str:
     inner = error.reason if isinstance(error, urllib.error.URLError) else error
     return str(inner) or type(inner).__name__
-
-
-@contextlib.contextmanager
-def _only_one(path: Path) -> Iterator[None]:
-    handle: IO[bytes]
-    with path.open("ab") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(f"another process is fetching {path.name.removesuffix('.part')}") from None
-        try:
-            yield
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                if os.path.samestat(path.stat(), os.fstat(handle.fileno())) and not path.stat().st_size:
-                    path.unlink()
 
 
 def verify_weights(path: Path, card: MethodCard, accept: bool = False) -> str:

@@ -374,12 +374,14 @@ def test_two_processes_do_not_mix(server, target):
     import fcntl
 
     target.parent.mkdir()
-    with (target.parent / "net.pth.part").open("ab") as other:
+    with (target.parent / "net.pth.part.lock").open("ab") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(UsageError, match=r"another process is fetching net\.pth"):
             get(server, target)
+        assert server.seen == []
     get(server, target)
     assert target.read_bytes() == CONTENT
+    assert names(target) == ["net.pth"]
 
 
 def test_a_killed_process_leaves_a_part_and_the_next_one_completes_it(server, target):
@@ -394,7 +396,7 @@ def test_a_killed_process_leaves_a_part_and_the_next_one_completes_it(server, ta
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert names(target) == ["net.pth.part", "net.pth.part.tag"]
+    assert names(target) == ["net.pth.part", "net.pth.part.lock", "net.pth.part.tag"]
     begun = part.stat().st_size
     assert 0 < begun <= 400_000
     assert part.read_bytes() == CONTENT[:begun]
