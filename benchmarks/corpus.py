@@ -14,7 +14,7 @@ import numpy as np
 
 from comface_bench.comface.corpus.generate import generate
 from comface_bench.comface.corpus.layout import Description
-from comface_bench.comface.corpus.plan import Plan
+from comface_bench.comface.corpus.plan import CorpusPlan
 from comface_bench.comface.corpus.read import Corpus
 from comface_bench.comface.synthesis.generator import GeneratorCard
 
@@ -48,7 +48,7 @@ def read(path: str) -> bytes:
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root, files = Path(folder) / "corpus", Path(folder) / "files"
-        plan = Plan(0, ("blob",), 500, alphas=20)
+        plan = CorpusPlan(0, ("blob",), 500, alphas=20)
         generate(root, Smooth, Description.of(Smooth.card, plan, records_per_shard=50))
         files.mkdir()
         rng = np.random.default_rng(0)

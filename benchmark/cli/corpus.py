@@ -72,9 +72,9 @@ def corpus(
     """
     import dataclasses
 
-    from comface_bench.comface.corpus.extent import state
     from comface_bench.comface.corpus.generate import generate
     from comface_bench.comface.corpus.layout import Description, Layout
+    from comface_bench.comface.corpus.size_estimate import corpus_status
     from comface_bench.comface.synthesis.generator import open_generator, with_absolute_paths
     from comface_bench.comface.synthesis.requirements import require_files
     from comface_bench.core.options import parse_options
@@ -118,7 +118,7 @@ def corpus(
         make = partial(open_generator, name, arguments)
         generate(out, make, description, workers=workers, part=part, progress=progress)
     if as_json:
-        print_json(state(layout, description))
+        print_json(corpus_status(layout, description))
     else:
         typer.echo(out)
 
@@ -150,11 +150,11 @@ def sheets(
     columns: Annotated[int, typer.Option(min=2, help="Faces of each, from α = −5 to 5.")] = 11,
 ) -> None:
     """Write a contact sheet for each attribute."""
+    from comface_bench.comface.contact_sheet import write_attribute_sheets
     from comface_bench.comface.corpus.read import Corpus
-    from comface_bench.comface.corpus.sheets import write_sheets
 
     with Corpus(folder) as opened:
-        for path in write_sheets(opened, out, rows, columns):
+        for path in write_attribute_sheets(opened, out, rows, columns):
             typer.echo(path)
 
 
@@ -200,14 +200,14 @@ def quality(
     import dataclasses
 
     from comface_bench.comface.corpus.read import Corpus
-    from comface_bench.comface.quality.estimate import estimate_quality, write_quality
-    from comface_bench.comface.quality.histogram import draw_histogram, load_matplotlib
-    from comface_bench.comface.quality.train import Training, train_recogniser
+    from comface_bench.comface.quality.recogniser import RecogniserTraining, train_recogniser
+    from comface_bench.comface.quality.score_store import draw_histogram, load_matplotlib, write_quality
+    from comface_bench.comface.quality.serfiq import estimate_quality
     from comface_bench.engine.precision import choose_machine
 
     if histogram is not None:
         load_matplotlib()
-    training = Training(steps=steps, size=size, rate=rate, seed=seed)
+    training = RecogniserTraining(steps=steps, size=size, rate=rate, seed=seed)
     place = choose_machine(device, "float32").device
     with Corpus(folder) as opened:
         with counted("training a recogniser", quiet=as_json) as progress:

@@ -10,7 +10,7 @@ from comface_bench.core.errors import UnknownNameError, UsageError
 from comface_bench.core.names import split_list
 
 if TYPE_CHECKING:
-    from comface_bench.comface.corpus.plan import Plan
+    from comface_bench.comface.corpus.plan import CorpusPlan
 
 PAPER = {"paper-stylegan": "stylegan", "paper-stylegan3": "stylegan3"}
 """Value of `--plan` → the generator whose corpus of the supplement (A.1) it is."""
@@ -34,11 +34,11 @@ class Choice:
     settings: dict[str, Any]
     notes: tuple[str, ...] = ()
 
-    def plan(self, offered: tuple[str, ...]) -> Plan:
+    def plan(self, offered: tuple[str, ...]) -> CorpusPlan:
         """Make the plan of a generator that offers these attributes."""
-        from comface_bench.comface.corpus.plan import Plan
+        from comface_bench.comface.corpus.plan import CorpusPlan
 
-        return Plan(attributes=self.attributes or offered, **self.settings)
+        return CorpusPlan(attributes=self.attributes or offered, **self.settings)
 
 
 def choose(

@@ -52,14 +52,14 @@ def say_forecast(layout: Layout, description: Description, as_json: bool) -> Non
         UsageError: The folder holds another corpus.
         typer.Exit: Status 2: files are missing, or there isn't room.
     """
-    from comface_bench.comface.corpus.extent import forecast
+    from comface_bench.comface.corpus.size_estimate import estimate_size
     from comface_bench.comface.synthesis.generator import open_generator
     from comface_bench.comface.synthesis.requirements import missing_files
 
     _require_same(layout, description)
     name, arguments = str(description.generator["name"]), description.arguments
     missing = missing_files(name, arguments)
-    found = forecast(layout, description, None if missing else open_generator(name, arguments))
+    found = estimate_size(layout, description, None if missing else open_generator(name, arguments))
     if as_json:
         told = [{"message": error.message, "hint": error.hint} for error in missing]
         print_json({**dataclasses.asdict(found), "fits": found.fits, "missing": told})

@@ -1,4 +1,4 @@
-"""Is a corpus what it says it is? Every file, row, digest and, if wanted, every picture."""
+"""Integrity of a corpus: every file, row and digest and, on demand, every image."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from comface_bench.comface.corpus.encode import decode_image
-from comface_bench.comface.corpus.index import npy_bytes, shard_digests, tabulate
 from comface_bench.comface.corpus.layout import Layout
-from comface_bench.comface.corpus.shard import expect, scan
-from comface_bench.comface.quality.kept import quality_faults
+from comface_bench.comface.corpus.shard import (
+    decode_image,
+    index_tables,
+    npy_bytes,
+    require_planned,
+    scan_records,
+    shard_digests,
+)
+from comface_bench.comface.quality.score_store import quality_faults
 from comface_bench.core.errors import DataFormatError
 
 if TYPE_CHECKING:
@@ -19,11 +24,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from comface_bench.comface.corpus.layout import Description
-    from comface_bench.comface.corpus.shard import Stored
+    from comface_bench.comface.corpus.shard import StoredRecord
 
 
 class Fault(NamedTuple):
-    """Something wrong with a corpus: the file, what it is, and what to do."""
+    """A fault of a corpus.
+
+    Attributes:
+        path: The file.
+        message: Description.
+        hint: Command or advice that mends it.
+    """
 
     path: Path
     message: str
@@ -50,7 +61,7 @@ def check_corpus(
     layout = Layout(root)
     description = layout.read()
     faults: list[Fault] = []
-    known = {layout.description, layout.beginning, layout.journal, layout.shards}
+    known = {layout.description, layout.begin_lock, layout.journal, layout.shards}
     known |= {layout.quality, layout.quality_report}
     sizes = _Sizes(description.generator["resolution"])
     for shard in range(description.shards):
@@ -72,17 +83,17 @@ def check_corpus(
 
 
 def _check_shard(layout: Layout, description: Description, shard: int, sizes: _Sizes | None) -> list[Fault]:
-    tar, again = layout.tar(shard), layout.again(shard)
+    tar, again = layout.tar(shard), layout.remake_command(shard)
     faults = []
     try:
-        said = json.loads(layout.done(shard).read_text(encoding="utf-8"))
+        facts = json.loads(layout.done(shard).read_text(encoding="utf-8"))
     except ValueError as error:
         return [Fault(layout.done(shard), str(error), again)]
     for name, digest in shard_digests(layout, shard).items():
-        if said.get(name) != digest:
+        if facts.get(name) != digest:
             faults.append(Fault(layout.done(shard), f"{name} isn't that of the file", again))
     with tar.open("rb") as stream:
-        stored, fault = scan(stream)
+        stored, fault = scan_records(stream)
         if fault:
             faults.append(Fault(tar, fault, again))
         size = description.records_per_shard
@@ -91,14 +102,14 @@ def _check_shard(layout: Layout, description: Description, shard: int, sizes: _S
             return [*faults, Fault(tar, f"{len(stored)} records, not {len(planned)}", again)]
         try:
             for one, wanted in zip(stored, planned, strict=True):
-                expect(one, wanted, str(tar))
+                require_planned(one, wanted, str(tar))
         except DataFormatError as error:
             return [*faults, Fault(tar, error.message, again)]
-        tables = tabulate(stored, description.plan.attributes)
+        tables = index_tables(stored, description.plan.attributes)
         for path, table in zip((layout.records(shard), layout.images(shard)), tables, strict=True):
             if path.read_bytes() != npy_bytes(table):
                 faults.append(Fault(path, "other rows than the tar has", again))
-        if said.get("records") != len(tables[0]) or said.get("images") != len(tables[1]):
+        if facts.get("records") != len(tables[0]) or facts.get("images") != len(tables[1]):
             faults.append(Fault(layout.done(shard), "counts other records or images", again))
         if sizes is not None:
             faults += _check_pictures(tar, stored, sizes, again)
@@ -106,7 +117,7 @@ def _check_shard(layout: Layout, description: Description, shard: int, sizes: _S
 
 
 class _Sizes:
-    """Counts pictures of another size than the description's; if one is, all may be.
+    """Counts images of another size than the description's, so that all of a corpus make one fault.
 
     Args:
         side: Height and width in pixels.
@@ -135,7 +146,7 @@ class _Sizes:
         ]
 
 
-def _check_pictures(tar: Path, stored: list[Stored], sizes: _Sizes, again: str) -> list[Fault]:
+def _check_pictures(tar: Path, stored: list[StoredRecord], sizes: _Sizes, again: str) -> list[Fault]:
     faults = []
     with tar.open("rb") as stream:
         for one in stored:

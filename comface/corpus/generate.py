@@ -1,4 +1,4 @@
-"""Fill a corpus: shard after shard, in processes, from wherever it was left."""
+"""Generation of a corpus, shard after shard, in one process or several; resumes after a kill."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ import errno
 import os
 from typing import TYPE_CHECKING, BinaryIO
 
-from comface_bench.comface.corpus.encode import encode_image
-from comface_bench.comface.corpus.index import write_index
 from comface_bench.comface.corpus.layout import Description, Layout
-from comface_bench.comface.corpus.shard import append_record, expect, finish, scan
-from comface_bench.comface.corpus.workers import fill_in_processes
+from comface_bench.comface.corpus.shard import (
+    append_record,
+    encode_image,
+    require_planned,
+    scan_records,
+    write_end_of_tar,
+    write_index,
+)
+from comface_bench.comface.corpus.workers import fill_shards_in_processes
 from comface_bench.core.errors import UnitError, UsageError
 from comface_bench.core.files import file_lock, sync_folder
 
@@ -20,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from comface_bench.comface.corpus.plan import RecordPlan
-    from comface_bench.comface.corpus.shard import Stored
+    from comface_bench.comface.corpus.shard import StoredRecord
     from comface_bench.comface.synthesis.generator import Generator
 
     Make = Callable[[], Generator]
@@ -38,27 +43,27 @@ def generate(
     part: tuple[int, int] = (1, 1),
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Generate what is missing of a corpus, or of one part of it.
+    """Generate the missing shards of a corpus, or of one part of it.
 
-    Killed at any moment, it goes on with the record in which it stopped, and the finished corpus has the
+    Killed at any moment, it resumes with the record in which it stopped, and the finished corpus has the
     same bytes as one made in one go. A shard that has lost a file is made again.
 
     Args:
         root: Folder of the corpus.
-        make: Makes the generator; called once in each process, so it can be pickled.
-        description: What the corpus holds.
+        make: Makes the generator; called once in each process, so it must be picklable.
+        description: Contents of the corpus.
         workers: Processes; with one, all is done in this one.
         part: (i, n): only every n-th shard, from the i-th, 1 to n; for n machines on one folder.
         progress: Called with (images done, images in all) of this part.
 
     Raises:
-        UsageError: The folder holds something else, or a number is out of range.
-        DataFormatError: A shard in the making holds other records than planned.
+        UsageError: The folder holds another corpus or other files, or a number is out of range.
+        DataFormatError: An unfinished shard holds other records than planned.
         UnitError: The disk is full, or a process died.
     """
     layout, mine = Layout(root), shards_of(description, part)
-    with _disk_full(layout, layout.description):
-        layout.write(description)
+    with _name_full_disk(layout, layout.description):
+        layout.begin(description)
     todo = [shard for shard in mine if layout.missing(shard)]
     for shard in set(mine).difference(todo):  # killed between the shard's end and its lock's
         layout.lock(shard).unlink(missing_ok=True)
@@ -74,14 +79,14 @@ def generate(
             progress(done, total)
 
     if todo:
-        layout.note("start", shards=len(todo), part=list(part), workers=workers)
+        layout.log_event("start", shards=len(todo), part=list(part), workers=workers)
         writer = _Writer(layout, description, make)
         if workers == 1:
             for shard in todo:
                 writer.fill(shard, report)
         else:
-            fill_in_processes(writer.fill, todo, workers, report)
-        layout.note("end", part=list(part), images=total)
+            fill_shards_in_processes(writer.fill, todo, workers, report)
+        layout.log_event("end", part=list(part), images=total)
 
 
 def shards_of(description: Description, part: tuple[int, int]) -> list[int]:
@@ -110,14 +115,13 @@ class _Writer:
         self._generator: Generator | None = None
 
     def fill(self, shard: int, report: Report) -> None:
-        """Make one shard, or go on with it; `report` is told how many images have come in."""
+        """Write one shard, or resume it; `report` receives the number of images added."""
         layout = self._layout
-        with _held(layout.lock(shard)), _disk_full(layout, layout.partial(shard)):
+        with _shard_lock(layout.lock(shard)), _name_full_disk(layout, layout.partial(shard)):
             if layout.missing(shard):
                 self._make_shard(shard, report)
             else:  # another process finished it meanwhile
                 report(shard_images(self._description, shard))
-            layout.lock(shard).unlink(missing_ok=True)
 
     def _make_shard(self, shard: int, report: Report) -> None:
         layout, partial = self._layout, self._layout.partial(shard)
@@ -132,24 +136,24 @@ class _Writer:
         sync_folder(layout.shards)
         write_index(layout, shard, stored, self._description.plan.attributes)
 
-    def _complete(self, stream: BinaryIO, shard: int, report: Report) -> list[Stored]:
+    def _complete(self, stream: BinaryIO, shard: int, report: Report) -> list[StoredRecord]:
         layout, description = self._layout, self._description
         size = description.records_per_shard
         planned = list(description.plan.stretch(shard * size, size))
-        stored = scan(stream)[0][: len(planned)]
+        stored = scan_records(stream)[0][: len(planned)]
         for one, wanted in zip(stored, planned, strict=False):
-            expect(one, wanted, str(layout.partial(shard)))
+            require_planned(one, wanted, str(layout.partial(shard)))
         stream.seek(stored[-1].end if stored else 0)
         stream.truncate()
         if stored:
-            layout.note("resume", shard=shard, records=len(stored))
+            layout.log_event("resume", shard=shard, records=len(stored))
             report(sum(len(one.facts["alphas"]) for one in stored))
         for record in planned[len(stored) :]:
             images = self._render(record)
             stored.append(append_record(stream, record, images, description.suffix))
             stream.flush()
             report(len(images))
-        finish(stream)
+        write_end_of_tar(stream)
         stream.flush()
         return stored
 
@@ -161,18 +165,19 @@ class _Writer:
         return [encode_image(image, self._description.suffix, self._description.quality) for image in images]
 
 
-def _held(path: Path) -> contextlib.AbstractContextManager[None]:
+def _shard_lock(path: Path) -> contextlib.AbstractContextManager[None]:
     return file_lock(
         path,
         f"{path} is held: another process writes this shard",
         "Wait for it, or give each machine another --shard i/n.",
         timeout=0,
+        remove=True,
     )
 
 
 @contextlib.contextmanager
-def _disk_full(layout: Layout, path: Path) -> Iterator[None]:
-    """Say where there is no room; the system's error of a write names no file."""
+def _name_full_disk(layout: Layout, path: Path) -> Iterator[None]:
+    """Turn the system's error of a full disk, which names no file, into one that does."""
     try:
         yield
     except OSError as error:

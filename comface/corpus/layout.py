@@ -1,12 +1,12 @@
-"""The files of a corpus, and what says that they belong together.
+"""The files of a corpus, its description, and whether two descriptions are compatible.
 
 corpus.json               version, generator's card, plan, encoding, records a shard
-journal.jsonl             what was started, finished and taken up again, and when
+journal.jsonl             events: started, finished, resumed, with their times
 shards/00000.tar          the images
 shards/00000.records.npy  one row a record
-shards/00000.images.npy   one row an image: where it is
+shards/00000.images.npy   one row an image: its offset and length
 shards/00000.json         counts and SHA-256 of the three; written last: the shard is done
-shards/00000.tar.partial  a shard in the making
+shards/00000.tar.partial  a shard that is being written
 """
 
 from __future__ import annotations
@@ -17,18 +17,20 @@ import shlex
 import time
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
-from comface_bench.comface.corpus.plan import Plan
-from comface_bench.comface.corpus.sameness import Sameness
-from comface_bench.comface.synthesis.generator import MACHINE_OPTIONS
+from comface_bench.comface.corpus.plan import CorpusPlan
+from comface_bench.comface.synthesis.generator import MACHINE_OPTIONS, RESUMABLE_OPTIONS
 from comface_bench.core.digest import digest
 from comface_bench.core.errors import DataFormatError, DataMissingError, UsageError
 from comface_bench.core.files import file_lock, replace_file, temporary_path
 from comface_bench.core.names import did_you_mean
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from comface_bench.comface.synthesis.generator import GeneratorCard
+
 
 VERSION: Final = 1
 SUFFIXES: Final = ("jpg", "png")
@@ -37,19 +39,19 @@ _PATIENCE_S: Final = 60.0  # until another process has written corpus.json, whic
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """What `corpus.json` says.
+    """Contents of `corpus.json`.
 
     Attributes:
         generator: The generator's card as plain facts.
-        plan: Which records.
-        arguments: The options that the generator was made with, as the command line had them.
+        plan: The records.
+        arguments: Options of the generator, as on the command line.
         suffix: `jpg` or `png`.
         quality: Of JPEG, 1 to 100; colour isn't subsampled.
         records_per_shard: Records in each shard but the last.
     """
 
     generator: dict[str, Any]
-    plan: Plan
+    plan: CorpusPlan
     arguments: dict[str, str] = dataclasses.field(default_factory=dict)
     suffix: str = "jpg"
     quality: int = 95
@@ -65,7 +67,7 @@ class Description:
         return -(-self.plan.records // self.records_per_shard)
 
     @classmethod
-    def of(cls, card: GeneratorCard, plan: Plan, **encoding: Any) -> Self:
+    def of(cls, card: GeneratorCard, plan: CorpusPlan, **encoding: Any) -> Self:
         """Describe a corpus of a generator.
 
         Raises:
@@ -96,7 +98,7 @@ class Description:
 
 
 class Layout:
-    """Names of a corpus's files.
+    """Paths of a corpus's files.
 
     Args:
         root: The corpus's folder.
@@ -105,34 +107,34 @@ class Layout:
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
         self.description = self.root / "corpus.json"
-        self.beginning = self.root / "corpus.lock"
+        self.begin_lock = self.root / "corpus.lock"
         self.journal = self.root / "journal.jsonl"
         self.shards = self.root / "shards"
         self.quality = self.root / "quality.npy"
         self.quality_report = self.root / "quality.json"
 
     def tar(self, shard: int) -> Path:
-        """Return where a shard's images are."""
+        """Return the path of a shard's images."""
         return self.shards / f"{shard:05d}.tar"
 
     def partial(self, shard: int) -> Path:
-        """Return where a shard in the making is."""
+        """Return the path of a shard that is being written."""
         return self.shards / f"{shard:05d}.tar.partial"
 
     def lock(self, shard: int) -> Path:
-        """Return the file that a process holds while it makes a shard."""
+        """Return the path of the lock that a process holds while it writes a shard."""
         return self.shards / f"{shard:05d}.lock"
 
     def records(self, shard: int) -> Path:
-        """Return where a shard's rows of records are."""
+        """Return the path of a shard's table of records."""
         return self.shards / f"{shard:05d}.records.npy"
 
     def images(self, shard: int) -> Path:
-        """Return where a shard's rows of images are."""
+        """Return the path of a shard's table of images."""
         return self.shards / f"{shard:05d}.images.npy"
 
     def done(self, shard: int) -> Path:
-        """Return the file that says a shard is done."""
+        """Return the path of the file that marks a shard as done."""
         return self.shards / f"{shard:05d}.json"
 
     def files(self, shard: int) -> tuple[Path, ...]:
@@ -140,72 +142,73 @@ class Layout:
         return self.tar(shard), self.records(shard), self.images(shard), self.done(shard)
 
     def missing(self, shard: int) -> list[Path]:
-        """Return which of a finished shard's files aren't there."""
+        """Return those of a finished shard's files that don't exist."""
         return [path for path in self.files(shard) if not path.exists()]
 
-    def again(self, shard: int) -> str:
-        """Return the commands that make a shard anew."""
+    def remake_command(self, shard: int) -> str:
+        """Return the shell commands that generate a shard anew."""
         root, stem = shlex.quote(str(self.root)), f"{shard:05d}"
         return f"rm {root}/{self.shards.name}/{stem}.* && comface-bench synth corpus --out {root}"
 
-    def write(self, description: Description) -> None:
-        """Start a corpus, or check that the one that is there is the same; any number of processes may.
+    def begin(self, description: Description) -> None:
+        """Start a corpus, or check that the existing one is compatible; any number of processes may.
 
-        What only says where a corpus is made (`sameness.py`) may change; the journal says when it did.
+        Places of files, and the device, may change (`Compatibility.moved`); the journal has each change.
 
         Raises:
-            UsageError: Another corpus is there, or other files are.
+            UsageError: The folder holds an incompatible corpus, or other files.
         """
         facts = description.as_json()
         if not self.description.exists():
-            self._begin((json.dumps(facts, indent=1) + "\n").encode())
-        self.beginning.unlink(missing_ok=True)
+            self._create((json.dumps(facts, indent=1) + "\n").encode())
+        self.begin_lock.unlink(missing_ok=True)
         self.shards.mkdir(exist_ok=True)
-        sameness = Sameness.of(self.read().as_json(), facts)
-        if sameness.other:
+        found = Compatibility.of(self.read().as_json(), facts)
+        if found.conflicts:
             raise UsageError(
-                f"{self.root} holds a corpus of other {', '.join(sameness.other)}",
+                f"{self.root} holds a corpus of other {', '.join(found.conflicts)}",
                 "Give the same options, versions and files to go on with it, or name another folder with"
                 " --out.",
             )
-        if sameness.moved:
-            self.note("moved", **sameness.moved)
-        for key in (key for key in MACHINE_OPTIONS if key in sameness.moved):
-            before, now = sameness.moved[key]
+        if found.moved:
+            self.log_event("moved", **found.moved)
+        for key in (key for key in MACHINE_OPTIONS if key in found.moved):
+            before, now = found.moved[key]
             warnings.warn(
                 f"{self.root}: {key} was {before} and is {now}; images made from here on may differ in"
                 " their last bits from those made in one go",
                 stacklevel=3,
             )
 
-    def _begin(self, data: bytes) -> None:
-        if self._others() and not self.description.exists():  # if it is there now, the others are its own
+    def _create(self, data: bytes) -> None:
+        if (
+            self._foreign_files() and not self.description.exists()
+        ):  # if it is there now, the others are its own
             raise UsageError(f"{self.root} isn't an empty folder", "Name a new one: --out DIR")
         self.root.mkdir(parents=True, exist_ok=True)
         with file_lock(
-            self.beginning,
-            f"{self.beginning} is held: another process begins this corpus",
+            self.begin_lock,
+            f"{self.begin_lock} is held: another process begins this corpus",
             "Wait for it, and type the same line again.",
             timeout=_PATIENCE_S,
+            remove=True,  # whoever comes after finds the description
         ):
-            # Whoever comes after finds the description, so the lock's file can go.
             if not self.description.exists():
                 replace_file(self.description, data)
-            self.beginning.unlink(missing_ok=True)
 
-    def _others(self) -> list[Path]:
-        """Return what is in the folder besides what a killed beginning leaves."""
+    def _foreign_files(self) -> list[Path]:
+        """Return the files of the folder besides those that a killed `_create` leaves."""
         if not self.root.exists():
             return []
         if not self.root.is_dir():
             return [self.root]
-        ours = {self.beginning, temporary_path(self.description)}
+        ours = {self.begin_lock, temporary_path(self.description)}
         if self.shards.is_dir() and not any(self.shards.iterdir()):
             ours.add(self.shards)
         return [path for path in self.root.iterdir() if path not in ours]
 
     def read(self) -> Description:
-        """Read what the corpus is.
+        """Read `corpus.json`.
 
         Raises:
             DataMissingError: There is no corpus.
@@ -222,17 +225,17 @@ class Layout:
         try:
             if facts.pop("version") != VERSION:
                 raise DataFormatError(f"{self.description}: not version {VERSION}", "Update comface-bench.")
-            plan = Plan.from_json(facts.pop("plan"))
+            plan = CorpusPlan.from_json(facts.pop("plan"))
             description = Description(plan=plan, **facts)
             description.generator["name"], description.generator["resolution"] + 0
         except (TypeError, KeyError, AttributeError, UsageError) as error:
-            told = error.message if isinstance(error, UsageError) else f"{type(error).__name__}: {error}"
+            reason = error.message if isinstance(error, UsageError) else f"{type(error).__name__}: {error}"
             raise DataFormatError(
-                f"{self.description}: {told}", "Was it changed by hand? Put back what was there."
+                f"{self.description}: {reason}", "Was it changed by hand? Put back what was there."
             ) from None
         return description
 
-    def note(self, event: str, **facts: Any) -> None:
+    def log_event(self, event: str, **facts: Any) -> None:
         """Add a line to the journal."""
         line = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": event} | facts
         with self.journal.open("a", encoding="utf-8") as stream:
@@ -240,14 +243,73 @@ class Layout:
 
 
 def corpus_digest(layout: Layout, *more: str) -> str:
-    """Return the SHA-256 over what a finished corpus says of itself and of its shards, and over `more`.
+    """Return the SHA-256 over a finished corpus's description, the digests of its shards, and `more`.
 
     Raises:
         DataMissingError: There is no corpus.
         DataFormatError: `corpus.json` isn't one.
         OSError: A shard isn't done.
-        ValueError: What says so of a shard isn't JSON.
+        ValueError: The file that marks a shard as done isn't JSON.
     """
     description = layout.read()
     shards = [json.loads(layout.done(shard).read_text("utf-8")) for shard in range(description.shards)]
     return digest([description.as_json(), [shard["sha256"] for shard in shards], *more])
+
+
+class Compatibility(NamedTuple):
+    """Differences of two descriptions, as plain facts.
+
+    Attributes:
+        conflicts: Differences that make them two corpora: names, with both values where that helps. Files
+            count by their contents, wherever they lie.
+        moved: Differences of place and device only: name → value then and now, None where it wasn't given.
+    """
+
+    conflicts: list[str]
+    moved: dict[str, list[Any]]
+
+    @classmethod
+    def of(cls, begun: Mapping[str, Any], now: Mapping[str, Any]) -> Self:
+        """Compare the description of an existing corpus with a requested one."""
+        conflicts = [
+            f"generator ({text})" for text in _card_differences(begun["generator"], now["generator"])
+        ]
+        for key in sorted(now):
+            if key not in ("generator", "arguments") and begun[key] != now[key]:
+                conflicts.append(key)
+        first, second = begun["arguments"], now["arguments"]
+        differing = sorted(key for key in {*first, *second} if first.get(key) != second.get(key))
+        if not set(differing) <= set(RESUMABLE_OPTIONS):
+            conflicts.append("arguments")
+        moved = {key: [first.get(key), second.get(key)] for key in RESUMABLE_OPTIONS}
+        for key in MACHINE_OPTIONS:  # `auto` as resolved
+            moved[key] = [facts["generator"]["options"].get(key) for facts in (begun, now)]
+        return cls(conflicts, {key: values for key, values in moved.items() if values[0] != values[1]})
+
+
+def _card_differences(begun: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Describe the differences of two generators' cards."""
+    found = []
+    for key in sorted(now):
+        before, after = begun.get(key, {}), now[key]
+        if key == "options":
+            before, after = (
+                {k: v for k, v in one.items() if k not in MACHINE_OPTIONS} for one in (before, after)
+            )
+        if key == "sources":
+            found += _source_differences(before, after)
+        elif before != after:
+            found.append(f"{key}: {before}, now {after}")
+    return found
+
+
+def _source_differences(begun: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Describe the files and versions that differ; a file that was only renamed doesn't."""
+    gone, come = dict(begun.items() - now.items()), dict(now.items() - begun.items())
+    for name, value in list(come.items()):
+        renamed = next((old for old, was in gone.items() if was == value and old not in now), None)
+        if renamed is not None and name not in begun:
+            del gone[renamed], come[name]
+    return [
+        f"{name}: {begun.get(name, 'none')}, now {now.get(name, 'none')}" for name in sorted({*gone, *come})
+    ]

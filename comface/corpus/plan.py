@@ -1,7 +1,8 @@
-"""Which images a corpus holds: records of one identity with one attribute at several α.
+"""Plan of a corpus: its records, and the pairs that training draws from them.
 
-Records go identity by identity, attributes inside, so any leading part of a corpus has all attributes in
-equal shares, and number r is the same record however many follow.
+A record is one identity with one attribute at several α. Records go identity by identity, attributes
+inside, so any leading part of a corpus has all attributes in equal shares, and number r is the same record
+however many follow.
 """
 
 from __future__ import annotations
@@ -16,6 +17,11 @@ from comface_bench.core.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.floating]
+
 
 _SEEDS, _IDENTITIES = 2**128, 2**63  # what a key of Philox and a column of an index hold
 
@@ -37,17 +43,17 @@ class RecordPlan(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
-    """What a corpus holds.
+class CorpusPlan:
+    """Records of a corpus.
 
     Attributes:
         seed: Seed of identities and of the α that are drawn.
         attributes: Names, each with as many records.
         identities: Number of identities of each attribute.
-        shared: Whether all attributes have the same identities, as the paper's StyleGAN images do; else
+        shared: All attributes have the same identities, as the paper's StyleGAN images do; else
             each has its own, as its StyleGAN3 images do.
-        alphas: How many images each record has: the whole grid, or so many of it drawn for each record.
-        zero: Whether the grid holds α = 0. The paper drops it where identities are shared, since it would
+        alphas: Number of images of each record: the whole grid, or fewer values drawn from it.
+        zero: The grid holds α = 0. The paper drops it where identities are shared, since it would
             be the same image in each attribute.
         first: Number of the first identity.
     """
@@ -86,9 +92,14 @@ class Plan:
         return self.records * self.alphas
 
     @property
+    def pairs(self) -> int:
+        """Number of disjoint pairs of an epoch."""
+        return self.records * (self.alphas // 2)
+
+    @property
     def training_images(self) -> int:
         """Number of images that an epoch of disjoint pairs shows: even in each record."""
-        return self.records * (self.alphas // 2 * 2)
+        return 2 * self.pairs
 
     def record(self, number: int) -> RecordPlan:
         """Return record `number`, from 0."""
@@ -127,13 +138,47 @@ class Plan:
         return tuple(grid[index] for index in chosen)
 
 
-def paper_plans(celeba: tuple[str, ...]) -> dict[str, Plan]:
+def paper_plans(celeba: tuple[str, ...]) -> dict[str, CorpusPlan]:
     """Return the supplement's two corpora (A.1): 15 million images of StyleGAN, 20 of StyleGAN3.
 
     Args:
         celeba: Names of StyleGAN3's 40 attributes.
     """
     return {
-        "stylegan": Plan(0, ("weight", "age", "smile"), 50_000, shared=True, alphas=100, zero=False),
-        "stylegan3": Plan(0, celeba, 5_000),
+        "stylegan": CorpusPlan(0, ("weight", "age", "smile"), 50_000, shared=True, alphas=100, zero=False),
+        "stylegan3": CorpusPlan(0, celeba, 5_000),
     }
+
+
+def disjoint_pairs(
+    alphas: Floats, random: np.random.Generator, span: tuple[float, float] = (0.0, 10.0)
+) -> NDArray[np.intp]:
+    """Draw pairs of images such that no image is in two of them (supplement, A.1).
+
+    Images are shuffled and paired from the front; where a curriculum restricts the change, each image takes
+    the first free one that keeps to it, so fewer pairs may come out.
+
+    Args:
+        alphas: α of each image, shape (K,).
+        random: Source of the draw.
+        span: Smallest and largest |α_y − α_x| of a pair.
+
+    Returns:
+        Indices of x and y, shape (P, 2), P up to K // 2; their order is random too.
+    """
+    order = random.permutation(len(alphas))
+    if span[0] <= 0 and span[1] >= 10:
+        return order[: len(order) // 2 * 2].reshape(-1, 2)
+    low, high = span[0] - 1e-6, span[1] + 1e-6
+    free = np.ones(len(order), np.bool_)
+    values, pairs = np.asarray(alphas)[order], []
+    for index in range(len(order)):
+        if not free[index]:
+            continue
+        free[index] = False
+        change = np.abs(values - values[index])
+        fitting = np.flatnonzero(free & (change >= low) & (change <= high))
+        if fitting.size:
+            free[fitting[0]] = False
+            pairs.append((order[index], order[fitting[0]]))
+    return np.array(pairs, np.intp).reshape(-1, 2)

@@ -1,7 +1,7 @@
 """Random access to a finished corpus: any image of any record, without reading the rest.
 
 An epoch reads each image once, in random order, so a read must cost little more than the system's own:
-where an image lies stands in flat arrays, 16 bytes an image in memory (320 MB for 20 million).
+offsets and lengths are in flat arrays, 16 bytes an image in memory (320 MB for 20 million).
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
-from comface_bench.comface.corpus.encode import decode_image
-from comface_bench.comface.corpus.index import IMAGE, RECORD
 from comface_bench.comface.corpus.layout import Layout
+from comface_bench.comface.corpus.shard import IMAGE_DTYPE, RECORD_DTYPE, decode_image
 from comface_bench.core.errors import DataFormatError, DataMissingError
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ class Corpus:
         root: Its folder.
 
     Attributes:
-        description: What it holds.
+        description: Contents of its `corpus.json`.
         identities: Identity of each record, shape (R,).
         attributes: Index into `description.plan.attributes` of each record, shape (R,).
 
@@ -80,9 +79,9 @@ class Corpus:
             # The number of images is the same in all records, so a place in the arrays is a product.
             rows = slice(shard * size, min(shard * size + size, plan.records))
             places = slice(rows.start * plan.alphas, rows.stop * plan.alphas)
-            again = self._layout.again(shard)
-            records = _table(self._layout.records(shard), RECORD, rows.stop - rows.start, again)
-            images = _table(self._layout.images(shard), IMAGE, places.stop - places.start, again)
+            again = self._layout.remake_command(shard)
+            records = _load_table(self._layout.records(shard), RECORD_DTYPE, rows.stop - rows.start, again)
+            images = _load_table(self._layout.images(shard), IMAGE_DTYPE, places.stop - places.start, again)
             self.identities[rows], self.attributes[rows] = records["identity"], records["attribute"]
             self._alphas[places] = images["alpha"]
             offsets[places], lengths[places] = images["offset"], images["length"]
@@ -188,16 +187,16 @@ class Corpus:
 _opened: weakref.WeakSet[Corpus] = weakref.WeakSet()
 
 
-def _forked() -> None:
+def _forget_files_after_fork() -> None:
     """Let a child process open its own files: its parent's may be closed there, and its lock be held."""
     for corpus in list(_opened):
         corpus._forget_files()
 
 
-os.register_at_fork(after_in_child=_forked)
+os.register_at_fork(after_in_child=_forget_files_after_fork)
 
 
-def _table(path: Path, kind: np.dtype[np.void], rows: int, again: str) -> NDArray[np.void]:
+def _load_table(path: Path, kind: np.dtype[np.void], rows: int, again: str) -> NDArray[np.void]:
     try:
         table: NDArray[np.void] = np.load(path, allow_pickle=False)
     except FileNotFoundError:

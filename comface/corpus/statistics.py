@@ -1,4 +1,4 @@
-"""What a corpus holds, in numbers, by attribute."""
+"""Statistics of a corpus by attribute: counts, brightness, change of the images with α."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class AttributeStatistics:
-    """One attribute.
+    """Statistics of one attribute.
 
     Attributes:
         attribute: Name.
         records, images: Counts.
-        pairs: Disjoint pairs that an epoch can show.
+        pairs: Disjoint pairs of an epoch.
         kilobytes: Mean size of an image as stored, of those sampled.
         brightness: Mean grey level, 0 to 255, of those sampled.
         change: Mean absolute change of a pixel, in grey levels, from the lowest to the highest α of a record.
@@ -47,7 +47,7 @@ def describe_corpus(corpus: Corpus, sample: int = 50) -> list[AttributeStatistic
     for place, name in enumerate(plan.attributes):
         numbers = np.flatnonzero(corpus.attributes == place)
         chosen = numbers[np.unique(np.linspace(0, len(numbers) - 1, min(sample, len(numbers))).astype(int))]
-        rows = np.array([_look(corpus, int(number)) for number in chosen])
+        rows = np.array([_measure_record(corpus, int(number)) for number in chosen])
         kilobytes, brightness, change, near = (float(value) for value in rows.mean(axis=0))
         found.append(
             AttributeStatistics(
@@ -64,7 +64,7 @@ def describe_corpus(corpus: Corpus, sample: int = 50) -> list[AttributeStatistic
     return found
 
 
-def _look(corpus: Corpus, number: int) -> tuple[float, float, float, float]:
+def _measure_record(corpus: Corpus, number: int) -> tuple[float, float, float, float]:
     count = len(corpus.record(number).alphas)
     middle = (count - 1) // 2
     low, high, one, other = (

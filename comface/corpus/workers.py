@@ -1,6 +1,6 @@
-"""Processes that share out shards and stop at once: when one fails, when they are told to, with their parent.
+"""A pool of processes that fill shards and stop at once: on a failure, on a signal, with their parent.
 
-A shard may be left at any moment, so nobody waits for one to be finished: whoever stops ends the others.
+A shard may be left unfinished at any moment, so no process waits for another: the first to stop ends all.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
     Report = Callable[[int], None]
     Fill = Callable[[int, Report], None]
 
-_GRACE_S = 5.0  # for a process that was told to end, before it is killed
+_GRACE_S = 5.0  # from SIGTERM to SIGKILL
 
 
-def fill_in_processes(fill: Fill, shards: Sequence[int], workers: int, report: Report) -> None:
+def fill_shards_in_processes(fill: Fill, shards: Sequence[int], workers: int, report: Report) -> None:
     """Call `fill(shard, report)` for each shard, in processes.
 
     Args:
-        fill: Can be pickled; each process has a copy of its own.
-        shards: Which.
-        workers: Most processes.
-        report: Called here with what each call reports, as it comes in.
+        fill: Picklable; each process has a copy of its own.
+        shards: Numbers of the shards.
+        workers: Largest number of processes.
+        report: Called in this process with each number that a call reports.
 
     Raises:
-        Exception: Whatever a call raised; the other processes have been ended.
+        Exception: That of a call; the other processes have been ended.
         UnitError: A process died.
     """
     context = multiprocessing.get_context("spawn")
@@ -47,43 +47,43 @@ def fill_in_processes(fill: Fill, shards: Sequence[int], workers: int, report: R
     try:
         with _one_thread_each(), _without_interrupts():
             for _ in range(min(workers, len(shards))):
-                pipe, theirs = context.Pipe()
+                pipe, far_end = context.Pipe()
                 # Daemons: however this process leaves, Python ends them.
-                process = context.Process(target=_work, args=(theirs, fill), daemon=True)
+                process = context.Process(target=_run_worker, args=(far_end, fill), daemon=True)
                 process.start()
-                theirs.close()  # or this end would never hear that the other one is gone
+                far_end.close()  # or this end would never see the other one close
                 team[pipe] = process
-        busy = [pipe for pipe in team if _give(pipe, rest)]
+        busy = [pipe for pipe in team if _send_shard(pipe, rest)]
         while busy:
             for pipe in _ready(busy):
-                told = _hear(pipe, team[pipe])
-                if isinstance(told, BaseException):
-                    raise told
-                if told is not None:
-                    report(told)
-                elif not _give(pipe, rest):
+                message = _receive(pipe, team[pipe])
+                if isinstance(message, BaseException):
+                    raise message
+                if message is not None:
+                    report(message)
+                elif not _send_shard(pipe, rest):
                     busy.remove(pipe)
     finally:
-        _end(list(team.values()))
+        _terminate(list(team.values()))
 
 
 def _ready(pipes: list[Connection]) -> list[Connection]:
-    """Wait until something has come through a pipe, or its other end is gone; return these pipes."""
+    """Wait for a message or the end of a process; return the pipes concerned."""
     ready = set(wait(pipes))
     return [pipe for pipe in pipes if pipe in ready]
 
 
-def _give(pipe: Connection, rest: Iterator[int]) -> bool:
-    """Give a process its next shard, or say that there is none."""
+def _send_shard(pipe: Connection, rest: Iterator[int]) -> bool:
+    """Send a process its next shard, or None after the last one."""
     shard = next(rest, None)
     with contextlib.suppress(OSError):  # a process that has died is noticed where its answer is waited for
         pipe.send(shard)
     return shard is not None
 
 
-def _hear(pipe: Connection, process: SpawnProcess) -> int | Exception | None:
+def _receive(pipe: Connection, process: SpawnProcess) -> int | Exception | None:
     try:
-        told: int | Exception | None = pipe.recv()
+        message: int | Exception | None = pipe.recv()
     except (EOFError, OSError):
         process.join(_GRACE_S)
         code = process.exitcode or 0
@@ -92,10 +92,10 @@ def _hear(pipe: Connection, process: SpawnProcess) -> int | Exception | None:
             f"a process that makes shards {how}",
             "If memory ran out, give fewer --workers; the same line goes on where it stopped.",
         )
-    return told
+    return message
 
 
-def _end(processes: Sequence[SpawnProcess]) -> None:
+def _terminate(processes: Sequence[SpawnProcess]) -> None:
     for process in processes:
         process.terminate()
     for process in processes:
@@ -105,28 +105,28 @@ def _end(processes: Sequence[SpawnProcess]) -> None:
             process.join()
 
 
-def _work(pipe: Connection, fill: Fill) -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+def _run_worker(pipe: Connection, fill: Fill) -> None:
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     with contextlib.suppress(EOFError, OSError):  # the parent is gone: `_end_with_parent` is at work
         while (shard := pipe.recv()) is not None:
             try:
                 fill(shard, pipe.send)
             except Exception as error:
-                pipe.send(_portable(error))
+                pipe.send(_picklable(error))
                 return
             pipe.send(None)
 
 
-def _end_with_parent() -> None:
-    """Wait for the parent's death, even by SIGKILL, and leave then, even amid a record."""
+def _exit_with_parent() -> None:
+    """Wait for the parent's death, even by SIGKILL, and exit then, even within a record."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
     os._exit(1)
 
 
-def _portable(error: Exception) -> Exception:
-    """Return an error as it can be sent, with its traceback for `--debug`."""
+def _picklable(error: Exception) -> Exception:
+    """Return an error in a form that can be pickled, with its traceback for `--debug`."""
     error.add_note(f"In a process of its own:\n{traceback.format_exc()}")
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301 (made in the same line)
@@ -137,7 +137,7 @@ def _portable(error: Exception) -> Exception:
 
 @contextlib.contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """Hold SIGINT back, and from processes that start meanwhile for good: a terminal sends it to all."""
+    """Block SIGINT, for processes that start meanwhile for good: a terminal sends it to all of them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -147,7 +147,7 @@ def _without_interrupts() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Give processes that start meanwhile one thread: several in each would fight over the same cores."""
+    """Limit processes that start meanwhile to one thread each: more would compete for the same cores."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(dict.fromkeys(names, "1"))

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from comface_bench.baselines.networks import build_backbone
-from comface_bench.comface.corpus.plan import Plan
+from comface_bench.comface.corpus.plan import CorpusPlan
 from comface_bench.comface.export import export, read_facts, shared_head, starts
 from comface_bench.comface.model import ComFace
 from comface_bench.comface.pretrain.folder import RunFolder
@@ -25,7 +25,7 @@ CORPUS = {
     "licence": "CC0-1.0",
     "sha256": "ab" * 32,
     "arguments": {"nuisance": "on"},
-    "plan": Plan(7, NAMES, 15, alphas=20).as_json(),
+    "plan": CorpusPlan(7, NAMES, 15, alphas=20).as_json(),
 }
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from comface_bench.comface.corpus.layout import Description
-from comface_bench.comface.corpus.plan import Plan
+from comface_bench.comface.corpus.plan import CorpusPlan
 from comface_bench.comface.synthesis.generator import GeneratorCard
 
 CARD = GeneratorCard("noise", 8, ("age", "smile", "weight"), "CC0-1.0", {"noise": "1"}, {"strength": 1.0})
@@ -38,7 +38,7 @@ def generator():
 @pytest.fixture
 def describe():
     def describe(identities=4, alphas=5, records_per_shard=5, suffix="png", **plan):
-        plan = Plan(3, plan.pop("attributes", CARD.attributes), identities, alphas=alphas, **plan)
+        plan = CorpusPlan(3, plan.pop("attributes", CARD.attributes), identities, alphas=alphas, **plan)
         return Description.of(CARD, plan, records_per_shard=records_per_shard, suffix=suffix)
 
     return describe

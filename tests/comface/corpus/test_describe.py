@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from comface_bench.comface.contact_sheet import attribute_sheet, draw_captions, write_attribute_sheets
 from comface_bench.comface.corpus.generate import generate
 from comface_bench.comface.corpus.layout import Description
-from comface_bench.comface.corpus.plan import Plan
+from comface_bench.comface.corpus.plan import CorpusPlan
 from comface_bench.comface.corpus.read import Corpus
-from comface_bench.comface.corpus.sheets import attribute_sheet, caption, write_sheets
 from comface_bench.comface.corpus.statistics import describe_corpus
 from comface_bench.comface.synthesis.generator import GeneratorCard
 from comface_bench.core.errors import UsageError
@@ -29,7 +29,7 @@ class Grey:
 
 @pytest.fixture
 def opened(tmp_path):
-    plan = Plan(0, ("light", "none"), 3, alphas=101)
+    plan = CorpusPlan(0, ("light", "none"), 3, alphas=101)
     generate(tmp_path / "grey", Grey, Description.of(Grey.card, plan, suffix="png"))
     with Corpus(tmp_path / "grey") as corpus:
         yield corpus
@@ -53,7 +53,7 @@ def test_a_sheet_has_people_down_and_alpha_across(opened):
 
 
 def test_a_sheet_says_what_it_shows(opened, tmp_path):
-    files = write_sheets(opened, tmp_path / "sheets", rows=9, columns=3)
+    files = write_attribute_sheets(opened, tmp_path / "sheets", rows=9, columns=3)
     assert [path.name for path in files] == ["light.jpg", "none.jpg"]
     with Image.open(files[0]) as image:
         light = np.asarray(image.convert("L")).astype(int)
@@ -68,7 +68,7 @@ def test_a_sheet_says_what_it_shows(opened, tmp_path):
 
 
 def test_rows_that_lack_a_column_s_alpha_say_their_own(tmp_path):
-    plan = Plan(0, ("light",), 4, alphas=20)
+    plan = CorpusPlan(0, ("light",), 4, alphas=20)
     generate(tmp_path / "few", Grey, Description.of(Grey.card, plan, suffix="png"))
     with Corpus(tmp_path / "few") as corpus:
         sheet = attribute_sheet(corpus, "light", rows=4, columns=6)
@@ -80,7 +80,7 @@ def test_rows_that_lack_a_column_s_alpha_say_their_own(tmp_path):
             assert alpha == column or column not in own
     odd = sheet.alphas != sheet.columns
     assert odd.any() and not odd.all()
-    page = caption(sheet)
+    page = draw_captions(sheet)
     labelled = [
         [
             (page[44 + 64 * row : 108 + 64 * row, 44 + 64 * n : 108 + 64 * n] == (255, 220, 90)).all(2).any()
@@ -92,7 +92,7 @@ def test_rows_that_lack_a_column_s_alpha_say_their_own(tmp_path):
 
 
 def test_a_grid_without_zero_has_a_column_beside_it(tmp_path):
-    plan = Plan(0, ("light",), 2, alphas=100, zero=False)
+    plan = CorpusPlan(0, ("light",), 2, alphas=100, zero=False)
     generate(tmp_path / "grid", Grey, Description.of(Grey.card, plan, suffix="png"))
     with Corpus(tmp_path / "grid") as corpus:
         sheet = attribute_sheet(corpus, "light", columns=11)

@@ -129,14 +129,14 @@ sys.path.insert(0, sys.argv[1])
 import noise_generator
 from comface_bench.comface.corpus.generate import generate
 from comface_bench.comface.corpus.layout import Description
-from comface_bench.comface.corpus.plan import Plan
+from comface_bench.comface.corpus.plan import CorpusPlan
 
 class Slow(noise_generator.Noise):
     def render(self, *arguments):
         time.sleep(0.01)
         return super().render(*arguments)
 
-plan = Plan(3, noise_generator.CARD.attributes, 12, alphas=5)
+plan = CorpusPlan(3, noise_generator.CARD.attributes, 12, alphas=5)
 generate(pathlib.Path(sys.argv[2]), Slow, Description.of(Slow.card, plan, records_per_shard=9, suffix="png"))
 """
 
@@ -232,7 +232,7 @@ def test_any_number_of_processes_begin_a_corpus(tmp_path, describe):
     with ThreadPoolExecutor(8) as threads:
         for number in range(20):
             root = tmp_path / f"{number}" / "corpus"
-            begun = list(threads.map(lambda _, root=root: Layout(root).write(describe()), range(8)))
+            begun = list(threads.map(lambda _, root=root: Layout(root).begin(describe()), range(8)))
             assert begun == [None] * 8
             assert sorted(path.name for path in root.iterdir()) == ["corpus.json", "shards"]
 
@@ -240,7 +240,7 @@ def test_any_number_of_processes_begin_a_corpus(tmp_path, describe):
 def test_of_two_corpora_begun_at_once_one_is_refused(tmp_path, describe):
     def begin(identities):
         try:
-            Layout(tmp_path / "corpus").write(describe(identities=identities))
+            Layout(tmp_path / "corpus").begin(describe(identities=identities))
         except UsageError as error:
             return error.message
 

@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comface_bench.comface.corpus.pairs import disjoint_pairs
-from comface_bench.comface.corpus.plan import Plan, paper_plans
+from comface_bench.comface.corpus.plan import CorpusPlan, disjoint_pairs, paper_plans
 from comface_bench.core.errors import UsageError
 
 CELEBA = tuple(f"attribute-{number}" for number in range(40))
@@ -30,14 +29,14 @@ def test_accounting_of_the_paper():
 
 
 def test_a_grid_is_that_of_the_paper():
-    grid = Plan(0, ("age",), 1).grid
+    grid = CorpusPlan(0, ("age",), 1).grid
     assert len(grid) == 101 and grid[0] == -5.0 and grid[-1] == 5.0
     assert np.allclose(np.diff(grid), 0.1)
 
 
 @given(st.integers(0, 5), st.integers(2, 100), st.booleans(), st.integers(0, 30))
 def test_drawn_alphas_reach_from_end_to_end(seed, alphas, zero, number):
-    plan = Plan(seed, ("age", "smile"), 20, alphas=alphas, zero=zero)
+    plan = CorpusPlan(seed, ("age", "smile"), 20, alphas=alphas, zero=zero)
     drawn = plan.record(number).alphas
     assert drawn == plan.record(number).alphas
     assert len(set(drawn)) == alphas and list(drawn) == sorted(drawn)
@@ -46,7 +45,7 @@ def test_drawn_alphas_reach_from_end_to_end(seed, alphas, zero, number):
 
 
 def test_records_of_a_longer_corpus_are_the_same():
-    short, long = Plan(1, ("age", "smile"), 3, alphas=4), Plan(1, ("age", "smile"), 9, alphas=4)
+    short, long = CorpusPlan(1, ("age", "smile"), 3, alphas=4), CorpusPlan(1, ("age", "smile"), 9, alphas=4)
     assert list(short.stretch(0, 99)) == list(long.stretch(0, 6))
     drawn = {long.record(number).alphas for number in range(18)}
     assert len(drawn) > 15
@@ -69,12 +68,12 @@ def test_records_of_a_longer_corpus_are_the_same():
 )
 def test_a_plan_out_of_range(wrong):
     with pytest.raises(UsageError):
-        Plan(**({"seed": 0, "attributes": ("age",), "identities": 1} | wrong))
+        CorpusPlan(**({"seed": 0, "attributes": ("age",), "identities": 1} | wrong))
 
 
 def test_a_plan_comes_back_from_json():
-    plan = Plan(2, ("age", "smile"), 7, shared=True, alphas=9, zero=False, first=5)
-    assert Plan.from_json(plan.as_json()) == plan
+    plan = CorpusPlan(2, ("age", "smile"), 7, shared=True, alphas=9, zero=False, first=5)
+    assert CorpusPlan.from_json(plan.as_json()) == plan
 
 
 @given(st.integers(2, 101), st.integers(0, 99), st.floats(0, 4), st.floats(0, 6))

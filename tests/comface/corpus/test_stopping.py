@@ -16,7 +16,7 @@ import pytest
 
 from comface_bench.comface.corpus.generate import generate
 from comface_bench.comface.corpus.layout import Description, Layout
-from comface_bench.comface.corpus.plan import Plan
+from comface_bench.comface.corpus.plan import CorpusPlan
 from comface_bench.core.errors import UnitError, UsageError
 
 STUCK = """
@@ -79,7 +79,7 @@ def generators(tmp_path, monkeypatch):
 
 @pytest.fixture
 def description(generators):
-    plan = Plan(3, generators.CARD.attributes, 12, alphas=2)
+    plan = CorpusPlan(3, generators.CARD.attributes, 12, alphas=2)
     return Description.of(generators.CARD, plan, records_per_shard=3, suffix="png")
 
 
@@ -136,7 +136,7 @@ def test_a_signal_ends_all_processes_amid_a_record(tmp_path, generators, descrip
 
 def test_a_shard_that_fails_ends_the_others(tmp_path, generators, description):
     layout = Layout(tmp_path / "corpus")
-    layout.write(description)
+    layout.begin(description)
     with layout.lock(0).open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         start = time.monotonic()

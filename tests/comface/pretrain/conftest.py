@@ -11,7 +11,7 @@ import pytest
 
 from comface_bench.comface.corpus.generate import generate
 from comface_bench.comface.corpus.layout import Description
-from comface_bench.comface.corpus.plan import Plan
+from comface_bench.comface.corpus.plan import CorpusPlan
 from comface_bench.comface.pretrain.settings import load_settings
 from comface_bench.comface.synthesis.generator import GeneratorCard
 
@@ -42,7 +42,7 @@ class Discs:
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory):
     root = tmp_path_factory.mktemp("corpus") / "discs"
-    plan = Plan(5, CARD.attributes, 24, alphas=8)
+    plan = CorpusPlan(5, CARD.attributes, 24, alphas=8)
     generate(root, Discs, Description.of(CARD, plan, suffix="png", records_per_shard=10))
     return root
 

@@ -13,16 +13,25 @@ from comface_bench.cli.main import main
 from comface_bench.comface.corpus.check import check_corpus
 from comface_bench.comface.corpus.generate import generate
 from comface_bench.comface.corpus.layout import Description, Layout
-from comface_bench.comface.corpus.plan import Plan
+from comface_bench.comface.corpus.plan import CorpusPlan
 from comface_bench.comface.corpus.read import Corpus
 from comface_bench.comface.pretrain.faces import Faces
 from comface_bench.comface.pretrain.settings import load_preset
-from comface_bench.comface.quality.estimate import THRESHOLDS, estimate_quality, write_quality
-from comface_bench.comface.quality.histogram import draw_histogram
-from comface_bench.comface.quality.images import ahead, load_images
-from comface_bench.comface.quality.kept import identity_scores, read_quality
-from comface_bench.comface.quality.network import make_network
-from comface_bench.comface.quality.train import Training, train_recogniser
+from comface_bench.comface.quality.recogniser import (
+    RecogniserTraining,
+    build_network,
+    load_images,
+    prefetch,
+    train_recogniser,
+)
+from comface_bench.comface.quality.score_store import (
+    THRESHOLDS,
+    draw_histogram,
+    identity_scores,
+    read_quality,
+    write_quality,
+)
+from comface_bench.comface.quality.serfiq import estimate_quality
 from comface_bench.comface.synthesis.generator import GeneratorCard
 from comface_bench.core.errors import DataFormatError, DataMissingError, UsageError
 
@@ -50,7 +59,7 @@ class Patches:
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("quality") / "corpus"
-    plan = Plan(0, ("noise",), 8, alphas=11)
+    plan = CorpusPlan(0, ("noise",), 8, alphas=11)
     generate(root, Patches, Description.of(Patches.card, plan, suffix="png"))
     return root
 
@@ -60,7 +69,7 @@ def trained(root):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with Corpus(root) as corpus:
-        yield train_recogniser(corpus, Training(steps=40, batch=8, size=SIDE))[0]
+        yield train_recogniser(corpus, RecogniserTraining(steps=40, batch=8, size=SIDE))[0]
     torch.set_num_threads(threads)
 
 
@@ -79,7 +88,7 @@ def test_a_record_can_be_estimated_alone(root, trained):
         random = torch.Generator().manual_seed(3)
         alone = trained.repeat(trained.features(images), 5, random)
     assert np.array_equal(once, again)
-    from comface_bench.comface.quality.score import robustness
+    from comface_bench.comface.quality.serfiq import robustness
 
     assert np.allclose(robustness(alone).numpy(), once[3], atol=1e-6)
 
@@ -119,7 +128,7 @@ def test_shares_of_identities_are_what_a_filter_keeps(tmp_path):
     """Several records of each identity; each threshold's share equals that of pretrain's people."""
     card = dataclasses.replace(Patches.card, attributes=("noise", "more"))
     root = tmp_path / "corpus"
-    plan = Plan(0, card.attributes, 40, shared=True, alphas=4)
+    plan = CorpusPlan(0, card.attributes, 40, shared=True, alphas=4)
     generate(root, Patches, Description.of(card, plan, suffix="png"))
     random = np.random.default_rng(2)
     # People differ, and so do the images of each: shares of the two aren't the same.
@@ -141,7 +150,9 @@ def test_shares_of_identities_are_what_a_filter_keeps(tmp_path):
 @pytest.fixture
 def scored(tmp_path):
     root = tmp_path / "scored"
-    generate(root, Patches, Description.of(Patches.card, Plan(0, ("noise",), 3, alphas=4), suffix="png"))
+    generate(
+        root, Patches, Description.of(Patches.card, CorpusPlan(0, ("noise",), 3, alphas=4), suffix="png")
+    )
     write_quality(root, np.linspace(0.8, 0.9, 12, dtype=np.float32).reshape(3, 4), {})
     return root
 
@@ -176,7 +187,9 @@ def test_scores_that_were_changed_are_found(scored, spoil, said):
 def test_scores_are_tied_to_their_corpus(scored, tmp_path):
     """Another corpus of the same shape doesn't take them."""
     other = tmp_path / "other"
-    generate(other, Patches, Description.of(Patches.card, Plan(1, ("noise",), 3, alphas=4), suffix="png"))
+    generate(
+        other, Patches, Description.of(Patches.card, CorpusPlan(1, ("noise",), 3, alphas=4), suffix="png")
+    )
     for name in ("quality", "quality_report"):
         shutil.copy(getattr(Layout(scored), name), getattr(Layout(other), name))
     (fault,) = check_corpus(other)
@@ -189,15 +202,15 @@ def test_scores_are_tied_to_their_corpus(scored, tmp_path):
 
 
 def test_read_ahead_keeps_the_order():
-    assert list(ahead(lambda n: n * n, range(9))) == [n * n for n in range(9)]
-    assert list(ahead(str, [])) == []
+    assert list(prefetch(lambda n: n * n, range(9))) == [n * n for n in range(9)]
+    assert list(prefetch(str, [])) == []
 
 
 def test_a_record_of_many_images_is_scored_like_any_other(root, trained):
     """Groups of records don't change what each is given."""
     with Corpus(root) as corpus:
         together = estimate_quality(corpus, trained, SIDE, passes=5)
-        with mock.patch("comface_bench.comface.quality.estimate._BATCH", 1):
+        with mock.patch("comface_bench.comface.quality.serfiq._BATCH_SIZE", 1):
             alone = estimate_quality(corpus, trained, SIDE, passes=5)
     assert np.allclose(together, alone, atol=1e-6)
 
@@ -214,22 +227,22 @@ def test_a_recogniser_learns_who_is_who(tmp_path):
         def render(self, identity, attribute, alphas):
             return super().render(identity, attribute, [alpha / 4 - 3.75 for alpha in alphas])
 
-    plan = Plan(0, ("noise",), 6, alphas=4)
+    plan = CorpusPlan(0, ("noise",), 6, alphas=4)
     generate(tmp_path / "clear", Clear, Description.of(Clear.card, plan, suffix="png"))
     torch.set_num_threads(1)
     with Corpus(tmp_path / "clear") as corpus:
-        _, accuracy = train_recogniser(corpus, Training(steps=30, batch=6, size=SIDE))
+        _, accuracy = train_recogniser(corpus, RecogniserTraining(steps=30, batch=6, size=SIDE))
     assert accuracy == 1.0
 
 
 def test_one_identity_is_too_few(tmp_path):
-    generate(tmp_path / "one", Patches, Description.of(Patches.card, Plan(0, ("noise",), 1, alphas=4)))
+    generate(tmp_path / "one", Patches, Description.of(Patches.card, CorpusPlan(0, ("noise",), 1, alphas=4)))
     with Corpus(tmp_path / "one") as corpus, pytest.raises(UsageError, match="two identities"):
-        train_recogniser(corpus, Training(steps=1))
+        train_recogniser(corpus, RecogniserTraining(steps=1))
 
 
 def test_a_network_is_its_seed():
-    first, same, other = (make_network(3, seed).state_dict() for seed in (1, 1, 2))
+    first, same, other = (build_network(3, seed).state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(first[key], same[key]) for key in first)
     assert not torch.equal(first["classes"], other["classes"])
 

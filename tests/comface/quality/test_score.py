@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from comface_bench.comface.quality.score import Calibration, robustness
+from comface_bench.comface.quality.score_store import Calibration
+from comface_bench.comface.quality.serfiq import robustness
 from comface_bench.core.errors import UnitError
 
 

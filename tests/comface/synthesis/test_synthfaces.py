@@ -169,7 +169,7 @@ def test_without_anny_the_hint_says_what_to_install(monkeypatch: pytest.MonkeyPa
 
 def test_importing_brings_neither_torch_nor_anny() -> None:
     code = (
-        "import sys, comface_bench.comface.synthesis.synthfaces, comface_bench.comface.synthesis.contact;"
+        "import sys, comface_bench.comface.synthesis.synthfaces, comface_bench.comface.contact_sheet;"
         "print([m for m in ('torch', 'anny', 'warp', 'pandas', 'scipy') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -214,12 +214,12 @@ def test_writing_a_small_set(tmp_path: Path) -> None:
 
 def test_contact_sheet_has_a_face_for_each_column(tmp_path: Path) -> None:
     pytest.importorskip("anny")
-    from comface_bench.comface.synthesis.contact import columns, render_contact_sheet
+    from comface_bench.comface.contact_sheet import label_states, render_contact_sheet
 
     render_contact_sheet(tmp_path / "sheet.png", "weight", rows=1, size=24)
     with Image.open(tmp_path / "sheet.png") as image:
-        assert image.size == (24 * len(columns("weight")), 24)
-        faces = np.split(np.asarray(image, float), len(columns("weight")), axis=1)
+        assert image.size == (24 * len(label_states("weight")), 24)
+        faces = np.split(np.asarray(image, float), len(label_states("weight")), axis=1)
     # One view a row: the corner of the background stays, the face swells.
     far = [np.abs(face - faces[0]).mean() for face in faces]
     assert (np.diff(far) > 0).all()
