@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from comface_bench.core.digest import digest
-from comface_bench.leaderboards.compose import compose
-from comface_bench.leaderboards.pages import build
+from comface_bench.leaderboards.pages import build, read_document
 from comface_bench.results.predictions import Prediction, digest_text, unit_text
 from comface_bench.results.record import Content, Header
 from comface_bench.results.schema import MethodInfo, ProtocolInfo, Provenance, TaskInfo, UnitResult
@@ -131,7 +130,7 @@ def main() -> None:
         root = Path(folder) / "results"
         print(f"{write_records(root)} records")
         reading = measure("reading", lambda: read(root))
-        composing = measure("reading and statistics", lambda: compose(root))
+        composing = measure("reading and statistics", lambda: read_document(root))
         building = measure(
             "build, Markdown, CSV, JSON", lambda: build(root, Path(folder) / "pages", html=False)
         )

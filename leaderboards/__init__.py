@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from comface_bench.leaderboards.pages import build
-from comface_bench.leaderboards.table import load
+from comface_bench.leaderboards.pages import build, load
 
 __all__ = ["build", "load"]

@@ -9,9 +9,9 @@ import sys
 
 from comface_bench.core.card import MethodCard, Preprocess
 from comface_bench.core.registry import method_registry
+from comface_bench.leaderboards.formatting import DASH
 from comface_bench.leaderboards.markdown import escape, table
-from comface_bench.leaderboards.numbers import DASH
-from comface_bench.leaderboards.table import method_rank
+from comface_bench.leaderboards.paper import method_order
 
 MARK = "<!-- Written by `python -m comface_bench.leaderboards.catalogue`; a test fails when it is stale. -->"
 
@@ -20,7 +20,7 @@ def catalogue_page() -> str:
     """Write the page of all methods that come with the package."""
     cards = sorted(
         (entry.card for entry in method_registry(plugins=False).declared()),
-        key=lambda card: method_rank(card.group, card.name),
+        key=lambda card: method_order(card.group, card.name),
     )
     lines = [MARK, "", "# Catalogue of methods", ""]
     lines += [
@@ -78,7 +78,7 @@ def _facts(card: MethodCard) -> list[tuple[str, str]]:
 
 
 def describe_input(preprocess: Preprocess | None) -> str:
-    """Say in one line what a network is fed with."""
+    """Describe in one line the input of a network."""
     if preprocess is None:
         return "as the library's own configuration says"
     span = "0 to 255" if preprocess.scale == 255 else f"0 to {preprocess.scale:g}"

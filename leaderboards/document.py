@@ -1,22 +1,210 @@
-"""Everything that the pages show, as plain facts: Markdown, HTML, CSV and JSON are all made from this."""
+"""The document that every format is written from: boards, their rows and columns, and rankings."""
 
 from __future__ import annotations
 
 import dataclasses
-import re
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, Self
+
+from comface_bench.leaderboards.cards import known_card
+from comface_bench.leaderboards.formatting import DASH, INCOMPLETE, NO_BETTER, OVERLAP
+from comface_bench.leaderboards.paper import (
+    OTHER,
+    family_of,
+    group_order,
+    is_paper_board,
+    method_order,
+    paper_metrics,
+    protocol_order,
+    published_metrics,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from comface_bench.leaderboards.paper import PaperValue
-    from comface_bench.leaderboards.table import Entry
+    from comface_bench.results.schema import Record
     from comface_bench.stats.bootstrap import Interval
     from comface_bench.stats.metrics import MetricValue
     from comface_bench.stats.ranks import Standing
     from comface_bench.stats.significance import PairedDifference
 
+Fact = bool | int | float | str | tuple[str, ...] | tuple[int, ...] | None
+
 OVERALL = "overall"
+
+
+@dataclasses.dataclass(frozen=True)
+class BoardEntry:
+    """One record, as boards show it.
+
+    Attributes:
+        task, protocol, method, group, kind: Names; the kind is `ours`, `submitted` or `paper`.
+        data, target, unit, split, aggregate: What the task estimates and how folds are taken together.
+        version: Digest of data and split; rows of different versions aren't comparable.
+        metrics: The task's metrics by name, its primary summary.
+        fold_means: The mean of the folds' metrics.
+        baseline: The same of the no-change baseline, which always answers 0.
+        folds_done: Number of folds done.
+        folds: Number of folds of the split.
+        seeds: Seeds that occur.
+        n_pairs, n_subjects: Distinct test pairs and subjects.
+        failures: Number of failed units.
+        complete: Whether the record may be ranked.
+        no_better_than_baseline: Whether its error is no smaller than that of the no-change baseline.
+        overlap: Data sets of its pre-training that hold people of the task's data.
+        trained_on: Data sets of its pre-training.
+        training_scale, licence: As the package's own card of the method says; empty where it has none.
+        parameters: Number of the backbone's parameters.
+        images_per_second: Mean over units; None where it wasn't measured.
+    """
+
+    task: str
+    protocol: str
+    method: str
+    group: str
+    kind: str
+    data: str
+    target: str
+    unit: str
+    split: str
+    aggregate: str
+    version: tuple[str, str]
+    metrics: dict[str, MetricValue]
+    fold_means: dict[str, MetricValue]
+    baseline: dict[str, MetricValue]
+    folds_done: int
+    folds: int
+    seeds: tuple[int, ...]
+    n_pairs: int
+    n_subjects: int
+    failures: int
+    complete: bool
+    no_better_than_baseline: bool
+    overlap: tuple[str, ...]
+    trained_on: tuple[str, ...] = ()
+    training_scale: str = ""
+    licence: str = ""
+    parameters: int = 0
+    images_per_second: float | None = None
+
+    @classmethod
+    def of(cls, record: Record) -> Self:
+        """Take from a record what boards show."""
+        task, summary = record.task, record.summary
+        trained_on = tuple(map(str, record.method.card.get("trained_on", ())))
+        card = known_card(record.method.name)
+        return cls(
+            task=task.name,
+            protocol=record.protocol.name,
+            method=record.method.name,
+            group=str(record.method.card.get("group", OTHER)),
+            kind=record.provenance.kind,
+            data=task.data,
+            target=task.target,
+            unit=task.unit,
+            split=task.split,
+            aggregate=task.aggregate,
+            version=(task.manifest_digest, task.split_digest),
+            metrics={name: record.primary[name] for name in task.metrics},
+            fold_means={name: summary.fold_mean[name] for name in task.metrics},
+            baseline={name: summary.constant[name] for name in task.metrics},
+            folds_done=len(summary.folds_done),
+            folds=task.folds,
+            seeds=tuple(summary.seeds),
+            n_pairs=summary.n_pairs,
+            n_subjects=summary.n_subjects,
+            failures=len(record.failures),
+            complete=summary.complete,
+            no_better_than_baseline=record.idle,
+            overlap=tuple(name for name in trained_on if name in task.card.get("overlaps", [])),
+            trained_on=trained_on,
+            training_scale=card.training_scale if card else "",
+            licence=card.licence if card else "",
+            parameters=record.method.parameters,
+            images_per_second=_images_per_second(record),
+        )
+
+    @property
+    def ranked(self) -> bool:
+        """Whether best and second are chosen among this: complete, and measured."""
+        return self.complete and self.kind != "paper"
+
+    @property
+    def order(self) -> tuple[Any, ...]:
+        """Sort key within a board: the supplement's groups and order, then by name."""
+        return method_order(self.group, self.method)
+
+    @property
+    def marks(self) -> str:
+        """Marks of the row, each with a space in front."""
+        holds = (not self.complete, self.no_better_than_baseline, bool(self.overlap))
+        marks = zip(holds, (INCOMPLETE, NO_BETTER, OVERLAP), strict=True)
+        return "".join(f" {mark}" for shown, mark in marks if shown)
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """One fact of records, said once for all formats.
+
+    Attributes:
+        value: The fact; None for none.
+        heading: In tables for readers; empty for facts that only files for programs hold.
+        shown: The fact as tables for readers print it, where that isn't the value itself.
+    """
+
+    value: Callable[[BoardEntry], Fact]
+    heading: str = ""
+    shown: Callable[[BoardEntry], str] | None = None
+
+    def text(self, entry: BoardEntry) -> str:
+        """Print the fact for tables that readers see; empty for none."""
+        if self.shown is not None:
+            return self.shown(entry)
+        value = self.value(entry)
+        if isinstance(value, tuple):
+            return ", ".join(map(str, value))
+        return f"{value:,}" if isinstance(value, int) else str(value or "")
+
+
+COLUMNS: Mapping[str, Column] = {
+    "task": Column(lambda entry: entry.task),
+    "protocol": Column(lambda entry: entry.protocol),
+    "method": Column(lambda entry: entry.method),
+    "group": Column(lambda entry: entry.group),
+    "kind": Column(lambda entry: entry.kind),
+    "complete": Column(lambda entry: entry.complete),
+    "idle": Column(lambda entry: entry.no_better_than_baseline),
+    "data": Column(lambda entry: entry.data),
+    "target": Column(lambda entry: entry.target),
+    "unit": Column(lambda entry: entry.unit),
+    "split": Column(lambda entry: entry.split),
+    "manifest_digest": Column(lambda entry: entry.version[0]),
+    "split_digest": Column(lambda entry: entry.version[1]),
+    "aggregate": Column(lambda entry: entry.aggregate),
+    "folds_done": Column(
+        lambda entry: entry.folds_done, "Folds", lambda entry: f"{entry.folds_done}/{entry.folds}"
+    ),
+    "folds": Column(lambda entry: entry.folds),
+    "seeds": Column(lambda entry: entry.seeds, "Seeds"),
+    "pairs": Column(lambda entry: entry.n_pairs, "Pairs"),
+    "subjects": Column(lambda entry: entry.n_subjects, "Subjects"),
+    "failures": Column(lambda entry: entry.failures, "Failed"),
+    "overlap": Column(lambda entry: entry.overlap),
+    "trained_on": Column(lambda entry: entry.trained_on, "Pre-training"),
+    "training_scale": Column(lambda entry: entry.training_scale, "Images"),
+    "licence": Column(lambda entry: entry.licence, "Licence of the weights"),
+    "parameters": Column(
+        lambda entry: entry.parameters, "Parameters", lambda entry: _count_text(entry.parameters)
+    ),
+    "images_per_second": Column(
+        lambda entry: entry.images_per_second,
+        "Images/s",
+        lambda entry: _speed_text(entry.images_per_second),
+    ),
+}
+"""By name in `leaderboard.csv`, `leaderboard.json` and the CSV of records."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +223,7 @@ class Comparison:
 
 
 @dataclasses.dataclass(frozen=True)
-class Cell:
+class MetricCell:
     """One metric of one method on a board.
 
     Attributes:
@@ -43,8 +231,8 @@ class Cell:
         interval: Of `value`, by resampling subjects.
         fold_mean: Mean of the folds' metrics.
         fold_interval: Of `fold_mean`.
-        place: 1 for the best of the ranked rows, and so on; values that print the same share a place, and the
-            next value has the next place. None for a row that isn't ranked or has no value.
+        rank: 1 for the best of the ranked rows, and so on; values that print the same share a rank, and the
+            next value has the next rank. None for a row that isn't ranked or has no value.
         to_best: Against the best ranked method; None for that method itself, or where none is.
         to_comface: Against `comface`; None for itself, or where it has no ranked row.
     """
@@ -53,23 +241,27 @@ class Cell:
     interval: Interval
     fold_mean: MetricValue
     fold_interval: Interval
-    place: int | None
+    rank: int | None
     to_best: Comparison | None
     to_comface: Comparison | None
 
     @property
     def tied(self) -> bool:
         """Whether the method is best, or its difference to the best has an interval that holds 0."""
-        return self.place == 1 or (self.to_best is not None and self.to_best.difference.tied is True)
+        return self.rank == 1 or (self.to_best is not None and self.to_best.difference.tied is True)
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class BoardRow:
     """One method on a board: its record, its metrics by name, and what the paper publishes for it."""
 
-    entry: Entry
-    cells: Mapping[str, Cell]
+    entry: BoardEntry
+    cells: Mapping[str, MetricCell]
     paper: Mapping[str, PaperValue]
+
+    def number(self, name: str) -> float | None:
+        """Return the value of a metric; None where it has none, or the record doesn't have the metric."""
+        return self.cells[name].value.value if name in self.cells else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,15 +280,57 @@ class Board:
     task: str
     protocol: str
     metrics: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[BoardRow, ...]
     best: Mapping[str, str | None]
     detectable: Mapping[str, MetricValue]
     comparable: bool
 
     @property
     def family(self) -> str:
-        """Which family of tasks it belongs to."""
+        """Name of the family of tasks that it belongs to."""
         return family_of(self.task)
+
+    @property
+    def headline(self) -> list[str]:
+        """Metrics that stand for the board: the primary one, then those that the paper reports."""
+        return [self.metrics[0], *(name for name in paper_metrics() if name in self.metrics[1:])]
+
+    @property
+    def entry(self) -> BoardEntry:
+        """The first record, for what all records of a task have in common."""
+        return self.rows[0].entry
+
+    @property
+    def baseline_entry(self) -> BoardEntry:
+        """The record whose no-change baseline covers most pairs: a complete one if there is one."""
+        return max((row.entry for row in self.rows), key=lambda entry: (entry.complete, entry.n_pairs))
+
+    def baseline(self, name: str) -> float | None:
+        """Return a metric of the no-change baseline; None where it has no value."""
+        found = self.baseline_entry.baseline.get(name)
+        return None if found is None else found.value
+
+    @property
+    def command(self) -> str:
+        """Command that makes a row."""
+        protocol, *overrides = self.entry.protocol.split("+")
+        options = "".join(f" -o {override}" for override in overrides)
+        return f"comface-bench run --method METHOD --task {self.entry.task} --protocol {protocol}{options}"
+
+    @property
+    def in_paper(self) -> bool:
+        """Whether the supplement reports on the protocol and on tasks of this family."""
+        return is_paper_board(self.task, self.protocol)
+
+    @property
+    def published(self) -> list[str]:
+        """Metrics that the supplement publishes for the task under the protocol, for any method."""
+        return published_metrics(self.task, self.protocol)
+
+    @property
+    def paper_tables(self) -> list[str]:
+        """Letters of the supplement's tables that any row has a value of."""
+        return sorted({value.table for row in self.rows for value in row.paper.values()})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,13 +355,88 @@ class Ranking:
 
 
 @dataclasses.dataclass(frozen=True)
+class Section:
+    """Boards of one protocol, and the ranking over them.
+
+    Attributes:
+        protocol: Name.
+        boards: In board order.
+        ranking: Over their tasks; None where fewer than two can be ranked on.
+    """
+
+    protocol: str
+    boards: tuple[Board, ...]
+    ranking: Ranking | None
+
+    @property
+    def groups(self) -> list[tuple[str, list[tuple[str, dict[str, BoardRow]]]]]:
+        """Methods by group, both in board order, each with its rows by task."""
+        entries: dict[str, BoardEntry] = {}
+        rows: dict[str, dict[str, BoardRow]] = {}
+        for board in self.boards:
+            for row in board.rows:
+                name = row.entry.method
+                rows.setdefault(name, {})[board.task] = row
+                # A method whose records name different groups is listed once, in the first of them.
+                entries[name] = min(entries.get(name, row.entry), row.entry, key=lambda entry: entry.order)
+        grouped = by_group(sorted(entries.values(), key=lambda entry: entry.order))
+        return [(group, [(entry.method, rows[entry.method]) for entry in found]) for group, found in grouped]
+
+
+@dataclasses.dataclass(frozen=True)
 class Document:
     """All boards, in board order, and the rankings over them: each family's, then the overall ones."""
 
     boards: tuple[Board, ...]
     rankings: tuple[Ranking, ...]
 
+    @property
+    def families(self) -> list[str]:
+        """Names of the families of tasks, in board order."""
+        return list(dict.fromkeys(board.family for board in self.boards))
 
-def family_of(task: str) -> str:
-    """Return a task's family: what its name begins with, such as `disfa`, `edema`, `synth`, `age`, `csv`."""
-    return re.split(r"[-:+]", task, maxsplit=1)[0]
+    def sections(self, scope: str = OVERALL) -> list[Section]:
+        """Sort boards into sections, one a protocol, in board order.
+
+        Args:
+            scope: `overall`, or a family whose boards and rankings are wanted.
+        """
+        boards = [board for board in self.boards if scope == OVERALL or board.family == scope]
+        rankings = {ranking.protocol: ranking for ranking in self.rankings if ranking.scope == scope}
+        return [
+            Section(name, tuple(board for board in boards if board.protocol == name), rankings.get(name))
+            for name in sorted({board.protocol for board in boards}, key=protocol_order)
+        ]
+
+
+def by_group(entries: Iterable[BoardEntry]) -> list[tuple[str, list[BoardEntry]]]:
+    """Return records by group of methods, groups in board order and records as they come."""
+    groups: dict[str, list[BoardEntry]] = {}
+    for entry in entries:
+        groups.setdefault(entry.group, []).append(entry)
+    return [(group, groups[group]) for group in sorted(groups, key=group_order)]
+
+
+def rows_by_group(rows: Sequence[BoardRow]) -> list[tuple[str, list[BoardRow]]]:
+    """Return rows of a board by group of methods, groups in board order and rows as they come."""
+    return [
+        (group, [row for row in rows if row.entry.group == group])
+        for group, _ in by_group(row.entry for row in rows)
+    ]
+
+
+def _count_text(count: int) -> str:
+    return f"{count / 1e6:.1f} M" if count >= 50_000 else f"{count:,}"
+
+
+def _speed_text(speed: float | None) -> str:
+    if speed is None:
+        return DASH
+    return f"{speed:,.0f}" if speed >= 10 else f"{speed:.1f}"
+
+
+def _images_per_second(record: Record) -> float | None:
+    """Return images per second, mean over the units that measured it."""
+    reported = [unit.details.get("images_per_second") for unit in record.units]
+    speeds = [float(speed) for speed in reported if isinstance(speed, int | float) and speed > 0]
+    return fmean(speeds) if speeds else None

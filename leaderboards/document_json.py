@@ -1,22 +1,34 @@
-"""`leaderboard.json`: the whole document, for programs."""
+"""JSON: `leaderboard.json`, the whole document, for programs."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
 
-from comface_bench.leaderboards.spreadsheet import DIGITS
+from comface_bench.leaderboards.document import COLUMNS
+from comface_bench.leaderboards.formatting import precise
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from comface_bench.leaderboards.document import Board, Cell, Comparison, Document, Ranking, Row
+    from comface_bench.leaderboards.document import (
+        Board,
+        BoardRow,
+        Comparison,
+        Document,
+        Fact,
+        MetricCell,
+        Ranking,
+    )
     from comface_bench.stats.bootstrap import Interval
     from comface_bench.stats.metrics import MetricValue
     from comface_bench.stats.ranks import Standing
 
 VERSION = 1
 """Raised when a field changes its meaning or goes; new fields may come without it."""
+FACTS = ("idle", "data", "target", "unit", "split", "manifest_digest", "split_digest", "aggregate")
+COUNTS = ("folds_done", "folds", "seeds", "pairs", "subjects", "failures")
+METHOD = ("overlap", "trained_on", "training_scale", "licence", "parameters", "images_per_second")
 
 
 def leaderboard_json(document: Document) -> str:
@@ -55,46 +67,28 @@ def _ranking(ranking: Ranking) -> str:
     return _with_lines(facts, "standings", standings)
 
 
-def _row(board: Board, row: Row) -> dict[str, Any]:
-    entry = row.entry
+def _row(board: Board, row: BoardRow) -> dict[str, Any]:
     return {
-        "method": entry.method,
-        "group": entry.group,
-        "kind": entry.kind,
-        "complete": entry.complete,
-        "ranked": entry.ranked and board.comparable,
-        "idle": entry.idle,
-        "data": entry.data,
-        "target": entry.target,
-        "unit": entry.unit,
-        "split": entry.split,
-        "manifest_digest": entry.version[0],
-        "split_digest": entry.version[1],
-        "aggregate": entry.aggregate,
-        "folds_done": entry.folds_done,
-        "folds": entry.folds,
-        "seeds": entry.seeds,
-        "pairs": entry.n_pairs,
-        "subjects": entry.n_subjects,
-        "failures": entry.failures,
-        "overlap": entry.overlap,
-        "trained_on": entry.trained_on,
-        "training_scale": entry.training_scale,
-        "licence": entry.licence,
-        "parameters": entry.parameters,
-        "images_per_second": _round(entry.images_per_second),
-        "constant": {name: _value(value) for name, value in entry.constant.items()},
+        **_facts(row, ("method", "group", "kind", "complete")),
+        "ranked": row.entry.ranked and board.comparable,
+        **_facts(row, (*FACTS, *COUNTS, *METHOD)),
+        "constant": {name: _value(value) for name, value in row.entry.baseline.items()},
         "paper": {name: {"value": _round(it.value), "table": it.table} for name, it in row.paper.items()},
         "cells": {name: _cell(cell) for name, cell in row.cells.items()},
     }
 
 
-def _cell(cell: Cell) -> dict[str, Any]:
+def _facts(row: BoardRow, names: Iterable[str]) -> dict[str, Fact]:
+    found = {name: COLUMNS[name].value(row.entry) for name in names}
+    return {name: _round(value) if isinstance(value, float) else value for name, value in found.items()}
+
+
+def _cell(cell: MetricCell) -> dict[str, Any]:
     return {
         **_value(cell.value),
         "interval": _interval(cell.interval),
         "fold_mean": _value(cell.fold_mean) | {"interval": _interval(cell.fold_interval)},
-        "place": cell.place,
+        "place": cell.rank,
         "tied": cell.tied,
         "to_best": _comparison(cell.to_best),
         "to_comface": _comparison(cell.to_comface),
@@ -131,7 +125,7 @@ def _interval(interval: Interval) -> list[float | None] | None:
 
 
 def _round(value: float | None) -> float | None:
-    return None if value is None else float(f"{value + 0.0:.{DIGITS}g}")
+    return None if value is None else float(precise(value))
 
 
 def _with_lines(facts: dict[str, Any], key: str, lines: Iterable[str]) -> str:

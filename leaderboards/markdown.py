@@ -1,28 +1,553 @@
-"""Markdown that shows names as text, whatever they hold."""
+"""Markdown: the pages of boards, of families of tasks, of the overall ranking, and the page in front."""
 
 from __future__ import annotations
 
 import functools
 import re
-import unicodedata
+from functools import partial
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+from comface_bench.leaderboards.document import COLUMNS, rows_by_group
+from comface_bench.leaderboards.formatting import (
+    DASH,
+    INCOMPLETE,
+    NO_BETTER,
+    OVERLAP,
+    TIED,
+    format_value,
+    heading,
+    interval_text,
+    p_text,
+    signed_text,
+    visible,
+)
+from comface_bench.leaderboards.paper import COMFACE, GROUPS
+from comface_bench.stats.bootstrap import NOT_RESAMPLED
+from comface_bench.stats.metrics import METRICS
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from comface_bench.leaderboards.document import (
+        Board,
+        BoardEntry,
+        BoardRow,
+        Comparison,
+        Document,
+        MetricCell,
+        Ranking,
+        Section,
+    )
+    from comface_bench.stats.ranks import Standing
+
+    Addresses = Mapping[tuple[str, str], str]
+
+MARK = "<!-- Written by `comface-bench leaderboard build`; change the results or the builder, not this. -->"
+NO_CHANGE = "*no change*"
+ALONE = "No ranking: fewer than two tasks have a complete record under this protocol."
+READING = (
+    "Ranks are by each task's first metric, 1 the best, among the methods that have a complete record on all "
+    "of the tasks; every task counts the same. Intervals are of 95 %, by resampling the people tested. A "
+    "method's Borda count is how many others it beats, over all tasks, ties counted half."
+)
+MATRIX_NOTES = (
+    "Cells hold the metrics that their column's heading names; the best complete value is in bold, the "
+    "second underlined. *no change* always answers 0.",
+    f"{TIED} Tied with the best. {INCOMPLETE} Folds are missing or failed; the value covers what is done and "
+    f"isn't ranked. {NO_BETTER} The error is no smaller than that of always answering 0. {OVERLAP} The "
+    "method was pre-trained on people of the task's data set.",
+)
+_AGGREGATES = {
+    "pooled": "Metrics are of all folds' predictions pooled, averaged over seeds.",
+    "fold-mean": "Metrics are averaged over folds and seeds, because all folds are tested on the same pairs.",
+}
+_INTERVALS = (
+    "Intervals are of 95 %, by resampling the people tested; p is of a sign-flip test by person, corrected "
+    "for all methods by Holm."
+)
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _SPECIAL = set("\\`*_[]|~#$!{}")
 
 
-@functools.lru_cache(maxsize=20_000)
-def escape(text: str) -> str:
-    r"""Write any text so that Markdown, HTML and bidirectional rendering show it as it is, on one line.
+# Pages.
 
-    Characters that can't be seen (line breaks, controls, direction marks) appear as `\u` escapes, and
-    nothing is taken for a link, a tag, emphasis or a cell's end.
+
+def index_page(document: Document, pages: Addresses, links: Iterable[tuple[str, str]]) -> str:
+    """Write the page in front: under each protocol the overall ranking, and methods against tasks.
+
+    Args:
+        document: All boards and rankings.
+        pages: Address of each board's page by (task, protocol), relative to this page.
+        links: Title and address of the other pages and files.
     """
-    # An entity in place of its dot keeps a bare address from becoming a link.
-    return re.sub(r"(www)\.", r"\1&#46;", "".join(map(_escape_character, text)), flags=re.IGNORECASE)
+    lines = [MARK, "", "# Leaderboards", ""]
+    if not document.boards:
+        lines += ["No results yet. `comface-bench run --method METHOD --task TASK` makes the first.", ""]
+    lines += [" · ".join(f"[{escape(title)}]({address})" for title, address in links), ""]
+    for section in document.sections():
+        lines += [f"## {escape(section.protocol)}", ""]
+        if section.ranking is not None:
+            table_lines = ranking_table(section.ranking)
+            lines += [f"Over {len(section.ranking.tasks)} tasks:", "", *table_lines, ""]
+        lines += [*matrix(section, pages), ""]
+    if document.boards:
+        lines += [f"- {note}" for note in [*MATRIX_NOTES, *_methods_without_record(document)]]
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def family_page(document: Document, family: str, pages: Addresses) -> str:
+    """Write the page of a family of tasks: under each protocol its ranking, and methods against its tasks.
+
+    Args:
+        document: All boards and rankings.
+        family: Name of the family.
+        pages: Address of each board's page by (task, protocol), relative to this page.
+    """
+    lines = _head(family)
+    for section in document.sections(family):
+        ranking = _ranking(section.ranking) if len(section.boards) > 1 else []
+        lines += [f"## {escape(section.protocol)}", "", *ranking, *matrix(section, pages), ""]
+    return "\n".join([*lines, *(f"- {note}" for note in MATRIX_NOTES), f"- {READING}"]) + "\n"
+
+
+def overall_page(document: Document) -> str:
+    """Write the page of the rankings over all tasks, one for each protocol."""
+    lines = [*_head("Overall ranking"), READING, ""]
+    for section in document.sections():
+        lines += [f"## {escape(section.protocol)}", "", *_ranking(section.ranking)]
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def board_page(board: Board) -> str:
+    """Write the page of one task under one protocol, which lies in the task's folder.
+
+    Args:
+        board: With at least one row.
+    """
+    parts = [
+        [MARK],
+        [f"# {escape(board.task)}, {escape(board.protocol)}"],
+        ["[All leaderboards](../README.md)"],
+        _introduction(board),
+        _results(board),
+        _board_notes(board),
+    ]
+    sections = [
+        ("Further metrics", _further_metrics(board)),
+        ("Differences", _differences(board)),
+        ("Folds", _fold_means(board)),
+        ("Methods", _columns_table(board, ["trained_on", "training_scale", "licence", "parameters"], 4)),
+        ("Runs", _runs(board)),
+    ]
+    parts += [[f"## {title}", "", *lines] for title, lines in sections if lines]
+    return "\n\n".join("\n".join(lines) for lines in parts) + "\n"
+
+
+# Parts of a board's page.
+
+
+def detectable_text(board: Board) -> str:
+    """Name the smallest difference that the task shows, or the reason why it isn't known."""
+    known = {name: board.detectable[name] for name in board.headline if name in board.detectable}
+    found = [
+        f"{METRICS[name].title} {format_value(name, value.value)}{_unit(board, name)}"
+        for name, value in known.items()
+        if value.value is not None
+    ]
+    lines = [f"Two methods must differ by so much for this task to show it (80 % power): {', '.join(found)}."]
+    missing = [(METRICS[name].title, value.reason) for name, value in known.items() if value.reason]
+    why = [text.replace("No ", "No smallest difference for ", 1) for text in _reasons(missing)]
+    return " ".join([*(lines if found else []), *why])
+
+
+def _unit(board: Board, name: str) -> str:
+    return f" {escape(board.entry.unit)}" if METRICS[name].has_unit else ""
+
+
+def _introduction(board: Board) -> list[str]:
+    entry = board.entry
+    return [
+        f"Estimated is the change of {escape(entry.target)}, in {escape(entry.unit)}, between two images of "
+        f"one person. Data: {escape(entry.data)}, manifest {escape(entry.version[0][:8])}. "
+        f"Split: {escape(entry.split)}, {entry.folds} folds, no subject in two parts of a fold. "
+        f"{_AGGREGATES[entry.aggregate]} {_INTERVALS}",
+        "",
+        "A row comes from",
+        "",
+        f"    {visible(board.command)}",
+    ]
+
+
+def _results(board: Board) -> list[str]:
+    """Write the headline metrics with intervals, the paper's values beside them, and where a row is from."""
+    names, published = board.headline, board.published
+    header = ["Method", *map(heading, names)]
+    header += [*(f"{METRICS[name].title}, paper" for name in published), "From"]
+
+    def cells(row: BoardRow) -> list[str]:
+        found = [(name, row.paper.get(name)) for name in published]
+        paper = [format_value(name, value.value if value else None) for name, value in found]
+        kind = row.entry.kind
+        return [*_measured(row, names), *paper, kind if kind == "ours" else f"*{escape(kind)}*"]
+
+    baseline = [*_baseline(board, names), *[""] * (len(published) + 1)]
+    return table(header, [baseline, *_grouped(board.rows, len(header), cells)])
+
+
+def _further_metrics(board: Board) -> list[str]:
+    """Write the other metrics with intervals; nothing where there are none."""
+    names = [name for name in board.metrics if name not in board.headline]
+    if not names:
+        return []
+    header = ["Method", *map(heading, names)]
+    rows = _grouped(board.rows, len(header), lambda row: _measured(row, names))
+    return table(header, [_baseline(board, names), *rows])
+
+
+def _differences(board: Board) -> list[str]:
+    """Write each method's difference to the best and to ComFace; a sentence where nothing is compared."""
+    compared = [row for row in board.rows if any(map(_is_compared, row.cells.values()))]
+    if not compared:
+        return ["Fewer than two rows are ranked."]
+    names = board.headline
+    to_comface = [name for name in names if any(_to_comface(row, name) for row in compared)]
+    best = ", ".join(
+        f"{METRICS[name].title} {escape(method)}"
+        for name in names
+        if (method := board.best.get(name)) is not None
+    )
+    header = ["Method", *(f"{METRICS[name].title} − best" for name in names)]
+    header += [f"{METRICS[name].title} − {COMFACE}" for name in to_comface]
+
+    def cells(row: BoardRow) -> list[str]:
+        found = [(name, row.cells.get(name)) for name in names]
+        to_best = [difference_text(name, cell.to_best if cell else None) for name, cell in found]
+        return [*to_best, *(difference_text(name, _to_comface(row, name)) for name in to_comface)]
+
+    return [f"The best: {best}.", "", *table(header, _grouped(compared, len(header), cells))]
+
+
+def _fold_means(board: Board) -> list[str]:
+    """Write the mean of the folds' metrics; nothing where that is what the board shows already."""
+    if board.entry.aggregate == "fold-mean":
+        return []
+    header = ["Method", *map(heading, board.metrics)]
+
+    def cells(row: BoardRow) -> list[str]:
+        found = [(name, row.cells.get(name)) for name in board.metrics]
+        return [DASH if cell is None else _fold_mean(name, cell) for name, cell in found]
+
+    lines = table(header, _grouped(board.rows, len(header), cells))
+    why = {cell.fold_interval.reason for row in board.rows for cell in row.cells.values()}
+    reasons = "; ".join(escape(reason) for reason in sorted(filter(None, why)))
+    without = f" Without an interval: {reasons}." if reasons else ""
+    return [f"Each fold's own metrics, averaged over folds and seeds.{without}", "", *lines]
+
+
+def _runs(board: Board) -> list[str]:
+    """Write how much was run for each row, how fast, and the baseline's error on the row's own pairs."""
+    names = ["folds_done", "seeds", "pairs", "subjects", "failures", "images_per_second"]
+    errors = [name for name in board.metrics if METRICS[name].has_unit][:1]
+    more = {f"{METRICS[name].title} of {NO_CHANGE}": partial(_own_baseline, name) for name in errors}
+    return _columns_table(board, names, more=more)
+
+
+def _own_baseline(name: str, entry: BoardEntry) -> str:
+    found = entry.baseline.get(name)
+    return format_value(name, found.value if found else None)
+
+
+def _columns_table(
+    board: Board,
+    names: Sequence[str],
+    text_columns: int = 1,
+    more: Mapping[str, Callable[[BoardEntry], str]] | None = None,
+) -> list[str]:
+    """Write facts of the rows.
+
+    Args:
+        board: The board.
+        names: Keys of `COLUMNS`.
+        text_columns: How many columns are left-aligned, the method's included.
+        more: Further columns by heading, which is Markdown, as is what they print.
+    """
+    more = more or {}
+    header = ["Method", *(COLUMNS[name].heading for name in names), *more]
+
+    def cells(row: BoardRow) -> list[str]:
+        facts = [escape(COLUMNS[name].text(row.entry)) or DASH for name in names]
+        return [*facts, *(text(row.entry) for text in more.values())]
+
+    return table(header, _grouped(board.rows, len(header), cells), text_columns)
+
+
+def _measured(row: BoardRow, names: Sequence[str]) -> list[str]:
+    cells = [(name, row.cells.get(name)) for name in names]
+    return [
+        beneath(value_text(name, cell), interval_text(name, cell.interval) if cell else "")
+        for name, cell in cells
+    ]
+
+
+def _baseline(board: Board, names: Sequence[str]) -> list[str]:
+    label = NO_CHANGE if board.baseline_entry.complete else f"{NO_CHANGE} {INCOMPLETE}"
+    return [label, *(format_value(name, board.baseline(name)) for name in names)]
+
+
+def _fold_mean(name: str, cell: MetricCell) -> str:
+    return beneath(format_value(name, cell.fold_mean.value), interval_text(name, cell.fold_interval))
+
+
+def _to_comface(row: BoardRow, name: str) -> Comparison | None:
+    """Return the difference to ComFace, but not where ComFace is the best, which has a column already."""
+    cell = row.cells.get(name)
+    if cell is None or (cell.to_best is not None and cell.to_best.reference == COMFACE):
+        return None
+    return cell.to_comface
+
+
+def _is_compared(cell: MetricCell) -> bool:
+    return cell.to_best is not None or cell.to_comface is not None
+
+
+def _grouped(rows: Sequence[BoardRow], width: int, cells: Callable[[BoardRow], list[str]]) -> list[list[str]]:
+    """Make a table's lines of all rows, each with its method in front and each group under its heading.
+
+    Args:
+        rows: In board order.
+        width: Number of columns, the method's included.
+        cells: Makes the other cells of a row.
+    """
+    lines = []
+    for group, members in rows_by_group(rows):
+        lines.append([f"*{escape(group)}*", *[""] * (width - 1)])
+        lines += [[escape(row.entry.method) + row.entry.marks, *cells(row)] for row in members]
+    return lines
+
+
+# Notes under a board.
+
+
+def _board_notes(board: Board) -> list[str]:
+    entries = [row.entry for row in board.rows]
+    notes = [
+        f"The best complete row is in bold, the second underlined. {NO_CHANGE} always answers 0.",
+        detectable_text(board),
+    ]
+    if any(cell.tied and cell.rank != 1 for row in board.rows for cell in row.cells.values()):
+        notes.append(f"{TIED} Tied with the best: the interval of the difference holds 0.")
+    if any(not entry.complete for entry in entries):
+        notes.append(f"{INCOMPLETE} Folds are missing or failed; such a row isn't ranked.")
+    if any(entry.no_better_than_baseline for entry in entries):
+        notes.append(
+            f"{NO_BETTER} The error is no smaller than that of always answering 0: nothing was learned that "
+            "helps."
+        )
+    notes += _overlap_notes(entries)
+    if any(entry.kind == "submitted" for entry in entries):
+        notes.append("*submitted*: someone else's run; its numbers were computed again from its predictions.")
+    if not board.comparable:
+        notes.append("Rows were measured on different versions of data or split, so none is marked as best.")
+    return [f"- {note}" for note in [*notes, *_paper_notes(board), *_missing_values(board.rows)]]
+
+
+def _overlap_notes(entries: Iterable[BoardEntry]) -> list[str]:
+    overlaps: dict[tuple[str, ...], list[str]] = {}
+    for entry in entries:
+        if entry.overlap:
+            overlaps.setdefault(entry.overlap, []).append(escape(entry.method))
+    return [
+        f"{OVERLAP} {', '.join(names)} {'was' if len(names) == 1 else 'were'} pre-trained on "
+        f"{_names(seen)}, which holds people of this data set."
+        for seen, names in overlaps.items()
+    ]
+
+
+def _paper_notes(board: Board) -> list[str]:
+    if not board.in_paper:
+        return []
+    letters = board.paper_tables
+    if not letters:
+        return ["Not published in the supplement: these methods on this task under this protocol."]
+    source = f"Table{'s' if len(letters) > 1 else ''} {', '.join(letters)}"
+    notes = [f"*Paper*: the ComFace supplement, {source}; — where it publishes none. Never ranked."]
+    if any("+" in row.entry.method and row.paper for row in board.rows):
+        notes.append(
+            "Options after a `+` in a method's name are no part of the paper's value, but for ComFace's "
+            "backbones (Table I)."
+        )
+    return notes
+
+
+def _missing_values(rows: tuple[BoardRow, ...]) -> list[str]:
+    cells = [
+        (f"{METRICS[name].title} for {escape(row.entry.method)}", cell)
+        for row in rows
+        for name, cell in row.cells.items()
+    ]
+    values = [(name, cell.value.reason) for name, cell in cells if cell.value.reason is not None]
+    intervals = [
+        (f"interval of {name}", cell.interval.reason)
+        for name, cell in cells
+        if cell.value.reason is None
+        and cell.interval.low is None
+        and cell.interval.reason not in (None, NOT_RESAMPLED)
+    ]
+    return _reasons([*values, *intervals])
+
+
+def _reasons(reasoned: Iterable[tuple[str, str | None]]) -> list[str]:
+    """Write why things have no value, each reason once with the names of what it holds for.
+
+    Args:
+        reasoned: Names, which are Markdown, and plain reasons.
+    """
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in reasoned:
+        by_reason.setdefault(reason or "", []).append(name)
+    return [f"No {', '.join(names)}: {escape(reason)}." for reason, names in by_reason.items()]
+
+
+# Rankings, and methods against tasks.
+
+
+def matrix(section: Section, pages: Addresses) -> list[str]:
+    """Write methods against tasks under one protocol.
+
+    Args:
+        section: The boards of the protocol.
+        pages: Address of each board's page by (task, protocol).
+    """
+    boards = section.boards
+    rows = [[NO_CHANGE, *map(_matrix_baseline, boards)]]
+    for group, methods in section.groups:
+        rows.append([f"*{escape(group)}*", *[""] * len(boards)])
+        rows += [
+            [escape(method), *(_matrix_cell(board, own.get(board.task)) for board in boards)]
+            for method, own in methods
+        ]
+    return table(["Method", *(_matrix_heading(board, pages) for board in boards)], rows)
+
+
+def _matrix_heading(board: Board, pages: Addresses) -> str:
+    headings = " / ".join(map(heading, board.headline))
+    return f"[{escape(board.task)}]({pages[board.task, board.protocol]})<br>{headings}"
+
+
+def _matrix_baseline(board: Board) -> str:
+    text = " / ".join(format_value(name, board.baseline(name)) for name in board.headline)
+    return text if board.baseline_entry.complete else f"{text} {INCOMPLETE}"
+
+
+def _matrix_cell(board: Board, row: BoardRow | None) -> str:
+    if row is None:
+        return DASH
+    values = " / ".join(value_text(name, row.cells.get(name)) for name in board.headline)
+    return values + row.entry.marks
+
+
+def ranking_table(ranking: Ranking) -> list[str]:
+    """Write the methods by mean rank, then those that are left out."""
+    header = ["Method", "Place", "Mean rank", "Borda count", "Tasks"]
+    ordered = sorted(ranking.standings.items(), key=lambda item: item[1].mean_rank is None)
+    return table(header, [_standing(method, one, len(ranking.tasks)) for method, one in ordered])
+
+
+def ranking_notes(ranking: Ranking) -> list[str]:
+    """Write what the differences of mean ranks are worth, and which methods are left out for which tasks."""
+    friedman, critical = ranking.friedman, ranking.critical_difference
+    notes = [f"{len(ranking.tasks)} tasks: {_names(ranking.tasks)}."]
+    if friedman.value is None:
+        notes.append(f"No Friedman test: {escape(friedman.reason or '')}.")
+    else:
+        notes.append(
+            f"Friedman's test that all methods are equally good: p {escape(p_text(friedman))}. It takes "
+            "tasks as independent; where they share people, as action units do, p is too small."
+        )
+    if critical.value is None:
+        notes.append(f"No critical difference: {escape(critical.reason or '')}.")
+    else:
+        closer = f"mean ranks closer than {critical.value:.2f} may be equal"
+        notes.append(f"Nemenyi's critical difference: {closer}.")
+    left_out: dict[tuple[str, ...], list[str]] = {}
+    for name, standing in ranking.standings.items():
+        if standing.missing:
+            left_out.setdefault(standing.missing, []).append(name)
+    for tasks, names in left_out.items():
+        notes.append(
+            f"Without a complete, comparable record on {_names(tasks)}, not ranked: {_names(names)}."
+        )
+    return [f"- {note}" for note in notes]
+
+
+def mean_rank_text(standing: Standing) -> str:
+    """Print a mean rank with its interval beneath; a dash for a method that isn't ranked."""
+    if standing.mean_rank is None:
+        return DASH
+    ends = standing.mean_rank_interval
+    interval = "" if ends.low is None or ends.high is None else f"[{ends.low:.2f}, {ends.high:.2f}]"
+    return beneath(f"{standing.mean_rank:.2f}", interval)
+
+
+def _ranking(ranking: Ranking | None) -> list[str]:
+    if ranking is None:
+        return [ALONE, ""]
+    return [*ranking_table(ranking), "", *ranking_notes(ranking), ""]
+
+
+def _standing(method: str, standing: Standing, tasks: int) -> list[str]:
+    done = f"{tasks - len(standing.missing)}/{tasks}"
+    if standing.mean_rank is None or standing.place is None or standing.borda is None:
+        return [escape(method), DASH, DASH, DASH, done]
+    rank = f"{standing.place:g}"
+    if standing.place == 1:
+        rank = bold(rank)
+    elif standing.place == 2:
+        rank = underline(rank)
+    span = "" if standing.place_low is None else f"{standing.place_low} to {standing.place_high}"
+    return [escape(method), beneath(rank, span), mean_rank_text(standing), f"{standing.borda:g}", done]
+
+
+def _head(title: str) -> list[str]:
+    return [MARK, "", f"# {escape(title)}", "", "[All leaderboards](README.md)", ""]
+
+
+def _methods_without_record(document: Document) -> list[str]:
+    """Name the paper's methods that nobody has run yet, options aside."""
+    run = {row.entry.method.partition("+")[0] for board in document.boards for row in board.rows}
+    waiting = [method for methods in GROUPS.values() for method in methods if method not in run]
+    return [f"No record yet, of the paper's methods: {_names(waiting)}."] if waiting else []
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(map(escape, names))
+
+
+# Cells and their markup.
+
+
+def value_text(name: str, cell: MetricCell | None) -> str:
+    """Print a metric: the best in bold, the second underlined, ties with the best marked."""
+    if cell is None:
+        return DASH
+    text = format_value(name, cell.value.value)
+    if cell.rank == 1:
+        return bold(text)
+    if cell.rank == 2:
+        text = underline(text)
+    return f"{text} {TIED}" if cell.tied else text
+
+
+def difference_text(name: str, comparison: Comparison | None) -> str:
+    """Print a difference, and beneath it the interval and p."""
+    if comparison is None:
+        return DASH
+    difference, p = comparison.difference, comparison.p
+    small = [
+        interval_text(name, difference.interval, signed=True),
+        "" if p.value is None else f"p {escape(p_text(p))}",
+    ]
+    return beneath(signed_text(name, difference.value), ", ".join(filter(None, small)))
 
 
 def bold(text: str) -> str:
@@ -52,6 +577,17 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], text_columns: in
     return [f"| {' | '.join(cells)} |" for cells in (header, rule, *rows)]
 
 
+@functools.lru_cache(maxsize=20_000)
+def escape(text: str) -> str:
+    r"""Write any text so that Markdown, HTML and bidirectional rendering show it as it is, on one line.
+
+    Characters that can't be seen (line breaks, controls, direction marks) appear as `\u` escapes, and
+    nothing is taken for a link, a tag, emphasis or a cell's end.
+    """
+    # An entity in place of its dot keeps a bare address from becoming a link.
+    return re.sub(r"(www)\.", r"\1&#46;", "".join(map(_escape_character, text)), flags=re.IGNORECASE)
+
+
 def _escape_character(character: str) -> str:
     if character in _ENTITIES:
         return _ENTITIES[character]
@@ -61,11 +597,3 @@ def _escape_character(character: str) -> str:
         return f"&#{ord(character)};"
     shown = visible(character)
     return shown if shown == character else f"\\{shown}"
-
-
-def visible(character: str) -> str:
-    r"""Return a character, or its `\u` escape where it can't be seen: a control, a direction mark."""
-    if character == " " or unicodedata.category(character)[0] not in "CZ":
-        return character
-    code = ord(character)
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -1,30 +1,46 @@
-"""Builds the leaderboards from result files, and checks whether those that are there are fresh."""
+"""Leaderboards from a folder of results: reads the records, writes every page, and checks what is there.
+
+`build` and `refresh` are the door: records → one document → one writer for each format → files.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import math
+import os
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from comface_bench.leaderboards.board import board_page
+from comface_bench.leaderboards.document import BoardEntry, Document
 from comface_bench.leaderboards.document_json import leaderboard_json
-from comface_bench.leaderboards.family import family_page, overall_page
-from comface_bench.leaderboards.index import index_page
+from comface_bench.leaderboards.manifest_writer import LIST, Manifest, digests_of, stamp_of, write_files
+from comface_bench.leaderboards.markdown import board_page, family_page, index_page, overall_page
+from comface_bench.leaderboards.paper import natural_order, protocol_order
 from comface_bench.leaderboards.spreadsheet import leaderboard_csv
-from comface_bench.leaderboards.written import LIST, Written, digests_of, stamp_of, write_files
+from comface_bench.leaderboards.statistics import Arranged, board_statistics, rankings
 from comface_bench.results.store import ResultStore, file_stem, locked
+from comface_bench.stats.predictions import PredictionSet
 from comface_bench.version import __version__
 
 if TYPE_CHECKING:
-    from comface_bench.leaderboards.document import Document
+    import pandas
+
+    from comface_bench.leaderboards.document import Board
+    from comface_bench.results.schema import Record
+    from comface_bench.stats.bootstrap import Scores
+    from comface_bench.stats.metrics import MetricValue
 
 INDEX, OVERALL, CSV, JSON = "README.md", "overall.md", "leaderboard.csv", "leaderboard.json"
 SITE = "html/"
+FEW = 150
+"""Up to so many records, starting processes takes longer than they save."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Freshness:
-    """How a folder of pages compares with what a build would write.
+    """Differences between a folder of pages and what a build would write.
 
     Attributes:
         differing: Files with other bytes.
@@ -64,7 +80,7 @@ def build(
     """
     results, out = Path(results), Path(out)
     stamp = _stamp(results)
-    files = _files(results, out, html)
+    files = _render_all(results, out, html)
     out.mkdir(parents=True, exist_ok=True)
     with locked(out / ".lock"):
         write_files(files, out, stamp, force=force)
@@ -77,9 +93,9 @@ def refresh(results: Path | str, out: Path | str) -> list[Path]:
     Args and errors are those of `build`, and so is what it returns.
     """
     results, out = Path(results), Path(out)
-    written = Written.read(out)
-    there = sorted(out / name for name in written.digests)
-    if there and written.stamp == _stamp(results) and all(path.is_file() for path in there):
+    manifest = Manifest.read(out)
+    there = sorted(out / name for name in manifest.digests)
+    if there and manifest.stamp == _stamp(results) and all(path.is_file() for path in there):
         return there
     return build(results, out, html=None)
 
@@ -96,8 +112,8 @@ def check(results: Path | str, out: Path | str, html: bool | None = None) -> Fre
         ResultError: A file isn't a record, or predictions aren't the record's.
     """
     results, out = Path(results), Path(out)
-    files = _files(results, out, html)
-    listed = Written.read(out).digests
+    files = _render_all(results, out, html)
+    listed = Manifest.read(out).digests
     left_over = [name for name in listed if name not in files and (out / name).is_file()]
     missing = [name for name in (*files, LIST) if not (out / name).is_file()]
     differing = [
@@ -106,6 +122,37 @@ def check(results: Path | str, out: Path | str, html: bool | None = None) -> Fre
     if LIST not in missing and listed != digests_of(files):
         differing.append(LIST)
     return Freshness(*(tuple(sorted(names)) for names in (differing, missing, left_over)))
+
+
+def read_document(results: Path | str, workers: int | None = None) -> Document:
+    """Read all records and their predictions, and compute every number that pages show.
+
+    Args:
+        results: Folder of results.
+        workers: Processes; by default one, or one a core where there are many records. The document doesn't
+            depend on it.
+
+    Raises:
+        ResultError: A file isn't a record, or predictions aren't the record's.
+    """
+    store = ResultStore(Path(results))
+    folders: dict[Path, list[Path]] = {}
+    for path in store.paths():
+        folders.setdefault(path.parent, []).append(path)
+    records = sum(map(len, folders.values()))
+    workers = workers or (1 if records <= FEW else min(os.cpu_count() or 1, len(folders)))
+    read = partial(_read_board, store.root)
+    if workers == 1:
+        boards = [read(paths) for paths in folders.values()]
+    else:
+        import multiprocessing
+        from concurrent.futures import ProcessPoolExecutor
+
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, mp_context=context) as pool:
+            boards = list(pool.map(read, folders.values()))
+    boards.sort(key=lambda made: (natural_order(made[0].task), protocol_order(made[0].protocol)))
+    return Document(tuple(board for board, _ in boards), rankings(boards))
 
 
 def render(document: Document, *, html: bool = False) -> dict[str, bytes]:
@@ -122,7 +169,7 @@ def render(document: Document, *, html: bool = False) -> dict[str, bytes]:
         (board.task, board.protocol): f"{file_stem(board.task)}/{file_stem(board.protocol)}.md"
         for board in document.boards
     }
-    families = {name: family_file(name) for name in sorted({board.family for board in document.boards})}
+    families = {name: family_file(name) for name in sorted(document.families)}
     links = [("overall ranking", OVERALL), *families.items(), (CSV, CSV), (JSON, JSON)]
     links += [("site", f"{SITE}index.html")] if html else []
     texts = {
@@ -142,12 +189,50 @@ def family_file(family: str) -> str:
     return f"{file_stem(family)}{'-family' if family.lower() in taken else ''}.md"
 
 
-def _files(results: Path, out: Path, html: bool | None) -> dict[str, bytes]:
-    from comface_bench.leaderboards.compose import compose
+def read_entries(results: Path) -> list[BoardEntry]:
+    """Read all records of a results folder, in board order, without their predictions.
 
+    Raises:
+        ResultError: A file isn't a record.
+    """
+    entries = map(BoardEntry.of, ResultStore(results).records())
+    return sorted(entries, key=lambda e: (natural_order(e.task), protocol_order(e.protocol), e.order))
+
+
+def load(results: Path | str) -> pandas.DataFrame:
+    """Read all records into a table.
+
+    Args:
+        results: Folder of results.
+
+    Returns:
+        One row a record: `task, protocol, method, group, kind, complete, folds_done, folds, seeds, n_pairs,
+        n_subjects, failures`, then each metric in its own unit (`acc` as a fraction) and its `constant_`
+        counterpart, of the no-change baseline; NaN where a metric has no value or the task doesn't have it.
+
+    Raises:
+        ResultError: A file isn't a record.
+    """
+    import pandas
+
+    entries = read_entries(Path(results))
+    plain = ["task", "protocol", "method", "group", "kind", "complete", "folds_done", "folds"]
+    plain += ["n_pairs", "n_subjects", "failures"]
+    names = list(dict.fromkeys(name for entry in entries for name in entry.metrics))
+    columns: dict[str, list[Any]] = {name: [getattr(entry, name) for entry in entries] for name in plain}
+    columns["seeds"] = [len(entry.seeds) for entry in entries]
+    columns |= {name: [_number(entry.metrics.get(name)) for entry in entries] for name in names}
+    columns |= {
+        f"constant_{name}": [_number(entry.baseline.get(name)) for entry in entries] for name in names
+    }
+    return pandas.DataFrame(columns)
+
+
+def _render_all(results: Path, out: Path, html: bool | None) -> dict[str, bytes]:
+    """Write everything, the site included if it is asked for or there already."""
     if html is None:
-        html = any(name.startswith(SITE) for name in Written.read(out).digests)
-    document = compose(results)
+        html = any(name.startswith(SITE) for name in Manifest.read(out).digests)
+    document = read_document(results)
     files = render(document, html=html)
     if html:
         from comface_bench.leaderboards.site import render_site
@@ -158,3 +243,27 @@ def _files(results: Path, out: Path, html: bool | None) -> dict[str, bytes]:
 
 def _stamp(results: Path) -> str:
     return stamp_of(ResultStore(results).paths(), results, __version__)
+
+
+def _read_board(root: Path, paths: Sequence[Path]) -> tuple[Board, Scores | None]:
+    store = ResultStore(root)
+    entries: list[BoardEntry] = []
+    arranged: dict[str, Arranged] = {}
+    for path in paths:
+        record = store.load_at(path)
+        entries.append(BoardEntry.of(record))
+        if record.units:
+            arranged[record.method.name] = _arrange(store, record)
+    return board_statistics(sorted(entries, key=lambda entry: entry.order), arranged)
+
+
+def _arrange(store: ResultStore, record: Record) -> Arranged:
+    columns, seeds = store.load_columns(record), record.summary.seeds
+    counted = PredictionSet.of_columns(columns, record.task.aggregate, seeds)
+    if record.task.aggregate == "fold-mean":
+        return Arranged(counted, counted)
+    return Arranged(counted, PredictionSet.of_columns(columns, "fold-mean", seeds))
+
+
+def _number(value: MetricValue | None) -> float:
+    return math.nan if value is None or value.value is None else value.value

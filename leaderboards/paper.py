@@ -1,17 +1,32 @@
-"""The paper's published values, for the column beside the measured ones."""
+"""The ComFace paper's supplement: its published values, and its order of methods and protocols.
+
+Values are those of `paper.toml`, Tables H to N. Boards list methods in the groups and order of Tables F, J
+and N, and protocols in the tables' order; what the supplement doesn't name comes after, by name.
+"""
 
 from __future__ import annotations
 
 import functools
+import re
 import tomllib
 from importlib import resources
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from comface_bench.leaderboards.document import family_of
 from comface_bench.stats.metrics import METRICS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+COMFACE = "comface"
+"""The paper's own method; every board compares the others with it."""
+# StableRep is Table M's.
+GROUPS = {
+    "Scratch": ["scratch"],
+    "General Pre-training": ["imagenet", "vggface2"],
+    "Visual Representation Learning": ["simclr", "mocov2", "swav", "barlowtwins", "stablerep"],
+    "Facial Representation Learning": ["bulat", "farl", "pcl", COMFACE],
+}
+OTHER = "Other"
 
 
 class PaperValue(NamedTuple):
@@ -56,15 +71,61 @@ def published_metrics(task: str, protocol: str) -> list[str]:
     return [metric for metric in METRICS if metric in found]
 
 
-def is_paper_task(task: str) -> bool:
-    """Whether the supplement reports on tasks of this one's family, such as `disfa`."""
-    return any(family_of(cell_task) == family_of(task) for cell_task, _, _ in _by_cell())
+@functools.cache
+def paper_metrics() -> tuple[str, ...]:
+    """Name the metrics that the supplement reports on any task."""
+    found = {column["metric"] for table in tables().values() for column in table["columns"]}
+    return tuple(metric for metric in METRICS if metric in found)
+
+
+@functools.cache
+def paper_protocols() -> tuple[str, ...]:
+    """Name the protocols that the supplement reports on, in its order."""
+    return tuple(dict.fromkeys(table["protocol"] for table in tables().values()))
+
+
+def is_paper_board(task: str, protocol: str) -> bool:
+    """Whether the supplement reports on the protocol, and on tasks of this one's family, such as `disfa`."""
+    return protocol in paper_protocols() and any(
+        family_of(cell_task) == family_of(task) for cell_task, _, _ in _by_cell()
+    )
 
 
 @functools.cache
 def tables() -> dict[str, Any]:
     """Return the supplement's tables by letter, values as printed."""
     return tomllib.loads(resources.files(__package__).joinpath("paper.toml").read_text(encoding="utf-8"))
+
+
+def family_of(task: str) -> str:
+    """Return a task's family: what its name begins with, such as `disfa`, `edema`, `synth`, `age`, `csv`."""
+    return re.split(r"[-:+]", task, maxsplit=1)[0]
+
+
+def group_order(group: str) -> tuple[Any, ...]:
+    """Sort key of a group of methods: the supplement's order, then `Other`, then by name."""
+    return (_index(list(GROUPS), group), group != OTHER, group)
+
+
+def method_order(group: str, method: str) -> tuple[Any, ...]:
+    """Sort key of a method of a group: the supplement's groups and order, then by name."""
+    known = _index(GROUPS.get(group, []), method.partition("+")[0])
+    return (group_order(group), known, natural_order(method))
+
+
+def protocol_order(protocol: str) -> tuple[Any, ...]:
+    """Sort key of a protocol: the supplement's order, then by name; overridden ones after their base."""
+    return (_index(paper_protocols(), protocol.partition("+")[0]), natural_order(protocol))
+
+
+def natural_order(name: str) -> tuple[Any, ...]:
+    """Sort key that puts `au2` before `au12`; names that differ never tie."""
+    parts = re.split(r"([0-9]+)", name)
+    return (tuple((int(part), "") if i % 2 else (-1, part) for i, part in enumerate(parts)), name)
+
+
+def _index(known: Sequence[str], name: str) -> int:
+    return known.index(name) if name in known else len(known)
 
 
 @functools.cache

@@ -1,10 +1,11 @@
-"""The board's summary in the README: a table between two marks, and a plot.
+"""The board's summary in the README: a table between two marks, and a plot beside it.
 
 python -m comface_bench.leaderboards.readme leaderboards/results README.md docs/images/board.svg
 """
 
 from __future__ import annotations
 
+import html
 import sys
 from pathlib import Path
 from statistics import fmean
@@ -12,38 +13,51 @@ from typing import TYPE_CHECKING
 
 from comface_bench.core.errors import UsageError
 from comface_bench.core.files import replace_file
-from comface_bench.leaderboards.compose import compose
-from comface_bench.leaderboards.document import OVERALL
-from comface_bench.leaderboards.facts import CONSTANT, constant_entry, marks, value_text
-from comface_bench.leaderboards.markdown import beneath, escape, table
-from comface_bench.leaderboards.numbers import DASH, format_value
-from comface_bench.leaderboards.readme_plot import draw_plot
-from comface_bench.leaderboards.standings import find_ranking
-from comface_bench.leaderboards.table import method_order, protocol_order
+from comface_bench.leaderboards.formatting import DASH, format_value
+from comface_bench.leaderboards.markdown import NO_CHANGE, escape, mean_rank_text, table, value_text
+from comface_bench.leaderboards.pages import read_document
+from comface_bench.leaderboards.paper import natural_order
 
 if TYPE_CHECKING:
-    from comface_bench.leaderboards.document import Board, Document, Ranking, Row
+    from collections.abc import Sequence
+
+    from comface_bench.leaderboards.document import Board, BoardRow, Document, Section
 
 BEGIN, END = "<!-- board -->", "<!-- end of board -->"
-AGE, WEIGHT, UNITS = "synth-age", "synth-weight", "synth-au"
+COLUMNS = {
+    ("synth-age", "mae"): "Age, MAE (years) ↓",
+    ("synth-age", "pearson"): "Age, r ↑",
+    ("synth-weight", "mae"): "Weight, MAE (kg) ↓",
+    ("synth-weight", "pearson"): "Weight, r ↑",
+    ("synth-weight", "acc"): "Weight, Acc. (%) ↑",
+}
+"""Headings by task and metric."""
+ACTION_UNITS = "synth-au"
+CORRELATION = "pearson"
+"""Metric of the action units' column and of the plot."""
+
+_LEFT, _TOP, _WIDE, _HIGH, _STEP = 46, 46, 58, 240, 9
+_COLOURS = ("#0b6bcb", "#c4501b", "#2d8a4e", "#8e4ec6", "#a16207", "#be185d")
+_DARK = ("#6cb2ff", "#ff9d6b", "#67d391", "#c79bff", "#f2c14e", "#ff8fc0")
+_TICKS = (-0.25, 0.0, 0.25, 0.5, 0.75, 1.0)
 
 
-def board_section(document: Document) -> str:
-    """Write the table of each protocol: age, weight, the action units' mean correlation, and mean rank.
+def write(results: Path, readme: Path, plot: Path) -> None:
+    """Bring the README's section and the plot up to date.
 
     Args:
-        document: The committed board; its tasks are the synthetic ones.
+        results: Folder of the committed records.
+        readme: File with the marks.
+        plot: SVG file to write.
+
+    Raises:
+        ResultError: A file isn't a record.
+        UsageError: The marks aren't there.
     """
-    lines = []
-    for protocol in sorted({board.protocol for board in document.boards}, key=protocol_order):
-        boards = {board.task: board for board in document.boards if board.protocol == protocol}
-        lines += [
-            "",
-            f"`{protocol}`",
-            "",
-            *_table(boards, find_ranking(document.rankings, OVERALL, protocol)),
-        ]
-    return "\n".join(lines).strip() + "\n"
+    document = read_document(results)
+    text = replace_section(readme.read_text(encoding="utf-8"), board_section(document))
+    replace_file(readme, text.encode())
+    replace_file(plot, draw_plot(document).encode())
 
 
 def replace_section(readme: str, section: str) -> str:
@@ -59,70 +73,133 @@ def replace_section(readme: str, section: str) -> str:
     return f"{before}{BEGIN}\n{section}{END}{after}"
 
 
-def _table(boards: dict[str, Board], ranking: Ranking | None) -> list[str]:
-    units = [board for task, board in boards.items() if task.startswith(UNITS)]
-    columns = [(AGE, "mae"), (AGE, "pearson"), (WEIGHT, "mae"), (WEIGHT, "pearson"), (WEIGHT, "acc")]
-    header = ["Method", "Age, MAE (years) ↓", "Age, r ↑", "Weight, MAE (kg) ↓", "Weight, r ↑"]
-    header += ["Weight, Acc. (%) ↑", f"{len(units)} action units, mean r ↑", "Mean rank ↓"]
-    found: dict[str, dict[str, Row]] = {}
-    for board in boards.values():
-        for row in board.rows:
-            found.setdefault(row.entry.method, {})[board.task] = row
-    rows = [[CONSTANT, *(_constant(boards.get(task), name) for task, name in columns), DASH, ""]]
-    for method, own in sorted(
-        found.items(), key=lambda item: method_order(next(iter(item[1].values())).entry)
-    ):
-        idle = any(row.entry.idle for task, row in own.items() if task in (AGE, WEIGHT))
-        cells = [
-            value_text(name, own[task].cells.get(name)) if task in own else DASH for task, name in columns
-        ]
-        name = escape(method) + (
-            marks(next(row.entry for row in own.values() if row.entry.idle)) if idle else ""
-        )
-        rows.append([name, *cells, _mean_r(own, units), _rank(method, ranking)])
+def board_section(document: Document) -> str:
+    """Write the table of each protocol: age, weight, the action units' mean correlation, and mean rank.
+
+    Args:
+        document: The committed board; its tasks are the synthetic ones.
+    """
+    lines = []
+    for section in document.sections():
+        lines += ["", f"`{section.protocol}`", "", *_table(section)]
+    return "\n".join(lines).strip() + "\n"
+
+
+def _table(section: Section) -> list[str]:
+    boards = {board.task: board for board in section.boards}
+    units = [task for task in boards if task.startswith(ACTION_UNITS)]
+    header = ["Method", *COLUMNS.values(), f"{len(units)} action units, mean r ↑", "Mean rank ↓"]
+    rows = [[NO_CHANGE, *(_baseline(boards.get(task), name) for task, name in COLUMNS), DASH, ""]]
+    for _, methods in section.groups:
+        for method, own in methods:
+            cells = [
+                value_text(name, own[task].cells.get(name)) if task in own else DASH for task, name in COLUMNS
+            ]
+            name = f"{escape(method)}{_marks(own)}"
+            rows.append([name, *cells, _mean_correlation(own, units), _mean_rank(method, section)])
     return table(header, rows)
 
 
-def _constant(board: Board | None, name: str) -> str:
-    if board is None:
-        return DASH
-    value = constant_entry(board).constant.get(name)
-    return DASH if value is None else format_value(name, value.value)
+def _baseline(board: Board | None, name: str) -> str:
+    return DASH if board is None else format_value(name, board.baseline(name))
 
 
-def _mean_r(own: dict[str, Row], units: list[Board]) -> str:
+def _marks(own: dict[str, BoardRow]) -> str:
+    """Return the marks of a method that is no better than the baseline on a task of the table."""
+    shown = [own[task].entry for task in dict.fromkeys(task for task, _ in COLUMNS) if task in own]
+    return next((entry.marks for entry in shown if entry.no_better_than_baseline), "")
+
+
+def _mean_correlation(own: dict[str, BoardRow], units: Sequence[str]) -> str:
     """Print the mean correlation over all action units; a dash if one is missing."""
-    cells = [own[board.task].cells.get("pearson") for board in units if board.task in own]
-    values = [cell.value.value for cell in cells if cell is not None and cell.value.value is not None]
-    return format_value("pearson", fmean(values)) if units and len(values) == len(units) else DASH
+    found = [own[task].number(CORRELATION) for task in units if task in own]
+    values = [value for value in found if value is not None]
+    return format_value(CORRELATION, fmean(values)) if units and len(values) == len(units) else DASH
 
 
-def _rank(method: str, ranking: Ranking | None) -> str:
-    standing = ranking.standings.get(method) if ranking is not None else None
-    if standing is None or standing.mean_rank is None:
-        return DASH
-    interval = standing.mean_rank_interval
-    if interval.low is None or interval.high is None:
-        return f"{standing.mean_rank:.2f}"
-    return beneath(f"{standing.mean_rank:.2f}", f"[{interval.low:.2f}, {interval.high:.2f}]")
+def _mean_rank(method: str, section: Section) -> str:
+    standing = section.ranking.standings.get(method) if section.ranking else None
+    return DASH if standing is None else mean_rank_text(standing)
 
 
-def write(results: Path, readme: Path, plot: Path) -> None:
-    """Bring the README's section and the plot up to date.
+def draw_plot(document: Document) -> str:
+    """Draw r of every task, one colour a method, with 95 % intervals; the same bytes each time.
 
     Args:
-        results: Folder of the committed records.
-        readme: File with the marks.
-        plot: SVG file to write.
+        document: The committed board; its last protocol is drawn, which no table of the paper has.
 
-    Raises:
-        ResultError: A file isn't a record.
-        UsageError: The marks aren't there.
+    Returns:
+        An SVG file that follows the reader's light or dark theme.
     """
-    document = compose(results)
-    text = replace_section(readme.read_text(encoding="utf-8"), board_section(document))
-    replace_file(readme, text.encode())
-    replace_file(plot, draw_plot(document).encode())
+    sections = document.sections()[-1:]
+    boards = [board for section in sections for board in section.boards]
+    boards.sort(key=lambda board: natural_order(board.task))
+    entries = {row.entry.method: row.entry for board in boards for row in board.rows}
+    methods = sorted(entries, key=lambda method: entries[method].order)
+    width, height = _LEFT + _WIDE * len(boards) + 12, _TOP + _HIGH + 54
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
+        f'font-family="system-ui, sans-serif" font-size="11">',
+        "<title>Correlation of estimated and true change, by task and method</title>",
+        f"<style>{_style(len(methods))}</style>",
+        *_legend(methods),
+        *_grid(width),
+    ]
+    for index, board in enumerate(boards):
+        parts += _task(board, methods, _LEFT + _WIDE * (index + 0.5))
+    return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def _style(count: int) -> str:
+    def rules(colours: Sequence[str], text: str, line: str) -> str:
+        marks = [
+            f".m{i}{{fill:{colours[i % len(colours)]};stroke:{colours[i % len(colours)]}}}"
+            for i in range(count)
+        ]
+        return f"text{{fill:{text}}}.grid{{stroke:{line}}}" + "".join(marks)
+
+    dark = f"@media(prefers-color-scheme:dark){{{rules(_DARK, '#d6d9de', '#3a3f47')}}}"
+    return rules(_COLOURS, "#333a44", "#dde1e6") + dark
+
+
+def _legend(methods: Sequence[str]) -> list[str]:
+    parts, x = [], _LEFT
+    for index, method in enumerate(methods):
+        parts.append(f'<circle class="m{index}" cx="{x + 5}" cy="14" r="4"/>')
+        parts.append(f'<text x="{x + 13}" y="18">{html.escape(method)}</text>')
+        x += 30 + 7 * len(method)
+    return parts
+
+
+def _grid(width: int) -> list[str]:
+    parts = [f'<text x="{_LEFT - 34}" y="{_TOP - 10}">r</text>']
+    for tick in _TICKS:
+        y = _y(tick)
+        parts.append(f'<line class="grid" x1="{_LEFT}" x2="{width - 12}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{tick:g}</text>')
+    return parts
+
+
+def _task(board: Board, methods: Sequence[str], middle: float) -> list[str]:
+    name = html.escape(board.task.removeprefix("synth-"))
+    parts = [f'<text x="{middle:.1f}" y="{_TOP + _HIGH + 22}" text-anchor="middle">{name}</text>']
+    cells = {row.entry.method: row.cells.get(CORRELATION) for row in board.rows}
+    for index, method in enumerate(methods):
+        cell = cells.get(method)
+        if cell is None or cell.value.value is None:
+            continue
+        x = middle + _STEP * (index - (len(methods) - 1) / 2)
+        low, high = cell.interval.low, cell.interval.high
+        if low is not None and high is not None:
+            ends = f'y1="{_y(low):.1f}" y2="{_y(high):.1f}"'
+            parts.append(f'<line class="m{index}" x1="{x:.1f}" x2="{x:.1f}" {ends} stroke-width="1.5"/>')
+        parts.append(f'<circle class="m{index}" cx="{x:.1f}" cy="{_y(cell.value.value):.1f}" r="3"/>')
+    return parts
+
+
+def _y(value: float) -> float:
+    low, high = _TICKS[0], _TICKS[-1]
+    return _TOP + _HIGH * (high - min(high, max(low, value))) / (high - low)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,22 @@
-"""One board's statistics: intervals, places, differences and tests of all methods on one task."""
+"""Statistics of boards: intervals, ranks, differences and tests on one task, and rankings over several."""
 
 from __future__ import annotations
 
 import dataclasses
 from typing import TYPE_CHECKING, NamedTuple
 
-from comface_bench.leaderboards.document import Board, Cell, Comparison, Row
-from comface_bench.leaderboards.numbers import format_value
-from comface_bench.leaderboards.paper import paper_values
+from comface_bench.leaderboards.document import OVERALL, Board, BoardRow, Comparison, MetricCell, Ranking
+from comface_bench.leaderboards.formatting import format_value
+from comface_bench.leaderboards.paper import (
+    COMFACE,
+    natural_order,
+    paper_metrics,
+    paper_values,
+    protocol_order,
+)
 from comface_bench.stats.bootstrap import Interval, Resamples, score
 from comface_bench.stats.metrics import METRICS, MetricValue
+from comface_bench.stats.ranks import critical_difference, friedman, rank_methods, unranked
 from comface_bench.stats.significance import (
     Swaps,
     best_method,
@@ -23,15 +30,11 @@ from comface_bench.stats.weighted import RESAMPLED
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from comface_bench.leaderboards.table import Entry
+    from comface_bench.leaderboards.document import BoardEntry
     from comface_bench.stats.bootstrap import Scores
     from comface_bench.stats.predictions import PredictionSet
 
     Tests = Mapping[str, Mapping[str, Mapping[str, MetricValue]]]
-
-COMFACE = "comface"
-TESTED = ("mae", "pearson", "acc")
-"""Metrics that differences are tested in, as they are what the paper reports; and a task's primary one."""
 
 _NOT_TESTED = MetricValue(None, "not tested for this metric")
 _NOT_COMPARABLE = MetricValue(None, "rows are of different versions of data or split")
@@ -47,7 +50,7 @@ class Arranged(NamedTuple):
 
 
 def board_statistics(
-    entries: Sequence[Entry], arranged: Mapping[str, Arranged]
+    entries: Sequence[BoardEntry], arranged: Mapping[str, Arranged]
 ) -> tuple[Board, Scores | None]:
     """Compute a board.
 
@@ -63,14 +66,14 @@ def board_statistics(
     """
     first = entries[0]
     metrics = tuple(first.metrics)
-    versions: dict[tuple[str, str], list[Entry]] = {}
+    versions: dict[tuple[str, str], list[BoardEntry]] = {}
     for entry in entries:
         versions.setdefault(entry.version, []).append(entry)
     comparable = len(versions) == 1
     ranked = [entry.method for entry in entries if comparable and entry.ranked and entry.method in arranged]
     columns = {version: _columns(of, arranged, ranked, metrics) for version, of in versions.items()}
     rows = tuple(
-        Row(
+        BoardRow(
             entry,
             {
                 name: _cell(entry, columns[entry.version].get(name), name)
@@ -120,7 +123,7 @@ class _Column:
         self.scores, self.by_fold = scores, by_fold
         self._ranked, self._tests = set(ranked), tests
         self.best = best_method(scores, ranked)
-        self.places = _places(scores, ranked)
+        self.ranks = _ranks(scores, ranked)
         self.detectable = detectable_difference(only(scores, ranked))
 
     def compare(self, method: str, reference: str | None) -> Comparison | None:
@@ -132,7 +135,10 @@ class _Column:
 
 
 def _columns(
-    entries: Sequence[Entry], arranged: Mapping[str, Arranged], ranked: Sequence[str], metrics: Sequence[str]
+    entries: Sequence[BoardEntry],
+    arranged: Mapping[str, Arranged],
+    ranked: Sequence[str],
+    metrics: Sequence[str],
 ) -> dict[str, _Column]:
     """Compute the columns of rows of one version; none where no row has a prediction."""
     given = {entry.method: arranged[entry.method] for entry in entries if entry.method in arranged}
@@ -149,7 +155,8 @@ def _columns(
             one.method: {name: one.fold_means.get(name, _UNKNOWN) for name in metrics} for one in entries
         }
         by_fold = score({name: one.by_fold for name, one in given.items()}, metrics, resamples, values)
-    tested = [name for name in metrics if name in RESAMPLED and (name in TESTED or name == metrics[0])]
+    # Differences are tested in what the paper reports, and in the task's primary metric.
+    tested = [name for name in metrics if name in RESAMPLED and name in (metrics[0], *paper_metrics())]
     answers = {name: given[name].counted for name in ranked}
     tests = {
         reference: _test(answers, names, reference, data)
@@ -179,28 +186,68 @@ def _test(
     return {name: holm(p) for name, p in swap_tests(answers, names, reference, swaps).items()}
 
 
-def _cell(entry: Entry, column: _Column | None, name: str) -> Cell:
+def _cell(entry: BoardEntry, column: _Column | None, name: str) -> MetricCell:
     method = entry.method
     if column is None or method not in column.scores.values:
         value, mean = entry.metrics[name], entry.fold_means[name]
         nothing = Interval(None, None, None, value.reason or _NO_RESULT)
-        return Cell(value, nothing, mean, nothing, None, None, None)
-    return Cell(
+        return MetricCell(value, nothing, mean, nothing, None, None, None)
+    return MetricCell(
         value=column.scores.values[method],
         interval=column.scores.interval(method),
         fold_mean=column.by_fold.values[method],
         fold_interval=column.by_fold.interval(method),
-        place=column.places.get(method),
+        rank=column.ranks.get(method),
         to_best=column.compare(method, column.best),
         to_comface=column.compare(method, COMFACE),
     )
 
 
-def _places(scores: Scores, ranked: Sequence[str]) -> dict[str, int]:
-    """Return the place of each ranked method that has a value; values that print the same share one."""
+def _ranks(scores: Scores, ranked: Sequence[str]) -> dict[str, int]:
+    """Return the rank of each ranked method that has a value; values that print the same share one."""
     sign = -1 if METRICS[scores.metric].higher_is_better else 1
     values = {name: scores.values[name].value for name in ranked}
     known = sorted((sign * value, name) for name, value in values.items() if value is not None)
     texts = {name: format_value(scores.metric, sign * value) for value, name in known}
-    places = {text: place for place, text in enumerate(dict.fromkeys(texts.values()), start=1)}
-    return {name: places[text] for name, text in texts.items()}
+    ranks = {text: rank for rank, text in enumerate(dict.fromkeys(texts.values()), start=1)}
+    return {name: ranks[text] for name, text in texts.items()}
+
+
+def rankings(boards: Sequence[tuple[Board, Scores | None]]) -> tuple[Ranking, ...]:
+    """Rank methods under each protocol: over each family of two or more tasks, then over all tasks.
+
+    Tasks without a ranked method have no part in it. A method without a complete record on one of the
+    tasks isn't ranked, and the ranking names the tasks that it misses.
+
+    Args:
+        boards: With the primary metric of their ranked methods on the resamples.
+    """
+    ranked = [(board, scores) for board, scores in boards if scores is not None]
+    of_families, overall = [], []
+    for protocol in sorted({board.protocol for board, _ in ranked}, key=protocol_order):
+        mine = [(board, scores) for board, scores in ranked if board.protocol == protocol]
+        for family in sorted({board.family for board, _ in mine}, key=natural_order):
+            own = [(board, scores) for board, scores in mine if board.family == family]
+            if len(own) > 1:
+                of_families.append(_ranking(family, protocol, own))
+        if len(mine) > 1:
+            overall.append(_ranking(OVERALL, protocol, mine))
+    return (*of_families, *overall)
+
+
+def _ranking(scope: str, protocol: str, boards: Sequence[tuple[Board, Scores]]) -> Ranking:
+    scores = {board.task: scored for board, scored in boards}
+    standings = rank_methods(scores)
+    # A method whose only records are incomplete is on no board's scores, but it is there.
+    shown = [row.entry.method for board, _ in boards for row in board.rows]
+    for method in dict.fromkeys(shown):
+        if method not in standings:
+            standings[method] = unranked(scores)
+    return Ranking(
+        scope=scope,
+        protocol=protocol,
+        tasks=tuple(scores),
+        standings=standings,
+        friedman=friedman(standings),
+        critical_difference=critical_difference(standings),
+    )

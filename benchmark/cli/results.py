@@ -156,8 +156,9 @@ def export(
     """
     from comface_bench.core.errors import UsageError
     from comface_bench.core.names import unknown_name
-    from comface_bench.leaderboards.export import to_csv, to_latex
-    from comface_bench.leaderboards.table import read_entries
+    from comface_bench.leaderboards.latex import records_latex
+    from comface_bench.leaderboards.pages import read_entries
+    from comface_bench.leaderboards.spreadsheet import records_csv
 
     _records([results])
     entries = read_entries(results)
@@ -170,7 +171,7 @@ def export(
             "a LaTeX table is of one protocol", f"Name it: --protocol {' or --protocol '.join(protocols)}"
         )
     chosen = [entry for entry in entries if entry.task in tasks and protocol in (None, entry.protocol)]
-    text = to_csv(chosen) if form == "csv" else to_latex(chosen, tasks, protocol or protocols[0])
+    text = records_csv(chosen) if form == "csv" else records_latex(chosen, tasks, protocol or protocols[0])
     if out is None:
         typer.echo(text, nl=False)
     else:

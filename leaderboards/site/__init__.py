@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from comface_bench.leaderboards.site.render import render_site
+from comface_bench.leaderboards.site.pages import render_site
 
 __all__ = ["render_site"]

@@ -1,4 +1,4 @@
-"""What the page of one record shows: its plots, and every fact that stands behind its numbers."""
+"""The page of one record: its plots, and every fact that stands behind its numbers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from comface_bench.leaderboards.cards import known_card
-from comface_bench.leaderboards.detail import (
+from comface_bench.leaderboards.formatting import brief
+from comface_bench.leaderboards.site.charts import scatter, size_bars, subject_dots
+from comface_bench.leaderboards.site.error_analysis import (
     SizeBin,
     SubjectError,
     draw_points,
@@ -15,8 +17,6 @@ from comface_bench.leaderboards.detail import (
     error_by_subject,
     gather,
 )
-from comface_bench.leaderboards.site.charts import scatter, size_bars, subject_dots
-from comface_bench.leaderboards.site.numbers import brief
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -32,7 +32,7 @@ LONGEST = 400
 
 @dataclasses.dataclass(frozen=True)
 class Plots:
-    """What is drawn from a record's predictions, and its numbers.
+    """Plots of a record's predictions, and their numbers.
 
     Attributes:
         scatter, size, subjects: The plots.
@@ -50,7 +50,7 @@ class Plots:
 
 
 def facts(record: Record) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Return what is known of a record as text, by section."""
+    """Return the facts of a record as text, by section."""
     task, method, provenance = record.task, record.method, record.provenance
     card = known_card(method.name)
     known = []
@@ -94,11 +94,11 @@ def facts(record: Record) -> list[tuple[str, list[tuple[str, str]]]]:
         ),
         ("Environment", list(_flat(record.environment))),
     ]
-    return [(title, [fact for fact in told if fact[1]]) for title, told in sections]
+    return [(title, [fact for fact in lines if fact[1]]) for title, lines in sections]
 
 
 def draw_plots(store: ResultStore, record: Record) -> Plots | None:
-    """Draw what a record's predictions show; None where no unit is finished.
+    """Draw a record's predictions and errors; None where no unit is finished.
 
     Raises:
         ResultError: The predictions can't be read, or aren't the record's.

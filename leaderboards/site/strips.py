@@ -1,6 +1,7 @@
 """Intervals as rows of a table: each row is a strip of its own, all on one scale.
 
-Positions are percentages and heights pixels, so that strips fit any width without shrinking their marks.
+A board has a forest plot of its primary metric, a ranking one of the mean ranks. Positions are percentages
+and heights pixels, so that strips fit any width without shrinking their marks.
 """
 
 from __future__ import annotations
@@ -10,25 +11,29 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from comface_bench.leaderboards.site.svg import Scale, number, shown, tick_texts, ticks
+from comface_bench.leaderboards.formatting import format_value, interval_text, unit_of
+from comface_bench.leaderboards.site.charts import Scale, domain, number, shown, tick_texts, ticks
+from comface_bench.stats.metrics import METRICS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from comface_bench.leaderboards.document import Board, BoardRow, MetricCell, Ranking
 
 HEIGHT = 34
 AXIS_HEIGHT = 30
+FAR = 2.0
+"""Errors of more than so many times the no-change baseline's stand at the edge of the forest plot."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Strip:
-    """What one row shows.
+    """Marks of one row.
 
     Attributes:
         value: The dot; None for none.
         low, high: Ends of its interval; None for none.
         mark: Class of dot and interval: `best`, `tied` or empty.
         hollow: A hollow dot beside it, such as the paper's value; None for none.
-        told: The same in words.
+        words: The same in words.
     """
 
     value: float | None
@@ -36,7 +41,7 @@ class Strip:
     high: float | None
     mark: str
     hollow: float | None
-    told: str
+    words: str
 
 
 class Strips:
@@ -45,7 +50,7 @@ class Strips:
     Args:
         low, high: Ends of the scale.
         about: How many ticks it has, about.
-        line: A value with a line across all strips, such as the constant answer's; None for none.
+        line: A value with a line across all strips, such as the no-change baseline's; None for none.
     """
 
     def __init__(self, low: float, high: float, about: int = 4, line: float | None = None) -> None:
@@ -66,7 +71,7 @@ class Strips:
             drawn.append(f'<circle class="paper" cx="{self._at(strip.hollow)}" cy="{middle}" r="5"/>')
         if strip.value is not None:
             drawn.append(f'<circle class="dot{suffix}" cx="{self._at(strip.value)}" cy="{middle}" r="5"/>')
-        head = f'<svg class="strip" height="{HEIGHT}" role="img"><title>{shown(strip.told)}</title>'
+        head = f'<svg class="strip" height="{HEIGHT}" role="img"><title>{shown(strip.words)}</title>'
         # Everything inside is numbers, or escaped by `shown`.
         return Markup("".join([head, *drawn, "</svg>"]))  # noqa: S704
 
@@ -79,7 +84,7 @@ class Strips:
             span_text: A short name of the bar, and its length.
         """
         drawn = [f'<svg class="strip scale" height="{AXIS_HEIGHT}" role="img"><title>{shown(title)}</title>']
-        for value, words in zip(self._ticks, self._texts(), strict=True):
+        for value, words in zip(self._ticks, tick_texts(self._ticks), strict=True):
             drawn.append(self._vertical(value, "axis", 6))
             drawn.append(f'<text class="tick middle" x="{self._at(value)}" y="21">{words}</text>')
         drawn.append("</svg>")
@@ -92,12 +97,111 @@ class Strips:
             ]
         return Markup("".join(drawn))  # noqa: S704
 
-    def _texts(self) -> Sequence[str]:
-        return tick_texts(self._ticks)
-
     def _at(self, value: float) -> str:
         return f"{number(min(98.5, max(1.5, self._scale(value))))}%"
 
     def _vertical(self, value: float, mark: str, height: int) -> str:
         at = self._at(value)
         return f'<line class="{mark}" x1="{at}" x2="{at}" y1="0" y2="{height}"/>'
+
+
+@dataclasses.dataclass(frozen=True)
+class Forest:
+    """The primary metric of all rows, as strips on one scale.
+
+    Attributes:
+        axis: The scale.
+        strips: By method.
+        far: Whether a value lies beyond the scale.
+        floor: Whether the no-change baseline's line is on it.
+    """
+
+    axis: Markup
+    strips: dict[str, Markup]
+    far: bool
+    floor: bool
+
+
+def forest(board: Board) -> Forest:
+    """Draw the primary metric of all rows of a board, with intervals and the paper's values."""
+    name = board.metrics[0]
+    floor = board.baseline(name)
+    low, high = domain(_numbers(board, name), margin=0.03)
+    far = False
+    if METRICS[name].has_unit and floor and low < FAR * floor < high:
+        high, far = FAR * floor, True
+    # Much farther away it would squeeze all intervals into dots.
+    if floor is not None and low - (high - low) < floor < high + (high - low):
+        low, high = domain([low, high, floor])
+    unit = board.entry.unit
+    strips = Strips(low, high, line=floor)
+    printed = unit_of(name, unit)
+    title = f"{METRICS[name].title} in {printed}" if printed else METRICS[name].title
+    return Forest(
+        strips.axis(f"Scale: {title}"),
+        {row.entry.method: strips.row(_strip(row, name)) for row in board.rows if name in row.cells},
+        far,
+        floor is not None and low <= floor <= high,
+    )
+
+
+def mark(cell: MetricCell) -> str:
+    """Return a cell's class: best, tied with it, or neither."""
+    if cell.rank == 1:
+        return "best"
+    return "tied" if cell.tied else ""
+
+
+def _numbers(board: Board, name: str) -> list[float]:
+    found: list[float] = []
+    for row in board.rows:
+        if name in row.cells:
+            cell = row.cells[name]
+            found += [v for v in (cell.value.value, cell.interval.low, cell.interval.high) if v is not None]
+        if name in row.paper:
+            found.append(row.paper[name].value)
+    return found
+
+
+def _strip(row: BoardRow, name: str) -> Strip:
+    cell, paper = row.cells[name], row.paper.get(name)
+    words = f"{row.entry.method}: {format_value(name, cell.value.value)}"
+    ends = interval_text(name, cell.interval)
+    words += f", 95 % interval {ends}" if ends else ""
+    words += {"best": ", best", "tied": ", tied with the best"}.get(mark(cell), "")
+    words += f"; paper: {format_value(name, paper.value)}" if paper else ""
+    return Strip(
+        cell.value.value,
+        cell.interval.low,
+        cell.interval.high,
+        mark(cell),
+        paper.value if paper else None,
+        words,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class RankPlot:
+    """Mean ranks as strips on one scale: the scale, and strips by method."""
+
+    axis: Markup
+    strips: dict[str, Markup]
+
+
+def rank_plot(ranking: Ranking) -> RankPlot | None:
+    """Draw the mean ranks with their intervals, and Nemenyi's critical difference where there is one."""
+    ranked = {name: one for name, one in ranking.standings.items() if one.mean_rank is not None}
+    if not ranked:
+        return None
+    critical = ranking.critical_difference.value
+    strips = Strips(1, max(2, len(ranked), 1 + (critical or 0)), about=6)
+    drawn = {}
+    for name, one in ranked.items():
+        ends = one.mean_rank_interval
+        words = f"{name}: mean rank {one.mean_rank:.2f}"
+        if ends.low is not None and ends.high is not None:
+            words += f", 95 % interval {ends.low:.2f} to {ends.high:.2f}"
+        best = "best" if one.place == 1 else ""
+        drawn[name] = strips.row(Strip(one.mean_rank, ends.low, ends.high, best, None, words))
+    words = "" if critical is None else f"CD {critical:.2f}"
+    return RankPlot(strips.axis("Scale: mean rank, 1 the best", critical, words), drawn)

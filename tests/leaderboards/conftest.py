@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from comface_bench.core.digest import digest
+from comface_bench.leaderboards.pages import read_document
 from comface_bench.results.predictions import Prediction, digest_rows
 from comface_bench.results.schema import (
     Failure,
@@ -133,3 +134,31 @@ def results(tmp_path):
 @pytest.fixture(scope="session")
 def made():
     return SimpleNamespace(add=add, fill=fill, fill_golden=fill_golden)
+
+
+@pytest.fixture(scope="session")
+def filled(tmp_path_factory):
+    """Results that no test may change."""
+    folder = tmp_path_factory.mktemp("filled") / "results"
+    fill(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def document(filled):
+    """The document of `filled`."""
+    return read_document(filled)
+
+
+@pytest.fixture(scope="session")
+def golden_results(tmp_path_factory):
+    """The results of the committed pages, which no test may change."""
+    folder = tmp_path_factory.mktemp("golden") / "results"
+    fill_golden(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def golden(golden_results):
+    """The document of the committed pages."""
+    return read_document(golden_results)

@@ -1,5 +1,7 @@
-"""Building: golden pages, the same bytes each time, and no file of anybody else touched."""
+"""Reading and building: the same bytes each time, golden pages, and no file of anybody else touched."""
 
+import dataclasses
+import gzip
 import hashlib
 import json
 import os
@@ -11,11 +13,91 @@ from pathlib import Path
 import pytest
 
 from comface_bench.core.errors import ResultError, UsageError
-from comface_bench.leaderboards import build
+from comface_bench.leaderboards import build, load, pages
 from comface_bench.leaderboards.document import Document
-from comface_bench.leaderboards.pages import check, family_file, refresh
-from comface_bench.leaderboards.written import Written, write_files
+from comface_bench.leaderboards.manifest_writer import Manifest
+from comface_bench.leaderboards.pages import check, family_file, read_document, refresh
 from comface_bench.results.store import LEADERBOARD, ResultStore
+
+
+def plain(document):
+    """All facts as text, floats in full."""
+    return repr(dataclasses.asdict(document))
+
+
+def test_boards_and_rows_are_in_board_order(filled):
+    document = read_document(filled)
+    places = [(board.task, board.protocol, board.family) for board in document.boards]
+    assert places == [
+        ("age", "finetune", "age"),
+        ("disfa-au12", "quick", "disfa"),
+        ("synth-age", "quick", "synth"),
+    ]
+    methods = [row.entry.method for row in document.boards[0].rows]
+    assert methods == ["scratch+backbone=resnet18", "imagenet", "farl", "comface", "timm/vit"]
+    assert document.boards[0].metrics == ("mae", "pearson", "acc")
+
+
+def test_numbers_are_the_same_in_every_build_and_with_two_processes(filled):
+    first = plain(read_document(filled))
+    assert plain(read_document(filled)) == first
+    assert plain(read_document(filled, workers=2)) == first
+
+
+def test_many_records_are_spread_over_processes(filled, monkeypatch):
+    first = plain(read_document(filled))
+    monkeypatch.setattr(pages, "FEW", 3)
+    assert plain(read_document(filled)) == first
+
+
+def test_no_results_make_an_empty_document(tmp_path):
+    document = read_document(tmp_path / "none")
+    assert (document.boards, document.rankings) == ((), ())
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_predictions_that_are_missing_or_not_the_records_are_named(made, tmp_path, workers):
+    made.add(tmp_path, method="a")
+    made.add(tmp_path, "synth-age", method="a")
+    path = tmp_path / "age" / "finetune" / "a.predictions.csv.gz"
+    whole = path.read_bytes()
+    text = gzip.decompress(whole).decode()
+    path.write_bytes(gzip.compress(text.replace("0-1,", "0-9,", 1).encode()))
+    with pytest.raises(ResultError, match=r"a\.predictions\.csv\.gz"):
+        read_document(tmp_path, workers=workers)
+    path.write_bytes(whole[:-9])
+    with pytest.raises(ResultError, match=r"a\.predictions\.csv\.gz"):
+        read_document(tmp_path)
+    path.unlink()
+    with pytest.raises(ResultError, match=r"a\.predictions\.csv\.gz"):
+        read_document(tmp_path)
+
+
+def test_a_file_that_is_no_record_is_named(made, tmp_path):
+    made.add(tmp_path, method="a")
+    (tmp_path / "age" / "finetune" / "a.json").write_text("{}")
+    with pytest.raises(ResultError, match=r"a\.json"):
+        read_document(tmp_path)
+
+
+def test_order_of_the_files_does_not_matter(made, tmp_path):
+    for method in ("a", "b", "c"):
+        made.add(tmp_path / "one", method=method, noise=ord(method) - 96)
+    for method in ("c", "a", "b"):
+        made.add(tmp_path / "two", method=method, noise=ord(method) - 96)
+    assert plain(read_document(tmp_path / "one")) == plain(read_document(tmp_path / "two"))
+
+
+def test_load(filled):
+    frame = load(filled)
+    assert len(frame) == 8
+    row = frame[(frame.method == "timm/vit") & (frame.task == "age")].iloc[0]
+    assert (row.complete, row.folds_done, row.folds, row.failures, row.n_pairs) == (False, 1, 2, 1, 8)
+    constant = frame[(frame.method == "timm/vit") & (frame.task == "synth-age")].iloc[0]
+    assert constant.pearson != constant.pearson, "NaN where there is no correlation"
+    assert frame.dtypes[["mae", "pearson", "constant_pearson"]].eq(float).all()
+    assert frame.mae.between(0.08, 8).all()
+
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -28,27 +110,19 @@ def sha(data):
     return hashlib.sha256(data).hexdigest()
 
 
-@pytest.fixture(scope="module")
-def kept(made, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("kept")
-    made.fill(folder)
-    return folder
-
-
 @pytest.fixture
-def filled(kept, results):
+def copied(filled, results):
     """Results that a test may change."""
-    shutil.copytree(kept, results)
+    shutil.copytree(filled, results)
     return results
 
 
-def test_golden(results, made, tmp_path):
+def test_golden(golden_results, tmp_path):
     """The committed pages. After a wanted change, write them anew and read the difference:
 
     UPDATE_GOLDEN=1 pytest tests/leaderboards/test_pages.py -k golden
     """
-    made.fill_golden(results)
-    build(results, tmp_path / "out", html=False)
+    build(golden_results, tmp_path / "out", html=False)
     # Which records they are made of changes with the records' form.
     (tmp_path / "out/.pages").unlink()
     if os.environ.get("UPDATE_GOLDEN"):
@@ -57,14 +131,14 @@ def test_golden(results, made, tmp_path):
     assert tree(tmp_path / "out") == tree(GOLDEN)
 
 
-def test_the_same_bytes_twice_and_in_any_order(filled, tmp_path):
-    first = build(filled, tmp_path / "a")
+def test_the_same_bytes_twice_and_in_any_order(copied, tmp_path):
+    first = build(copied, tmp_path / "a")
     times = {path: path.stat().st_mtime_ns for path in first}
-    assert build(filled, tmp_path / "a") == first
+    assert build(copied, tmp_path / "a") == first
     assert {path: path.stat().st_mtime_ns for path in first} == times, "nothing is written without a change"
-    for path in sorted(filled.rglob("*.json"), reverse=True):
+    for path in sorted(copied.rglob("*.json"), reverse=True):
         path.write_bytes(path.read_bytes())
-    build(str(filled), str(tmp_path / "b"))
+    build(str(copied), str(tmp_path / "b"))
     assert tree(tmp_path / "a") == tree(tmp_path / "b")
     found = {path for path in (tmp_path / "a").rglob("*") if path.is_file() and path.name != ".pages"}
     assert first == sorted(found)
@@ -106,17 +180,17 @@ def test_the_list_is_one_that_sha256sum_takes(filled, tmp_path):
     assert len(lines) == len(tree(out))
 
 
-def test_pages_without_records_are_removed_and_nothing_else(filled, tmp_path):
+def test_pages_without_records_are_removed_and_nothing_else(copied, tmp_path):
     out = tmp_path / "out"
-    build(filled, out, html=False)
+    build(copied, out, html=False)
     for name in ("out/notes.md", "out/age/mine.md", "precious.md"):
         (tmp_path / name).write_text("mine")
     with (out / ".pages").open("a") as stream:
         stream.write(f"{sha(b'mine')}  ../precious.md\n{sha(b'mine')}  {tmp_path}/precious.md\n")
         stream.write(f"{sha(b'other')}  notes.md\n{sha(b'mine')}  gone.md\nnonsense\n")
-    for path in [*filled.glob("age/finetune/*"), *filled.glob("disfa-au12/quick/*")]:
+    for path in [*copied.glob("age/finetune/*"), *copied.glob("disfa-au12/quick/*")]:
         path.unlink()
-    build(filled, out, html=False)
+    build(copied, out, html=False)
     shared = {".pages", "README.md", "overall.md", "leaderboard.csv", "leaderboard.json"}
     assert set(tree(out)) == shared | {"age/mine.md", "notes.md", "synth.md", "synth-age/quick.md"}
     assert not (out / "disfa-au12").exists()
@@ -135,38 +209,38 @@ def test_a_file_of_someone_else_is_not_replaced(filled, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["README.md", "leaderboard.csv"])
-def test_a_page_that_someone_changed_is_not_lost(filled, tmp_path, made, name):
-    build(filled, tmp_path, html=False)
+def test_a_page_that_someone_changed_is_not_lost(copied, tmp_path, made, name):
+    build(copied, tmp_path, html=False)
     edited = (tmp_path / name).read_bytes() + b"my remark\n"
     (tmp_path / name).write_bytes(edited)
-    made.add(filled, method="new")
+    made.add(copied, method="new")
     before = tree(tmp_path)
     with pytest.raises(UsageError, match="was changed since"):
-        build(filled, tmp_path, html=False)
+        build(copied, tmp_path, html=False)
     assert tree(tmp_path) == before, "nothing is written at all"
-    build(filled, tmp_path, html=False, force=True)
+    build(copied, tmp_path, html=False, force=True)
     assert b"my remark" not in (tmp_path / name).read_bytes()
 
 
-def test_a_changed_page_without_records_is_kept_but_forgotten(filled, tmp_path):
+def test_a_changed_page_without_records_is_kept_but_forgotten(copied, tmp_path):
     out = tmp_path / "out"
-    build(filled, out, html=False)
+    build(copied, out, html=False)
     (out / "disfa.md").write_text("changed")
-    for path in filled.glob("disfa-au12/quick/*"):
+    for path in copied.glob("disfa-au12/quick/*"):
         path.unlink()
-    build(filled, out, html=False)
+    build(copied, out, html=False)
     assert (out / "disfa.md").read_text() == "changed"
-    assert "disfa.md" not in Written.read(out).digests
+    assert "disfa.md" not in Manifest.read(out).digests
 
 
-def test_a_link_in_the_way_is_refused(filled, tmp_path):
+def test_a_link_in_the_way_is_refused(copied, tmp_path):
     out, elsewhere = tmp_path / "out", tmp_path / "elsewhere.md"
-    build(filled, out, html=False)
+    build(copied, out, html=False)
     (out / "README.md").rename(elsewhere)
     (out / "README.md").symlink_to(elsewhere)
-    (filled / "age/finetune/farl.json").unlink()
+    (copied / "age/finetune/farl.json").unlink()
     with pytest.raises(UsageError, match=r"README\.md"):
-        build(filled, out, html=False)
+        build(copied, out, html=False)
 
 
 @pytest.mark.parametrize("kind", ["link", "file"])
@@ -182,38 +256,6 @@ def test_a_folder_that_leads_elsewhere_is_refused(filled, tmp_path, kind):
         build(filled, out, html=False)
     assert list(elsewhere.iterdir()) == []
     assert [path.name for path in out.iterdir()] == ["age"]
-
-
-def test_nothing_is_removed_through_a_link(tmp_path):
-    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
-    out.mkdir()
-    write_files({"a/b.md": b"1"}, out, "")
-    (out / "a").rename(elsewhere)
-    (out / "a").symlink_to(elsewhere)
-    write_files({}, out, "")
-    assert (elsewhere / "b.md").exists()
-
-
-def test_after_a_cut_off_write_all_that_is_there_is_known(tmp_path, monkeypatch):
-    out = tmp_path
-    write_files({"a.md": b"1", "b.md": b"1"}, out, "old")
-    from comface_bench.leaderboards import written
-
-    whole = written._write
-
-    def cut_off(path, data):
-        if path.name == "b.md":
-            raise KeyboardInterrupt
-        whole(path, data)
-
-    monkeypatch.setattr(written, "_write", cut_off)
-    with pytest.raises(KeyboardInterrupt):
-        write_files({"a.md": b"2", "b.md": b"2"}, out, "new")
-    monkeypatch.undo()
-    assert Written.read(out).stamp == ""
-    write_files({"a.md": b"3", "b.md": b"3"}, out, "newer")
-    assert (out / "a.md").read_bytes() == (out / "b.md").read_bytes() == b"3"
-    assert Written.read(out).stamp == "newer"
 
 
 def test_no_results(tmp_path):
@@ -243,10 +285,10 @@ def test_building_imports_neither_pandas_nor_torch(results, made, tmp_path):
     assert run.stderr.strip() == "0"
 
 
-def test_refresh_builds_only_after_a_change(filled, made, tmp_path, monkeypatch):
+def test_refresh_builds_only_after_a_change(copied, made, tmp_path, monkeypatch):
     from comface_bench.leaderboards import pages
 
-    built = refresh(filled, tmp_path)
+    built = refresh(copied, tmp_path)
     assert not (tmp_path / "html").exists(), "no site where none was asked for"
 
     def never(*_, **__):
@@ -254,31 +296,31 @@ def test_refresh_builds_only_after_a_change(filled, made, tmp_path, monkeypatch)
 
     with monkeypatch.context() as patch:
         patch.setattr(pages, "build", never)
-        assert refresh(filled, tmp_path) == built
+        assert refresh(copied, tmp_path) == built
         (tmp_path / "age.md").unlink()
         with pytest.raises(AssertionError, match="built again"):
-            refresh(filled, tmp_path)
-    made.add(filled, method="new")
-    refresh(filled, tmp_path)
+            refresh(copied, tmp_path)
+    made.add(copied, method="new")
+    refresh(copied, tmp_path)
     assert "new" in (tmp_path / "age.md").read_text()
-    build(filled, tmp_path)
-    made.add(filled, method="newer")
-    refresh(filled, tmp_path)
+    build(copied, tmp_path)
+    made.add(copied, method="newer")
+    refresh(copied, tmp_path)
     assert b"newer" in (tmp_path / "html/task/age/finetune.html").read_bytes(), "the site is kept fresh too"
 
 
-def test_check_names_what_differs(filled, made, tmp_path):
+def test_check_names_what_differs(copied, made, tmp_path):
     out = tmp_path / "out"
-    assert "README.md" in check(filled, out).missing
+    assert "README.md" in check(copied, out).missing
     assert not out.exists()
-    build(filled, out)
-    assert check(filled, out).fresh
+    build(copied, out)
+    assert check(copied, out).fresh
     before = tree(out)
     (out / "age.md").write_text("changed")
     (out / "synth.md").unlink()
-    for path in filled.glob("disfa-au12/quick/*"):
+    for path in copied.glob("disfa-au12/quick/*"):
         path.unlink()
-    found = check(filled, out)
+    found = check(copied, out)
     assert {"age.md", "README.md", "leaderboard.csv", "leaderboard.json", ".pages"} <= set(found.differing)
     assert found.missing == ("synth.md",)
     assert {"disfa.md", "disfa-au12/quick.md", "html/task/disfa-au12/quick.html"} <= set(found.left_over)

@@ -7,7 +7,8 @@ import pytest
 
 from comface_bench.leaderboards.paper import (
     PaperValue,
-    is_paper_task,
+    family_of,
+    is_paper_board,
     paper_values,
     published_metrics,
     tables,
@@ -118,8 +119,9 @@ def test_lookup():
         ("age", "finetune", "dino"),
     ]:
         assert paper_values(*nothing) == {}
-    assert is_paper_task("disfa-au15"), "no value of its own, but the paper reports on its family"
-    assert not is_paper_task("synth-au12")
+    assert is_paper_board("disfa-au15", "linear"), "no value of its own, but the paper reports on its family"
+    assert not is_paper_board("synth-au12", "linear")
+    assert not is_paper_board("disfa-au15", "quick")
     assert published_metrics("edema-a2b", "finetune") == ["mae", "pearson", "acc"]
     assert published_metrics("disfa-au1", "linear") == ["pearson"]
     assert published_metrics("disfa-au1", "finetune") == []
@@ -150,3 +152,17 @@ def test_methods_named_in_the_file_are_known():
     for method in named:
         base, options = parse_name(method)
         assert all(value in cards[base].options[key] for key, value in options.items())
+
+
+@pytest.mark.parametrize(
+    ("task", "family"),
+    [
+        ("age", "age"),
+        ("disfa-au12", "disfa"),
+        ("csv:x.csv", "csv"),
+        ("age+split=loo", "age"),
+        ("edema-a2b", "edema"),
+    ],
+)
+def test_family(task, family):
+    assert family_of(task) == family

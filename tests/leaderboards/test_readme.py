@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from comface_bench.core.errors import UsageError
-from comface_bench.leaderboards.compose import compose
-from comface_bench.leaderboards.readme import board_section, replace_section, write
-from comface_bench.leaderboards.readme_plot import draw_plot
+from comface_bench.leaderboards.pages import read_document
+from comface_bench.leaderboards.readme import board_section, draw_plot, replace_section, write
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -31,7 +30,7 @@ def rows(section):
 
 
 def test_values_are_those_of_the_boards(synthetic):
-    document = compose(synthetic)
+    document = read_document(synthetic)
     header, rule, constant, scratch, other = rows(board_section(document))
     boards = {board.task: {row.entry.method: row for row in board.rows} for board in document.boards}
     value = {task: own["scratch"].cells["pearson"].value.value for task, own in boards.items()}
@@ -43,7 +42,7 @@ def test_values_are_those_of_the_boards(synthetic):
     assert scratch[7].startswith("1.00")
     assert other[6] == other[7] == "—", "a method that misses a task has neither mean nor rank"
     assert other[0] == r"timm/a\_b"
-    floor = boards["synth-weight"]["scratch"].entry.constant["mae"].value
+    floor = boards["synth-weight"]["scratch"].entry.baseline["mae"].value
     assert constant[3] == f"{floor:.3f}"
     assert len({len(row) for row in (header, rule, constant, scratch, other)}) == 1
 
@@ -59,7 +58,7 @@ def test_the_section_replaces_what_is_between_the_marks():
 
 
 def test_the_plot_shows_every_value_in_its_place(synthetic):
-    document = compose(synthetic)
+    document = read_document(synthetic)
     root = ET.fromstring(draw_plot(document))
     texts = [node.text for node in root.iter(f"{SVG}text")]
     assert {"scratch", "timm/a_b", "age", "weight", "au1", "au12"} <= set(texts)

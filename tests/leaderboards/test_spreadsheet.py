@@ -7,22 +7,26 @@ from pathlib import Path
 
 import pytest
 
-from comface_bench.leaderboards.compose import compose
 from comface_bench.leaderboards.document import Document
-from comface_bench.leaderboards.spreadsheet import HEADER, leaderboard_csv, number_cell, text_cell
+from comface_bench.leaderboards.pages import read_entries
+from comface_bench.leaderboards.spreadsheet import (
+    HEADER,
+    leaderboard_csv,
+    number_cell,
+    records_csv,
+    text_cell,
+)
 
 
 def read(document):
     return list(csv.DictReader(io.StringIO(leaderboard_csv(document))))
 
 
-def test_one_line_for_each_record_and_metric(results, made):
-    made.fill_golden(results)
-    document = compose(results)
-    rows = read(document)
+def test_one_line_for_each_record_and_metric(golden):
+    rows = read(golden)
     expected = [
         (board.task, board.protocol, row.entry.method, name)
-        for board in document.boards
+        for board in golden.boards
         for row in board.rows
         for name in board.metrics
     ]
@@ -30,11 +34,9 @@ def test_one_line_for_each_record_and_metric(results, made):
     assert all(tuple(row) == HEADER for row in rows), "no row has more cells than the heading"
 
 
-def test_numbers_are_the_documents(results, made):
-    made.fill_golden(results)
-    document = compose(results)
-    rows = {(row["task"], row["method"], row["metric"]): row for row in read(document)}
-    board = next(board for board in document.boards if board.task == "age")
+def test_numbers_are_the_documents(golden):
+    rows = {(row["task"], row["method"], row["metric"]): row for row in read(golden)}
+    board = next(board for board in golden.boards if board.task == "age")
     farl = next(row for row in board.rows if row.entry.method == "farl")
     cell, found = farl.cells["mae"], rows["age", "farl", "mae"]
     for heading, value in [
@@ -42,7 +44,7 @@ def test_numbers_are_the_documents(results, made):
         ("low", cell.interval.low),
         ("high", cell.interval.high),
         ("fold_mean", cell.fold_mean.value),
-        ("constant", farl.entry.constant["mae"].value),
+        ("constant", farl.entry.baseline["mae"].value),
         ("best_difference", cell.to_best.difference.value),
         ("best_low", cell.to_best.difference.interval.low),
         ("best_high", cell.to_best.difference.interval.high),
@@ -88,10 +90,9 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_text_stays_in_its_cell_and_is_no_formula(name, results, made):
-    made.add(results)
-    (board,) = compose(results).boards
-    (row,) = board.rows
+def test_hostile_text_stays_in_its_cell_and_is_no_formula(name, document):
+    board = document.boards[0]
+    row = board.rows[0]
     texts = dict.fromkeys(["task", "protocol", "method", "group", "target", "unit", "data", "split"], name)
     entry = dataclasses.replace(row.entry, **texts, trained_on=(name,), licence=name)
     row = dataclasses.replace(row, entry=entry)
@@ -124,3 +125,28 @@ def test_plain_text_and_numbers_are_left_alone():
         "0",
         "0.3333333333",
     ]
+
+
+def rows_of(text):
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_csv_of_records_has_a_line_for_each_with_all_digits(filled):
+    entries = read_entries(filled)
+    rows = rows_of(records_csv(entries))
+    assert len(rows) == len(entries) == 8
+    for row, entry in zip(rows, entries, strict=True):
+        assert (row["task"], row["protocol"], row["method"]) == (entry.task, entry.protocol, entry.method)
+        assert float(row["mae"]) == entry.metrics["mae"].value
+        assert row["complete"] == str(entry.complete).lower()
+        assert row["constant_pearson"] == "", "no answer, no number"
+    assert [row["failures"] for row in rows if row["method"] == "timm/vit"] == ["1", "0"]
+
+
+@pytest.mark.parametrize("name", ["=cmd()", "+1", "-2", "@SUM(A1)", "\t=1+1", ' "=1"', "a,b\nc", "\u202e=x"])
+def test_csv_of_records_holds_no_formula_and_no_hidden_character(filled, name):
+    entry = dataclasses.replace(read_entries(filled)[0], group=name)
+    (row,) = rows_of(records_csv([entry]))
+    assert not row["group"].lstrip(" \t").startswith(("=", "+", "-", "@"))
+    assert row["group"].isprintable()
+    assert len(records_csv([entry]).splitlines()) == 2

@@ -1,4 +1,4 @@
-"""A board's cells against slow loops that read the files anew and use nothing of the statistics but draws."""
+"""A board's cells and rankings against slow loops that read the files anew and share nothing but draws."""
 
 import gzip
 import random
@@ -9,8 +9,8 @@ import pytest
 from scipy import stats
 
 from comface_bench.core.digest import digest
-from comface_bench.leaderboards.compose import compose
-from comface_bench.leaderboards.numbers import format_value
+from comface_bench.leaderboards.formatting import format_value
+from comface_bench.leaderboards.pages import read_document
 from comface_bench.results.predictions import Prediction, digest_rows
 from comface_bench.results.schema import MethodInfo, ProtocolInfo, Provenance, TaskInfo, UnitResult
 from comface_bench.results.store import ResultStore
@@ -124,18 +124,6 @@ def add(results, method, noise, *, aggregate="pooled", split="two", people=6, se
 
 
 @pytest.fixture(scope="module")
-def results(made, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("made") / "results"
-    made.fill(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def document(results):
-    return compose(results)
-
-
-@pytest.fixture(scope="module")
 def age(document):
     return document.boards[0]
 
@@ -146,12 +134,12 @@ def seeded(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     add(folder, "good", 1.0, aggregate=request.param)
     add(folder, "poor", 2.5, aggregate=request.param)
-    return folder, compose(folder).boards[0], request.param == "fold-mean"
+    return folder, read_document(folder).boards[0], request.param == "fold-mean"
 
 
-def test_values_and_intervals(results, document):
+def test_values_and_intervals(filled, document):
     for board in document.boards:
-        columns = {row.entry.method: read_columns(results, board, row.entry.method) for row in board.rows}
+        columns = {row.entry.method: read_columns(filled, board, row.entry.method) for row in board.rows}
         subjects = np.unique(np.concatenate([own[0] for own in columns.values()]))
         counts = Resamples.draw(subjects, "fgnet").counts.astype(int)
         assert subjects.tolist() == list(range(counts.shape[1]))
@@ -188,8 +176,8 @@ def test_several_seeds_are_averaged_on_each_resample(seeded):
             assert row.cells["mae"].fold_interval == row.cells["mae"].interval
 
 
-def test_differences_to_the_best_and_to_comface(results, age):
-    columns = {row.entry.method: read_columns(results, age, row.entry.method) for row in age.rows}
+def test_differences_to_the_best_and_to_comface(filled, age):
+    columns = {row.entry.method: read_columns(filled, age, row.entry.method) for row in age.rows}
     counts = Resamples.draw(range(4), "fgnet").counts.astype(int)
     compared = 0
     for row in age.rows:
@@ -206,7 +194,7 @@ def test_differences_to_the_best_and_to_comface(results, age):
                 draws = [value_of(name, ours, times) - value_of(name, theirs, times) for times in counts]
                 check_interval(comparison.difference.interval, np.array(draws))
             best = cell.to_best.difference.interval if cell.to_best else None
-            assert cell.tied == (cell.place == 1 or (best is not None and best.low <= 0 <= best.high))
+            assert cell.tied == (cell.rank == 1 or (best is not None and best.low <= 0 <= best.high))
     assert compared >= 12
 
 
@@ -223,9 +211,9 @@ def exact_p(name, ours, theirs, *, by_fold=False):
     return np.mean(extreme)
 
 
-def test_ps_are_of_all_exchanges_and_corrected_by_holm(results, age):
+def test_ps_are_of_all_exchanges_and_corrected_by_holm(filled, age):
     ranked = [row for row in age.rows if row.entry.ranked]
-    columns = {row.entry.method: read_columns(results, age, row.entry.method) for row in ranked}
+    columns = {row.entry.method: read_columns(filled, age, row.entry.method) for row in ranked}
     for name in age.metrics:
         for reference, field in ((age.best[name], "to_best"), ("comface", "to_comface")):
             others = [row for row in ranked if row.entry.method != reference]
@@ -250,9 +238,9 @@ def test_seeds_and_folds_are_exchanged_together(seeded):
     assert poor.cells["mae"].to_best.p.value < 0.2
 
 
-def test_the_detectable_difference_is_the_median_pairs(results, age):
+def test_the_detectable_difference_is_the_median_pairs(filled, age):
     ranked = [row.entry.method for row in age.rows if row.entry.ranked]
-    columns = {method: read_columns(results, age, method) for method in ranked}
+    columns = {method: read_columns(filled, age, method) for method in ranked}
     counts = Resamples.draw(range(4), "fgnet").counts.astype(int)
     factor = stats.norm.ppf(0.975) + stats.norm.ppf(0.8)
     for name in ("mae", "pearson"):
@@ -274,7 +262,7 @@ def test_places_count_the_better_values_that_the_ranked_rows_print(document):
                 method: 1 + len({other for other in printed.values() if other > value})
                 for method, value in printed.items()
             }
-            places = {row.entry.method: row.cells[name].place for row in board.rows}
+            places = {row.entry.method: row.cells[name].rank for row in board.rows}
             assert {method: place for method, place in places.items() if place is not None} == expected
 
 
@@ -284,7 +272,7 @@ def test_an_incomplete_row_has_an_interval_and_nothing_else(age):
     assert row.cells["mae"].value.value == min(values)
     assert age.best["mae"] == "comface"
     for cell in row.cells.values():
-        assert (cell.place, cell.to_best, cell.to_comface, cell.tied) == (None, None, None, False)
+        assert (cell.rank, cell.to_best, cell.to_comface, cell.tied) == (None, None, None, False)
     # Two of four people: a resample in 16 has neither.
     interval = row.cells["mae"].interval
     assert 80 < interval.without < 170
@@ -294,30 +282,30 @@ def test_an_incomplete_row_has_an_interval_and_nothing_else(age):
 def test_values_that_print_the_same_share_a_place(made, tmp_path):
     for method, noise in (("a", 1.0), ("b", 1.0 + 1e-9), ("c", 1.5), ("d", 0.5)):
         made.add(tmp_path, method=method, noise=noise)
-    (board,) = compose(tmp_path).boards
-    assert {row.entry.method: row.cells["mae"].place for row in board.rows} == {
+    (board,) = read_document(tmp_path).boards
+    assert {row.entry.method: row.cells["mae"].rank for row in board.rows} == {
         "a": 2,
         "b": 2,
         "c": 3,
         "d": 1,
     }
     made.add(tmp_path, method="e", noise=0.5 - 1e-9)
-    (board,) = compose(tmp_path).boards
+    (board,) = read_document(tmp_path).boards
     assert board.best["mae"] == "e"
     twin = next(row for row in board.rows if row.entry.method == "d").cells["mae"]
-    assert (twin.place, twin.tied, twin.to_best.reference) == (1, True, "e")
+    assert (twin.rank, twin.tied, twin.to_best.reference) == (1, True, "e")
 
 
 def test_rows_of_different_versions_are_neither_placed_nor_compared(tmp_path):
     add(tmp_path, "a", 1.0)
-    (alone,) = compose(tmp_path).boards
+    (alone,) = read_document(tmp_path).boards
     add(tmp_path, "b", 1.0, split="other", people=40)
-    (board,) = compose(tmp_path).boards
+    (board,) = read_document(tmp_path).boards
     assert not board.comparable
     assert board.best == dict.fromkeys(METRICS)
     for row in board.rows:
         for cell in row.cells.values():
-            assert (cell.place, cell.to_best, cell.to_comface) == (None, None, None)
+            assert (cell.rank, cell.to_best, cell.to_comface) == (None, None, None)
         assert row.cells["mae"].interval.low is not None
     # The people of one version have no part in the draws of the other.
     assert {n: c.interval for n, c in board.rows[0].cells.items()} == {
@@ -327,12 +315,12 @@ def test_rows_of_different_versions_are_neither_placed_nor_compared(tmp_path):
 
 def test_a_record_without_a_unit_has_reasons_only(made, tmp_path):
     made.add(tmp_path, method="a", folds=(), failed=(0, 1))
-    (board,) = compose(tmp_path).boards
+    (board,) = read_document(tmp_path).boards
     (row,) = board.rows
     for cell in row.cells.values():
         assert cell.value.value is None
         assert cell.interval.reason
-        assert (cell.place, cell.to_best) == (None, None)
+        assert (cell.rank, cell.to_best) == (None, None)
     assert all(value.value is None and value.reason for value in board.detectable.values())
 
 
@@ -340,7 +328,7 @@ def test_what_is_not_resampled_is_placed_by_its_value_alone(made, tmp_path, monk
     monkeypatch.setitem(made.add.__globals__, "METRICS", ["mae", "spearman"])
     for method, noise in (("poor", 9.0), ("good", 0.5)):
         made.add(tmp_path, method=method, noise=noise)
-    (board,) = compose(tmp_path).boards
+    (board,) = read_document(tmp_path).boards
     assert board.best["spearman"] == "good"
     assert board.detectable["spearman"].reason == "not resampled"
     for row in board.rows:
@@ -353,7 +341,7 @@ def test_what_is_not_resampled_is_placed_by_its_value_alone(made, tmp_path, monk
     good, poor = (
         next(r for r in board.rows if r.entry.method == m).cells["spearman"] for m in ("good", "poor")
     )
-    assert (good.place, poor.place, good.tied, poor.tied) == (1, 2, True, False)
+    assert (good.rank, poor.rank, good.tied, poor.tied) == (1, 2, True, False)
     assert poor.to_best.difference.value == pytest.approx(poor.value.value - good.value.value)
     assert poor.to_best.difference.interval.reason == "not resampled"
     assert poor.to_best.p.reason == "not tested for this metric"
@@ -364,4 +352,105 @@ def test_a_task_whose_first_metric_is_not_resampled_is_no_part_of_a_ranking(made
         monkeypatch.setitem(made.add.__globals__, "METRICS", metrics)
         for method in ("a", "b"):
             made.add(tmp_path, task, method=method)
-    assert [ranking.tasks for ranking in compose(tmp_path).rankings] == [("age-b", "age-c")] * 2
+    assert [ranking.tasks for ranking in read_document(tmp_path).rankings] == [("age-b", "age-c")] * 2
+
+
+SIX = ["disfa-au1", "disfa-au2", "disfa-au4", "disfa-au6", "disfa-au9", "disfa-au12"]
+
+
+def of(document, scope, protocol="quick"):
+    return next((r for r in document.rankings if (r.scope, r.protocol) == (scope, protocol)), None)
+
+
+@pytest.fixture(scope="module")
+def six_tasks(made, tmp_path_factory):
+    results = tmp_path_factory.mktemp("ranks")
+    for index, task in enumerate(SIX):
+        for method, noise in (("a", 1.0), ("b", 1.0 + (-1) ** index * 0.5), ("c", 4.0), ("gap", 0.1)):
+            incomplete = {"folds": (0,), "failed": (1,)} if (method, index) == ("gap", 2) else {}
+            if (method, index) != ("gap", 4):
+                made.add(results, task, "quick", method, noise=noise, **incomplete)
+    made.add(results, "age", "quick", "a", noise=1.0)
+    made.add(results, "age", "quick", "c", noise=0.5)
+    made.add(results, "edema-a", "linear", "a", noise=0.5)
+    return read_document(results)
+
+
+def test_a_family_has_a_ranking_only_with_more_than_one_task(six_tasks):
+    assert [(r.scope, r.protocol, len(r.tasks)) for r in six_tasks.rankings] == [
+        ("disfa", "quick", 6),
+        ("overall", "quick", 7),
+    ]
+    assert of(six_tasks, "disfa").tasks == tuple(SIX)
+    assert of(six_tasks, "overall").tasks == ("age", *SIX)
+
+
+def test_who_misses_a_task_stays_out_and_is_told_which(six_tasks):
+    family, overall = of(six_tasks, "disfa").standings, of(six_tasks, "overall").standings
+    assert list(family)[-1] == "gap"
+    assert family["gap"].missing == ("disfa-au4", "disfa-au9")
+    assert (family["gap"].mean_rank, family["gap"].place, dict(family["gap"].ranks)) == (None, None, {})
+    assert overall["b"].missing == ("age",)
+    assert overall["gap"].missing == ("age", "disfa-au4", "disfa-au9")
+    assert [name for name, one in overall.items() if not one.missing] == ["a", "c"]
+
+
+def test_ranks_are_those_of_the_boards_values(six_tasks):
+    ranked = ["a", "b", "c"]
+    values = {
+        board.task: [
+            next(row for row in board.rows if row.entry.method == name).cells["mae"].value.value
+            for name in ranked
+        ]
+        for board in six_tasks.boards
+        if board.task in SIX
+    }
+    table = np.array([stats.rankdata(values[task]) for task in SIX])
+    standings = of(six_tasks, "disfa").standings
+    for index, name in enumerate(ranked):
+        assert list(standings[name].ranks.values()) == table[:, index].tolist()
+        assert standings[name].mean_rank == pytest.approx(table[:, index].mean())
+        assert standings[name].borda == sum(3 - rank for rank in table[:, index])
+        interval = standings[name].mean_rank_interval
+        assert interval.low <= standings[name].mean_rank <= interval.high
+    # a and b take turns.
+    assert standings["a"].place == standings["b"].place == 1.5
+    assert standings["c"].place == 3
+    friedman = stats.friedmanchisquare(*table.T).pvalue
+    assert of(six_tasks, "disfa").friedman.value == pytest.approx(friedman, rel=1e-10)
+    # Demšar's q for three methods.
+    assert of(six_tasks, "disfa").critical_difference.value == pytest.approx(
+        2.343 * np.sqrt(3 * 4 / 36), rel=1e-3
+    )
+
+
+def test_two_methods_have_no_critical_difference(six_tasks):
+    overall = of(six_tasks, "overall")
+    assert overall.critical_difference.reason == "fewer than 3 methods have all tasks"
+
+
+def test_ranks_of_one_data_set_vary_together(made, tmp_path):
+    for task in ("age", "age-b", "age-c"):
+        for method, noise in (("a", 1.0), ("b", 1.6)):
+            made.add(tmp_path, task, method=method, noise=noise)
+            # The same numbers under another data set's name are drawn by themselves.
+            made.add(tmp_path, f"x{task}", method=method, noise=noise, facts={"data": task})
+    document = read_document(tmp_path)
+    together, apart = of(document, "age", "finetune"), of(document, "xage", "finetune")
+    wide = together.standings["a"].mean_rank_interval.error
+    assert apart.standings["a"].mean_rank_interval.error == pytest.approx(wide / np.sqrt(3), rel=0.15)
+
+
+def test_a_task_that_nobody_completed_is_no_part_of_it(made, tmp_path):
+    for task in ("age", "age-b", "age-c"):
+        for method in ("a", "b"):
+            incomplete = {"folds": (0,), "failed": (1,)} if task == "age-c" else {}
+            made.add(tmp_path, task, method=method, **incomplete)
+    assert of(read_document(tmp_path), "overall", "finetune").tasks == ("age", "age-b")
+
+
+def test_rows_of_different_versions_keep_a_task_out(made, tmp_path):
+    for task in ("age", "age-b", "age-c"):
+        made.add(tmp_path, task, method="a")
+        made.add(tmp_path, task, method="b", split="other" if task == "age-c" else "folds-2")
+    assert of(read_document(tmp_path), "overall", "finetune").tasks == ("age", "age-b")

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from comface_bench.leaderboards.compose import compose
 from comface_bench.leaderboards.document import Document
+from comface_bench.leaderboards.pages import read_document
 from comface_bench.leaderboards.site import render_site
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
@@ -124,7 +124,7 @@ def site(made, tmp_path_factory):
         made.add(results, task, "quick", method="comface", group="Facial Representation Learning", noise=1.0)
     # Of two digits before the point, so that sorting as text would be seen.
     made.add(results, method="simclr", group="Visual Representation Learning", noise=30.0)
-    document = compose(results)
+    document = read_document(results)
     return SimpleNamespace(results=results, document=document, pages=render_site(document, results))
 
 
@@ -135,7 +135,7 @@ def hostile(made, tmp_path_factory):
     for index, name in enumerate(HOSTILE):
         facts = {"data": name, "target": name, "unit": name, "card": {"overlaps": [name]}}
         made.add(results, method=f"m{index}", group=name, facts=facts, trained_on=[name], noise=1.0 + index)
-    document = rename(compose(results), {f"m{index}": name for index, name in enumerate(HOSTILE[:-2])})
+    document = rename(read_document(results), {f"m{index}": name for index, name in enumerate(HOSTILE[:-2])})
     return SimpleNamespace(
         results=results, document=document, pages=render_site(document, results), names=HOSTILE
     )

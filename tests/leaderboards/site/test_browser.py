@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from comface_bench.leaderboards.site.visible import visible
+from comface_bench.leaderboards.formatting import visible
 
 pytestmark = pytest.mark.browser
 CHROMIUM = shutil.which("chromium")

@@ -1,4 +1,4 @@
-"""Folders of written files: a list with digests says which are ours, and nothing else is touched."""
+"""Writes a folder of files with a manifest: its digests name the files that are ours; no other is touched."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _STAMP = "# records "
 
 
 @dataclasses.dataclass(frozen=True)
-class Written:
-    """What the list of a folder says.
+class Manifest:
+    """List of the files that a folder holds, with their digests.
 
     Attributes:
         digests: SHA-256 of what was written, by path relative to the folder; several while a write is under
@@ -31,8 +31,8 @@ class Written:
     stamp: str = ""
 
     @classmethod
-    def read(cls, folder: Path) -> Written:
-        """Read a folder's list; empty where there is none."""
+    def read(cls, folder: Path) -> Manifest:
+        """Read a folder's manifest; empty where there is none."""
         try:
             lines = (folder / LIST).read_text(encoding="utf-8").splitlines()
         except (FileNotFoundError, UnicodeDecodeError):
@@ -49,7 +49,7 @@ class Written:
 
     @property
     def text(self) -> str:
-        """The list as a file, which `sha256sum --check` takes."""
+        """The manifest as a file, which `sha256sum --check` takes."""
         lines = [f"{_STAMP}{self.stamp}\n"] if self.stamp else []
         for name, digests in sorted(self.digests.items()):
             lines += [f"{digest}  {name}\n" for digest in sorted(digests)]
@@ -61,37 +61,37 @@ class Written:
 
 
 def digests_of(files: Mapping[str, bytes]) -> dict[str, frozenset[str]]:
-    """Return what the list says once these files are written."""
+    """Return the digests of files, as the manifest lists them once they are written."""
     return {name: frozenset({digest_of(data)}) for name, data in files.items()}
 
 
 def write_files(files: Mapping[str, bytes], folder: Path, stamp: str, *, force: bool = False) -> None:
     """Write files, and remove those of an earlier write that aren't among them any more.
 
-    A file is ours if its bytes are those that the list has a digest of. Any other is left alone: if it is
+    A file is ours if its bytes are those that the manifest has a digest of. Any other is left alone: if it is
     in the way, nothing is written at all. Unchanged files keep their time.
 
     Args:
         files: Bytes by path relative to the folder.
         folder: Made if need be; the caller holds its lock.
         stamp: What the files are made from.
-        force: Replace and remove changed files too, if they are on the list.
+        force: Replace and remove changed files too, if the manifest lists them.
 
     Raises:
         UsageError: A file in the way isn't ours, or was changed.
     """
-    before, now = Written.read(folder), Written(digests_of(files), stamp)
+    before, now = Manifest.read(folder), Manifest(digests_of(files), stamp)
     todo = {name: data for name, data in files.items() if _differs(folder / name, data)}
     for name in todo:
         _refuse(folder, name, before, force)
     gone = [name for name in before.digests if name not in files]
-    # First a list of both, so that after a crash all that is there is still known as ours.
+    # First a manifest of both, so that after a crash all that is there is still known as ours.
     both = {
         name: before.digests.get(name, frozenset()) | now.digests.get(name, frozenset())
         for name in {*before.digests, *now.digests}
     }
     if todo or gone:
-        _put(folder / LIST, Written(both).text)
+        _put(folder / LIST, Manifest(both).text)
     for name, data in todo.items():
         _write(folder / name, data)
     for name in gone:
@@ -130,7 +130,7 @@ def _differs(path: Path, data: bytes) -> bool:
     return not path.is_file() or path.read_bytes() != data
 
 
-def _refuse(folder: Path, name: str, before: Written, force: bool) -> None:
+def _refuse(folder: Path, name: str, before: Manifest, force: bool) -> None:
     path = folder / name
     for parent in _parents(folder, name):
         if parent.is_symlink() or (parent.exists() and not parent.is_dir()):
@@ -150,7 +150,7 @@ def _inside(name: str) -> bool:
     return not path.is_absolute() and ".." not in path.parts and not path.name.startswith(".")
 
 
-def _remove(folder: Path, name: str, before: Written, force: bool) -> None:
+def _remove(folder: Path, name: str, before: Manifest, force: bool) -> None:
     path = folder / name
     if path.is_symlink() or not path.is_file() or any(one.is_symlink() for one in _parents(folder, name)):
         return

@@ -1,52 +1,21 @@
-"""CSV and LaTeX of results."""
+"""LaTeX of results."""
 
-import csv
-import io
+import dataclasses
 import re
 
 import pytest
 
 from comface_bench.core.errors import UsageError
-from comface_bench.leaderboards.export import to_csv, to_latex
-from comface_bench.leaderboards.table import read_entries
-
-
-def rows_of(text):
-    return list(csv.DictReader(io.StringIO(text)))
-
-
-def test_csv_has_a_line_for_each_record_with_all_digits(results, made):
-    made.fill(results)
-    entries = read_entries(results)
-    rows = rows_of(to_csv(entries))
-    assert len(rows) == len(entries) == 8
-    for row, entry in zip(rows, entries, strict=True):
-        assert (row["task"], row["protocol"], row["method"]) == (entry.task, entry.protocol, entry.method)
-        assert float(row["mae"]) == entry.metrics["mae"].value
-        assert row["complete"] == str(entry.complete).lower()
-        assert row["constant_pearson"] == "", "no answer, no number"
-    assert [row["failures"] for row in rows if row["method"] == "timm/vit"] == ["1", "0"]
-
-
-HOSTILE = ["=cmd()", "+1", "-2", "@SUM(A1)", "\t=1+1", ' "=1"', "a,b\nc", "\u202e=x"]
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-def test_csv_holds_no_formula_and_no_hidden_character(results, made, name):
-    made.add(results, method="scratch", group=name)
-    (row,) = rows_of(to_csv(read_entries(results)))
-    assert not row["group"].lstrip(" \t").startswith(("=", "+", "-", "@"))
-    assert row["group"].isprintable()
-    assert len(to_csv(read_entries(results)).splitlines()) == 2
+from comface_bench.leaderboards.latex import records_latex
+from comface_bench.leaderboards.pages import read_entries
 
 
 def cells(line):
     return [cell.strip() for cell in re.split(r"(?<!\\)&", line.removesuffix(r" \\"))]
 
 
-def test_latex_has_the_layout_of_table_n(results, made):
-    made.fill(results)
-    lines = to_latex(read_entries(results), ["age"], "finetune").splitlines()
+def test_latex_has_the_layout_of_table_n(filled):
+    lines = records_latex(read_entries(filled), ["age"], "finetune").splitlines()
     assert lines[:4] == [
         r"\begin{tabular}{lrrr}",
         r"\toprule",
@@ -68,7 +37,7 @@ def test_latex_has_the_layout_of_table_n(results, made):
     ]
     bold = [line for line in body if r"\textbf" in line]
     assert [cells(line)[0] for line in bold] == ["comface"], "the incomplete one is better, and isn't ranked"
-    entry = next(entry for entry in read_entries(results) if entry.method == "comface")
+    entry = next(entry for entry in read_entries(filled) if entry.method == "comface")
     assert cells(bold[0])[1:3] == [
         rf"\textbf{{{entry.metrics['mae'].value:.3f}}}",
         rf"\textbf{{{entry.metrics['pearson'].value:.3f}}}",
@@ -76,9 +45,8 @@ def test_latex_has_the_layout_of_table_n(results, made):
     assert all(len(cells(line)) == 4 for line in body if not line.startswith(r"\multi"))
 
 
-def test_latex_of_several_tasks_spans_their_metrics(results, made):
-    made.fill(results)
-    text = to_latex(read_entries(results), ["synth-age", "disfa-au12"], "quick")
+def test_latex_of_several_tasks_spans_their_metrics(filled):
+    text = records_latex(read_entries(filled), ["synth-age", "disfa-au12"], "quick")
     head, rules, metrics = text.splitlines()[2:5]
     assert head == r"Method & \multicolumn{3}{c}{synth-age} & \multicolumn{3}{c}{disfa-au12} \\"
     assert rules == r"\cmidrule(lr){2-4}\cmidrule(lr){5-7}"
@@ -91,15 +59,14 @@ def test_latex_of_several_tasks_spans_their_metrics(results, made):
 def test_equal_values_are_both_in_bold_and_other_data_keep_all_from_it(results, made):
     made.add(results, method="a", noise=1.0)
     made.add(results, method="b", noise=1.0)
-    assert to_latex(read_entries(results), ["age"], "finetune").count(r"\textbf") == 6
+    assert records_latex(read_entries(results), ["age"], "finetune").count(r"\textbf") == 6
     made.add(results, method="c", noise=2.0, split="others")
-    assert r"\textbf" not in to_latex(read_entries(results), ["age"], "finetune")
+    assert r"\textbf" not in records_latex(read_entries(results), ["age"], "finetune")
 
 
-def test_latex_refuses_a_task_without_records(results, made):
-    made.fill(results)
+def test_latex_refuses_a_task_without_records(filled):
     with pytest.raises(UsageError, match="no record of synth-age under finetune") as caught:
-        to_latex(read_entries(results), ["age", "synth-age"], "finetune")
+        records_latex(read_entries(filled), ["age", "synth-age"], "finetune")
     assert "comface-bench run" in caught.value.hint
 
 
@@ -122,9 +89,9 @@ def test_latex_refuses_a_task_without_records(results, made):
         "\n",
     ],
 )
-def test_latex_shows_any_name_as_text(results, made, name):
-    made.add(results, method="scratch", group=name)
-    text = to_latex(read_entries(results), ["age"], "finetune")
+def test_latex_shows_any_name_as_text(filled, name):
+    entry = dataclasses.replace(read_entries(filled)[0], group=name)
+    text = records_latex([entry], ["age"], "finetune")
     (line,) = [line for line in text.splitlines() if r"\textit" in line]
     inner = line.removeprefix(r"\multicolumn{4}{l}{\textit{").removesuffix(r":}} \\")
     assert shown(inner) == (name if name.isprintable() else f"\\u{ord(name):04x}")

@@ -1,4 +1,4 @@
-"""What the page of one record draws from its predictions."""
+"""Errors of one record's predictions, by size of the true change and by subject."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ class SizeBin:
             the bin holds one size only.
         pairs: Number of predictions.
         error: Their mean absolute error.
-        constant: The error of always answering 0.
+        baseline: The error of always answering 0.
     """
 
     low: float
     high: float
     pairs: int
     error: float
-    constant: float
+    baseline: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +63,7 @@ class SubjectError:
     subject: int
     pairs: int
     error: float
-    constant: float
+    baseline: float
 
 
 def gather(columns: Iterable[Columns]) -> Predictions:
@@ -138,9 +138,9 @@ def round_step(span: float, parts: int) -> float:
 
 
 def _means(index: NDArray[np.intp], predictions: Predictions) -> list[tuple[int, float, float]]:
-    """Return number of pairs, mean error and the constant answer's mean error by index."""
+    """Return number of pairs, mean error and the no-change baseline's mean error by index."""
     pairs = np.bincount(index)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         error = np.bincount(index, np.abs(predictions.y - predictions.yhat)) / pairs
-        constant = np.bincount(index, np.abs(predictions.y)) / pairs
-    return list(zip(pairs.tolist(), error.tolist(), constant.tolist(), strict=True))
+        baseline = np.bincount(index, np.abs(predictions.y)) / pairs
+    return list(zip(pairs.tolist(), error.tolist(), baseline.tolist(), strict=True))

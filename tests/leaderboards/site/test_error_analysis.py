@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comface_bench.leaderboards.detail import (
+from comface_bench.leaderboards.site.error_analysis import (
     draw_points,
     error_by_size,
     error_by_subject,
@@ -56,14 +56,14 @@ def test_error_by_size_of_many_sizes():
         inside = [(y, yhat) for _, y, yhat in rows if one.low <= abs(y) < one.high]
         assert one.pairs == len(inside)
         assert one.error == pytest.approx(sum(abs(y - yhat) for y, yhat in inside) / len(inside))
-        assert one.constant == pytest.approx(sum(abs(y) for y, _ in inside) / len(inside))
+        assert one.baseline == pytest.approx(sum(abs(y) for y, _ in inside) / len(inside))
         assert one.high - one.low == pytest.approx(2)
 
 
 def test_few_sizes_have_a_bin_each():
     rows = [(0, 0.0, 0.5), (0, -2.0, 1.0), (1, 2.0, 2.0), (1, 5.0, 1.0)]
     bins = error_by_size(gather([columns(rows)]))
-    assert [(one.low, one.high, one.pairs, one.error, one.constant) for one in bins] == [
+    assert [(one.low, one.high, one.pairs, one.error, one.baseline) for one in bins] == [
         (0, 0, 1, 0.5, 0),
         (2, 2, 2, 1.5, 2),
         (5, 5, 1, 4, 5),
@@ -79,7 +79,7 @@ def test_error_by_subject_goes_from_small_to_large():
         own = [(y, yhat) for subject, y, yhat in rows if subject == one.subject]
         assert one.pairs == len(own)
         assert one.error == pytest.approx(sum(abs(y - yhat) for y, yhat in own) / len(own))
-        assert one.constant == pytest.approx(sum(abs(y) for y, _ in own) / len(own))
+        assert one.baseline == pytest.approx(sum(abs(y) for y, _ in own) / len(own))
 
 
 @given(st.floats(1e-300, 1e300), st.integers(1, 10))

@@ -1,6 +1,7 @@
 """Every page of a small site: whole, closed to the outside, true to the document, the same each time."""
 
 import dataclasses
+import os
 import posixpath
 import re
 import subprocess
@@ -10,8 +11,8 @@ from urllib.parse import unquote
 import pytest
 
 from comface_bench.leaderboards.document import Document
+from comface_bench.leaderboards.formatting import visible
 from comface_bench.leaderboards.site import render_site
-from comface_bench.leaderboards.site.visible import visible
 from comface_bench.stats.metrics import METRICS
 
 POLICY = "default-src 'none'; style-src 'self'; script-src 'self'; img-src data:"
@@ -109,8 +110,8 @@ def test_best_second_and_tied_are_marked(site):
     for row in board.rows:
         cell = row.cells["mae"]
         value = f"{cell.value.value:.3f}"
-        marked = {1: f"<strong>{value}</strong>", 2: f"<u>{value}</u>"}.get(cell.place, f">{value}")
-        if cell.tied and cell.place != 1:
+        marked = {1: f"<strong>{value}</strong>", 2: f"<u>{value}</u>"}.get(cell.rank, f">{value}")
+        if cell.tied and cell.rank != 1:
             marked += '<abbr class="tie"'
         assert marked in text, row.entry.method
     assert text.count("dot best") == 1
@@ -182,7 +183,7 @@ def test_the_same_bytes_in_another_process(site, tmp_path):
         [sys.executable, "-c", code, tmp_path / "document", site.results],
         capture_output=True,
         text=True,
-        env={"PYTHONHASHSEED": "7"},
+        env={**os.environ, "PYTHONHASHSEED": "7"},
         check=True,
     )
     assert run.stdout.split() == [hashlib.sha256(repr(site.pages).encode()).hexdigest(), "False"]
@@ -215,7 +216,7 @@ def test_nothing_comparable(site, read):
         dataclasses.replace(
             row,
             cells={
-                name: dataclasses.replace(cell, place=None, to_best=None, to_comface=None)
+                name: dataclasses.replace(cell, rank=None, to_best=None, to_comface=None)
                 for name, cell in row.cells.items()
             },
         )

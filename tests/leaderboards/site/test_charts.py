@@ -7,16 +7,23 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from comface_bench.leaderboards.detail import (
+from comface_bench.leaderboards.site.charts import (
+    Scale,
+    domain,
+    scatter,
+    size_bars,
+    subject_dots,
+    tick_texts,
+    ticks,
+)
+from comface_bench.leaderboards.site.error_analysis import (
     SizeBin,
     SubjectError,
     error_by_size,
     error_by_subject,
     gather,
 )
-from comface_bench.leaderboards.site.charts import scatter, size_bars, subject_dots
 from comface_bench.leaderboards.site.strips import Strip, Strips
-from comface_bench.leaderboards.site.svg import Scale, domain, tick_texts, ticks
 from comface_bench.stats.predictions import Columns
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)

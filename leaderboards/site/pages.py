@@ -1,0 +1,225 @@
+"""The pages of the site: which there are, where they are, and what each is filled with."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from comface_bench.core.digest import digest
+from comface_bench.core.errors import UsageError
+from comface_bench.leaderboards.document import OVERALL, rows_by_group
+from comface_bench.leaderboards.formatting import DASH, format_value
+from comface_bench.leaderboards.paper import COMFACE
+from comface_bench.leaderboards.site.charts import curves
+from comface_bench.leaderboards.site.record import draw_plots, facts
+from comface_bench.leaderboards.site.strips import forest, rank_plot
+from comface_bench.leaderboards.site.templates import render
+from comface_bench.results.store import ResultStore, file_stem
+from comface_bench.stats.metrics import METRICS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from comface_bench.leaderboards.document import Board, BoardRow, Document, Ranking
+    from comface_bench.results.schema import Record
+
+    Crumbs = list[tuple[str, str | None]]
+    Key = tuple[str, str, str]
+
+FOLDER = "html"
+INDEX = "index.html"
+SHARED = ("style.css", "script.js")
+MOST_RECORDS = 1000
+"""Where there are more records, only the best of each board have pages of their own."""
+
+
+def render_site(document: Document, results: Path, most_records: int = MOST_RECORDS) -> dict[str, bytes]:
+    """Write the site; the same bytes for the same document and results.
+
+    Args:
+        document: What the pages show.
+        results: Folder of the records, for what is shown of a single one.
+        most_records: Where there are more records, each board's share of so many pages goes to the best of
+            its primary metric, and to `comface`; the board's page says so.
+
+    Returns:
+        Bytes of each file by path, which begins with `html/`.
+
+    Raises:
+        ResultError: A record or its predictions can't be read.
+    """
+    pages = _Site(document, results, most_records).pages()
+    return {f"{FOLDER}/{path}": data for path, data in pages.items()}
+
+
+class _Site:
+    """The document and its records, and what all pages share."""
+
+    def __init__(self, document: Document, results: Path, most_records: int) -> None:
+        self._document = document
+        rows = sum(len(board.rows) for board in document.boards)
+        self._share = None if rows <= most_records else max(1, most_records // len(document.boards))
+        self._store = ResultStore(results)
+        self._families = [(family, family_path(family)) for family in document.families]
+        self._records: set[Key] = set()
+
+    def pages(self) -> dict[str, bytes]:
+        """Return all files by path."""
+        pages = {name: resources.files(__package__).joinpath(name).read_bytes() for name in SHARED}
+        for board in self._document.boards:
+            for row in self._opened(board):
+                record = self._load(row)
+                if record:
+                    path = record_path(board.task, board.protocol, row.entry.method)
+                    pages[path] = self._record(board, row, record)
+            pages[board_path(board.task, board.protocol)] = self._board(board)
+        pages[INDEX] = self._overview(INDEX, "Leaderboards", OVERALL)
+        for family, path in self._families:
+            pages[path] = self._overview(path, family, family)
+        return dict(sorted(pages.items()))
+
+    def _overview(self, path: str, title: str, scope: str) -> bytes:
+        sections = self._document.sections(scope)
+        return self._render(
+            "overview.html.j2",
+            path,
+            title,
+            [],
+            sections=sections,
+            plots={section.protocol: rank_plot(section.ranking) for section in sections if section.ranking},
+            unranked=_unranked,
+            path_of=lambda board: board_path(board.task, board.protocol),
+            record_at=self._record_at,
+        )
+
+    def _board(self, board: Board) -> bytes:
+        path, primary = board_path(board.task, board.protocol), board.metrics[0]
+        best = next((row for row in board.rows if row.entry.method == board.best.get(primary)), None)
+        others = [one.protocol for one in self._document.boards if one.task == board.task]
+        published = _published(board.rows)
+        return self._render(
+            "board.html.j2",
+            path,
+            f"{board.task}, {board.protocol}",
+            self._crumbs(board, None),
+            board=board,
+            best=best,
+            to_comface=board.best.get(primary) != COMFACE and _compared_with_comface(board),
+            baselines=[format_value(name, board.baseline(name)) for name in board.metrics]
+            + [DASH] * len(published),
+            counted=board.baseline_entry,
+            protocols=[(name, board_path(board.task, name)) for name in others],
+            forest=forest(board),
+            groups=rows_by_group(board.rows),
+            published=published,
+            entries=[row.entry for row in board.rows],
+            share=self._share,
+            paths={row.entry.method: self._record_at(board, row.entry.method) for row in board.rows},
+        )
+
+    def _record(self, board: Board, row: BoardRow, record: Record) -> bytes:
+        method = row.entry.method
+        self._records.add((board.task, board.protocol, method))
+        back = board_path(board.task, board.protocol)
+        return self._render(
+            "record.html.j2",
+            record_path(board.task, board.protocol, method),
+            f"{method} on {board.task}, {board.protocol}",
+            [*self._crumbs(board, back), (method, None)],
+            board=board,
+            board_path=back,
+            row=row,
+            entry=row.entry,
+            record=record,
+            facts=facts(record),
+            plots=draw_plots(self._store, record),
+            curve=curves(record.units, record.task.unit),
+        )
+
+    def _render(self, template: str, here: str, title: str, crumbs: Crumbs, **context: Any) -> bytes:
+        shared = {"here": here, "title": title, "crumbs": crumbs, "families": self._families}
+        return render(template, link=partial(link, here=here), **shared, **context)
+
+    def _crumbs(self, board: Board, path: str | None) -> Crumbs:
+        family = (board.family, family_path(board.family))
+        return [("Leaderboards", INDEX), family, (f"{board.task}, {board.protocol}", path)]
+
+    def _load(self, row: BoardRow) -> Record | None:
+        entry = row.entry
+        try:
+            return self._store.load(entry.task, entry.protocol, entry.method)
+        except UsageError:
+            # A name that can't be a file name has no record.
+            return None
+
+    def _opened(self, board: Board) -> list[BoardRow]:
+        """Return the rows of a board that have a page of their own, if their record is there."""
+        ordered = sorted(board.rows, key=lambda row: _rank(row, board.metrics[0]))
+        if self._share is None:
+            return ordered
+        return ordered[: self._share] + [row for row in ordered[self._share :] if row.entry.method == COMFACE]
+
+    def _record_at(self, board: Board, method: str) -> str | None:
+        if (board.task, board.protocol, method) not in self._records:
+            return None
+        return record_path(board.task, board.protocol, method)
+
+
+def family_path(family: str) -> str:
+    """Return the path of a family's page, relative to the site's folder."""
+    return f"family/{_stem(family)}.html"
+
+
+def board_path(task: str, protocol: str) -> str:
+    """Return the path of a board's page, relative to the site's folder."""
+    return f"task/{_stem(task)}/{_stem(protocol)}.html"
+
+
+def record_path(task: str, protocol: str, method: str) -> str:
+    """Return the path of a record's page, relative to the site's folder."""
+    return f"task/{_stem(task)}/{_stem(protocol)}/{_stem(method)}.html"
+
+
+def link(path: str, here: str) -> str:
+    """Return the address of a page as another page refers to it.
+
+    Args:
+        path: Of the page, relative to the site's folder.
+        here: Of the referring page, likewise.
+    """
+    return "../" * here.count("/") + quote(path, safe="/+=,")
+
+
+def _stem(name: str) -> str:
+    """Return a file name for any name: its own, or a digest where it can't be one."""
+    try:
+        return file_stem(name)
+    except UsageError:
+        return f"digest-{digest(name)[:16]}"
+
+
+def _rank(row: BoardRow, metric: str) -> float:
+    rank = row.cells[metric].rank if metric in row.cells else None
+    return math.inf if rank is None else rank
+
+
+def _published(rows: Sequence[BoardRow]) -> list[str]:
+    """Name the metrics that the paper has for any row."""
+    return [name for name in METRICS if any(name in row.paper for row in rows)]
+
+
+def _compared_with_comface(board: Board) -> bool:
+    cells = (row.cells.get(board.metrics[0]) for row in board.rows)
+    return any(cell is not None and cell.to_comface is not None for cell in cells)
+
+
+def _unranked(ranking: Ranking) -> list[tuple[str, str]]:
+    """Return the methods that a ranking leaves out, and the tasks that they miss."""
+    left_out = ((name, one.missing) for name, one in ranking.standings.items() if one.mean_rank is None)
+    return [
+        (name, missing[0] if len(missing) == 1 else f"{len(missing)} tasks") for name, missing in left_out
+    ]
