@@ -77,7 +77,7 @@ def corpus(
     from comface_bench.comface.corpus.size_estimate import corpus_status
     from comface_bench.comface.synthesis.generator import open_generator, with_absolute_paths
     from comface_bench.comface.synthesis.requirements import require_files
-    from comface_bench.core.options import parse_options
+    from comface_bench.core.names import parse_options
 
     part, layout = _part(shard), Layout(out)
     encoded = {"suffix": encoding, "quality": quality, "records_per_shard": records_per_shard}

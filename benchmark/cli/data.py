@@ -57,7 +57,7 @@ def check(
     no_plugins: NoPlugins = False,
 ) -> None:
     """Look a task's data over: counts, labels, folds, and everything that is wrong (exit status 2)."""
-    from comface_bench.core.options import parse_options
+    from comface_bench.core.names import parse_options
     from comface_bench.core.registry import task_registry
     from comface_bench.data.check import check_data
 

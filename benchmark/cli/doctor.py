@@ -19,8 +19,13 @@ from comface_bench.cli.options import Data, Results
 from comface_bench.cli.presence import find_method_weights, find_task_data
 from comface_bench.cli.tables import print_facts
 from comface_bench.core.errors import BenchError
-from comface_bench.core.plugins import METHODS_GROUP, TASKS_GROUP, installed_plugins
-from comface_bench.core.registry import method_registry, task_registry
+from comface_bench.core.registry import (
+    METHODS_GROUP,
+    TASKS_GROUP,
+    installed_plugins,
+    method_registry,
+    task_registry,
+)
 from comface_bench.core.weights import cache_folder, weights_folder
 from comface_bench.version import __version__
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from comface_bench.core.card import MethodCard, TaskCard
 from comface_bench.core.errors import BenchError
-from comface_bench.core.options import method_options
+from comface_bench.core.names import method_options
 from comface_bench.core.registry import Entry
 from comface_bench.core.weights import locate_weights
 

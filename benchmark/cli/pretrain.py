@@ -60,7 +60,7 @@ def pretrain(
     For several GPUs: torchrun --nproc-per-node=8 -m comface_bench pretrain …
     """
     from comface_bench.comface.pretrain.settings import load_preset, load_settings, override, preset_names
-    from comface_bench.core.options import parse_options
+    from comface_bench.core.names import parse_options
 
     if (preset is None) == (config is None):
         raise UsageError(

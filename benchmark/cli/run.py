@@ -12,7 +12,7 @@ from comface_bench.cli.complete import complete_method, complete_protocol, compl
 from comface_bench.cli.groups import InterruptedRunError, make_app
 from comface_bench.cli.options import Data, Json, NoPlugins, Plugins, Results, parse_numbers
 from comface_bench.core.errors import BenchError
-from comface_bench.core.options import parse_options
+from comface_bench.core.names import parse_options
 
 if TYPE_CHECKING:
     from comface_bench.execute.local import Finished

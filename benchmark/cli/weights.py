@@ -40,8 +40,7 @@ def list_weights(
     Generators of faces that need a file come last, with where it is to be had; `convert` takes it.
     """
     from comface_bench.core.registry import method_registry
-    from comface_bench.core.weights import weights_folder
-    from comface_bench.core.weights_state import list_states
+    from comface_bench.core.weights import list_states, weights_folder
 
     states = list_states(method_registry(plugin, not no_plugins).declared())
     if as_json:

@@ -1,15 +1,17 @@
-"""Names with options: `scratch+backbone=resnet18`, `finetune+image_size=112`, `age+split=leave-one-out`.
+"""Names and their options: `scratch+backbone=resnet18`, `finetune+image_size=112`, `age+split=leave-one-out`.
 
 An option that differs from the default becomes part of the name, so that results of different
-settings lie in different files and never share a row.
+settings lie in different files and never share a row. `-o key=value` sets an option of the protocol, the
+methods or the tasks, whichever takes it.
 """
 
 from __future__ import annotations
 
 import difflib
 import fnmatch
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
+from comface_bench.core.card import MethodCard, TaskCard
 from comface_bench.core.errors import UnknownNameError, UsageError
 
 
@@ -78,3 +80,116 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     else:
         near = difflib.get_close_matches(name.casefold(), list(folded), n=3, cutoff=0.5)
     return f" Did you mean {' or '.join(folded[one] for one in near)}?" if near else ""
+
+
+TASK_OPTIONS = ("split",)
+"""What every task takes."""
+
+METHOD_OPTIONS: Mapping[str, tuple[str, ...]] = {"preprocess": ("native", "imagenet")}
+"""What every method takes. `preprocess=imagenet` feeds RGB with ImageNet's mean and standard deviation,
+whatever the authors did, to measure how much of a result hangs on it."""
+
+
+def parse_options(texts: Iterable[str]) -> dict[str, str]:
+    """Turn `key=value` texts into a mapping.
+
+    Raises:
+        UsageError: A text has no `=`, or a key stands twice.
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not (key and equals and value):
+            raise UsageError(f"-o {text}: expected key=value")
+        if key in found:
+            raise UsageError(f"-o gives {key} twice")
+        found[key] = value
+    return found
+
+
+def divide_options(
+    options: Mapping[str, str],
+    protocol_takes: Collection[str],
+    cards: Iterable[MethodCard],
+    tasks: Iterable[TaskCard] = (),
+) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+    """Divide options into those of the protocol, of methods and of tasks.
+
+    Args:
+        options: As the user gave them.
+        protocol_takes: Options that the protocol takes.
+        cards: Methods that will run; an option that one of them takes is a method's.
+        tasks: Tasks that will run; they take `split` and their own options.
+
+    Raises:
+        UsageError: Nobody takes an option; the message lists what is taken.
+    """
+    methods_take = {*METHOD_OPTIONS, *(key for card in cards for key in card.options)}
+    tasks_take = list(dict.fromkeys([*TASK_OPTIONS, *(key for card in tasks for key in card.options)]))
+    protocol: dict[str, str] = {}
+    method: dict[str, str] = {}
+    task: dict[str, str] = {}
+    for key, value in options.items():
+        if key in protocol_takes:
+            protocol[key] = value
+        elif key in methods_take:
+            method[key] = value
+        elif key in tasks_take:
+            task[key] = value
+        else:
+            raise UsageError(
+                f"-o {key}={value}: nothing takes {key!r}",
+                f"The protocol takes {', '.join(protocol_takes)}"
+                f"\nthese methods take {', '.join(sorted(methods_take)) or 'none'}"
+                f"\nthe tasks take {', '.join(tasks_take)}",
+            )
+    return protocol, method, task
+
+
+def method_options(card: MethodCard, given: Mapping[str, str]) -> dict[str, str]:
+    """Complete a method's options by its defaults, and check them.
+
+    Raises:
+        UsageError: The method doesn't take an option, or not that value.
+    """
+    return _complete(f"method {card.name}", {**METHOD_OPTIONS, **card.options}, given)
+
+
+def task_options(card: TaskCard, given: Mapping[str, str]) -> dict[str, str]:
+    """Complete a task's options, `split` among them, by its defaults, and check them.
+
+    Any split can be asked for: a rule takes a number, and a file a path.
+
+    Raises:
+        UsageError: The task doesn't take an option, or not that value.
+    """
+    own = {key: value for key, value in given.items() if key != "split"}
+    complete = _complete(f"task {card.name}", card.options, own, also=("split",))
+    return {"split": given.get("split", card.splits[0]), **complete}
+
+
+def differing(card: MethodCard, chosen: Mapping[str, str]) -> dict[str, str]:
+    """Return the options that differ from a method's defaults."""
+    return _differing({**METHOD_OPTIONS, **card.options}, chosen)
+
+
+def differing_task_options(card: TaskCard, chosen: Mapping[str, str]) -> dict[str, str]:
+    """Return the options that differ from a task's defaults."""
+    return _differing({**card.options, "split": (card.splits[0],)}, chosen)
+
+
+def _complete(
+    what: str, options: Mapping[str, tuple[str, ...]], given: Mapping[str, str], also: tuple[str, ...] = ()
+) -> dict[str, str]:
+    for key, value in given.items():
+        if key not in options:
+            takes = ", ".join([*also, *sorted(options)]) or "none"
+            raise UsageError(f"{what} takes no option {key!r}; it takes: {takes}")
+        if (accepted := options[key]) and value not in accepted:
+            raise UsageError(f"{what}: {key}={value} isn't one of {', '.join(accepted)}")
+    defaults = {key: accepted[0] for key, accepted in options.items() if accepted}
+    return defaults | dict(given)
+
+
+def _differing(options: Mapping[str, tuple[str, ...]], chosen: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in chosen.items() if not options[key] or value != options[key][0]}

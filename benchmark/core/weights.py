@@ -1,18 +1,133 @@
-"""Where weights lie, which file a method needs, and whether it is the one that it should be."""
+"""Weights: where they lie, which file a method needs, and whether it is the one that it should be.
+
+Most authors publish no digest. So that a file can't change unnoticed between two runs, its SHA-256 is stored
+in the weights folder's digest store, `digests.json`, at first use and compared from then on.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import hashlib
+import json
 import os
 import re
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from comface_bench.core.card import Checkpoint, MethodCard
 from comface_bench.core.errors import BenchError, WeightsFormatError, WeightsMissingError
-from comface_bench.core.ledger import digest_weights, make_note, read_ledger, write_note
-from comface_bench.core.options import method_options
+from comface_bench.core.files import file_lock, replace_file
+from comface_bench.core.names import method_options
 from comface_bench.core.registry import Entry
+
+DIGEST_STORE = "digests.json"
+_LOCK = f".{DIGEST_STORE}.lock"
+
+
+class FileDigests(NamedTuple):
+    """Digests of a file's bytes in hexadecimal digits."""
+
+    sha256: str
+    md5: str
+
+
+@dataclass(frozen=True)
+class KnownDigest:
+    """A file of the weights folder, and the digest that it had when it was first used.
+
+    Attributes:
+        sha256: Its digest when it was noted, or when it was accepted.
+        method: The method that used it.
+        when: Time of that, UTC in ISO 8601.
+        size: Bytes, and
+        mtime_ns: time of the last change, of the file with that digest: while both stay, so does it.
+        published: The published digest that the file was found to have, `sha256:…` or `md5:…`, or empty.
+    """
+
+    sha256: str
+    method: str
+    when: str
+    size: int
+    mtime_ns: int
+    published: str = ""
+
+    def is_of(self, path: Path) -> bool:
+        """Tell, without reading it, whether a file is unchanged since it was noted."""
+        status = path.stat()
+        return (status.st_size, status.st_mtime_ns) == (self.size, self.mtime_ns)
+
+
+def digest_weights(path: Path) -> FileDigests:
+    """Return a file's digests; a process reads an unchanged file once, however often it asks."""
+    status = path.stat()
+    return _digest(path, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+@functools.lru_cache(maxsize=64)
+def _digest(path: Path, *state: int) -> FileDigests:
+    del state  # Only part of the cache's key.
+    sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as stream:
+        while piece := stream.read(1 << 20):
+            sha256.update(piece)
+            md5.update(piece)
+    return FileDigests(sha256.hexdigest(), md5.hexdigest())
+
+
+def make_known_digest(
+    path: Path, method: str, published: str = "", before: KnownDigest | None = None
+) -> KnownDigest:
+    """Describe a file as it is now; `before`, of the same content, says whose first use it was."""
+    status = path.stat()
+    return KnownDigest(
+        sha256=digest_weights(path).sha256,
+        method=before.method if before else method,
+        when=before.when if before else datetime.now(UTC).isoformat(timespec="seconds"),
+        size=status.st_size,
+        mtime_ns=status.st_mtime_ns,
+        published=published,
+    )
+
+
+def read_digest_store(folder: Path) -> dict[str, KnownDigest]:
+    """Read a weights folder's digest store: path relative to the folder → what is known of it.
+
+    Raises:
+        WeightsFormatError: It is malformed.
+    """
+    path = folder / DIGEST_STORE
+    try:
+        return {str(name): KnownDigest(**note) for name, note in json.loads(path.read_text()).items()}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise WeightsFormatError(
+            f"{path} is malformed: {error}",
+            f"Delete it, and note all files again: rm {path} && comface-bench weights verify all",
+        ) from error
+
+
+def store_digest(folder: Path, name: str, known: KnownDigest) -> None:
+    """Put a file into a folder's digest store, in place of what was known of it.
+
+    The store is replaced whole, by one process at a time. A folder that can't be written keeps none,
+    with a warning.
+    """
+    try:
+        with file_lock(folder / _LOCK, remove=True):
+            store = {key: dataclasses.asdict(value) for key, value in read_digest_store(folder).items()}
+            store[name] = dataclasses.asdict(known)
+            text = json.dumps(dict(sorted(store.items())), indent=1) + "\n"
+            replace_file(folder / DIGEST_STORE, text.encode())
+    except OSError as error:
+        warnings.warn(f"the digest of {name} can't be noted: {error}", stacklevel=2)
+
 
 _GENERIC = re.compile(r"(resnet50|best|last|final|model|pytorch_model|backbone|checkpoint(-\d+)?)\.\w+")
 """File names that say nothing: several authors use them for different weights."""
@@ -148,7 +263,7 @@ def published_digest(checkpoint: Checkpoint) -> str:
 def check_weights(path: Path, card: MethodCard, accept: bool = False) -> str:
     """Compare a file of the weights folder with the published digest and with that of its first use.
 
-    The first use is noted in the folder's ledger. Files elsewhere are others' concern, and pass.
+    The first use is noted in the folder's digest store. Files elsewhere are others' concern, and pass.
 
     Args:
         path: The file.
@@ -169,7 +284,7 @@ def check_weights(path: Path, card: MethodCard, accept: bool = False) -> str:
     as_published = card.checkpoint is not None and path.name == Path(card.checkpoint.file).name
     published = check_published(path, card) if as_published else ""
     name = path.relative_to(folder).as_posix()
-    note = None if accept else read_ledger(folder).get(name)
+    note = None if accept else read_digest_store(folder).get(name)
     found = weights_digest(path)
     if note is not None and note.sha256 != found:
         raise WeightsFormatError(
@@ -178,7 +293,7 @@ def check_weights(path: Path, card: MethodCard, accept: bool = False) -> str:
             f"If you have replaced it on purpose, say so: comface-bench weights verify {card.name} --accept",
         )
     if note is None or note.published != published or not note.is_of(path):
-        write_note(folder, name, make_note(path, card.name, published, note))
+        store_digest(folder, name, make_known_digest(path, card.name, published, note))
     return published
 
 
@@ -200,3 +315,76 @@ def check_published(path: Path, card: MethodCard) -> str:
                 " Weights of your own go by -o checkpoint=FILE.",
             )
     return published_digest(card.checkpoint)
+
+
+DigestState = Literal["published ok", "recorded", "recorded, now differs", "not checked", "not recorded", ""]
+
+
+class WeightsState(NamedTuple):
+    """A method's file.
+
+    Attributes:
+        method: Name of the method.
+        file: Name of the file.
+        path: Where it is, or where it belongs.
+        state: `present` or `missing`.
+        size: Bytes, None where it is missing.
+        digest: `published ok`: it has the digest that its authors publish; `recorded`: it is what it was
+            at first use; `not checked`: nobody has used it yet; `not recorded`: it lies outside the
+            weights folder; empty where it is missing.
+        licence: Its licence.
+        get: A command or an address.
+    """
+
+    method: str
+    file: str
+    path: Path
+    state: Literal["present", "missing"]
+    size: int | None
+    digest: DigestState
+    licence: str
+    get: str
+
+
+def list_states(entries: Iterable[Entry[MethodCard]]) -> list[WeightsState]:
+    """Return the states of all methods that have a file; one that changed since its first use is read.
+
+    Raises:
+        WeightsFormatError: The folder's digest store is malformed.
+    """
+    notes = read_digest_store(weights_folder())
+    return [_state_of(entry, notes) for entry in entries if entry.card.checkpoint is not None]
+
+
+def _state_of(entry: Entry[MethodCard], notes: dict[str, KnownDigest]) -> WeightsState:
+    card, checkpoint = entry.card, entry.card.checkpoint
+    assert checkpoint is not None
+    path = locate_file(entry)
+    return WeightsState(
+        method=card.name,
+        file=path.name if path else checkpoint.file,
+        path=path or weights_target(card),
+        state="present" if path else "missing",
+        size=path.stat().st_size if path else None,
+        digest=_digest_state(path, card, notes) if path else "",
+        licence=card.licence,
+        get=f"comface-bench weights fetch {card.name}"
+        if is_direct(checkpoint.url)
+        else checkpoint.url or card.source,
+    )
+
+
+def _digest_state(path: Path, card: MethodCard, notes: dict[str, KnownDigest]) -> DigestState:
+    assert card.checkpoint is not None
+    if not path.is_relative_to(weights_folder()):
+        return "not recorded"
+    note = notes.get(path.relative_to(weights_folder()).as_posix())
+    if note is None:
+        return "not checked"
+    if not note.is_of(path) and weights_digest(path) != note.sha256:
+        return "recorded, now differs"
+    as_published = path.name == Path(card.checkpoint.file).name
+    published = published_digest(card.checkpoint) if as_published else ""
+    if not published:
+        return "recorded"
+    return "published ok" if note.published == published else "not checked"

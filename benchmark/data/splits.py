@@ -18,7 +18,7 @@ from typing import Literal
 
 from comface_bench.core.digest import digest
 from comface_bench.core.errors import SplitError
-from comface_bench.core.seeds import seed_for
+from comface_bench.core.unit import seed_for
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")

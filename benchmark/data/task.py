@@ -14,11 +14,10 @@ import numpy as np
 
 from comface_bench.core.card import TaskCard
 from comface_bench.core.errors import DataFormatError, DataMissingError, UsageError
-from comface_bench.core.names import format_name, parse_name
-from comface_bench.core.options import differing_task_options, task_options
+from comface_bench.core.names import differing_task_options, format_name, parse_name, task_options
 from comface_bench.core.problems import ProblemList
 from comface_bench.core.registry import Entry, Registry, task_registry
-from comface_bench.core.seeds import seed_for
+from comface_bench.core.unit import seed_for
 from comface_bench.data.manifest import Manifest
 from comface_bench.data.pairs import PairList, PairSampler
 from comface_bench.data.splits import PARTS, Fold, Part, Split, read_split, rule_split

@@ -13,10 +13,9 @@ from torch.nn import functional
 
 from comface_bench.core.card import IMAGENET, MethodCard, Preprocess
 from comface_bench.core.errors import PluginError
-from comface_bench.core.names import parse_name
-from comface_bench.core.options import method_options
+from comface_bench.core.names import method_options, parse_name
 from comface_bench.core.registry import Entry, Registry, method_registry
-from comface_bench.core.seeds import seed_for
+from comface_bench.core.unit import seed_for
 from comface_bench.core.weights import find_weights
 
 

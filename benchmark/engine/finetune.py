@@ -13,7 +13,7 @@ from torch import Tensor
 
 from comface_bench.core.events import Event, Report
 from comface_bench.core.protocol import Protocol
-from comface_bench.core.seeds import seed_for
+from comface_bench.core.unit import seed_for
 from comface_bench.data.pairs import PairList
 from comface_bench.data.task import Task
 from comface_bench.engine.checkpoint import Checkpoint

@@ -14,8 +14,17 @@ from typing import Generic, TypeVar
 
 from comface_bench.core.card import MethodCard, TaskCard
 from comface_bench.core.errors import BenchError, DataMissingError, UsageError, WeightsMissingError
-from comface_bench.core.names import format_name, parse_name, split_list, unknown_name
-from comface_bench.core.options import METHOD_OPTIONS, TASK_OPTIONS, differing, divide_options, method_options
+from comface_bench.core.names import (
+    METHOD_OPTIONS,
+    TASK_OPTIONS,
+    differing,
+    divide_options,
+    format_name,
+    method_options,
+    parse_name,
+    split_list,
+    unknown_name,
+)
 from comface_bench.core.protocol import Protocol, override_keys, resolve_protocol
 from comface_bench.core.registry import Entry, Registry, method_registry, task_registry
 from comface_bench.core.unit import Unit

@@ -17,8 +17,7 @@ from comface_bench.core.digest import digest
 from comface_bench.core.errors import BenchError, PluginError, UnitError
 from comface_bench.core.events import Event, Kind, Report
 from comface_bench.core.protocol import AUGMENTATIONS
-from comface_bench.core.seeds import seed_for
-from comface_bench.core.unit import Unit
+from comface_bench.core.unit import Unit, seed_for
 from comface_bench.core.weights import cache_folder, weights_folder
 from comface_bench.data.splits import PARTS
 from comface_bench.execute.describe import (

@@ -13,8 +13,13 @@ import pydantic
 from comface_bench.core.card import MethodCard, card_digest, deciding_facts, facts
 from comface_bench.core.digest import digest
 from comface_bench.core.errors import BenchError, UsageError
-from comface_bench.core.names import format_name, parse_name
-from comface_bench.core.options import differing, differing_task_options, method_options
+from comface_bench.core.names import (
+    differing,
+    differing_task_options,
+    format_name,
+    method_options,
+    parse_name,
+)
 from comface_bench.core.protocol import resolve_protocol
 from comface_bench.core.registry import Registry, method_registry, task_registry
 from comface_bench.core.unit import ENGINE_EPOCH

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from comface_bench.core.errors import UsageError, WeightsFormatError
 from comface_bench.core.files import replace_file
-from comface_bench.core.ledger import digest_weights
+from comface_bench.core.weights import digest_weights
 from comface_bench.weights.read import BlockedGlobalError, read_tensors
 
 _MOST_NAMES = 50

@@ -1,18 +1,28 @@
+"""Names and their options."""
+
 from __future__ import annotations
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from comface_bench.core.card import MethodCard, TaskCard
 from comface_bench.core.errors import UnknownNameError, UsageError
 from comface_bench.core.names import (
+    differing,
+    differing_task_options,
+    divide_options,
     format_name,
     is_pattern,
     match_names,
+    method_options,
     parse_name,
+    parse_options,
     split_list,
+    task_options,
     unknown_name,
 )
+from comface_bench.core.protocol import override_keys
 
 WORD = st.text(alphabet="abz019_-./:=", min_size=1, max_size=8)
 KEY = st.text(alphabet="abz_09", min_size=1, max_size=8)
@@ -77,3 +87,121 @@ def test_a_pattern_without_a_match_is_an_error():
 def test_near_names_are_offered_and_far_ones_are_not():
     assert "Did you mean imagenet?" in unknown_name("imagnet", ["imagenet", "swav"], "method").message
     assert "Did you mean" not in unknown_name("qqqq", ["imagenet", "swav"], "method").message
+
+
+CARD = MethodCard(
+    name="m",
+    version=1,
+    build=":build",
+    backbone="b",
+    options={"backbone": ("resnet50", "resnet18"), "checkpoint": ()},
+)
+PLAIN = MethodCard(name="plain", version=1, build=":build", backbone="b")
+
+
+def test_options_are_parsed():
+    assert parse_options(["a=1", "checkpoint=x=y"]) == {"a": "1", "checkpoint": "x=y"}
+    assert parse_options([]) == {}
+
+
+@pytest.mark.parametrize("text", ["a", "a=", "=1", ""])
+def test_half_options_are_refused(text):
+    with pytest.raises(UsageError, match="expected key=value"):
+        parse_options([text])
+
+
+def test_repeated_options_are_refused():
+    with pytest.raises(UsageError, match="-o gives a twice"):
+        parse_options(["a=1", "a=1"])
+
+
+def test_options_go_to_whom_they_belong():
+    given = {"epochs": "3", "backbone": "resnet18", "split": "leave-one-out", "checkpoint": "f"}
+    protocol, method, task = divide_options(given, override_keys(), [PLAIN, CARD])
+    assert protocol == {"epochs": "3"}
+    assert method == {"backbone": "resnet18", "checkpoint": "f"}
+    assert task == {"split": "leave-one-out"}
+
+
+def test_an_option_that_no_method_at_hand_takes_is_refused_with_all_that_are():
+    with pytest.raises(UsageError, match="nothing takes 'backbone'") as caught:
+        divide_options({"backbone": "resnet18"}, override_keys(), [PLAIN])
+    for key in (*override_keys(), "split"):
+        assert key in caught.value.hint
+    assert "methods take preprocess\n" in caught.value.hint
+
+
+def test_no_shipped_method_option_hides_behind_one_of_the_protocol_or_task():
+    from comface_bench.core.registry import method_registry
+
+    for entry in method_registry(plugins=False).declared():
+        assert not set(entry.card.options) & {*override_keys(), "split"}, entry.card.name
+
+
+def test_method_options_are_completed_by_defaults():
+    native = {"preprocess": "native"}
+    assert method_options(CARD, {}) == {"backbone": "resnet50"} | native
+    chosen = method_options(CARD, {"backbone": "resnet18", "checkpoint": "anything"})
+    assert chosen == {"backbone": "resnet18", "checkpoint": "anything"} | native
+
+
+def test_every_method_can_be_fed_as_imagenet_networks_are():
+    assert method_options(PLAIN, {"preprocess": "imagenet"}) == {"preprocess": "imagenet"}
+    assert differing(PLAIN, {"preprocess": "imagenet"}) == {"preprocess": "imagenet"}
+    assert differing(PLAIN, {"preprocess": "native"}) == {}
+    assert divide_options({"preprocess": "imagenet"}, override_keys(), [PLAIN])[1] == {
+        "preprocess": "imagenet"
+    }
+    with pytest.raises(UsageError, match="preprocess=none isn't one of native, imagenet"):
+        method_options(PLAIN, {"preprocess": "none"})
+
+
+TASK = TaskCard(
+    name="t",
+    version=1,
+    family="custom",
+    data="D",
+    read=":read",
+    target="a",
+    unit="u",
+    label_range=(0, 1),
+    metrics=("mae",),
+    splits=("balanced-4", "mine"),
+    options={"pairs": ("all", "some"), "target": ()},
+)
+
+
+def test_a_task_takes_split_and_its_own():
+    assert task_options(TASK, {}) == {"split": "balanced-4", "pairs": "all"}
+    chosen = task_options(TASK, {"split": "balanced-9", "target": "b", "pairs": "some"})
+    assert chosen == {"split": "balanced-9", "target": "b", "pairs": "some"}
+    assert differing_task_options(TASK, chosen) == chosen
+    assert differing_task_options(TASK, task_options(TASK, {"target": "b"})) == {"target": "b"}
+    assert divide_options({"target": "b", "split": "x"}, override_keys(), [], [TASK])[2] == {
+        "target": "b",
+        "split": "x",
+    }
+    with pytest.raises(UsageError, match="task t takes no option 'size'; it takes: split, pairs, target"):
+        task_options(TASK, {"size": "1"})
+    with pytest.raises(UsageError, match="pairs=none isn't one of all, some"):
+        task_options(TASK, {"pairs": "none"})
+
+
+def test_unknown_method_options_are_refused():
+    with pytest.raises(
+        UsageError, match="method m takes no option 'size'; it takes: backbone, checkpoint, preprocess"
+    ):
+        method_options(CARD, {"size": "1"})
+    with pytest.raises(UsageError, match="it takes: preprocess"):
+        method_options(PLAIN, {"size": "1"})
+
+
+def test_values_that_are_not_accepted_are_refused():
+    with pytest.raises(UsageError, match=r"backbone=vgg isn't one of resnet50, resnet18"):
+        method_options(CARD, {"backbone": "vgg"})
+
+
+def test_only_differing_options_are_part_of_a_name():
+    assert differing(CARD, {"backbone": "resnet50"}) == {}
+    chosen = {"backbone": "resnet18", "checkpoint": "f"}
+    assert differing(CARD, chosen) == chosen

@@ -1,7 +1,12 @@
+"""Weights files: where they are found, their published digests, and the digest store."""
+
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import hashlib
+import json
+import multiprocessing
 import os
 from pathlib import Path
 
@@ -9,21 +14,25 @@ import pytest
 
 from comface_bench.core.card import Checkpoint, MethodCard
 from comface_bench.core.errors import WeightsFormatError, WeightsMissingError
-from comface_bench.core.ledger import read_ledger
 from comface_bench.core.registry import Entry
 from comface_bench.core.weights import (
+    KnownDigest,
     cache_folder,
     check_published,
+    digest_weights,
     find_weights,
     is_direct,
+    list_states,
     locate_file,
     locate_weights,
+    make_known_digest,
     published_digest,
+    read_digest_store,
+    store_digest,
     weights_digest,
     weights_folder,
     weights_target,
 )
-from comface_bench.core.weights_state import list_states
 
 CONTENT = b"weights"
 SHA = hashlib.sha256(CONTENT).hexdigest()
@@ -58,7 +67,7 @@ def put(folder, name="m/net.pth", content=CONTENT):
 
 
 def notes(folder):
-    return read_ledger(folder / "weights")
+    return read_digest_store(folder / "weights")
 
 
 @pytest.mark.parametrize(
@@ -222,7 +231,7 @@ def test_states(own_folders, monkeypatch):
     find_weights(UNPUBLISHED, {})
     with monkeypatch.context() as patched:
         # An unchanged file isn't read.
-        patched.setattr("comface_bench.core.ledger._digest", None)
+        patched.setattr("comface_bench.core.weights._digest", None)
         assert state(UNPUBLISHED).digest == "recorded"
     os.utime(path, ns=(1, 1))
     assert state(UNPUBLISHED).digest == "recorded"
@@ -355,3 +364,67 @@ def test_a_module_that_knows_better_is_asked_by_the_list_too(own_folders, tmp_pa
     places = [put(own_folders, "net.pth", b"other")]
     with pytest.raises(WeightsFormatError, match="the authors publish"):
         find_weights(ENTRY, {})
+
+
+NOTE = KnownDigest("ab" * 32, "m", "2026-01-01T00:00:00+00:00", 3, 4)
+
+
+def test_digests_are_those_of_the_bytes(tmp_path):
+    path = tmp_path / "a"
+    for content in (b"", b"abc" * 1_000_000):
+        path.write_bytes(content)
+        assert digest_weights(path) == (hashlib.sha256(content).hexdigest(), hashlib.md5(content).hexdigest())
+
+
+def test_there_and_back(tmp_path):
+    assert read_digest_store(tmp_path) == {}
+    store_digest(tmp_path, "m/b.pth", NOTE)
+    store_digest(tmp_path, "a.pth", dataclasses.replace(NOTE, published="md5:12"))
+    store_digest(tmp_path, "m/b.pth", dataclasses.replace(NOTE, size=5))
+    expected = {
+        "a.pth": dataclasses.replace(NOTE, published="md5:12"),
+        "m/b.pth": dataclasses.replace(NOTE, size=5),
+    }
+    assert read_digest_store(tmp_path) == expected
+    assert [path.name for path in tmp_path.iterdir()] == ["digests.json"]
+    assert list(json.loads((tmp_path / "digests.json").read_text())) == ["a.pth", "m/b.pth"]
+
+
+def test_a_note_is_of_a_file_while_it_stays(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"abc")
+    note = make_known_digest(path, "m")
+    assert note.is_of(path)
+    assert (note.size, note.sha256) == (3, hashlib.sha256(b"abc").hexdigest())
+    path.write_bytes(b"abcd")
+    assert not note.is_of(path)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "3", '{"a": 3}', '{"a": {"sha256": "x"}}', '{"a": {"unknown": 1}}', "\udcff"]
+)
+def test_a_malformed_digest_store_is_named_with_the_way_out(tmp_path, text):
+    (tmp_path / "digests.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(WeightsFormatError, match=r"digests\.json is malformed") as caught:
+        read_digest_store(tmp_path)
+    assert "weights verify all" in caught.value.hint
+    with pytest.raises(WeightsFormatError):
+        store_digest(tmp_path, "a", NOTE)
+    assert (tmp_path / "digests.json").read_bytes() == text.encode("utf-8", "surrogateescape")
+
+
+def test_a_folder_that_is_gone_is_a_warning(tmp_path):
+    with pytest.warns(UserWarning, match="digest of a can't be noted"):
+        store_digest(tmp_path / "nothing", "a", NOTE)
+
+
+def write_some(folder, number):
+    for index in range(20):
+        store_digest(folder, f"{number}-{index}", NOTE)
+
+
+def test_many_processes_lose_nothing(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(2, context) as pool:
+        list(pool.map(write_some, [tmp_path] * 2, range(2)))
+    assert len(read_digest_store(tmp_path)) == 40

@@ -11,7 +11,7 @@ import torch
 from comface_bench.core.errors import UnitError
 from comface_bench.core.events import Event, ignore
 from comface_bench.core.protocol import Protocol
-from comface_bench.core.seeds import seed_for
+from comface_bench.core.unit import seed_for
 from comface_bench.data.task import Task
 from comface_bench.engine import checkpoint, finetune
 from comface_bench.engine.encoder import Encoder
