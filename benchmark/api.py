@@ -51,8 +51,8 @@ def run(
         BenchError: A name or option is wrong, or data or weights are missing.
         UnitError: A unit failed; the message lists which, the others are recorded.
     """
-    from comface_bench.execute.local import run_plan
     from comface_bench.execute.plan import Request, make_plan
+    from comface_bench.execute.run import run_plan
 
     for kind, name in (("method", method), ("task", task)):
         if "," in name or is_pattern(name):

@@ -13,15 +13,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from comface_bench.core.augmentation import AUGMENTATIONS
 from comface_bench.core.events import ignore
-from comface_bench.core.protocol import AUGMENTATIONS, resolve_protocol
+from comface_bench.core.protocol import resolve_protocol
 from comface_bench.core.registry import task_registry
 from comface_bench.data.augment import image_key
 from comface_bench.data.image_store import open_image_store
 from comface_bench.data.task import load_task
-from comface_bench.engine.encoder import load_method
-from comface_bench.engine.features import ImageSource
-from comface_bench.engine.linear import HeadJob, run_linear
+from comface_bench.engine.encoder import ImageSource, load_method
+from comface_bench.engine.jobs import Job
+from comface_bench.engine.linear import run_linear
 from comface_bench.engine.precision import choose_machine
 
 
@@ -36,7 +37,7 @@ def main() -> None:
         keys = np.array([image_key(name) for name in store.names], dtype=np.uint64)
         augmentation = AUGMENTATIONS[protocol.augmentation]
         source = ImageSource(store, keys, 32, augmentation, 1, choose_machine("cpu", "float32"))
-        jobs = [HeadJob(task, fold, 0, "") for task in tasks for fold in range(len(task.folds))]
+        jobs = [Job(task, fold, 0, "") for task in tasks for fold in range(len(task.folds))]
         run_linear(jobs[:1], encoder, protocol, source, ignore)  # warm up
         together = _seconds(lambda: run_linear(jobs, encoder, protocol, source, ignore))
         some = jobs[:: len(jobs) // 4]

@@ -15,8 +15,8 @@ from comface_bench.core.errors import BenchError
 from comface_bench.core.names import parse_options
 
 if TYPE_CHECKING:
-    from comface_bench.execute.local import Finished
     from comface_bench.execute.plan import Plan, Request
+    from comface_bench.execute.run import Finished
 
 app = make_app()
 
@@ -129,7 +129,7 @@ def run(
 
 def _execute(plan: Plan, request: Request, as_json: bool) -> Finished:
     from comface_bench.cli.progress import watch
-    from comface_bench.execute.local import run_plan
+    from comface_bench.execute.run import run_plan
 
     with watch(plan, as_json) as report:
         return run_plan(plan, request, report)

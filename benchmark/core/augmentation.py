@@ -6,6 +6,7 @@ Supplement, Tables B to E. How a view is drawn and rendered is `comface_bench.da
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -81,3 +82,11 @@ TABLE_D = _published(None)
 """Weight change."""
 TABLE_E = _published((0.5, 1.0))
 """Age change."""
+
+AUGMENTATIONS: Mapping[str, Augmentation] = {
+    "none": NO_AUGMENTATION,
+    "table-b": TABLE_B,
+    "table-c": TABLE_C,
+    "table-d": TABLE_D,
+    "table-e": TABLE_E,
+}

@@ -12,19 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from comface_bench.core.augmentation import NO_AUGMENTATION, TABLE_B, TABLE_C, TABLE_D, TABLE_E, Augmentation
+from comface_bench.core.augmentation import (
+    AUGMENTATIONS,
+)
 from comface_bench.core.card import Family
 from comface_bench.core.digest import digest
 from comface_bench.core.errors import UsageError
 from comface_bench.core.names import unknown_name
-
-AUGMENTATIONS: Mapping[str, Augmentation] = {
-    "none": NO_AUGMENTATION,
-    "table-b": TABLE_B,
-    "table-c": TABLE_C,
-    "table-d": TABLE_D,
-    "table-e": TABLE_E,
-}
 
 
 @dataclass(frozen=True)

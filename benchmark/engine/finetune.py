@@ -17,18 +17,10 @@ from comface_bench.core.unit import seed_for
 from comface_bench.data.pairs import PairList
 from comface_bench.data.task import Task
 from comface_bench.engine.checkpoint import Checkpoint
-from comface_bench.engine.encoder import Encoder
-from comface_bench.engine.features import ImageSource, encode
-from comface_bench.engine.heads import pair_loss, predict, start_head
-from comface_bench.engine.outcome import (
-    Outcome,
-    Throughput,
-    check_finite,
-    mean_loss,
-    peak_memory_mb,
-    reset_peak_memory,
-    score_pairs,
-)
+from comface_bench.engine.encoder import Encoder, ImageSource, encode
+from comface_bench.engine.heads import mean_loss, pair_loss, predict, score_pairs, start_head
+from comface_bench.engine.jobs import Outcome, check_finite
+from comface_bench.engine.precision import Throughput, peak_memory_mb, reset_peak_memory
 
 
 @dataclass(frozen=True)

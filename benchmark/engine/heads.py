@@ -7,10 +7,15 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 
 HeadKind = Literal["difference", "concat"]
 
@@ -64,3 +69,36 @@ def pair_loss(kind: Literal["l1", "l2", "smooth-l1"], predicted: Tensor, target:
     if kind == "l2":
         return (predicted - target).square()
     return torch.nn.functional.smooth_l1_loss(predicted, target, reduction="none")
+
+
+_SCORE_CHUNK = 4096
+
+
+def score_pairs(
+    kind: HeadKind, weight: Tensor, features: Tensor, x: NDArray[np.int64], y: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Score pairs by the features of their images.
+
+    Args:
+        kind: Of the head.
+        weight: Of the head, (inputs,).
+        features: (number of images, D).
+        x: Rows of `features` for the first image of each pair, (n,).
+        y: Likewise for the second image.
+
+    Returns:
+        Predicted changes, float64 (n,).
+    """
+    parts = [np.empty(0)]
+    for start in range(0, len(x), _SCORE_CHUNK):
+        chunk = slice(start, start + _SCORE_CHUNK)
+        first, second = features[torch.from_numpy(x[chunk])], features[torch.from_numpy(y[chunk])]
+        parts.append(score(kind, weight, first, second).numpy())
+    return np.concatenate(parts)
+
+
+def mean_loss(
+    kind: Literal["l1", "l2", "smooth-l1"], predicted: NDArray[np.float64], target: NDArray[np.float64]
+) -> float:
+    """Return the mean loss of scored pairs, in float64."""
+    return float(pair_loss(kind, torch.from_numpy(predicted), torch.from_numpy(target)).mean())

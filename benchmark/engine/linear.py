@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,34 +20,15 @@ from comface_bench.core.events import Event, Report
 from comface_bench.core.protocol import Protocol
 from comface_bench.core.unit import seed_for
 from comface_bench.data.pairs import PairList
-from comface_bench.data.task import Task
 from comface_bench.engine.checkpoint import Checkpoint
-from comface_bench.engine.encoder import Encoder
-from comface_bench.engine.features import ImageSource, encode, state_digest
-from comface_bench.engine.heads import pair_loss, predict, start_head
-from comface_bench.engine.outcome import (
-    Outcome,
-    Throughput,
-    check_finite,
-    mean_loss,
-    peak_memory_mb,
-    reset_peak_memory,
-    score_pairs,
-)
-
-
-@dataclass(frozen=True)
-class HeadJob:
-    """One head of a linear run: a task's fold and repetition."""
-
-    task: Task
-    fold: int
-    seed: int
-    label: str
+from comface_bench.engine.encoder import Encoder, ImageSource, encode, state_digest
+from comface_bench.engine.heads import mean_loss, pair_loss, predict, score_pairs, start_head
+from comface_bench.engine.jobs import Job, Outcome, check_finite
+from comface_bench.engine.precision import Throughput, peak_memory_mb, reset_peak_memory
 
 
 def run_linear(
-    jobs: Sequence[HeadJob],
+    jobs: Sequence[Job],
     encoder: Encoder,
     protocol: Protocol,
     source: ImageSource,

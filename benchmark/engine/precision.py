@@ -1,14 +1,23 @@
-"""Device and floating-point precision of a run."""
+"""Device and floating-point precision of a run, its peak memory and its throughput."""
 
 from __future__ import annotations
 
+import contextlib
+import resource
+import sys
+import time
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from comface_bench.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
@@ -80,3 +89,39 @@ def _computes_bfloat16(device_type: str) -> bool:
     except OSError:
         return False
     return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+@dataclass
+class Throughput:
+    """Images that the backbone worked through and the seconds that took, over all parts of a run."""
+
+    images: int = 0
+    seconds: float = 0.0
+
+    @contextlib.contextmanager
+    def measure(self, images: int) -> Iterator[None]:
+        """Count the images as done in the time that the block takes, which ends in step with the device."""
+        started = time.perf_counter()
+        yield
+        self.images += images
+        self.seconds += time.perf_counter() - started
+
+    @property
+    def per_second(self) -> float | None:
+        """Images per second to three significant digits; None if there were none."""
+        return float(f"{self.images / self.seconds:.3g}") if self.images and self.seconds > 0 else None
+
+
+def reset_peak_memory(machine: Machine) -> None:
+    """Begin to measure peak memory anew, which only CUDA can; a process on a CPU keeps its maximum."""
+    if machine.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(machine.device)
+
+
+def peak_memory_mb(machine: Machine) -> float:
+    """Return the largest memory in use so far, in MB (10⁶ bytes)."""
+    if machine.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(machine.device) / 1e6
+    # Linux counts kilobytes, macOS bytes.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6

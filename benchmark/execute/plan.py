@@ -71,7 +71,7 @@ class Request:
 
 
 @dataclass(frozen=True, eq=False)
-class Cell:
+class PlannedRecord:
     """One record's worth of work: a method on a task under a protocol.
 
     Attributes:
@@ -120,7 +120,7 @@ class Skip:
 class Plan:
     """All cells of a request, and what was skipped."""
 
-    cells: tuple[Cell, ...]
+    cells: tuple[PlannedRecord, ...]
     skips: tuple[Skip, ...]
 
 
@@ -230,7 +230,7 @@ class _ReadyMethod:
 
 def _make_cell(
     ready: _ReadyMethod, task: Task, protocol: Protocol, request: Request, store: ResultStore
-) -> Cell:
+) -> PlannedRecord:
     count = len(task.folds)
     folds = range(count) if request.folds is None else sorted(set(request.folds))
     seeds = sorted(set(request.seeds))
@@ -258,7 +258,7 @@ def _make_cell(
     name = format_name(ready.entry.card.name, ready.named_options)
     finished = store.finished_units(task.name, protocol.name, name)
     missing = tuple(unit for unit in units if finished.get((unit.fold, unit.seed)) != unit.key())
-    return Cell(
+    return PlannedRecord(
         ready.entry,
         ready.options,
         ready.named_options,
@@ -271,7 +271,7 @@ def _make_cell(
     )
 
 
-def _only_units(cells: Sequence[Cell], keys: Sequence[str]) -> tuple[Cell, ...]:
+def _only_units(cells: Sequence[PlannedRecord], keys: Sequence[str]) -> tuple[PlannedRecord, ...]:
     if not keys:
         return tuple(cells)
 

@@ -4,11 +4,10 @@ import dataclasses
 
 import pytest
 
-from comface_bench.core.augmentation import Augmentation
+from comface_bench.core.augmentation import AUGMENTATIONS, Augmentation
 from comface_bench.core.errors import UnknownNameError, UsageError
 from comface_bench.core.names import parse_name
 from comface_bench.core.protocol import (
-    AUGMENTATIONS,
     SUMMARIES,
     override_keys,
     parse_override,

@@ -9,9 +9,9 @@ from typing import get_args
 import pytest
 
 import comface_bench.core.unit as unit_module
-from comface_bench.core.augmentation import TABLE_C
+from comface_bench.core.augmentation import AUGMENTATIONS, TABLE_C
 from comface_bench.core.card import MethodCard, TaskCard
-from comface_bench.core.protocol import AUGMENTATIONS, resolve_protocol
+from comface_bench.core.protocol import resolve_protocol
 from comface_bench.core.unit import Purpose, Unit, seed_for
 
 TASK = TaskCard(
@@ -110,7 +110,9 @@ def test_protocol_digest_follows_every_value_of_the_augmentation(name, monkeypat
     other = tuple(part / 2 for part in value) if isinstance(value, tuple) else value / 2
     assert other != value
     changed = dataclasses.replace(TABLE_C, **{name: other})
-    monkeypatch.setattr("comface_bench.core.protocol.AUGMENTATIONS", {**AUGMENTATIONS, "table-c": changed})
+    monkeypatch.setattr(
+        "comface_bench.core.augmentation.AUGMENTATIONS", {**AUGMENTATIONS, "table-c": changed}
+    )
     assert UNIT.protocol.digest() != before
 
 

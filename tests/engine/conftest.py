@@ -14,8 +14,7 @@ from comface_bench.core.protocol import Protocol, resolve_protocol
 from comface_bench.data.augment import image_key
 from comface_bench.data.image_store import open_image_store
 from comface_bench.data.task import Task, load_task
-from comface_bench.engine.encoder import Encoder
-from comface_bench.engine.features import ImageSource
+from comface_bench.engine.encoder import Encoder, ImageSource
 from comface_bench.engine.precision import Machine
 
 SIZE = 16

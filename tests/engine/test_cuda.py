@@ -11,11 +11,10 @@ import torch
 from comface_bench.core.events import ignore
 from comface_bench.core.protocol import Protocol
 from comface_bench.data.task import Task
-from comface_bench.engine.encoder import Encoder
-from comface_bench.engine.features import ImageSource
+from comface_bench.engine.encoder import Encoder, ImageSource
 from comface_bench.engine.finetune import FineTuneJob, run_finetune
-from comface_bench.engine.linear import HeadJob, run_linear
-from comface_bench.engine.outcome import Outcome
+from comface_bench.engine.jobs import Job, Outcome
+from comface_bench.engine.linear import run_linear
 from comface_bench.engine.precision import choose_machine
 
 pytestmark = [
@@ -39,7 +38,7 @@ def test_linear_on_a_gpu_equals_the_cpu(
     make_encoder: MakeEncoder,
     make_protocol: MakeProtocol,
 ) -> None:
-    jobs = [HeadJob(task, fold, 0, "") for fold in range(4)]
+    jobs = [Job(task, fold, 0, "") for fold in range(4)]
     protocol = make_protocol("linear")
     expected = run_linear(jobs, make_encoder(), protocol, source, ignore)
     found = run_linear(jobs, make_encoder().to("cuda"), protocol, on_gpu, ignore)

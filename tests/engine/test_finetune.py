@@ -14,8 +14,7 @@ from comface_bench.core.protocol import Protocol
 from comface_bench.core.unit import seed_for
 from comface_bench.data.task import Task
 from comface_bench.engine import checkpoint, finetune
-from comface_bench.engine.encoder import Encoder
-from comface_bench.engine.features import ImageSource
+from comface_bench.engine.encoder import Encoder, ImageSource
 from comface_bench.engine.finetune import FineTuneJob, run_finetune, view_numbers
 from comface_bench.engine.heads import draw_head
 

@@ -12,11 +12,10 @@ from comface_bench.core.protocol import Protocol
 from comface_bench.core.unit import seed_for
 from comface_bench.data.task import Task
 from comface_bench.engine import checkpoint
-from comface_bench.engine.encoder import Encoder
-from comface_bench.engine.features import ImageSource
+from comface_bench.engine.encoder import Encoder, ImageSource
 from comface_bench.engine.heads import draw_head
-from comface_bench.engine.linear import HeadJob, run_linear
-from comface_bench.engine.outcome import Outcome
+from comface_bench.engine.jobs import Job, Outcome
+from comface_bench.engine.linear import run_linear
 
 MakeEncoder = Callable[[], Encoder]
 MakeProtocol = Callable[..., Protocol]
@@ -72,7 +71,7 @@ def plain_loop(
 def run(
     task: Task, places: list[tuple[int, int]], encoder: Encoder, protocol: Protocol, source: ImageSource
 ) -> list[Outcome]:
-    jobs = [HeadJob(task, fold, seed, f"fold {fold}") for fold, seed in places]
+    jobs = [Job(task, fold, seed, f"fold {fold}") for fold, seed in places]
     outcomes = run_linear(jobs, encoder, protocol, source, ignore)
     assert all(isinstance(outcome, Outcome) for outcome in outcomes)
     return outcomes  # type: ignore[return-value]
@@ -118,7 +117,7 @@ def test_each_image_is_encoded_once_an_epoch(
     task: Task, source: ImageSource, make_encoder: MakeEncoder, make_protocol: MakeProtocol
 ) -> None:
     events: list[Event] = []
-    jobs = [HeadJob(task, fold, 0, "") for fold in range(4)]
+    jobs = [Job(task, fold, 0, "") for fold in range(4)]
     run_linear(jobs, make_encoder(), make_protocol("linear"), source, events.append)
     for epoch in (1, 2, 3):
         encoded = sum(e.amount for e in events if e.kind == "progress" and e.epoch == epoch)
@@ -141,7 +140,7 @@ def test_images_per_second_are_those_encoded_in_the_time_of_encoding(
         clock["now"] += event.amount / 10 if event.kind == "progress" else 1000
 
     events: list[Event] = []
-    jobs = [HeadJob(task, fold, 0, "") for fold in range(2)]
+    jobs = [Job(task, fold, 0, "") for fold in range(2)]
     for outcome in run_linear(jobs, make_encoder(), make_protocol("linear"), source, told):
         assert isinstance(outcome, Outcome)
         assert outcome.details["images_per_second"] == 10.0
@@ -165,7 +164,7 @@ def test_a_frozen_backbone_that_changes_is_an_error(
     encoder = make_encoder()
     encoder.backbone = Drifting()
     with pytest.raises(UnitError, match="changed"):
-        run_linear([HeadJob(task, 0, 0, "")], encoder, make_protocol("linear"), source, ignore)
+        run_linear([Job(task, 0, 0, "")], encoder, make_protocol("linear"), source, ignore)
 
 
 def test_a_head_that_leaves_the_finite_numbers_fails_alone(
@@ -174,7 +173,7 @@ def test_a_head_that_leaves_the_finite_numbers_fails_alone(
     encoder = make_encoder()
     with torch.no_grad():
         next(encoder.backbone.parameters()).fill_(float("inf"))
-    (outcome,) = run_linear([HeadJob(task, 0, 0, "broken")], encoder, make_protocol("linear"), source, ignore)
+    (outcome,) = run_linear([Job(task, 0, 0, "broken")], encoder, make_protocol("linear"), source, ignore)
     assert isinstance(outcome, UnitError)
     assert "broken" in outcome.message
 
@@ -209,7 +208,7 @@ def test_heads_killed_after_an_epoch_go_on_to_the_same_result(
 ) -> None:
     monkeypatch.setattr(checkpoint, "SAVE_INTERVAL_S", 0.0)
     protocol, file = make_protocol("linear"), tmp_path / "states" / "heads.pt"
-    jobs = [HeadJob(task, fold, 0, "") for fold in range(2)]
+    jobs = [Job(task, fold, 0, "") for fold in range(2)]
     unbroken = run_linear(jobs, make_encoder(), protocol, source, ignore)
 
     def kill(event: Event) -> None:

@@ -14,8 +14,8 @@ from comface_bench.comface.model import ComFace
 from comface_bench.core.weights import cache_folder
 from comface_bench.data.augment import resize
 from comface_bench.data.image_store import open_image_store
-from comface_bench.execute.local import run_plan
 from comface_bench.execute.plan import Request, make_plan
+from comface_bench.execute.run import run_plan
 from comface_bench.results.schema import Record
 from comface_bench.results.store import ResultStore
 

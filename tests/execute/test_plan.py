@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from comface_bench.core.errors import BenchError, DataMissingError, UnknownNameError, UsageError
-from comface_bench.execute.local import run_plan
 from comface_bench.execute.plan import Request, make_plan
+from comface_bench.execute.run import run_plan
 
 MakeRequest = Callable[..., Request]
 

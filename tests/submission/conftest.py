@@ -15,7 +15,7 @@ from comface_bench.core.protocol import resolve_protocol
 from comface_bench.core.registry import method_registry
 from comface_bench.core.unit import Unit
 from comface_bench.data.task import load_task
-from comface_bench.execute.describe import describe_protocol, describe_task
+from comface_bench.execute.run import describe_protocol, describe_task
 from comface_bench.results.predictions import Prediction, digest_rows, unit_text
 from comface_bench.results.record import Content, Header, load_record
 from comface_bench.results.schema import MethodInfo, Provenance, Record, UnitResult, dump_json

@@ -1,3 +1,5 @@
+"""Running plans: records, failures, and kills."""
+
 import json
 import os
 import random
@@ -13,8 +15,8 @@ import pytest
 
 from comface_bench.core.errors import PluginError, UsageError
 from comface_bench.core.events import Event
-from comface_bench.execute.local import Finished, run_plan
 from comface_bench.execute.plan import Request, make_plan
+from comface_bench.execute.run import Finished, run_plan
 from comface_bench.results.store import ResultStore
 
 MakeRequest = Callable[..., Request]
@@ -172,7 +174,7 @@ def test_results_of_other_mathematics_are_set_aside(
     make_request: MakeRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(make_request())
-    for module in ("comface_bench.core.unit", "comface_bench.execute.describe"):
+    for module in ("comface_bench.core.unit", "comface_bench.execute.run"):
         monkeypatch.setattr(f"{module}.ENGINE_EPOCH", 99)
     (record,) = run(make_request(folds=[0])).records
     assert [unit.fold for unit in record.units] == [0]
@@ -243,7 +245,7 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from comface_bench.engine import checkpoint
-from comface_bench.execute.local import run_plan
+from comface_bench.execute.run import run_plan
 from comface_bench.execute.plan import Request, make_plan
 checkpoint.SAVE_INTERVAL_S = 0.0
 data, plugin, results = map(Path, sys.argv[1:])

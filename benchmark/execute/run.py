@@ -1,0 +1,576 @@
+"""Running a plan in this process, one group of units after the other.
+
+Units that share features form one group for each method and data set. A unit that fails is recorded with
+its reason and the next one runs; nothing that failed is ever read as a result. A group that can't even start,
+because its method can't be built or its images can't be read, doesn't keep the others from running.
+
+`journal.jsonl` in the results folder has one line for each start and end of a unit. It is for people who ask
+what happened; no result depends on it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import tempfile
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from comface_bench.core.augmentation import AUGMENTATIONS
+from comface_bench.core.card import card_digest, facts
+from comface_bench.core.digest import digest
+from comface_bench.core.errors import BenchError, PluginError, UnitError, UsageError
+from comface_bench.core.events import Event, Kind, Report, ignore
+from comface_bench.core.names import format_name
+from comface_bench.core.protocol import Protocol
+from comface_bench.core.unit import ENGINE_EPOCH, Unit, seed_for
+from comface_bench.core.weights import cache_folder, weights_folder
+from comface_bench.data.splits import PARTS
+from comface_bench.data.task import Task
+from comface_bench.execute.plan import Plan, PlannedRecord, Request
+from comface_bench.results.store import ResultStore
+from comface_bench.version import __version__
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from comface_bench.data.image_store import ImageStore
+    from comface_bench.engine.encoder import Encoder, ImageSource
+    from comface_bench.engine.jobs import Outcome
+    from comface_bench.results.predictions import Prediction
+    from comface_bench.results.schema import (
+        MethodInfo,
+        ProtocolInfo,
+        Provenance,
+        Record,
+        TaskInfo,
+        UnitResult,
+    )
+    from comface_bench.results.store import RecordWriter
+
+
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """What running a plan left.
+
+    Attributes:
+        records: One a cell, in the plan's order; a cell that couldn't start has none.
+        failed: Units that failed in this run, with the error.
+    """
+
+    records: tuple[Record, ...]
+    failed: tuple[tuple[Unit, Exception], ...]
+
+
+def run_plan(plan: Plan, request: Request, report: Report = ignore) -> Finished:
+    """Run the missing units of a plan and return all of its records.
+
+    Nothing of torch is imported if no unit is missing.
+
+    Raises:
+        Exception: No group could start; the first one's reason.
+    """
+    store = ResultStore(request.results)
+    total = sum(len(cell.units) for cell in plan.cells)
+    missing = sum(len(cell.missing) for cell in plan.cells)
+    report(Event("plan", f"{total} units, {total - missing} done", done=total - missing, total=total))
+    for skip in plan.skips:
+        report(Event("skip", f"{skip.label}: {skip.reason}"))
+    failed: list[tuple[Unit, Exception]] = []
+    groups = list(_groups(plan.cells))
+    if groups:
+        _check_writable(request.results)
+    unstarted: list[Exception] = []
+    for group in groups:
+        try:
+            failed += GroupRunner(group, request, store, report).run()
+        except Exception as error:
+            unstarted.append(error)
+            if len(unstarted) == len(groups):
+                raise unstarted[0] from None
+            failed += [(unit, error) for cell in group for unit in cell.missing]
+            reason = error.message if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
+            for cell in group:
+                report(Event("failure", f"{cell.label}: {reason}", cell.method_name, cell.task.name))
+    records = []
+    for cell in plan.cells:
+        record = store.load(cell.task.name, cell.protocol.name, cell.method_name)
+        if record is not None:
+            records.append(record)
+            report(_record_event(cell, record))
+    return Finished(tuple(records), tuple(failed))
+
+
+def _check_writable(results: Path) -> None:
+    """Check that records can be written, before hours are spent on them.
+
+    Raises:
+        UsageError: They can't.
+    """
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=results):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"records can't be written to {results}: {error.strerror}", "Name another folder: --results DIR"
+        ) from error
+
+
+def _groups(cells: Sequence[PlannedRecord]) -> Iterator[tuple[PlannedRecord, ...]]:
+    """Group cells that still have work by method and data set, where their units share features."""
+    grouped: dict[tuple[object, ...], list[PlannedRecord]] = {}
+    for cell in cells:
+        if cell.missing:
+            table, protocol = cell.task.table, cell.protocol
+            alone = None if protocol.trains == "head" else cell.task.name
+            # The data set's name too: views are drawn from it.
+            key = (cell.method_name, table.name, table.digest, protocol.digest(), alone)
+            grouped.setdefault(key, []).append(cell)
+    for group in grouped.values():
+        yield tuple(group)
+
+
+def _record_event(cell: PlannedRecord, record: Record) -> Event:
+    """Tell a record's primary metric, with the constant answer beside it."""
+    name = record.task.metrics[0]
+    value, constant = record.primary[name].value, record.summary.constant[name].value
+    shown = ", ".join(
+        f"{what} {number:.6g}"
+        for what, number in ((name, value), (f"{name} of no change", constant))
+        if number is not None
+    )
+    return Event(
+        "record",
+        f"{cell.label}: {shown}" if shown else cell.label,
+        method=cell.method_name,
+        task=cell.task.name,
+        protocol=cell.protocol.name,
+        value=value,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """A unit to run, with the record it goes into."""
+
+    cell: PlannedRecord
+    writer: RecordWriter
+    unit: Unit
+
+
+class GroupRunner:
+    """Runs the missing units of cells that share method, data set and protocol.
+
+    Args:
+        cells: At least one; several only where their units share features.
+        request: The user's.
+        store: Where records go.
+        report: Told of everything that happens.
+    """
+
+    def __init__(
+        self, cells: tuple[PlannedRecord, ...], request: Request, store: ResultStore, report: Report
+    ) -> None:
+        self._cells = cells
+        self._method = cells[0].method
+        self._protocol = cells[0].protocol
+        self._request = request
+        self._store = store
+        self._journal = Journal(request.results)
+        self._report_to = report
+        self._unit: Unit | None = None
+        self._failed: list[tuple[Unit, Exception]] = []
+
+    def run(self) -> list[tuple[Unit, Exception]]:
+        """Run all units; return those that failed.
+
+        Raises:
+            Exception: The group can't start: its method can't be built, or its images can't be read.
+        """
+        from comface_bench.engine.precision import choose_machine
+
+        self._machine = choose_machine(
+            self._request.device, self._protocol.precision, trains=self._protocol.trains == "backbone"
+        )
+        self._first_encoder: Encoder | None = self._build(0)
+        feature_dim = self._first_encoder.measure(self._protocol.image_size)
+        self._check_card(feature_dim)
+        parameters = self._first_encoder.parameter_count()
+        self._images = self._open_images()
+        work = []
+        for cell in self._cells:
+            writer = self._open_record(cell, feature_dim, parameters)
+            # What a killed run had staged is merged by now and needs no second run.
+            work += [
+                _Work(cell, writer, unit)
+                for unit in cell.missing
+                if writer.finished.get((unit.fold, unit.seed)) != unit.key()
+            ]
+        if self._protocol.trains == "head":
+            self._train_heads(work)
+        else:
+            for item in work:
+                self._train_backbone(item)
+        return self._failed
+
+    def _train_heads(self, work: list[_Work]) -> None:
+        from comface_bench.engine.jobs import Job
+        from comface_bench.engine.linear import run_linear
+
+        work = [item for item in work if self._has_pairs(item)]
+        # Drawn backbones differ between repetitions; all others serve every repetition at once.
+        drawn = self._method.card.drawn
+        for seed in sorted({item.unit.seed for item in work}) if drawn else [None]:
+            items = [item for item in work if seed in (None, item.unit.seed)]
+            if not items:
+                continue
+            jobs = [Job(item.cell.task, item.unit.fold, item.unit.seed, item.unit.label) for item in items]
+            for item in items:
+                self._journal.write("start", item.unit)
+            key = digest([self._machine.precision, *(item.unit.key() for item in items)])
+            path = self._checkpoint_path(key)
+            try:
+                encoder = self._take_encoder(seed or 0)
+                # One seed for all folds and repetitions, so that they share each view.
+                source = self._image_source(seed_for("augment", self._cells[0].task.card.data))
+                outcomes = run_linear(jobs, encoder, self._protocol, source, self._report, path, key)
+            except Exception as error:
+                for item in items:
+                    self._fail(item, error)
+            else:
+                for item, outcome in zip(items, outcomes, strict=True):
+                    self._settle(item, outcome)
+            path.unlink(missing_ok=True)
+
+    def _has_pairs(self, item: _Work) -> bool:
+        """Tell whether a unit can be validated and tested; one that can't fails alone."""
+        try:
+            for part in PARTS:
+                item.cell.task.pairs(item.unit.fold, part)
+        except BenchError as error:
+            self._fail(item, error)
+            return False
+        return True
+
+    def _train_backbone(self, item: _Work) -> None:
+        from comface_bench.engine.finetune import FineTuneJob, run_finetune
+
+        unit, task = item.unit, item.cell.task
+        self._unit = unit
+        self._journal.write("start", unit)
+        key = digest([self._machine.precision, unit.key()])
+        path = self._checkpoint_path(key)
+        try:
+            seed = seed_for("augment", task.card.data, unit.fold, unit.seed)
+            job = FineTuneJob(task, unit.fold, unit.seed, key, unit.label, path)
+            encoder = self._take_encoder(unit.seed)
+            outcome = run_finetune(job, encoder, self._protocol, self._image_source(seed), self._report)
+        except Exception as error:
+            self._fail(item, error)
+        else:
+            self._settle(item, outcome)
+        path.unlink(missing_ok=True)
+        self._unit = None
+
+    def _checkpoint_path(self, key: str) -> Path:
+        return self._request.results / ".checkpoints" / f"{key[:16]}.pt"
+
+    def _settle(self, item: _Work, outcome: Outcome | UnitError) -> None:
+        from comface_bench.engine.jobs import check_predictions
+
+        try:
+            if isinstance(outcome, UnitError):
+                raise outcome
+            check_predictions(outcome.predictions, item.unit.label)
+            details = {"precision": self._machine.precision, "device": self._machine.device.type}
+            result, rows = make_unit_result(item.cell.task, item.unit, outcome, details)
+            item.writer.add(result, rows)
+        except Exception as error:
+            self._fail(item, error)
+            return
+        primary = item.cell.task.card.metrics[0]
+        value = result.metrics[primary].value
+        self._journal.write("end", item.unit, seconds=round(outcome.seconds, 1))
+        shown = f"{primary} {value:.3f}" if value is not None else f"{primary} undefined"
+        self._report_to(_unit_event("unit", item, shown, value))
+
+    def _fail(self, item: _Work, error: Exception) -> None:
+        from comface_bench.results.schema import Failure
+
+        if isinstance(error, BenchError):
+            message, hint = error.message, error.hint
+        else:
+            message = f"{type(error).__name__}: {error}"
+            hint = "This is a fault of the method or of comface-bench; see more with --debug."
+        # A traceback keeps the frames alive, and with them a network and its optimizer.
+        traceback.clear_frames(error.__traceback__)
+        message, hint = self._without_paths(message), self._without_paths(hint)
+        unit = item.unit
+        item.writer.fail(
+            Failure(
+                fold=unit.fold,
+                seed=unit.seed,
+                key=unit.key(),
+                error=type(error).__name__,
+                message=message,
+                hint=hint,
+            )
+        )
+        self._journal.write("failure", unit, error=message)
+        self._failed.append((unit, error))
+        self._report_to(_unit_event("failure", item, message))
+
+    def _without_paths(self, text: str) -> str:
+        """Replace folders by what they are: records are shared, and paths may name people."""
+        folders = {
+            self._cells[0].task.table.root: "DATA",
+            weights_folder(): "WEIGHTS",
+            cache_folder(): "CACHE",
+            self._request.results.absolute(): "RESULTS",
+            Path.cwd(): ".",
+            Path.home(): "~",
+        }
+        for folder, name in folders.items():
+            text = text.replace(str(folder), name)
+        return text
+
+    def _report(self, event: Event) -> None:
+        """Pass an event of the engine on, completed by the names of what runs."""
+        unit = self._unit
+        self._report_to(
+            dataclasses.replace(
+                event,
+                method=self._cells[0].method_name,
+                task=unit.task_name if unit else ", ".join(cell.task.name for cell in self._cells),
+                protocol=self._protocol.name,
+                fold=unit.fold if unit else None,
+                seed=unit.seed if unit else None,
+            )
+        )
+
+    def _take_encoder(self, seed: int) -> Encoder:
+        """Return an untouched encoder: the one that was measured, the first time that it serves."""
+        if self._first_encoder is not None and (seed == 0 or not self._method.card.drawn):
+            encoder, self._first_encoder = self._first_encoder, None
+            return encoder
+        return self._build(seed)
+
+    def _build(self, seed: int) -> Encoder:
+        from comface_bench.engine.encoder import build_encoder
+
+        cell = self._cells[0]
+        return build_encoder(self._method, cell.options, cell.weights, seed).to(self._machine.device)
+
+    def _check_card(self, feature_dim: int) -> None:
+        card = self._method.card
+        if card.feature_dim is not None and card.feature_dim != feature_dim:
+            raise PluginError(
+                f"the card of {card.name} says {card.feature_dim} features, but there are {feature_dim}",
+                "Correct feature_dim in the card.",
+            )
+
+    def _open_images(self) -> ImageStore:
+        from comface_bench.data.image_store import open_image_store
+
+        table, size = self._cells[0].task.table, self._protocol.image_size
+        self._report(Event("stage", f"reading {len(table)} images", total=len(table)))
+        return open_image_store(
+            table.root,
+            table.images,
+            # A seventh more than is shown, so that crops of the augmentation lose little sharpness.
+            size + -(-size // 7),
+            cache=cache_folder() / "images",
+            resize=self._protocol.resize,
+            progress=lambda done, total: self._report(
+                Event("progress", "reading images", done=done, total=total, amount=1)
+            ),
+        )
+
+    @cached_property
+    def _image_keys(self) -> NDArray[np.uint64]:
+        import numpy as np
+
+        from comface_bench.data.augment import image_key
+
+        table = self._cells[0].task.table
+        return np.array([image_key(table.own_name(name)) for name in table.images], dtype=np.uint64)
+
+    def _image_source(self, seed: int) -> ImageSource:
+        from comface_bench.engine.encoder import ImageSource
+
+        return ImageSource(
+            store=self._images,
+            keys=self._image_keys,
+            size=self._protocol.image_size,
+            augmentation=AUGMENTATIONS[self._protocol.augmentation],
+            seed=seed,
+            machine=self._machine,
+        )
+
+    def _open_record(self, cell: PlannedRecord, feature_dim: int, parameters: int) -> RecordWriter:
+        from comface_bench.results.environment import describe_environment
+
+        writer = self._store.open(
+            describe_task(cell.task),
+            describe_method(cell, feature_dim, parameters),
+            describe_protocol(cell.protocol),
+            make_provenance(cell),
+            describe_environment(),
+        )
+        if writer.set_aside is not None:
+            self._report(
+                Event(
+                    "notice",
+                    f"an earlier record, of other settings or damaged, is kept as {writer.set_aside.name}",
+                )
+            )
+        return writer
+
+
+def _unit_event(kind: Kind, item: _Work, text: str, value: float | None = None) -> Event:
+    unit = item.unit
+    return Event(
+        kind,
+        f"{unit.label}: {text}",
+        method=unit.method_name,
+        task=unit.task_name,
+        protocol=unit.protocol.name,
+        fold=unit.fold,
+        seed=unit.seed,
+        value=value,
+    )
+
+
+def describe_task(task: Task) -> TaskInfo:
+    """Describe a task with its data."""
+    from comface_bench.results.schema import FoldSubjects, TaskInfo
+
+    card = task.card
+    number = {subject: place for place, subject in enumerate(task.table.subject_names)}
+    return TaskInfo(
+        name=task.name,
+        card=facts(card),
+        card_digest=card_digest(card),
+        data=card.data,
+        target=card.target,
+        unit=card.unit,
+        metrics=list(card.metrics),
+        aggregate=card.aggregate,
+        manifest_digest=task.table.digest,
+        split=task.split.name,
+        split_digest=task.split.digest,
+        folds=len(task.folds),
+        fold_subjects=[
+            FoldSubjects.of(*([number[subject] for subject in fold.subjects(part)] for part in PARTS))
+            for fold in task.folds
+        ],
+    )
+
+
+def describe_method(cell: PlannedRecord, feature_dim: int, parameters: int) -> MethodInfo:
+    """Describe a method as it was built."""
+    from comface_bench.results.schema import MethodInfo
+
+    options = dict(cell.options)
+    if "checkpoint" in options:
+        options["checkpoint"] = cell.named_options["checkpoint"]
+    return MethodInfo(
+        name=cell.method_name,
+        card=facts(cell.method.card),
+        card_digest=card_digest(cell.method.card),
+        options=options,
+        checkpoint_digest=cell.checkpoint_digest,
+        feature_dim=feature_dim,
+        parameters=parameters,
+    )
+
+
+def describe_protocol(protocol: Protocol) -> ProtocolInfo:
+    """Describe a resolved protocol."""
+    from comface_bench.results.schema import ProtocolInfo
+
+    # The engine's epoch stands with the protocol, so that records of other mathematics are set aside.
+    values = {**protocol.facts(), "engine_epoch": ENGINE_EPOCH}
+    return ProtocolInfo(name=protocol.name, values=values, digest=digest(values))
+
+
+def make_provenance(cell: PlannedRecord) -> Provenance:
+    """State who made a record and the command that makes it again, free of paths."""
+    from comface_bench.results.schema import Provenance
+
+    # A checkpoint is named by its digest; its place on this machine is nobody's business.
+    named = {key: value for key, value in cell.named_options.items() if key != "checkpoint"}
+    checkpoint = " -o checkpoint=FILE" if "checkpoint" in cell.named_options else ""
+    method = format_name(cell.method.card.name, named)
+    return Provenance(
+        kind="ours",
+        created=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        tool_version=__version__,
+        command=f"comface-bench run --method {method} --task {cell.task.name}"
+        f" --protocol {cell.protocol.name}{checkpoint}",
+    )
+
+
+def make_unit_result(
+    task: Task, unit: Unit, outcome: Outcome, details: Mapping[str, str]
+) -> tuple[UnitResult, list[Prediction]]:
+    """Turn a unit's outcome into what its record stores: the result and a row for each test pair."""
+    from comface_bench.results.predictions import Prediction, digest_rows
+    from comface_bench.results.schema import UnitResult
+    from comface_bench.stats.metrics import compute_metrics, no_change_baseline
+
+    pairs = task.pairs(unit.fold, "test")
+    names = task.card.metrics
+    rows = [
+        Prediction(name, int(subject), unit.fold, unit.seed, float(target), float(predicted))
+        for name, subject, target, predicted in zip(
+            task.sampler.identifiers(pairs), pairs.subject, pairs.target, outcome.predictions, strict=True
+        )
+    ]
+    result = UnitResult(
+        fold=unit.fold,
+        seed=unit.seed,
+        key=unit.key(),
+        metrics=compute_metrics(pairs.target, outcome.predictions, names),
+        constant=no_change_baseline(pairs.target, names),
+        n_pairs=len(rows),
+        n_subjects=len({row.subject for row in rows}),
+        best_epoch=outcome.best_epoch,
+        validation_curve=outcome.validation_curve,
+        seconds=outcome.seconds,
+        peak_memory_mb=outcome.peak_memory_mb,
+        details={**details, **outcome.details},
+        predictions_digest=digest_rows(rows),
+    )
+    return result, rows
+
+
+JOURNAL = "journal.jsonl"
+
+
+class Journal:
+    """Appends to `journal.jsonl` under a results folder."""
+
+    def __init__(self, results: Path) -> None:
+        self.path = results / JOURNAL
+
+    def write(self, happened: str, unit: Unit, **facts: str | float) -> None:
+        """Append one line: when, what (`start`, `end` or `failure`), which unit, and further facts."""
+        line = {
+            "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "event": happened,
+            "unit": unit.label,
+            "key": unit.key(),
+            **facts,
+        }
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        # One write of one line in append mode: lines of several processes don't mix.
+        with self.path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(line) + "\n")
