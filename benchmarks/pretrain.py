@@ -17,12 +17,12 @@ from pathlib import Path
 import torch
 
 from comface_bench.baselines.networks import build_backbone, feature_width
-from comface_bench.comface.pretrain.faces import Faces
-from comface_bench.comface.pretrain.folder import RunFolder
+from comface_bench.comface.pretrain.distributed import ProcessGroup
+from comface_bench.comface.pretrain.faces import FaceDataset
+from comface_bench.comface.pretrain.folder import TrainingFolder
 from comface_bench.comface.pretrain.loader import load_batches
-from comface_bench.comface.pretrain.ranks import Ranks
 from comface_bench.comface.pretrain.settings import Settings
-from comface_bench.comface.pretrain.train import Trainer, divide
+from comface_bench.comface.pretrain.train import Trainer, split_batches
 from comface_bench.engine.precision import Machine, choose_machine
 
 BLOCK = 10
@@ -44,7 +44,7 @@ def main() -> None:
     settings = dataclasses.replace(
         Settings(), backbone="resnet18", image_size=size, batch_size=pairs, augmentation="table-b"
     )
-    faces = Faces([corpus], settings)
+    faces = FaceDataset([corpus], settings)
     alone = build_backbone("resnet18").to(machine.device).to(memory_format=torch.channels_last).train()
     images = torch.randn(2 * pairs, 3, size, size, device=machine.device)
     images = images.contiguous(memory_format=torch.channels_last)
@@ -52,13 +52,13 @@ def main() -> None:
         trainer = Trainer(
             faces,
             settings,
-            RunFolder(Path(folder)),
+            TrainingFolder(Path(folder)),
             build_backbone("resnet18"),
             feature_width("resnet18"),
             machine,
-            Ranks(),
+            ProcessGroup(),
         )
-        batches = divide(faces.draw(settings, 1, settings.curriculum[0]), pairs)
+        batches = split_batches(faces.draw(settings, 1, settings.curriculum[0]), pairs)
         loading = load_batches(faces, batches, threads=2)
         spent, blocks, began = {"bare": 0.0, "whole": 0.0}, -1, time.perf_counter()
         # In blocks, and with the loader idle in the bare ones but for the two batches that it is ahead.

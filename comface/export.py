@@ -1,4 +1,4 @@
-"""From a pre-training's folder to weights for everybody: safetensors, and a model card beside them."""
+"""Export of a pre-training: weights as safetensors, with a model card beside them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from comface_bench.comface.model import SHARED, ComFace
+from comface_bench.comface.model import SHARED_HEAD, ComFace
 from comface_bench.comface.model_card import write_card
 from comface_bench.comface.synthesis.anny.attributes import (
     KILOGRAMS_PER_ALPHA,
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from comface_bench.comface.pretrain.folder import RunFolder
+    from comface_bench.comface.pretrain.folder import TrainingFolder
 
 KIND = "comface"
 """Key of the file's metadata that holds its facts, and of the facts' format."""
 
 FORMAT = 1
 """Raised when the file's keys or facts change their meaning."""
-_FACTS = {"format", "backbone", "starts"}
+_REQUIRED_FACTS = {"format", "backbone", "starts"}
 
 AU_PER_ALPHA = 0.5
 """Intensity 0 to 5 over α from −5 to 5."""
 
 
-def starts(attributes: tuple[str, ...], generators: set[str]) -> dict[str, dict[str, Any]]:
-    """Say which head a task starts from, and how much of the task's target a change of α by 1 is.
+def task_head_starts(attributes: tuple[str, ...], generators: set[str]) -> dict[str, dict[str, Any]]:
+    """Return the head that each task starts from, and the change of the task's target for a change of α by 1.
 
     Args:
         attributes: Those with a head of their own.
@@ -62,7 +62,7 @@ def starts(attributes: tuple[str, ...], generators: set[str]) -> dict[str, dict[
     }
 
 
-def export(folder: RunFolder, backbone: nn.Module, feature_dim: int, out: Path) -> tuple[Path, Path]:
+def export(folder: TrainingFolder, backbone: nn.Module, feature_dim: int, out: Path) -> tuple[Path, Path]:
     """Write the best network of a training.
 
     Args:
@@ -97,25 +97,25 @@ def export(folder: RunFolder, backbone: nn.Module, feature_dim: int, out: Path) 
     tensors = {f"backbone.{name}": value for name, value in network.backbone.state_dict().items()}
     tensors |= {f"heads.{name}": scale * weight for name, weight in network.head_weights().items()}
     generators = {corpus["generator"] for corpus in facts["corpora"].values()}
-    said = {
+    facts_of_file = {
         "format": FORMAT,
         "backbone": settings["backbone"],
         "image_size": settings["image_size"],
-        "starts": starts(own, generators),
+        "starts": task_head_starts(own, generators),
         "epoch": line["epoch"],
         "corpora": facts["corpora"],
         "start": facts.get("start", {}),
         "settings": settings,
     }
     data = save(
-        {name: _shrink(name, tensor) for name, tensor in tensors.items()},
-        {KIND: json.dumps(said, sort_keys=True)},
+        {name: _to_half(name, tensor) for name, tensor in tensors.items()},
+        {KIND: json.dumps(facts_of_file, sort_keys=True)},
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     replace_file(out, data)
     card = out.with_suffix(".md")
     replace_file(out.with_suffix(".log.jsonl"), folder.log.read_bytes() if folder.log.exists() else b"")
-    replace_file(card, write_card(out.name, data, said, facts, line, folder.lines()).encode())
+    replace_file(card, write_card(out.name, data, facts_of_file, facts, line, folder.lines()).encode())
     return out, card
 
 
@@ -132,7 +132,7 @@ def read_facts(path: Path) -> dict[str, Any] | None:
         found = json.loads(metadata[KIND])
     except (KeyError, ValueError):
         return None
-    fits = isinstance(found, dict) and found.keys() >= _FACTS and found["format"] == FORMAT
+    fits = isinstance(found, dict) and found.keys() >= _REQUIRED_FACTS and found["format"] == FORMAT
     return found if fits else None
 
 
@@ -142,7 +142,7 @@ def shared_head(tensors: Mapping[str, Tensor], path: Path) -> Tensor:
     Raises:
         WeightsFormatError: The file has none.
     """
-    return _head(tensors, SHARED, path)
+    return _head(tensors, SHARED_HEAD, path)
 
 
 def task_heads(tensors: Mapping[str, Tensor], facts: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
@@ -165,7 +165,7 @@ def _head(tensors: Mapping[str, Tensor], name: str, path: Path) -> Tensor:
     return found.float()
 
 
-def _shrink(name: str, tensor: Tensor) -> Tensor:
+def _to_half(name: str, tensor: Tensor) -> Tensor:
     if not tensor.is_floating_point():
         return tensor.contiguous()
     small = tensor.half().contiguous()

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SHARED = "shared"
+SHARED_HEAD = "shared"
 """Name of the head that all attributes train."""
 
 
-class Compared(NamedTuple):
-    """What the network says of N pairs.
+class PairOutput(NamedTuple):
+    """Output of the network for N pairs.
 
     Attributes:
         projections: Of unit length, float32 (2N, P): the first images', then the second ones'.
@@ -60,12 +60,12 @@ class ComFace(nn.Module):
         )
         self.heads = nn.Linear(feature_dim, 1 + len(self.attributes), bias=False)
 
-    def forward(self, images: Tensor, own: Tensor) -> Compared:
+    def forward(self, images: Tensor, own: Tensor) -> PairOutput:
         """Compare N pairs.
 
         Args:
             images: Normalised, (2N, 3, H, W): the N first images, then the N second ones.
-            own: Place in `attributes` of what changes in each pair, int64 (N,); not looked at where
+            own: Index in `attributes` of the attribute that changes in each pair, int64 (N,); ignored where
                 no attribute has a head of its own.
         """
         features: Tensor = self.backbone(images)
@@ -81,7 +81,7 @@ class ComFace(nn.Module):
             chosen = [changes[:, :1]]
             if self.attributes:
                 chosen.append(changes[:, 1:].gather(1, own[:, None]))
-            return Compared(projections, torch.cat(chosen, dim=1), spread)
+            return PairOutput(projections, torch.cat(chosen, dim=1), spread)
 
     @torch.no_grad()
     def head_weights(self) -> dict[str, Tensor]:
@@ -92,4 +92,4 @@ class ComFace(nn.Module):
         variance = self.norm.running_var
         assert variance is not None
         folded = self.heads.weight / (variance + self.norm.eps).sqrt()
-        return dict(zip((SHARED, *self.attributes), folded.clone(), strict=True))
+        return dict(zip((SHARED_HEAD, *self.attributes), folded.clone(), strict=True))

@@ -1,11 +1,11 @@
-"""The model card of exported weights: what it learnt from, how, and what it came to."""
+"""The model card of exported weights: training data, settings, results."""
 
 from __future__ import annotations
 
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-from comface_bench.comface.pretrain.folder import earlier
+from comface_bench.comface.pretrain.folder import earlier_trainings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def write_card(
     name: str,
     data: bytes,
-    said: Mapping[str, Any],
+    exported: Mapping[str, Any],
     facts: Mapping[str, Any],
     best: Mapping[str, Any],
     log: Iterable[Mapping[str, Any]],
@@ -24,14 +24,14 @@ def write_card(
     Args:
         name: Name of the weights' file.
         data: Its bytes.
-        said: The facts in the file.
-        facts: The training's.
-        best: The line of its log of the epoch that was taken.
-        log: Its lines.
+        exported: The facts in the file.
+        facts: The training's `pretraining.json`.
+        best: The log's line of the exported epoch.
+        log: Lines of the training's log.
     """
     epochs = [line for line in log if line["kind"] == "epoch"] or [best]
-    settings, last = said["settings"], epochs[-1]
-    corpora, before = facts["corpora"].values(), list(earlier(facts))
+    settings, last = exported["settings"], epochs[-1]
+    corpora, before = facts["corpora"].values(), list(earlier_trainings(facts))
     seen_before = [corpus for training in before for corpus in training["corpora"].values()]
     rendered = {corpus["generator"] for corpus in [*corpora, *seen_before]} == {"anny"}
     machine, environment = facts["machine"], facts["environment"]
@@ -60,7 +60,7 @@ def write_card(
         "",
         f"{facts['identities']:,} identities, {100 * settings['validation_share']:g} % of them held out.",
         "",
-        *(_origin(before[0], seen_before) if before else []),
+        *(_start_section(before[0], seen_before) if before else []),
         "## Made by",
         "",
         *(f"    {_command(number, corpus)}" for number, corpus in enumerate(corpora)),
@@ -74,7 +74,7 @@ def write_card(
         "",
         *_table(
             ["target", "head", "of the target in α = 1"],
-            [[target, s["head"], f"{s['per_alpha']:g}"] for target, s in said["starts"].items()],
+            [[target, s["head"], f"{s['per_alpha']:g}"] for target, s in exported["starts"].items()],
         ),
         "",
         "Any other target starts from the head that all attributes share, in α.",
@@ -102,7 +102,7 @@ def write_card(
     return "\n".join(lines) + "\n"
 
 
-def _origin(start: Mapping[str, Any], corpora: Iterable[Mapping[str, Any]]) -> list[str]:
+def _start_section(start: Mapping[str, Any], corpora: Iterable[Mapping[str, Any]]) -> list[str]:
     settings = start["settings"]
     return [
         "## Started from",
@@ -146,7 +146,9 @@ def _command(number: int, corpus: Mapping[str, Any]) -> str:
 
 
 def _settings(settings: Mapping[str, Any]) -> list[str]:
-    return _table(["setting", "value"], [[key, f"`{_shown(value)}`"] for key, value in settings.items()])
+    return _table(
+        ["setting", "value"], [[key, f"`{_format_value(value)}`"] for key, value in settings.items()]
+    )
 
 
 def _table(header: list[str], rows: list[list[str]]) -> list[str]:
@@ -161,9 +163,9 @@ def _plain(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def _shown(value: object) -> str:
+def _format_value(value: object) -> str:
     if isinstance(value, list):
-        return "; ".join(_shown(one) for one in value) or "all"
+        return "; ".join(_format_value(one) for one in value) or "all"
     if isinstance(value, dict):
         return ", ".join(f"{key} {part:g}" for key, part in value.items())
     return f"{value:g}" if isinstance(value, float) else str(value)

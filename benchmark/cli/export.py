@@ -27,9 +27,9 @@ def export(
     """
     from comface_bench.baselines.networks import build_backbone, feature_width
     from comface_bench.comface.export import export as write
-    from comface_bench.comface.pretrain.folder import RunFolder
+    from comface_bench.comface.pretrain.folder import TrainingFolder
 
-    opened = RunFolder(folder)
+    opened = TrainingFolder(folder)
     name = opened.read()["settings"]["backbone"]
     target = out or Path(f"comface-{name}.safetensors")
     if target.suffix != ".safetensors":

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from comface_bench.comface.pretrain.faces import Faces
+    from comface_bench.comface.pretrain.faces import FaceDataset
     from comface_bench.comface.pretrain.settings import Settings
     from comface_bench.engine.precision import Machine
 
@@ -59,7 +59,12 @@ def pretrain(
 
     For several GPUs: torchrun --nproc-per-node=8 -m comface_bench pretrain …
     """
-    from comface_bench.comface.pretrain.settings import load_preset, load_settings, override, preset_names
+    from comface_bench.comface.pretrain.settings import (
+        load_preset,
+        load_settings,
+        override_settings,
+        preset_names,
+    )
     from comface_bench.core.names import parse_options
 
     if (preset is None) == (config is None):
@@ -71,7 +76,14 @@ def pretrain(
         )
     settings = load_settings(config) if config else load_preset(str(preset))
     _train(
-        override(settings, parse_options(option)), corpus, out, start, device, threads, tensorboard, as_json
+        override_settings(settings, parse_options(option)),
+        corpus,
+        out,
+        start,
+        device,
+        threads,
+        tensorboard,
+        as_json,
     )
 
 
@@ -87,29 +99,29 @@ def _train(
 ) -> None:
     from comface_bench.baselines.networks import feature_width
     from comface_bench.cli.pretraining import watch_training
-    from comface_bench.comface.pretrain.faces import Faces
-    from comface_bench.comface.pretrain.folder import RunFolder
-    from comface_bench.comface.pretrain.ranks import join_ranks, leave_ranks
+    from comface_bench.comface.pretrain.distributed import join_processes, leave_processes
+    from comface_bench.comface.pretrain.faces import FaceDataset
+    from comface_bench.comface.pretrain.folder import TrainingFolder
     from comface_bench.comface.pretrain.train import Trainer
     from comface_bench.engine.precision import choose_machine
 
-    ranks = join_ranks(device)
-    machine = choose_machine(ranks.device(device), settings.precision)
-    faces, folder = Faces(corpora, settings), RunFolder(out)
+    processes = join_processes(device)
+    machine = choose_machine(processes.device(device), settings.precision)
+    faces, folder = FaceDataset(corpora, settings), TrainingFolder(out)
     faces.check(settings)
     backbone, origin = start_backbone(settings.backbone, settings.seed, start)
     require_unseen(settings, faces, origin)
     trainer = Trainer(
-        faces, settings, folder, backbone, feature_width(settings.backbone), machine, ranks, threads
+        faces, settings, folder, backbone, feature_width(settings.backbone), machine, processes, threads
     )
     with contextlib.ExitStack() as stack:
-        if ranks.first:
-            folder.begin(describe(settings, faces, machine, ranks.size, origin))
-            stack.enter_context(folder.hold())
-        trainer.run(stack.enter_context(watch_training(folder, ranks.first, tensorboard, as_json)))
+        if processes.first:
+            folder.begin(describe(settings, faces, machine, processes.size, origin))
+            stack.enter_context(folder.lock())
+        trainer.run(stack.enter_context(watch_training(folder, processes.first, tensorboard, as_json)))
     # Only here: a process that fails must die at once, so that torchrun ends those that wait for it.
-    leave_ranks()
-    if ranks.first and not as_json:
+    leave_processes()
+    if processes.first and not as_json:
         typer.echo(out)
         typer.echo(f"comface-bench export {out}", err=True)
 
@@ -146,7 +158,7 @@ def start_backbone(name: str, seed: int, file: Path | None) -> tuple[nn.Module, 
     return backbone, {"sha256": digest_file(file), **kept}
 
 
-def require_unseen(settings: Settings, faces: Faces, origin: Mapping[str, Any]) -> None:
+def require_unseen(settings: Settings, faces: FaceDataset, origin: Mapping[str, Any]) -> None:
     """Make sure that no earlier training has learnt from people who are held out now.
 
     Args:
@@ -157,13 +169,13 @@ def require_unseen(settings: Settings, faces: Faces, origin: Mapping[str, Any]) 
     Raises:
         UsageError: An earlier training of the same people held others out.
     """
-    from comface_bench.comface.pretrain.faces import people_of
-    from comface_bench.comface.pretrain.folder import earlier
+    from comface_bench.comface.pretrain.faces import corpus_people_key
+    from comface_bench.comface.pretrain.folder import earlier_trainings
     from comface_bench.comface.synthesis.generator import people_key
 
-    people = {people_of(corpus.description) for corpus in faces.corpora}
+    people = {corpus_people_key(corpus.description) for corpus in faces.corpora}
     held = (settings.seed, settings.validation_share)
-    for training in earlier({"start": origin}):
+    for training in earlier_trainings({"start": origin}):
         before = {
             people_key(corpus["generator"], corpus.get("sources", {}), corpus["plan"]["seed"])
             for corpus in training["corpora"].values()
@@ -177,7 +189,7 @@ def require_unseen(settings: Settings, faces: Faces, origin: Mapping[str, Any]) 
 
 
 def describe(
-    settings: Settings, faces: Faces, machine: Machine, processes: int, origin: dict[str, Any]
+    settings: Settings, faces: FaceDataset, machine: Machine, processes: int, origin: dict[str, Any]
 ) -> dict[str, Any]:
     """Say what a training is: what decides it, and what it ran on first."""
     from comface_bench.results.environment import describe_environment

@@ -15,7 +15,7 @@ from comface_bench.cli.progress import describe_seconds
 from comface_bench.core.errors import MissingExtraError
 
 if TYPE_CHECKING:
-    from comface_bench.comface.pretrain.folder import RunFolder
+    from comface_bench.comface.pretrain.folder import TrainingFolder
 
 Line = dict[str, Any]
 LINE_S = 60.0
@@ -24,7 +24,7 @@ LINE_S = 60.0
 
 @contextlib.contextmanager
 def watch_training(
-    folder: RunFolder, first: bool, tensorboard: bool, as_json: bool
+    folder: TrainingFolder, first: bool, tensorboard: bool, as_json: bool
 ) -> Iterator[Callable[[Line], None]]:
     """Give the function that the training tells its log to.
 
@@ -162,7 +162,7 @@ def _bar() -> Iterator[Callable[[Line], None]]:
 
 
 @contextlib.contextmanager
-def _events(folder: RunFolder) -> Iterator[Callable[[Line], None]]:
+def _events(folder: TrainingFolder) -> Iterator[Callable[[Line], None]]:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

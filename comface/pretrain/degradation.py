@@ -1,9 +1,9 @@
-"""What cameras, scanners and years do to pictures, done to rendered ones.
+"""Degradation of rendered images towards old photographs: a second, photographic augmentation.
 
-Renderings are upright, sharp, evenly lit and free of noise; family photographs are none of that. Each view
-is rotated, robbed of its colour, lit from one side, faded, blurred, tinted and covered with grain, by amounts
-that are a pure function of (seed, image, view). Nothing of this is published: the ranges are ours, and
-docs/pretraining.md says what they bring.
+Renderings are upright, sharp, evenly lit and free of noise; family photographs aren't. Each view is rotated,
+turned gray, lit from one side, changed in gamma, blurred, tinted and covered with grain, by amounts that are
+a pure function of (seed, image, view). None of this is published: the ranges are ours, and
+docs/pretraining.md has their effect.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Amounts = NDArray[np.float64]
 
 SHARE: Final = 0.5
-"""Share of the pictures that get each change."""
+"""Share of the images that each change is applied to."""
 GRAY: Final = 0.4
 """Share of the pictures that lose their colour, beside those that the augmentation takes it from."""
 TURN: Final = 20.0
@@ -49,12 +49,12 @@ _FIELD = 512  # side of the field of grain that each picture has a part of
 
 
 def degrade(images: Tensor, seed: int, keys: NDArray[np.uint64], views: NDArray[np.int64]) -> Tensor:
-    """Make pictures look taken, kept and scanned.
+    """Degrade images, each change in a share of them.
 
     Args:
         images: RGB, float32 (N, 3, S, S) in [0, 1]; overwritten.
         seed: Of all views.
-        keys: A number for each image, uint64 (N,).
+        keys: Number of each image, uint64 (N,).
         views: Number of each view, int64 (N,).
 
     Returns:
@@ -71,11 +71,11 @@ def degrade(images: Tensor, seed: int, keys: NDArray[np.uint64], views: NDArray[
 
     change(rotate, some(0, TURN * (2 * drawn[:, 1] - 1), 0.0))
     grayscale_(images, drawn[:, 2] < GRAY)
-    light(images, some(3, LIGHT * drawn[:, 4], 0.0), 2 * math.pi * drawn[:, 5])
-    fade(images, some(6, GAMMA ** (2 * drawn[:, 7] - 1), 1.0))
+    light_from_one_side(images, some(3, LIGHT * drawn[:, 4], 0.0), 2 * math.pi * drawn[:, 5])
+    adjust_gamma(images, some(6, GAMMA ** (2 * drawn[:, 7] - 1), 1.0))
     change(blur, some(8, BLUR * drawn[:, 9], 0.0))
     tint(images, some(10, 1 + TINT * (2 * drawn[:, 11:14] - 1), 1.0))
-    return grain(images, some(14, GRAIN * drawn[:, 15], 0.0), drawn[:, 16:18])
+    return add_grain(images, some(14, GRAIN * drawn[:, 15], 0.0), drawn[:, 16:18])
 
 
 def rotate(images: Tensor, degrees: Amounts) -> Tensor:
@@ -83,11 +83,11 @@ def rotate(images: Tensor, degrees: Amounts) -> Tensor:
     angle = np.deg2rad(degrees)
     cosine, sine, none = np.cos(angle), np.sin(angle), np.zeros(len(angle))
     transform = np.stack([cosine, sine, none, -sine, cosine, none], axis=1).reshape(-1, 2, 3)
-    grid = F.affine_grid(_like(images, transform), list(images.shape), align_corners=False)
+    grid = F.affine_grid(_as_tensor(images, transform), list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
 
 
-def light(images: Tensor, slope: Amounts, direction: Amounts) -> Tensor:
+def light_from_one_side(images: Tensor, slope: Amounts, direction: Amounts) -> Tensor:
     """Darken each picture away from a light; the middle keeps the brightness e to minus half the slope.
 
     Args:
@@ -97,16 +97,16 @@ def light(images: Tensor, slope: Amounts, direction: Amounts) -> Tensor:
     """
     across = torch.linspace(-1, 1, images.shape[-1], device=images.device)
     right, down, all_over = (
-        _like(images, amounts).view(-1, 1, 1, 1)
+        _as_tensor(images, amounts).view(-1, 1, 1, 1)
         for amounts in (slope * np.cos(direction), slope * np.sin(direction), slope)
     )
     ramp = right * across.view(1, 1, 1, -1) + down * across.view(1, 1, -1, 1) - 0.5 * all_over
     return images.mul_(ramp.exp_()).clamp_(0, 1)
 
 
-def fade(images: Tensor, exponent: Amounts) -> Tensor:
+def adjust_gamma(images: Tensor, exponent: Amounts) -> Tensor:
     """Raise each picture to its exponent, in place."""
-    return images.pow_(_like(images, exponent).view(-1, 1, 1, 1))
+    return images.pow_(_as_tensor(images, exponent).view(-1, 1, 1, 1))
 
 
 def blur(images: Tensor, deviation: Amounts) -> Tensor:
@@ -121,16 +121,16 @@ def blur(images: Tensor, deviation: Amounts) -> Tensor:
     by_distance = np.exp(-0.5 * (place / pixels) ** 2)
     kernel = by_distance[:, np.abs(place[:, None] - place)]
     kernel /= kernel.sum(axis=2, keepdims=True)
-    weights = _like(images, kernel).unsqueeze(1)
+    weights = _as_tensor(images, kernel).unsqueeze(1)
     return weights @ images @ weights.mT
 
 
 def tint(images: Tensor, gains: Amounts) -> Tensor:
     """Multiply each picture's channels by its gains (N, 3), in place."""
-    return images.mul_(_like(images, gains).view(-1, 3, 1, 1)).clamp_(0, 1)
+    return images.mul_(_as_tensor(images, gains).view(-1, 3, 1, 1)).clamp_(0, 1)
 
 
-def grain(images: Tensor, deviation: Amounts, corners: Amounts) -> Tensor:
+def add_grain(images: Tensor, deviation: Amounts, corners: Amounts) -> Tensor:
     """Add to each picture its own part of one field of noise, alike in the three channels, in place.
 
     Args:
@@ -138,21 +138,21 @@ def grain(images: Tensor, deviation: Amounts, corners: Amounts) -> Tensor:
         deviation: Of the noise, (N,).
         corners: Where in the field, which has no edges, each picture's part begins, (N, 2) in [0, 1).
     """
-    field, along = _field(), np.arange(images.shape[-1])
+    field, along = _noise_field(), np.arange(images.shape[-1])
     parts = [
         field[np.ix_((top + along) % _FIELD, (left + along) % _FIELD)]
         for top, left in (corners * _FIELD).astype(np.int64).tolist()
     ]
     noise = torch.from_numpy(np.stack(parts)).to(images.device).unsqueeze(1)
-    return images.add_(noise * _like(images, deviation).view(-1, 1, 1, 1)).clamp_(0, 1)
+    return images.add_(noise * _as_tensor(images, deviation).view(-1, 1, 1, 1)).clamp_(0, 1)
 
 
 @functools.cache
-def _field() -> NDArray[np.float32]:
+def _noise_field() -> NDArray[np.float32]:
     noise = np.random.default_rng(_STREAM).standard_normal((_FIELD, _FIELD), np.float32)
     noise.setflags(write=False)
     return noise
 
 
-def _like(images: Tensor, values: Amounts) -> Tensor:
+def _as_tensor(images: Tensor, values: Amounts) -> Tensor:
     return torch.from_numpy(values).to(device=images.device, dtype=images.dtype)

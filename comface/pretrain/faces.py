@@ -23,22 +23,21 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from comface_bench.comface.corpus.layout import Description
-    from comface_bench.comface.pretrain.curriculum import Stage
-    from comface_bench.comface.pretrain.settings import Settings
+    from comface_bench.comface.pretrain.settings import CurriculumStage, Settings
 
-MOST_IMAGES = 128
-"""Upper bound of a record's images, to number them."""
+MAX_IMAGES_PER_RECORD = 128
+"""Factor of a record's number in the key of an image."""
 
 
 @dataclass(frozen=True, eq=False)
-class Pairs:
+class ImagePairs:
     """Pairs of images, n of them.
 
     Attributes:
         record: Number of the record among all corpora, int64 (n,).
         x, y: Places of the two images in the record, int64 (n,).
         change: α_y − α_x, float32 (n,).
-        attribute: Place in `Faces.attributes`, int64 (n,).
+        attribute: Index in `FaceDataset.attributes`, int64 (n,).
         identity: Number of the person, int64 (n,).
     """
 
@@ -52,22 +51,22 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.record)
 
-    def take(self, rows: NDArray[np.int64] | slice) -> Pairs:
+    def take(self, rows: NDArray[np.int64] | slice) -> ImagePairs:
         """Return some of the pairs."""
-        return Pairs(*(getattr(self, field.name)[rows] for field in fields(self)))
+        return ImagePairs(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
-class Faces:
+class FaceDataset:
     """The records of one or more corpora that a pre-training learns from.
 
     Args:
         roots: Folders of the corpora.
-        settings: Which attributes and what quality count, and what share of the identities is held out.
+        settings: `attributes`, `min_quality`, `validation_share` and `seed` decide.
 
     Attributes:
         attributes: Names, in order.
-        digests: SHA-256 of each corpus's description and shards, and of its quality where that decides, in
-            order of `roots`.
+        digests: SHA-256 of each corpus's description and shards, and of its quality scores where
+            `min_quality` is above 0, in order of `roots`.
         side: Height and width of the images in pixels.
 
     Raises:
@@ -98,7 +97,7 @@ class Faces:
                 "Generate them in one size: synth corpus -o size=PIXELS",
             )
         self.side = sides.pop()
-        self.digests = [_digest(Layout(root), settings.min_quality > 0) for root in roots]
+        self.digests = [_digest_with_quality(Layout(root), settings.min_quality > 0) for root in roots]
         self._collect(roots, settings)
 
     def _collect(self, roots: Sequence[Path], settings: Settings) -> None:
@@ -108,13 +107,15 @@ class Faces:
         for number, (root, corpus) in enumerate(zip(roots, self.corpora, strict=True)):
             names = corpus.description.plan.attributes
             attribute = np.array([place.get(name, -1) for name in names])[corpus.attributes]
-            kept = (attribute >= 0) & _good(corpus, root, settings.min_quality)
-            origin = people_of(corpus.description)
+            kept = (attribute >= 0) & _good_enough(corpus, root, settings.min_quality)
+            origin = corpus_people_key(corpus.description)
             found, back = np.unique(corpus.identities, return_inverse=True)
             keys = [f"{origin}/{identity}" for identity in found.tolist()]
             # One checkpoint's person of one seed is the same in every corpus.
             ids = np.array([people.setdefault(key, len(people)) for key in keys], np.int64)
-            held = np.array([_fraction(key, settings.seed) < settings.validation_share for key in keys])
+            held = np.array(
+                [_held_out_fraction(key, settings.seed) < settings.validation_share for key in keys]
+            )
             rows = np.flatnonzero(kept)
             for column, values in zip(
                 columns,
@@ -159,7 +160,7 @@ class Faces:
                 f"comface-bench synth check {self._roots[self._corpus[record]]} --pictures",
             ) from None
 
-    def draw(self, settings: Settings, epoch: int, stage: Stage) -> Pairs:
+    def draw(self, settings: Settings, epoch: int, stage: CurriculumStage) -> ImagePairs:
         """Draw an epoch's pairs, shuffled; a function of settings, epoch and stage.
 
         Each record gives disjoint pairs, as many as it can or as `pairs_per_epoch` asks of it.
@@ -168,7 +169,9 @@ class Faces:
             UsageError: The stage leaves no pair.
         """
         rows = np.flatnonzero(~self.held)
-        most = -(-settings.pairs_per_epoch // len(rows)) if settings.pairs_per_epoch else MOST_IMAGES
+        most = (
+            -(-settings.pairs_per_epoch // len(rows)) if settings.pairs_per_epoch else MAX_IMAGES_PER_RECORD
+        )
         random = np.random.Generator(np.random.Philox(key=settings.seed, counter=[epoch, 0, 0, 2]))
         pairs = self._pair(rows, random, (stage.smallest, stage.largest), most)
         if not len(pairs):
@@ -192,7 +195,7 @@ class Faces:
                     "Lower it (-o batch_size=), or take a larger corpus.",
                 )
 
-    def validation(self, settings: Settings) -> Pairs:
+    def validation(self, settings: Settings) -> ImagePairs:
         """Return the pairs of held-out identities, the same in every epoch: each record gives as many."""
         rows = np.flatnonzero(self.held)
         random = np.random.Generator(np.random.Philox(key=settings.seed, counter=[0, 0, 0, 3]))
@@ -205,7 +208,7 @@ class Faces:
 
     def _pair(
         self, rows: NDArray[np.int64], random: np.random.Generator, span: tuple[float, float], most: int
-    ) -> Pairs:
+    ) -> ImagePairs:
         records, places, changes = [], [], []
         for row in rows.tolist():
             alphas = self.alphas(row)
@@ -214,7 +217,7 @@ class Faces:
             places.append(chosen)
             changes.append(alphas[chosen[:, 1]] - alphas[chosen[:, 0]])
         record, both = np.concatenate(records), np.concatenate(places)
-        return Pairs(
+        return ImagePairs(
             record,
             both[:, 0],
             both[:, 1],
@@ -224,24 +227,24 @@ class Faces:
         )
 
 
-def people_of(description: Description) -> str:
-    """Name whom a corpus draws its identities from; see `people_key`."""
+def corpus_people_key(description: Description) -> str:
+    """Return the key of a corpus's population of identities; see `people_key`."""
     card = description.generator
     return people_key(str(card["name"]), card.get("sources") or {}, description.plan.seed)
 
 
-def _fraction(key: str, seed: int) -> float:
-    """Return a number in [0, 1) that is a person's alone, whichever corpora are learnt from."""
+def _held_out_fraction(key: str, seed: int) -> float:
+    """Return a person's number in [0, 1), the same whichever corpora are learnt from."""
     found = hashlib.blake2b(f"{seed}/{key}".encode(), digest_size=8).digest()
     return int.from_bytes(found, "big") / 2**64
 
 
-def _digest(layout: Layout, quality: bool) -> str:
+def _digest_with_quality(layout: Layout, quality: bool) -> str:
     more = [digest_file(layout.quality)] if quality and layout.quality.exists() else []
     return corpus_digest(layout, *more)
 
 
-def _good(corpus: Corpus, root: Path, least: float) -> NDArray[np.bool_]:
+def _good_enough(corpus: Corpus, root: Path, least: float) -> NDArray[np.bool_]:
     if least <= 0:
         return np.ones(len(corpus), np.bool_)
     # The paper's histogram and filter are of identities (C.1), not of single images.

@@ -1,4 +1,4 @@
-"""The folder of a pre-training: its settings, its log, its state, its best network."""
+"""The folder of a pre-training: settings, log, saved state, best network."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 VERSION = 1
 
 
-def earlier(facts: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield the training that one started from, the one before that, and so on.
+def earlier_trainings(facts: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the training that one started from, then the one before it, and so on.
 
     Args:
         facts: Of a training; `start` is empty or lacking where it started from random weights.
@@ -26,12 +26,12 @@ def earlier(facts: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         yield facts
 
 
-class RunFolder:
-    """Names and contents of a pre-training's files.
+class TrainingFolder:
+    """Paths and contents of a pre-training's files.
 
-    pretraining.json  what it is: settings, corpora, versions
+    pretraining.json  its facts: settings, corpora, versions
     log.jsonl         one line for every few steps and for each epoch
-    state.pt          what to go on from
+    state.pt          the state that a resumed training starts from
     best.pt           the network of the lowest validation loss, with its line of the log
     lock              held while a process trains
 
@@ -47,8 +47,8 @@ class RunFolder:
         self.best = root / "best.pt"
 
     @contextlib.contextmanager
-    def hold(self) -> Iterator[None]:
-        """Keep the folder for this process, and clear what a killed one left half-written.
+    def lock(self) -> Iterator[None]:
+        """Hold the folder for this process, and remove files that a killed one left unfinished.
 
         Raises:
             UsageError: Another process trains here.
@@ -67,7 +67,7 @@ class RunFolder:
         """Start a folder, or check that the one that is there is this training's.
 
         Args:
-            facts: `settings`, `corpora` and `start` decide; anything else is told and may differ.
+            facts: `settings`, `corpora` and `start` decide; other entries are recorded and may differ.
 
         Raises:
             UsageError: Another training's files are there, or files that are none's.
@@ -92,7 +92,7 @@ class RunFolder:
         replace_file(self.facts, (json.dumps(facts, indent=1) + "\n").encode())
 
     def read(self) -> dict[str, Any]:
-        """Read what the training is.
+        """Read `pretraining.json`.
 
         Raises:
             DataMissingError: There is none.
@@ -123,12 +123,12 @@ class RunFolder:
         return found
 
     def rewind(self, step: int) -> None:
-        """Take lines of steps after `step` out of the log: they will be written again."""
+        """Remove lines of steps after `step` from the log: they will be written again."""
         kept = [line for line in self.lines() if line["step"] <= step]
         if self.log.exists():
             replace_file(self.log, "".join(json.dumps(line) + "\n" for line in kept).encode())
 
-    def note(self, line: dict[str, Any]) -> None:
+    def append_line(self, line: dict[str, Any]) -> None:
         """Add a line to the log."""
         with self.log.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")

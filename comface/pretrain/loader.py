@@ -1,4 +1,4 @@
-"""Batches: images read and decoded by threads, ahead of the step that needs them."""
+"""Batches: images decoded by threads ahead of the step that needs them, then augmented on the device."""
 
 from __future__ import annotations
 
@@ -13,8 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from comface_bench.comface.pretrain.faces import MOST_IMAGES
+from comface_bench.comface.pretrain.degradation import degrade
+from comface_bench.comface.pretrain.faces import MAX_IMAGES_PER_RECORD
+from comface_bench.comface.pretrain.settings import AUGMENTATIONS
+from comface_bench.core.card import IMAGENET
 from comface_bench.core.errors import UnitError
+from comface_bench.data.augment import render, resize
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,18 +26,21 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from comface_bench.comface.pretrain.faces import Faces, Pairs
+    from comface_bench.comface.pretrain.faces import FaceDataset, ImagePairs
+    from comface_bench.comface.pretrain.settings import Settings
+    from comface_bench.engine.precision import Machine
+
 
 _PIECE = 64  # images that one thread decodes at a time
-AHEAD = 2
+BATCHES_AHEAD = 2
 """Batches that are loaded while one is computed."""
 PATIENCE_S = 300.0
-"""Seconds without a batch after which the loader is taken for dead."""
+"""Seconds without a batch after which loading has failed."""
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """What one process computes in a step.
+    """One process's share of a step.
 
     Attributes:
         pairs: Its N pairs.
@@ -42,18 +49,18 @@ class Batch:
         keys: A number for each image, to seed its views by, uint64 (2N,).
     """
 
-    pairs: Pairs
+    pairs: ImagePairs
     images: Tensor
     keys: NDArray[np.uint64]
 
 
 def load_batches(
-    faces: Faces, batches: Sequence[Pairs], threads: int, patience: float = PATIENCE_S
+    faces: FaceDataset, batches: Sequence[ImagePairs], threads: int, patience: float = PATIENCE_S
 ) -> Iterator[Batch]:
     """Yield each batch of pairs with its images, in order.
 
     Args:
-        faces: Where the images are.
+        faces: Source of the images.
         batches: The pairs of each.
         threads: Threads that decode.
         patience: Seconds to wait for a batch.
@@ -67,22 +74,22 @@ def load_batches(
     rest = iter(batches)
     try:
         while True:
-            while len(waiting) <= AHEAD and (pairs := next(rest, None)) is not None:
-                waiting.append(_begin(decoders, faces, pairs))
+            while len(waiting) <= BATCHES_AHEAD and (pairs := next(rest, None)) is not None:
+                waiting.append(_submit_batch(decoders, faces, pairs))
             if not waiting:
                 return
             batch, pieces = waiting.popleft()
-            _finish(pieces, patience)
+            _wait_for_batch(pieces, patience)
             yield batch
     finally:
         decoders.stop([piece for _, pieces in waiting for piece in pieces])
 
 
 class _Decoders:
-    """Threads that die with the process: one that hangs in a read must not keep it alive.
+    """Threads that end with the process: one that hangs in a read must not keep it alive.
 
     Args:
-        count: How many.
+        count: Number of threads.
     """
 
     def __init__(self, count: int) -> None:
@@ -113,7 +120,9 @@ class _Decoders:
                     future.set_exception(error)
 
 
-def _begin(decoders: _Decoders, faces: Faces, pairs: Pairs) -> tuple[Batch, list[Future[None]]]:
+def _submit_batch(
+    decoders: _Decoders, faces: FaceDataset, pairs: ImagePairs
+) -> tuple[Batch, list[Future[None]]]:
     records, places = np.concatenate([pairs.record, pairs.record]), np.concatenate([pairs.x, pairs.y])
     shape = (len(records), 3, faces.side, faces.side)
     images = torch.empty(shape, dtype=torch.uint8, pin_memory=torch.cuda.is_available())
@@ -123,7 +132,7 @@ def _begin(decoders: _Decoders, faces: Faces, pairs: Pairs) -> tuple[Batch, list
         for row in range(start, min(start + _PIECE, len(records))):
             target[row] = faces.image(int(records[row]), int(places[row]))
 
-    keys = (records * MOST_IMAGES + places).astype(np.uint64)
+    keys = (records * MAX_IMAGES_PER_RECORD + places).astype(np.uint64)
     pieces = [
         decoders.submit(lambda start=start: decode(start))  # type: ignore[misc]
         for start in range(0, len(records), _PIECE)
@@ -131,7 +140,7 @@ def _begin(decoders: _Decoders, faces: Faces, pairs: Pairs) -> tuple[Batch, list
     return Batch(pairs, images, keys), pieces
 
 
-def _finish(pieces: list[Future[None]], patience: float) -> None:
+def _wait_for_batch(pieces: list[Future[None]], patience: float) -> None:
     try:
         for piece in pieces:
             piece.result(patience)
@@ -140,3 +149,34 @@ def _finish(pieces: list[Future[None]], patience: float) -> None:
             f"no images for {patience:g} s: the loader is silent",
             "Is the corpus on a file system that hangs? Go on later with the same command.",
         ) from None
+
+
+def augmented_images(batch: Batch, settings: Settings, epoch: int, size: int, machine: Machine) -> Tensor:
+    """Render one view of each image, a function of settings, image and epoch.
+
+    Returns:
+        Normalised images, float32 (2N, 3, size, size), channels last.
+    """
+    images = _to_device(batch, machine)
+    views = np.full(len(images), epoch, np.int64)
+    rendered = render(images, AUGMENTATIONS[settings.augmentation], settings.seed, batch.keys, views, size)
+    if settings.degradation == "photograph":
+        rendered = degrade(rendered, settings.seed, batch.keys, views)
+    return _normalise(rendered)
+
+
+def plain_images(batch: Batch, size: int, machine: Machine) -> Tensor:
+    """Resize images without augmentation; result as of `augmented_images`."""
+    return _normalise(resize(_to_device(batch, machine), size))
+
+
+def _to_device(batch: Batch, machine: Machine) -> Tensor:
+    return batch.images.to(machine.device, non_blocking=True)
+
+
+def _normalise(images: Tensor) -> Tensor:
+    mean, std = (
+        torch.tensor(values, device=images.device).view(1, 3, 1, 1)
+        for values in (IMAGENET.mean, IMAGENET.std)
+    )
+    return images.sub_(mean).div_(std).contiguous(memory_format=torch.channels_last)

@@ -1,21 +1,95 @@
-"""Settings of a pre-training: presets, configuration files, and what decides the outcome."""
+"""Settings of a pre-training: presets and files, the curriculum, the learning rate of each step.
+
+The paper restricts |α_y − α_x| by epoch and doesn't publish the table (supplement, A.1, footnote 2), so the
+curriculum is an option. Large changes come first: they are learnt in a few hundred steps, in which small
+ones are noise.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import math
 import tomllib
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, get_args, get_type_hints
 
-from comface_bench.comface.pretrain.curriculum import Stage, read_stages
 from comface_bench.core.augmentation import NO_AUGMENTATION, TABLE_B, TABLE_D, TABLE_E, Augmentation
 from comface_bench.core.digest import digest
 from comface_bench.core.errors import UsageError
 from comface_bench.core.names import unknown_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
+
+
+@dataclasses.dataclass(frozen=True)
+class CurriculumStage:
+    """Part of the curriculum: valid from its epoch on, until the next stage's.
+
+    Attributes:
+        epoch: First epoch of the stage, from 1.
+        smallest: Smallest |α_y − α_x| of a pair, 0 to 10.
+        largest: Largest |α_y − α_x| of a pair, `smallest` to 10.
+        image_size: Height and width in pixels that images are rendered at; 0 for that of the settings.
+            Small images first make the early epochs cheap.
+
+    Raises:
+        UsageError: A value is out of range.
+    """
+
+    epoch: int = 1
+    smallest: float = 0.0
+    largest: float = 10.0
+    image_size: int = 0
+
+    def __post_init__(self) -> None:
+        if self.epoch < 1:
+            raise UsageError(f"curriculum: epoch {self.epoch}; epochs count from 1")
+        if not 0 <= self.smallest <= self.largest <= 10 or self.largest == 0:
+            raise UsageError(
+                f"curriculum, epoch {self.epoch}: changes from {self.smallest} to {self.largest}",
+                "α lies in −5 to 5, so changes rise within 0 to 10.",
+            )
+        if self.image_size and self.image_size < 16:
+            raise UsageError(f"curriculum, epoch {self.epoch}: image_size {self.image_size} is below 16")
+
+
+def read_curriculum(rows: Iterable[Mapping[str, Any]]) -> tuple[CurriculumStage, ...]:
+    """Read the table's rows, as a configuration file has them.
+
+    Raises:
+        UsageError: A key is unknown, a value is out of range, or the epochs don't rise from 1.
+    """
+    known = {field.name for field in dataclasses.fields(CurriculumStage)}
+    stages = []
+    for row in rows:
+        if unknown := set(row) - known:
+            raise UsageError(
+                f"curriculum: unknown {', '.join(sorted(unknown))}",
+                f"A stage has {', '.join(sorted(known))}.",
+            )
+        for name, value in row.items():
+            whole = name in ("epoch", "image_size")
+            if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+                word = "a whole number" if whole else "a number"
+                raise UsageError(f"curriculum: {name} = {value!r}: not {word}")
+        # 4 and 4.0 are one setting.
+        values: dict[str, Any] = {
+            name: value if name in ("epoch", "image_size") else float(value) for name, value in row.items()
+        }
+        stages.append(CurriculumStage(**values))
+    starts = [stage.epoch for stage in stages]
+    if not stages or starts[0] != 1 or any(a >= b for a, b in itertools.pairwise(starts)):
+        raise UsageError(f"curriculum: epochs {starts}; the first is 1, and they rise")
+    return tuple(stages)
+
+
+def stage_at(stages: tuple[CurriculumStage, ...], epoch: int) -> CurriculumStage:
+    """Return the stage that an epoch, from 1, belongs to."""
+    return next(stage for stage in reversed(stages) if stage.epoch <= epoch)
+
 
 AUGMENTATIONS: Final[Mapping[str, Augmentation]] = {
     "table-b": TABLE_B,
@@ -23,7 +97,7 @@ AUGMENTATIONS: Final[Mapping[str, Augmentation]] = {
     "table-e": TABLE_E,
     "none": NO_AUGMENTATION,
 }
-_LEAST: Final[Mapping[str, float]] = {
+_MINIMA: Final[Mapping[str, float]] = {
     "image_size": 16,
     "epochs": 1,
     "pairs_per_epoch": 0,
@@ -43,10 +117,10 @@ _ABOVE_ZERO: Final = ("learning_rate", "temperature", "change_scale", "validatio
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What decides a pre-training, corpora aside.
+    """Every value that decides the outcome of a pre-training, corpora aside.
 
     Batch size, optimiser, learning rate, its halving, epochs, image size and augmentation default to Table B.
-    All else isn't published: ours, and chosen as `docs/choices.md` says.
+    The other values aren't published; ours are explained in `docs/choices.md`.
 
     Attributes:
         backbone: One of Table I's.
@@ -103,10 +177,10 @@ class Settings:
     validation_pairs: int = 2000
     seed: int = 0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    curriculum: tuple[Stage, ...] = (Stage(),)
+    curriculum: tuple[CurriculumStage, ...] = (CurriculumStage(),)
 
     def __post_init__(self) -> None:
-        for name, least in _LEAST.items():
+        for name, least in _MINIMA.items():
             if getattr(self, name) < least:
                 raise UsageError(f"{name} = {getattr(self, name)}: less than {least:g}")
         for name in _ABOVE_ZERO:
@@ -139,8 +213,8 @@ class Settings:
 
         Args:
             values: By name.
-            where: What they come from, for messages.
-            base: Settings for what isn't named.
+            where: Source of the values, for messages.
+            base: Settings for the names that are absent.
 
         Raises:
             UsageError: A name is unknown, or a value doesn't fit.
@@ -151,7 +225,7 @@ class Settings:
             if name not in known:
                 error = unknown_name(name, known, "setting")
                 raise UsageError(f"{where}: {error.message}", error.hint)
-            chosen[name] = _fit(name, value, hints[name], where)
+            chosen[name] = _convert(name, value, hints[name], where)
         return dataclasses.replace(base or cls(), **chosen)
 
 
@@ -174,10 +248,10 @@ def load_preset(name: str) -> Settings:
 
 
 def load_settings(path: Path) -> Settings:
-    """Read a configuration file: TOML, names as in `Settings`, `preset = NAME` for what isn't named.
+    """Read a configuration file: TOML, names as in `Settings`, `preset = NAME` for those that are absent.
 
     Raises:
-        UsageError: The file can't be read, or holds what doesn't fit.
+        UsageError: The file can't be read, or a value doesn't fit.
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -190,7 +264,7 @@ def load_settings(path: Path) -> Settings:
     return Settings.from_mapping(values, str(path), base)
 
 
-def override(settings: Settings, options: Mapping[str, str]) -> Settings:
+def override_settings(settings: Settings, options: Mapping[str, str]) -> Settings:
     """Return settings with some values as typed on the command line.
 
     Raises:
@@ -215,11 +289,11 @@ def override(settings: Settings, options: Mapping[str, str]) -> Settings:
     return Settings.from_mapping(values, "-o", settings)
 
 
-def _fit(name: str, value: Any, kind: Any, where: str) -> Any:
+def _convert(name: str, value: Any, kind: Any, where: str) -> Any:
     if name == "curriculum":
         if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
             raise UsageError(f"{where}: curriculum is no table", "Write each stage as [[curriculum]].")
-        return read_stages(value)
+        return read_curriculum(value)
     if name == "attributes":
         if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
             raise UsageError(f"{where}: attributes is no list of names")
@@ -231,3 +305,20 @@ def _fit(name: str, value: Any, kind: Any, where: str) -> Any:
     if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else kind):
         raise UsageError(f"{where}: {name} = {value!r}: not of type {kind.__name__}")
     return kind(value)
+
+
+def learning_rate(settings: Settings, step: int, progress: float) -> float:
+    """Return the rate of a step.
+
+    Args:
+        settings: Rate, schedule and warm-up.
+        step: Number of the step in all, from 0.
+        progress: Epochs done before the step, in fractions: 0 to `settings.epochs`.
+    """
+    if settings.schedule == "cosine":
+        factor = 0.5 * (1 + math.cos(math.pi * progress / settings.epochs))
+    else:
+        # "Halved in 10 epochs" (Table B), read as: from epoch 10 on, half.
+        factor = 0.5 if progress >= settings.halve_at - 1 else 1.0
+    warm = min(1.0, (step + 1) / settings.warmup_steps) if settings.warmup_steps else 1.0
+    return settings.learning_rate * factor * warm

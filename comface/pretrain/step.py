@@ -1,10 +1,10 @@
-"""One step: the gradient of both losses over a whole batch, however it is divided.
+"""The two losses, and their gradient over a whole batch, however the batch is divided.
 
-The contrast compares every image with all others of the batch, so gradients of parts don't add up to the
-batch's. What does add up is the way from what the network says of each part to the parameters. So all
-parts speak first, the losses and their gradients are taken over what all of them said, in every process,
-and each part then carries its share of them back (Gao et al., "Scaling deep contrastive learning batch size
-under memory limited setup", 2021). One part in one process needs a single pass.
+The contrast compares every image with all others of the batch, so gradients of chunks don't add up to the
+batch's. Gradients with respect to the network's outputs do: a first pass without gradients computes the
+outputs of all chunks, the losses and their gradients are taken over all outputs of all processes, and a
+second pass propagates each chunk's share back to the parameters (Gao et al., "Scaling deep contrastive
+learning batch size under memory limited setup", 2021). One chunk in one process needs a single pass.
 """
 
 from __future__ import annotations
@@ -15,35 +15,77 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from comface_bench.comface.pretrain.losses import contrast, measure
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from comface_bench.comface.model import Compared
-    from comface_bench.comface.pretrain.ranks import Ranks
+    from comface_bench.comface.model import PairOutput
+    from comface_bench.comface.pretrain.distributed import ProcessGroup
     from comface_bench.comface.pretrain.settings import Settings
     from comface_bench.engine.precision import Machine
 
 
-class Part(NamedTuple):
+def contrastive_loss(projections: Tensor, identities: Tensor, temperature: float) -> Tensor:
+    """Return NT-Xent over identities (inter-personal learning).
+
+    The two images of a pair attract each other and repel all images of other people. Further images of the
+    same person are left out: they are neither positives nor negatives of the pair.
+
+    Args:
+        projections: Of unit length, float32 or wider, (2N, P): the N first images, then the N second ones.
+        identities: Of the N pairs, int64 (N,).
+        temperature: Of the softmax, above 0.
+
+    Returns:
+        The mean over all 2N images, a scalar.
+    """
+    count = len(identities)
+    similar = projections @ projections.T / temperature
+    people = identities.repeat(2)
+    same = people[:, None] == people[None, :]
+    rows = torch.arange(2 * count, device=projections.device)
+    partner = (rows + count) % (2 * count)
+    positive = similar[rows, partner]
+    others = similar.masked_fill(same, float("-inf"))
+    # The partner, which `same` has taken out with the rest, is put back beside the strangers.
+    logits = torch.cat([positive[:, None], others], dim=1)
+    return (logits.logsumexp(dim=1) - positive).mean()
+
+
+def change_loss(predicted: Tensor, change: Tensor, scale: float) -> Tensor:
+    """Return L1 between predicted and true change of α over its scale (intra-personal learning).
+
+    Args:
+        predicted: Change over `scale`, as the heads give it, float32 or wider, (N,) or (N, heads).
+        change: α_y − α_x, (N,).
+        scale: Change of α that a prediction of 1 stands for, above 0.
+
+    Returns:
+        The mean, a scalar.
+    """
+    target = (change / scale).to(predicted.dtype)
+    if predicted.ndim == 2:
+        target = target[:, None]
+    return (predicted - target).abs().mean()
+
+
+class Chunk(NamedTuple):
     """Pairs that pass the network at once.
 
     Attributes:
         images: Normalised, (2n, 3, H, W): first images, then second ones.
-        own: Place of each pair's attribute, int64 (n,).
+        own: Index of each pair's attribute, int64 (n,).
     """
 
     images: Tensor
     own: Tensor
 
 
-class Losses(NamedTuple):
-    """Of a step, over all processes; scalars without a gradient.
+class StepLosses(NamedTuple):
+    """Losses of a step, over all processes; scalars without a gradient.
 
     Attributes:
         inter, intra: The two losses, not weighted.
-        spread: See `Compared`; mean of all processes' first parts.
+        spread: See `PairOutput`; mean of all processes' first chunks.
     """
 
     inter: Tensor
@@ -51,76 +93,78 @@ class Losses(NamedTuple):
     spread: Tensor
 
 
-def accumulate(
+def accumulate_gradients(
     network: nn.Module,
-    parts: list[Part],
+    chunks: list[Chunk],
     identities: Tensor,
     changes: Tensor,
     settings: Settings,
-    ranks: Ranks,
+    processes: ProcessGroup,
     machine: Machine,
-) -> Losses:
+) -> StepLosses:
     """Add the gradient of the whole batch's loss to the parameters' gradients.
 
     Args:
         network: `ComFace`, wrapped for several processes if there are.
-        parts: This process's pairs, in parts.
+        chunks: This process's pairs.
         identities: Of all processes' pairs, first process to last, int64 (N,).
         changes: Likewise, α_y − α_x, (N,).
         settings: Weights, temperature and scale of the losses.
-        ranks: The processes; each has as many pairs.
+        processes: Of the training; each has as many pairs.
         machine: Precision of the backbone.
     """
-    single = len(parts) == 1
-    said: list[Compared] = []
-    with contextlib.nullcontext() if single else _looking_ahead(network):
-        for part in parts:
+    single = len(chunks) == 1
+    outputs: list[PairOutput] = []
+    with contextlib.nullcontext() if single else _without_gradient(network):
+        for chunk in chunks:
             with machine.autocast():
-                said.append(network(*part))
-    # Firsts and seconds of all parts, then of all processes, in the order of the pairs.
-    first, second = (ranks.gather(half.contiguous()) for half in join_parts(said).detach().chunk(2))
-    predicted = ranks.gather(torch.cat([one.changes.detach() for one in said]))
+                outputs.append(network(*chunk))
+    # First and second images of all chunks, then of all processes, in the order of the pairs.
+    first, second = (
+        processes.gather(half.contiguous()) for half in join_projections(outputs).detach().chunk(2)
+    )
+    predicted = processes.gather(torch.cat([one.changes.detach() for one in outputs]))
     for leaf in (first, second, predicted):
         leaf.requires_grad_()
-    inter = contrast(torch.cat([first, second]), identities, settings.temperature)
-    intra = measure(predicted, changes, settings.change_scale)
+    inter = contrastive_loss(torch.cat([first, second]), identities, settings.temperature)
+    intra = change_loss(predicted, changes, settings.change_scale)
     wanted = settings.inter_weight * inter + settings.intra_weight * intra
     found = torch.autograd.grad(wanted, (first, second, predicted), allow_unused=True, materialize_grads=True)
     # Wrapped networks average gradients over processes; those of one loss are added up.
-    shares = [ranks.share(gradient) * ranks.size for gradient in found]
-    sizes = [len(part.own) for part in parts]
+    shares = [processes.share(gradient) * processes.size for gradient in found]
+    sizes = [len(chunk.own) for chunk in chunks]
     divided = zip(*(torch.split(share, sizes) for share in shares), strict=True)
-    for number, (part, (one, two, change)) in enumerate(zip(parts, divided, strict=True)):
-        last = number == len(parts) - 1
-        hold = contextlib.nullcontext() if last else _without_exchange(network)
-        with hold:
+    for number, (chunk, (one, two, change)) in enumerate(zip(chunks, divided, strict=True)):
+        last = number == len(chunks) - 1
+        sync = contextlib.nullcontext() if last else _without_gradient_sync(network)
+        with sync:
             if single:
-                answer = said[0]
+                output = outputs[0]
             else:
                 with machine.autocast():
-                    answer = network(*part)
-            torch.autograd.backward([answer.projections, answer.changes], [torch.cat([one, two]), change])
-    return Losses(inter.detach(), intra.detach(), ranks.mean(said[0].spread))
+                    output = network(*chunk)
+            torch.autograd.backward([output.projections, output.changes], [torch.cat([one, two]), change])
+    return StepLosses(inter.detach(), intra.detach(), processes.mean(outputs[0].spread))
 
 
-def divide_images(images: Tensor, own: Tensor, chunk_size: int) -> list[Part]:
-    """Divide a process's images, first ones before second ones, into parts of so many pairs; 0 for one."""
+def split_chunks(images: Tensor, own: Tensor, chunk_size: int) -> list[Chunk]:
+    """Divide a process's images, first ones before second ones, into chunks of pairs; 0 for one chunk."""
     if not chunk_size or chunk_size >= len(own):
-        return [Part(images, own)]
+        return [Chunk(images, own)]
     first, second = images.chunk(2)
     parts = zip(*(torch.split(values, chunk_size) for values in (first, second, own)), strict=True)
-    return [Part(torch.cat([one, two]), which) for one, two, which in parts]
+    return [Chunk(torch.cat([one, two]), which) for one, two, which in parts]
 
 
-def join_parts(said: list[Compared]) -> Tensor:
-    """Return all parts' projections, first images before second ones, (2N, P)."""
-    halves = [one.projections.chunk(2) for one in said]
+def join_projections(outputs: list[PairOutput]) -> Tensor:
+    """Return all chunks' projections, first images before second ones, (2N, P)."""
+    halves = [one.projections.chunk(2) for one in outputs]
     return torch.cat([half[0] for half in halves] + [half[1] for half in halves])
 
 
 @contextlib.contextmanager
-def _looking_ahead(network: nn.Module) -> Iterator[None]:
-    """Pass the network without a gradient and without a trace in batch norm's averages."""
+def _without_gradient(network: nn.Module) -> Iterator[None]:
+    """Switch gradients and updates of batch norm's running statistics off."""
     norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     try:
@@ -133,7 +177,7 @@ def _looking_ahead(network: nn.Module) -> Iterator[None]:
             norm.momentum = momentum
 
 
-def _without_exchange(network: nn.Module) -> contextlib.AbstractContextManager[None]:
+def _without_gradient_sync(network: nn.Module) -> contextlib.AbstractContextManager[None]:
     if isinstance(network, nn.parallel.DistributedDataParallel):
         held: contextlib.AbstractContextManager[None] = network.no_sync()
         return held

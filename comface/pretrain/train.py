@@ -1,4 +1,4 @@
-"""The training loop: epochs of steps, a validation after each, a state to go on from."""
+"""The training loop: epochs of steps, a validation after each, a saved state to resume from."""
 
 from __future__ import annotations
 
@@ -11,20 +11,18 @@ import torch
 from torch import nn
 
 from comface_bench.comface.model import ComFace
-from comface_bench.comface.pretrain.curriculum import stage_of
-from comface_bench.comface.pretrain.loader import PATIENCE_S, load_batches
-from comface_bench.comface.pretrain.schedule import learning_rate
-from comface_bench.comface.pretrain.step import Losses, accumulate, divide_images
-from comface_bench.comface.pretrain.validate import Validation, validate
-from comface_bench.comface.pretrain.views import augmented_images
+from comface_bench.comface.pretrain.loader import PATIENCE_S, augmented_images, load_batches
+from comface_bench.comface.pretrain.settings import learning_rate, stage_at
+from comface_bench.comface.pretrain.step import StepLosses, accumulate_gradients, split_chunks
+from comface_bench.comface.pretrain.validate import ValidationResult, validate
 from comface_bench.core.errors import DataFormatError, UnitError, UsageError
 from comface_bench.engine.checkpoint import Checkpoint, write_tensors
 
 if TYPE_CHECKING:
-    from comface_bench.comface.pretrain.faces import Faces, Pairs
-    from comface_bench.comface.pretrain.folder import RunFolder
+    from comface_bench.comface.pretrain.distributed import ProcessGroup
+    from comface_bench.comface.pretrain.faces import FaceDataset, ImagePairs
+    from comface_bench.comface.pretrain.folder import TrainingFolder
     from comface_bench.comface.pretrain.loader import Batch
-    from comface_bench.comface.pretrain.ranks import Ranks
     from comface_bench.comface.pretrain.settings import Settings
     from comface_bench.engine.precision import Machine
 
@@ -33,23 +31,23 @@ LOG_STEPS = 20
 SAVE_S = 120.0
 """Seconds from one saved state to the next: what a kill can cost."""
 _FLAT_SPREAD = 1e-4
-"""Spread of features at or below which they are taken for equal."""
+"""Spread of features at or below which they count as equal."""
 
-Tell = Callable[[dict[str, Any]], None]
-"""Given each line of the log as it is written."""
+Report = Callable[[dict[str, Any]], None]
+"""Receives each line of the log as it is written."""
 
 
 class Trainer:
     """Trains one network in one folder, from its last saved state if there is one.
 
     Args:
-        faces: What to learn from.
-        settings: How.
-        folder: Where; has begun.
+        faces: Images and pairs.
+        settings: Of the training.
+        folder: Begun by `TrainingFolder.begin`.
         backbone: From normalised images to features (N, feature_dim); trained in place.
         feature_dim: D.
-        machine: Where to compute, and how precisely.
-        ranks: The processes.
+        machine: Device and precision.
+        processes: Of the training.
         threads: That decode images, in each process.
         save_seconds: From one saved state to the next.
         patience: Seconds to wait for a batch.
@@ -60,20 +58,20 @@ class Trainer:
 
     def __init__(
         self,
-        faces: Faces,
+        faces: FaceDataset,
         settings: Settings,
-        folder: RunFolder,
+        folder: TrainingFolder,
         backbone: nn.Module,
         feature_dim: int,
         machine: Machine,
-        ranks: Ranks,
+        processes: ProcessGroup,
         threads: int = 2,
         save_seconds: float = SAVE_S,
         patience: float = PATIENCE_S,
     ) -> None:
-        if settings.batch_size % ranks.size or settings.batch_size // ranks.size < 2:
+        if settings.batch_size % processes.size or settings.batch_size // processes.size < 2:
             raise UsageError(
-                f"a batch of {settings.batch_size} pairs can't be divided among {ranks.size} processes",
+                f"a batch of {settings.batch_size} pairs can't be divided among {processes.size} processes",
                 "Give -o batch_size= a multiple of their number.",
             )
         multiple = getattr(getattr(backbone, "preprocess", None), "multiple", 1)
@@ -84,7 +82,7 @@ class Trainer:
                 f"Give {-(-odd[0] // multiple) * multiple} for image_size, in settings or curriculum.",
             )
         self.faces, self.settings, self.folder = faces, settings, folder
-        self.machine, self.ranks = machine, ranks
+        self.machine, self.processes = machine, processes
         self._threads, self._patience = threads, patience
         own = faces.attributes if settings.heads == "attribute" else ()
         with torch.random.fork_rng(devices=[]):
@@ -93,35 +91,35 @@ class Trainer:
         self.network = network.to(machine.device).to(memory_format=torch.channels_last).train()
         self._optimizer = torch.optim.Adam(self.network.parameters(), lr=settings.learning_rate, fused=True)
         self._wrapped: nn.Module = self.network
-        if ranks.size > 1:
+        if processes.size > 1:
             ids = [machine.device] if machine.device.type == "cuda" else None
             self._wrapped = nn.parallel.DistributedDataParallel(self.network, ids)
         self._saved = Checkpoint(folder.state, settings.digest(), save_seconds)
-        # Place: steps of the epoch that are done.
+        # `_place`: steps of the epoch that are done.
         self._step, self._epoch, self._place, self._seconds = 0, 1, 0, 0.0
         self._curve: list[float] = []
 
-    def run(self, tell: Tell) -> list[float]:
+    def run(self, report: Report) -> list[float]:
         """Train to the end and return the validation losses of all epochs.
 
         Args:
-            tell: Given each line of the log as it is written, and lines of kind `resumed`, `finished` and
-                `unsaved`.
+            report: Receives each line of the log as it is written, and lines of kind `resumed`, `finished`
+                and `unsaved`.
 
         Raises:
             UnitError: A loss isn't finite, the network has collapsed, or no images come.
             DataFormatError: The saved state can't be read.
         """
         started = time.perf_counter()
-        self._resume(tell)
+        self._resume(report)
         before = self._seconds
         validation = self.faces.validation(self.settings)
         for epoch in range(self._epoch, self.settings.epochs + 1):
-            self._train_epoch(epoch, tell, lambda: before + time.perf_counter() - started)
-            self._finish_epoch(epoch, validation, tell)
+            self._train_epoch(epoch, report, lambda: before + time.perf_counter() - started)
+            self._finish_epoch(epoch, validation, report)
         return self._curve
 
-    def _resume(self, tell: Tell) -> None:
+    def _resume(self, report: Report) -> None:
         if (state := self._saved.load()) is not None:
             self._restore(state)
         elif self.folder.state.exists():
@@ -130,22 +128,23 @@ class Trainer:
                 f"{self.folder.state} can't be read, or is another training's",
                 "Move it away to begin anew, or name another folder: --out DIR",
             )
-        self.ranks.check_equal([self._step, self._epoch, self._place], "where to go on")
-        if self.ranks.first:
+        self.processes.check_equal([self._step, self._epoch, self._place], "where to go on")
+        if self.processes.first:
             self.folder.rewind(self._step if state is not None else -1)
             if state is not None:
                 kind = "resumed" if self._epoch <= self.settings.epochs else "finished"
-                tell({"kind": kind, "step": self._step, "epoch": self._epoch})
+                report({"kind": kind, "step": self._step, "epoch": self._epoch})
 
-    def _train_epoch(self, epoch: int, tell: Tell, clock: Callable[[], float]) -> None:
-        settings, stage = self.settings, stage_of(self.settings.curriculum, epoch)
+    def _train_epoch(self, epoch: int, report: Report, clock: Callable[[], float]) -> None:
+        settings, stage = self.settings, stage_at(self.settings.curriculum, epoch)
         self._epoch = epoch
         pairs = self.faces.draw(settings, epoch, stage)
-        batches = divide(pairs, settings.batch_size)
+        batches = split_batches(pairs, settings.batch_size)
         size = stage.image_size or settings.image_size
-        share = settings.batch_size // self.ranks.size
+        share = settings.batch_size // self.processes.size
         mine = [
-            batch.take(slice(self.ranks.rank * share, (self.ranks.rank + 1) * share)) for batch in batches
+            batch.take(slice(self.processes.rank * share, (self.processes.rank + 1) * share))
+            for batch in batches
         ]
         loading = load_batches(self.faces, mine[self._place :], self._threads, self._patience)
         since, first = time.perf_counter(), self._step
@@ -157,38 +156,38 @@ class Trainer:
             self._seconds = clock()
             last = self._place == len(batches)
             if self._step % LOG_STEPS == 0 or last:
-                line = self._describe(losses, epoch, rate, self._place / len(batches))
+                line = self._step_line(losses, epoch, rate, self._place / len(batches))
                 line["images_per_second"] = round(
                     2 * settings.batch_size * (self._step - first) / (time.perf_counter() - since), 1
                 )
-                if self.ranks.first:
-                    self.folder.note(line)
-                    tell(line)
-            if self.ranks.first and not last and self._saved.due:
-                self._save(tell)
+                if self.processes.first:
+                    self.folder.append_line(line)
+                    report(line)
+            if self.processes.first and not last and self._saved.due:
+                self._save(report)
 
-    def _take(self, batch: Batch, whole: Pairs, epoch: int, size: int, rate: float) -> Losses:
+    def _take(self, batch: Batch, whole: ImagePairs, epoch: int, size: int, rate: float) -> StepLosses:
         """Take one step on this process's part of a batch."""
         settings, device = self.settings, self.machine.device
         images = augmented_images(batch, settings, epoch, size, self.machine)
         own = torch.from_numpy(batch.pairs.attribute).to(device)
-        parts = divide_images(images, own, settings.chunk_size)
+        parts = split_chunks(images, own, settings.chunk_size)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self._optimizer.zero_grad(set_to_none=True)
-        losses = accumulate(
+        losses = accumulate_gradients(
             self._wrapped,
             parts,
             torch.from_numpy(whole.identity).to(device),
             torch.from_numpy(whole.change).to(device),
             settings,
-            self.ranks,
+            self.processes,
             self.machine,
         )
         self._optimizer.step()
         return losses
 
-    def _describe(self, losses: Losses, epoch: int, rate: float, share: float) -> dict[str, Any]:
+    def _step_line(self, losses: StepLosses, epoch: int, rate: float, share: float) -> dict[str, Any]:
         inter, intra, spread = (float(value) for value in losses)
         if not math.isfinite(inter) or not math.isfinite(intra):
             raise self._not_finite()
@@ -215,24 +214,24 @@ class Trainer:
             "Lower learning_rate, give warmup_steps, or set precision=float32, in a new folder.",
         )
 
-    def _finish_epoch(self, epoch: int, pairs: Pairs, tell: Tell) -> None:
+    def _finish_epoch(self, epoch: int, pairs: ImagePairs, report: Report) -> None:
         # Every process measures the same network on the same pairs, so that all stop together if they must.
-        self.ranks.agree(list(self.network.buffers()))
-        batches = divide(pairs, self.settings.batch_size, whole=False)
+        self.processes.agree(list(self.network.buffers()))
+        batches = split_batches(pairs, self.settings.batch_size, whole=False)
         loading = load_batches(self.faces, batches, self._threads, self._patience)
         found = validate(self.network, loading, self.faces.attributes, self.settings, self.machine)
         better = found.loss < min(self._curve, default=math.inf)
         self._curve.append(found.loss)
         self._epoch, self._place = epoch + 1, 0
-        if self.ranks.first:
-            line = self._report(found, epoch)
+        if self.processes.first:
+            line = self._epoch_line(found, epoch)
             if better:
                 write_tensors(self.folder.best, {"line": line, "model": self.network.state_dict()})
-            self.folder.note(line)
-            tell(line)
-            self._save(tell)
+            self.folder.append_line(line)
+            report(line)
+            self._save(report)
 
-    def _report(self, found: Validation, epoch: int) -> dict[str, Any]:
+    def _epoch_line(self, found: ValidationResult, epoch: int) -> dict[str, Any]:
         return {
             "kind": "epoch",
             "step": self._step,
@@ -242,11 +241,11 @@ class Trainer:
             "seconds": round(self._seconds, 1),
         }
 
-    def _save(self, tell: Tell) -> None:
+    def _save(self, report: Report) -> None:
         if not all(bool(parameter.isfinite().all()) for parameter in self.network.parameters()):
             raise self._not_finite()
         if not self._saved.save(self._state(), at_once=True):
-            tell(
+            report(
                 {"kind": "unsaved", "step": self._step, "epoch": self._epoch, "path": str(self.folder.state)}
             )
 
@@ -268,7 +267,7 @@ class Trainer:
         self._curve, self._seconds = state["curve"], state["seconds"]
 
 
-def divide(pairs: Pairs, batch_size: int, whole: bool = True) -> list[Pairs]:
+def split_batches(pairs: ImagePairs, batch_size: int, whole: bool = True) -> list[ImagePairs]:
     """Divide pairs into batches; a last smaller one is left out, or kept if not all must be whole."""
     stop = len(pairs) - len(pairs) % batch_size if whole else len(pairs)
     starts = range(0, stop, batch_size)

@@ -1,4 +1,4 @@
-"""What a network knows of people it has never seen: losses, and predicted against true changes."""
+"""Validation on held-out identities: both losses, correlation of predicted and true changes."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
-from comface_bench.comface.pretrain.losses import contrast, measure
-from comface_bench.comface.pretrain.step import divide_images, join_parts
-from comface_bench.comface.pretrain.views import plain_images
+from comface_bench.comface.pretrain.loader import plain_images
+from comface_bench.comface.pretrain.step import change_loss, contrastive_loss, join_projections, split_chunks
 from comface_bench.core.errors import UnitError
 
 if TYPE_CHECKING:
@@ -26,8 +25,8 @@ _FEWEST = 10
 """Pairs below which a correlation isn't stated."""
 
 
-class Validation(NamedTuple):
-    """Of held-out identities.
+class ValidationResult(NamedTuple):
+    """Measures of one validation.
 
     Attributes:
         loss: Both losses, weighted.
@@ -45,15 +44,15 @@ class Validation(NamedTuple):
 @torch.no_grad()
 def validate(
     network: ComFace, batches: Iterable[Batch], names: tuple[str, ...], settings: Settings, machine: Machine
-) -> Validation:
+) -> ValidationResult:
     """Measure a network in eval mode; it is left in train mode.
 
     Args:
-        network: The network.
+        network: Of the training.
         batches: Pairs of held-out identities.
         names: Of the attributes that pairs number.
         settings: Weights of the losses, size of the images.
-        machine: Where to compute.
+        machine: Device and precision.
 
     Raises:
         UnitError: All predictions are equal, so the network has collapsed.
@@ -64,37 +63,39 @@ def validate(
         pairs = batch.pairs
         images = plain_images(batch, settings.image_size, machine)
         own = torch.from_numpy(pairs.attribute).to(machine.device)
-        # In eval mode parts don't see each other, so a batch may pass in as small ones as fit.
-        said = []
-        for part in divide_images(images, own, settings.chunk_size):
+        # In eval mode chunks don't depend on each other, so a batch may be divided at will.
+        outputs = []
+        for chunk in split_chunks(images, own, settings.chunk_size):
             with machine.autocast():
-                said.append(network(*part))
-        projections = join_parts(said)
-        changes = torch.cat([one.changes for one in said])
+                outputs.append(network(*chunk))
+        projections = join_projections(outputs)
+        changes = torch.cat([one.changes for one in outputs])
         change = torch.from_numpy(pairs.change).to(machine.device)
         identities = torch.from_numpy(pairs.identity).to(machine.device)
-        inter = contrast(projections, identities, settings.temperature)
-        losses.append((float(inter), float(measure(changes, change, settings.change_scale))))
+        inter = contrastive_loss(projections, identities, settings.temperature)
+        losses.append((float(inter), float(change_loss(changes, change, settings.change_scale))))
         weights.append(len(pairs))
         predicted.append(changes[:, -1].double().cpu().numpy())
         true.append(pairs.change)
         attribute.append(pairs.attribute)
     network.train()
-    answers = np.concatenate(predicted)
-    if not np.isfinite(answers).all():
+    predictions = np.concatenate(predicted)
+    if not np.isfinite(predictions).all():
         raise UnitError("predictions aren't finite numbers", "Lower learning_rate, or set precision=float32.")
-    if np.ptp(answers) < 1e-6:
+    if np.ptp(predictions) < 1e-6:
         raise UnitError(
             "the network has collapsed: it predicts one change for all pairs",
             "Lower learning_rate, raise batch_size, or give warmup_steps.",
         )
     inter_mean, intra_mean = np.average(np.array(losses), axis=0, weights=weights).tolist()
-    correlation = correlate(answers, np.concatenate(true), np.concatenate(attribute), names)
+    correlation = correlation_by_attribute(
+        predictions, np.concatenate(true), np.concatenate(attribute), names
+    )
     loss = settings.inter_weight * inter_mean + settings.intra_weight * intra_mean
-    return Validation(loss, inter_mean, intra_mean, correlation)
+    return ValidationResult(loss, inter_mean, intra_mean, correlation)
 
 
-def correlate(
+def correlation_by_attribute(
     predicted: NDArray[np.float64],
     true: NDArray[np.float32],
     attribute: NDArray[np.int64],

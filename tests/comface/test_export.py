@@ -11,9 +11,9 @@ from safetensors.torch import load_file, save_file
 
 from comface_bench.baselines.networks import build_backbone
 from comface_bench.comface.corpus.plan import CorpusPlan
-from comface_bench.comface.export import export, read_facts, shared_head, starts
+from comface_bench.comface.export import export, read_facts, shared_head, task_head_starts
 from comface_bench.comface.model import ComFace
-from comface_bench.comface.pretrain.folder import RunFolder
+from comface_bench.comface.pretrain.folder import TrainingFolder
 from comface_bench.comface.pretrain.settings import Settings
 from comface_bench.core.errors import DataMissingError, WeightsFormatError
 from comface_bench.engine.encoder import load_method
@@ -46,7 +46,7 @@ def epoch(number, loss):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A folder as a training leaves it, of an untrained network with a batch norm that has seen something."""
-    folder = RunFolder(tmp_path_factory.mktemp("run") / "run")
+    folder = TrainingFolder(tmp_path_factory.mktemp("run") / "run")
     settings = Settings(backbone="resnet18", projection_dim=8, change_scale=5.0)
     folder.begin(
         {
@@ -69,9 +69,9 @@ def trained(tmp_path_factory):
         network.norm.running_var.copy_(torch.rand(512, generator=generator) + 0.5)
         network.norm.running_mean.copy_(torch.rand(512, generator=generator))
     torch.save({"line": epoch(1, 1.25), "model": network.state_dict()}, folder.best)
-    folder.note({"kind": "step", "step": 5, "epoch": 1})
-    folder.note(epoch(1, 1.25))
-    folder.note(epoch(2, 1.5))
+    folder.append_line({"kind": "step", "step": 5, "epoch": 1})
+    folder.append_line(epoch(1, 1.25))
+    folder.append_line(epoch(2, 1.5))
     return folder, network.eval()
 
 
@@ -105,10 +105,10 @@ def test_a_task_starts_from_its_own_head_in_its_own_unit(exported):
 
 
 def test_only_anny_has_units():
-    assert starts(("age",), {"stylegan"}) == {"age": {"head": "age", "per_alpha": 1.0}}
-    assert starts(("age",), {"anny", "stylegan"})["age"]["per_alpha"] == 1.0
-    assert starts((), {"anny"}) == {}
-    assert starts(("au12", "smile"), {"anny"})["au12"]["head"] == "au12"
+    assert task_head_starts(("age",), {"stylegan"}) == {"age": {"head": "age", "per_alpha": 1.0}}
+    assert task_head_starts(("age",), {"anny", "stylegan"})["age"]["per_alpha"] == 1.0
+    assert task_head_starts((), {"anny"}) == {}
+    assert task_head_starts(("au12", "smile"), {"anny"})["au12"]["head"] == "au12"
 
 
 def test_the_file_is_small_and_its_facts_are_the_trainings(trained, exported):
@@ -143,12 +143,14 @@ def test_the_card_says_what_was_done(exported):
 
 
 def test_nothing_to_export_yet(tmp_path):
-    folder = RunFolder(tmp_path / "run")
+    folder = TrainingFolder(tmp_path / "run")
     folder.begin({"settings": {}, "corpora": {}})
     with pytest.raises(DataMissingError, match="no epoch is done yet"):
         export(folder, build_backbone("resnet18"), 512, tmp_path / "out.safetensors")
     with pytest.raises(DataMissingError, match="holds no pre-training"):
-        export(RunFolder(tmp_path / "none"), build_backbone("resnet18"), 512, tmp_path / "out.safetensors")
+        export(
+            TrainingFolder(tmp_path / "none"), build_backbone("resnet18"), 512, tmp_path / "out.safetensors"
+        )
 
 
 def test_only_rendered_faces_are_nobodys(trained, tmp_path):
@@ -156,7 +158,7 @@ def test_only_rendered_faces_are_nobodys(trained, tmp_path):
     facts = folder.read()
     facts["corpora"]["0"] = {**CORPUS, "generator": "stylegan"}
     facts["machine"]["processes"] = 2
-    other = RunFolder(tmp_path / "run")
+    other = TrainingFolder(tmp_path / "run")
     other.begin(facts)
     shutil.copy(folder.best, other.best)
     _, card = export(other, build_backbone("resnet18"), 512, tmp_path / "out.safetensors")
@@ -167,7 +169,7 @@ def test_only_rendered_faces_are_nobodys(trained, tmp_path):
 
 def test_a_weight_that_float16_cannot_hold_is_refused(trained, tmp_path):
     folder, network = trained
-    other = RunFolder(tmp_path / "run")
+    other = TrainingFolder(tmp_path / "run")
     other.begin(folder.read())
     state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     state["backbone.conv1.weight"] *= 1e9

@@ -12,7 +12,7 @@ from typer.main import get_command
 
 from comface_bench.cli.pretrain import app, start_backbone
 from comface_bench.cli.pretraining import Lines, describe_line
-from comface_bench.comface.pretrain.folder import RunFolder
+from comface_bench.comface.pretrain.folder import TrainingFolder
 from comface_bench.core.digest import digest_file
 from comface_bench.core.errors import WeightsFormatError
 from comface_bench.engine.encoder import load_method
@@ -103,7 +103,7 @@ def test_export_says_what_it_needs(call, tmp_path):
 
 def test_a_second_process_is_kept_out(call, words, tmp_path):
     assert call(*words)[0] == 0
-    with RunFolder(tmp_path / "run").hold():
+    with TrainingFolder(tmp_path / "run").lock():
         status, _, err = call(*words)
     assert status == 2
     assert "another process trains in" in err

@@ -8,7 +8,15 @@ import torch
 from scipy import ndimage
 
 from comface_bench.comface.pretrain import degradation
-from comface_bench.comface.pretrain.degradation import blur, degrade, fade, grain, light, rotate, tint
+from comface_bench.comface.pretrain.degradation import (
+    add_grain,
+    adjust_gamma,
+    blur,
+    degrade,
+    light_from_one_side,
+    rotate,
+    tint,
+)
 
 SIDE = 41
 
@@ -53,7 +61,9 @@ def test_blur_keeps_a_plain_picture_plain():
 
 
 def test_light_falls_off_from_where_it_stands():
-    lit = light(torch.full((3, 3, 21, 21), 0.5), np.array([0.8, 0.8, 0.0]), np.array([0, math.pi / 2, 1.0]))
+    lit = light_from_one_side(
+        torch.full((3, 3, 21, 21), 0.5), np.array([0.8, 0.8, 0.0]), np.array([0, math.pi / 2, 1.0])
+    )
     assert lit[0, 0, 0, 20] / lit[0, 0, 0, 0] == pytest.approx(math.exp(1.6), rel=1e-5)
     assert lit[1, 0, 20, 0] / lit[1, 0, 0, 0] == pytest.approx(math.exp(1.6), rel=1e-5)
     assert lit[0, 0, 10, 10] == pytest.approx(0.5 * math.exp(-0.4), rel=1e-5)
@@ -61,7 +71,7 @@ def test_light_falls_off_from_where_it_stands():
 
 
 def test_tones_and_tints(pictures):
-    faded = fade(pictures.clone(), np.array([0.5, 1, 2, 1.5]))
+    faded = adjust_gamma(pictures.clone(), np.array([0.5, 1, 2, 1.5]))
     assert torch.allclose(faded[0], pictures[0].sqrt())
     assert torch.allclose(faded[2], pictures[2].square())
     gains = np.array([[1.2, 1, 0.8]]).repeat(4, axis=0)
@@ -71,7 +81,7 @@ def test_tones_and_tints(pictures):
 
 def test_grain_has_its_deviation_and_differs():
     gray = torch.full((3, 3, 200, 200), 0.5)
-    noise = grain(gray, np.array([0.0, 0.02, 0.04]), np.array([[0, 0], [0.1, 0.9], [0.5, 0.2]])) - 0.5
+    noise = add_grain(gray, np.array([0.0, 0.02, 0.04]), np.array([[0, 0], [0.1, 0.9], [0.5, 0.2]])) - 0.5
     assert noise.std(dim=(1, 2, 3)).tolist() == pytest.approx([0, 0.02, 0.04], rel=0.03)
     assert torch.equal(noise[:, 0], noise[:, 2])
     assert abs(float(torch.corrcoef(noise[1:, 0].flatten(1))[0, 1])) < 0.02
@@ -92,7 +102,7 @@ def test_a_pictures_view_is_its_own(pictures):
 
 def test_as_many_are_changed_as_declared(monkeypatch):
     seen = {}
-    for name in ("rotate", "light", "fade", "blur", "tint", "grain"):
+    for name in ("rotate", "light_from_one_side", "adjust_gamma", "blur", "tint", "add_grain"):
 
         def note(images, amounts, *rest, name=name):
             seen[name] = amounts
@@ -105,14 +115,14 @@ def test_as_many_are_changed_as_declared(monkeypatch):
     assert float(gray) == pytest.approx(degradation.GRAY, abs=0.04)
     bounds = {
         "rotate": (-degradation.TURN, degradation.TURN),
-        "light": (0, degradation.LIGHT),
-        "fade": (1 / degradation.GAMMA, degradation.GAMMA),
+        "light_from_one_side": (0, degradation.LIGHT),
+        "adjust_gamma": (1 / degradation.GAMMA, degradation.GAMMA),
         "blur": (0, degradation.BLUR),
         "tint": (1 - degradation.TINT, 1 + degradation.TINT),
-        "grain": (0, degradation.GRAIN),
+        "add_grain": (0, degradation.GRAIN),
     }
     for name, (low, high) in bounds.items():
-        neutral = 1 if name in ("fade", "tint") else 0
+        neutral = 1 if name in ("adjust_gamma", "tint") else 0
         changed = seen[name][seen[name] != neutral]
         assert len(changed) / (2000 * (3 if name == "tint" else 1)) == pytest.approx(
             degradation.SHARE, abs=0.04

@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 
 from comface_bench.comface.corpus.read import Corpus
-from comface_bench.comface.pretrain.curriculum import Stage
-from comface_bench.comface.pretrain.faces import Faces, people_of
+from comface_bench.comface.pretrain.faces import FaceDataset, corpus_people_key
 from comface_bench.comface.pretrain.loader import load_batches
-from comface_bench.comface.pretrain.train import divide
+from comface_bench.comface.pretrain.settings import CurriculumStage
+from comface_bench.comface.pretrain.train import split_batches
 from comface_bench.core.errors import DataFormatError, UnitError, UsageError
 
-ALL = Stage()
+ALL = CurriculumStage()
 
 
 @pytest.fixture
 def faces(corpus, settings):
-    return Faces([corpus], settings)
+    return FaceDataset([corpus], settings)
 
 
 def test_an_epoch_shows_each_image_once(faces, settings):
@@ -55,8 +55,8 @@ def test_no_identity_is_on_both_sides(faces, settings):
 
 
 def test_a_person_is_held_out_whichever_corpora_are_learnt_from(corpus, settings, tmp_path):
-    twice = Faces([corpus, corpus], settings)
-    once = Faces([corpus], settings)
+    twice = FaceDataset([corpus, corpus], settings)
+    once = FaceDataset([corpus], settings)
     assert np.array_equal(twice.held, np.tile(once.held, 2))
     # The same person in two corpora is one person: no negative of himself.
     assert twice.people == once.people
@@ -78,19 +78,19 @@ def test_people_of_another_checkpoint_are_others(corpus, settings, tmp_path):
         corpus, tmp_path / "same", people="aa", **{"b.pth": "2", "torch": "9", "d.npy": "3"}
     )
     other = _of_checkpoint(corpus, tmp_path / "other", people="bb", **{"a.pkl": "4"})
-    once = Faces([a], settings)
-    assert Faces([a, same], settings).people == once.people
-    assert np.array_equal(Faces([same], settings).held, once.held)
-    both = Faces([a, other], settings)
+    once = FaceDataset([a], settings)
+    assert FaceDataset([a, same], settings).people == once.people
+    assert np.array_equal(FaceDataset([same], settings).held, once.held)
+    both = FaceDataset([a, other], settings)
     assert both.people == 2 * once.people
-    assert not np.array_equal(Faces([other], settings).held, once.held)
+    assert not np.array_equal(FaceDataset([other], settings).held, once.held)
     # Without a checkpoint, people are named as ever: those held out stay so.
-    assert people_of(Corpus(corpus).description) == "discs/5"
-    assert people_of(Corpus(a).description) == "discs/aa/5"
+    assert corpus_people_key(Corpus(corpus).description) == "discs/5"
+    assert corpus_people_key(Corpus(a).description) == "discs/aa/5"
 
 
 def test_a_stage_limits_the_change(faces, settings):
-    pairs = faces.draw(settings, 1, Stage(1, 3.0, 6.0))
+    pairs = faces.draw(settings, 1, CurriculumStage(1, 3.0, 6.0))
     assert len(pairs) > 0
     assert np.abs(pairs.change).min() >= 3 - 1e-5
     assert np.abs(pairs.change).max() <= 6 + 1e-5
@@ -98,7 +98,7 @@ def test_a_stage_limits_the_change(faces, settings):
 
 def test_a_stage_that_leaves_nothing_is_an_error(faces, settings):
     with pytest.raises(UsageError, match=r"no pair changes by 0.01 to 0.02"):
-        faces.draw(settings, 3, Stage(1, 0.01, 0.02))
+        faces.draw(settings, 3, CurriculumStage(1, 0.01, 0.02))
 
 
 def test_fewer_pairs_are_spread_over_the_records(faces, settings):
@@ -108,22 +108,22 @@ def test_fewer_pairs_are_spread_over_the_records(faces, settings):
 
 
 def test_attributes_can_be_chosen(corpus, settings):
-    faces = Faces([corpus], dataclasses.replace(settings, attributes=("shade",)))
+    faces = FaceDataset([corpus], dataclasses.replace(settings, attributes=("shade",)))
     assert faces.attributes == ("shade",)
     assert len(faces) == 24
     with pytest.raises(UsageError, match="no corpus has weight"):
-        Faces([corpus], dataclasses.replace(settings, attributes=("weight",)))
+        FaceDataset([corpus], dataclasses.replace(settings, attributes=("weight",)))
 
 
 def test_no_corpus_is_an_error(settings):
     with pytest.raises(UsageError, match="needs a corpus") as caught:
-        Faces([], settings)
+        FaceDataset([], settings)
     assert "synth corpus --out" in caught.value.hint
 
 
 def test_nobody_to_hold_out_is_an_error(corpus, settings):
     with pytest.raises(UsageError, match="fewer than two identities are held out"):
-        Faces([corpus], dataclasses.replace(settings, validation_share=1e-9))
+        FaceDataset([corpus], dataclasses.replace(settings, validation_share=1e-9))
 
 
 def test_low_quality_identities_are_left_out(corpus, settings, tmp_path):
@@ -135,7 +135,7 @@ def test_low_quality_identities_are_left_out(corpus, settings, tmp_path):
     write_quality(copy, robust, {})
     scores = np.load(copy / "quality.npy").mean(axis=1)
     least = float(np.median(scores))
-    kept = Faces([copy], dataclasses.replace(settings, min_quality=least))
+    kept = FaceDataset([copy], dataclasses.replace(settings, min_quality=least))
     # Each identity of this corpus has one record, so records are kept by their own mean.
     assert len(kept) == (scores >= least).sum()
     numbers = [kept._number[row] for row in range(len(kept))]
@@ -144,7 +144,7 @@ def test_low_quality_identities_are_left_out(corpus, settings, tmp_path):
 
 def test_batches_hold_the_images_of_their_pairs(faces, settings, corpus):
     pairs = faces.draw(settings, 1, ALL).take(slice(0, 40))
-    batches = list(load_batches(faces, divide(pairs, 16, whole=False), threads=3))
+    batches = list(load_batches(faces, split_batches(pairs, 16, whole=False), threads=3))
     assert [len(batch.pairs) for batch in batches] == [16, 16, 8]
     opened, row = Corpus(corpus), 0
     for batch in batches:
@@ -164,7 +164,7 @@ def test_a_silent_loader_is_noticed(faces, settings, monkeypatch):
     monkeypatch.setattr(faces, "image", lambda record, place: gate.wait(5))
     pairs = faces.draw(settings, 1, ALL)
     with pytest.raises(UnitError, match="the loader is silent"):
-        next(load_batches(faces, divide(pairs, 16), threads=1, patience=0.2))
+        next(load_batches(faces, split_batches(pairs, 16), threads=1, patience=0.2))
     gate.set()
 
 
@@ -183,16 +183,16 @@ def test_a_damaged_image_is_named(corpus, settings, tmp_path):
     shutil.copytree(corpus, copy)
     for tar in (copy / "shards").glob("*.tar"):
         tar.write_bytes(bytes(tar.stat().st_size))
-    faces = Faces([copy], settings)
+    faces = FaceDataset([copy], settings)
     pairs = faces.draw(settings, 1, ALL)
     with pytest.raises(DataFormatError, match=r"image \d of record \d+ is damaged") as caught:
-        next(load_batches(faces, divide(pairs, 16), threads=1))
+        next(load_batches(faces, split_batches(pairs, 16), threads=1))
     assert "synth check" in caught.value.hint
 
 
 def test_leaving_early_ends_the_threads(faces, settings):
     pairs = faces.draw(settings, 1, ALL)
-    loading = load_batches(faces, divide(pairs, 16), threads=2)
+    loading = load_batches(faces, split_batches(pairs, 16), threads=2)
     next(loading)
     loading.close()
     for thread in threading.enumerate():

@@ -4,14 +4,16 @@ import dataclasses
 
 import pytest
 
-from comface_bench.comface.pretrain.curriculum import Stage, read_stages, stage_of
-from comface_bench.comface.pretrain.schedule import learning_rate
 from comface_bench.comface.pretrain.settings import (
+    CurriculumStage,
     Settings,
+    learning_rate,
     load_preset,
     load_settings,
-    override,
+    override_settings,
     preset_names,
+    read_curriculum,
+    stage_at,
 )
 from comface_bench.core.augmentation import TABLE_B
 from comface_bench.core.errors import UsageError
@@ -43,7 +45,7 @@ def test_every_setting_decides_the_digest():
         "heads": "shared",
         "precision": "float32",
         "attributes": ("age",),
-        "curriculum": (Stage(), Stage(2, 1.0)),
+        "curriculum": (CurriculumStage(), CurriculumStage(2, 1.0)),
     }
     for field in dataclasses.fields(Settings):
         value = changed.get(field.name)
@@ -60,9 +62,9 @@ def test_a_file_goes_on_from_a_preset(tmp_path):
     file.write_text('preset = "laptop"\nepochs = 3\nattributes = ["age"]\n[[curriculum]]\nsmallest = 1\n')
     settings = load_settings(file)
     assert settings == dataclasses.replace(
-        load_preset("laptop"), epochs=3, attributes=("age",), curriculum=(Stage(1, 1.0),)
+        load_preset("laptop"), epochs=3, attributes=("age",), curriculum=(CurriculumStage(1, 1.0),)
     )
-    assert override(settings, {"epochs": "4", "learning_rate": "1e-2"}).learning_rate == 0.01
+    assert override_settings(settings, {"epochs": "4", "learning_rate": "1e-2"}).learning_rate == 0.01
 
 
 @pytest.mark.parametrize(
@@ -102,15 +104,15 @@ def test_what_does_not_fit_is_said(tmp_path, text, said):
 
 def test_what_is_typed_is_checked():
     with pytest.raises(UsageError, match="-o epochs=many: not a whole number"):
-        override(Settings(), {"epochs": "many"})
+        override_settings(Settings(), {"epochs": "many"})
     with pytest.raises(UsageError, match="written in a file"):
-        override(Settings(), {"curriculum": "1"})
-    assert override(Settings(), {"attributes": "age,smile"}).attributes == ("age", "smile")
+        override_settings(Settings(), {"curriculum": "1"})
+    assert override_settings(Settings(), {"attributes": "age,smile"}).attributes == ("age", "smile")
 
 
 def test_stages_hold_until_the_next():
-    stages = read_stages([{"epoch": 1, "smallest": 5}, {"epoch": 4}])
-    assert [stage_of(stages, epoch).smallest for epoch in (1, 3, 4, 12)] == [5, 5, 0, 0]
+    stages = read_curriculum([{"epoch": 1, "smallest": 5}, {"epoch": 4}])
+    assert [stage_at(stages, epoch).smallest for epoch in (1, 3, 4, 12)] == [5, 5, 0, 0]
 
 
 def test_the_rate_is_halved_from_epoch_10_on():

@@ -12,10 +12,14 @@ import torch
 from torch import nn
 
 from comface_bench.comface.model import ComFace
-from comface_bench.comface.pretrain.losses import contrast, measure
-from comface_bench.comface.pretrain.ranks import Ranks, join_ranks, leave_ranks
+from comface_bench.comface.pretrain.distributed import ProcessGroup, join_processes, leave_processes
 from comface_bench.comface.pretrain.settings import Settings
-from comface_bench.comface.pretrain.step import accumulate, divide_images
+from comface_bench.comface.pretrain.step import (
+    accumulate_gradients,
+    change_loss,
+    contrastive_loss,
+    split_chunks,
+)
 from comface_bench.engine.precision import Machine
 
 PAIRS, WIDTH = 8, 6
@@ -65,20 +69,20 @@ def expected(network, settings):
     normed = network.norm(features)
     difference = network.heads(normed[PAIRS:] - normed[:PAIRS])
     answers = torch.stack([difference[:, 0], difference[torch.arange(PAIRS), 1 + own]], dim=1)
-    loss = settings.inter_weight * contrast(projections, identities, settings.temperature)
-    loss = loss + settings.intra_weight * measure(answers, changes, settings.change_scale)
+    loss = settings.inter_weight * contrastive_loss(projections, identities, settings.temperature)
+    loss = loss + settings.intra_weight * change_loss(answers, changes, settings.change_scale)
     loss.backward()
     return gradients(network)
 
 
 def found(network, settings, chunk=0, ranks=None):
-    ranks = ranks or Ranks()
+    ranks = ranks or ProcessGroup()
     images, own, identities, changes = draw()
     first, second = images.chunk(2)
     mine = slice(ranks.rank * PAIRS // ranks.size, (ranks.rank + 1) * PAIRS // ranks.size)
     images = torch.cat([first[mine], second[mine]])
-    parts = divide_images(images, own[mine], chunk)
-    return accumulate(network, parts, identities, changes, settings, ranks, CPU)
+    parts = split_chunks(images, own[mine], chunk)
+    return accumulate_gradients(network, parts, identities, changes, settings, ranks, CPU)
 
 
 def close(one, other, limit=1e-9):
@@ -103,7 +107,9 @@ def test_masking_matters_to_the_gradient():
     other = copy.deepcopy(network)
     found(network, SETTINGS)
     images, own, _, changes = draw()
-    accumulate(other, divide_images(images, own, 0), torch.arange(PAIRS), changes, SETTINGS, Ranks(), CPU)
+    accumulate_gradients(
+        other, split_chunks(images, own, 0), torch.arange(PAIRS), changes, SETTINGS, ProcessGroup(), CPU
+    )
     weight = "backbone.layer.weight"
     assert (gradients(network)[weight] - gradients(other)[weight]).abs().max() > 1e-4
 
@@ -112,8 +118,8 @@ def test_looking_ahead_leaves_batch_norm_as_one_pass_does():
     network = make(batch_norm=True).float()
     other = copy.deepcopy(network)
     images, own, identities, changes = draw()
-    parts = divide_images(images.float(), own, 4)
-    accumulate(network, parts, identities, changes, SETTINGS, Ranks(), CPU)
+    parts = split_chunks(images.float(), own, 4)
+    accumulate_gradients(network, parts, identities, changes, SETTINGS, ProcessGroup(), CPU)
     with torch.no_grad():
         for part in parts:
             other(*part)
@@ -133,14 +139,14 @@ CASES = [
 def work(folder):
     """What each of two processes does, started by `test_two_processes_give_the_gradient_of_one`."""
     torch.set_num_threads(1)
-    ranks = join_ranks("cpu")
+    ranks = join_processes("cpu")
     for number, case in enumerate(CASES):
         network = make(batch_norm=case["batch_norm"])
         settings = dataclasses.replace(SETTINGS, inter_weight=case["inter"], intra_weight=case["intra"])
         wrapped = nn.parallel.DistributedDataParallel(network)
         found(wrapped, settings, case["chunk"], ranks)
         torch.save(gradients(network), folder / f"{number}-{ranks.rank}.pt")
-    leave_ranks()
+    leave_processes()
 
 
 def test_two_processes_give_the_gradient_of_one(tmp_path, two_processes):

@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch import nn
 
-from comface_bench.comface.pretrain.faces import Faces
-from comface_bench.comface.pretrain.folder import RunFolder
-from comface_bench.comface.pretrain.ranks import Ranks, join_ranks, leave_ranks
+from comface_bench.comface.pretrain.distributed import ProcessGroup, join_processes, leave_processes
+from comface_bench.comface.pretrain.faces import FaceDataset
+from comface_bench.comface.pretrain.folder import TrainingFolder
 from comface_bench.comface.pretrain.settings import load_settings
 from comface_bench.comface.pretrain.train import Trainer
 from comface_bench.core.errors import DataFormatError, UnitError, UsageError
@@ -44,8 +44,8 @@ class Net(nn.Module):
 
 
 def prepare(corpus, root, settings, ranks=None, backbone=None, precision="float32", **options):
-    ranks = ranks or Ranks()
-    faces, folder = Faces([corpus], settings), RunFolder(root)
+    ranks = ranks or ProcessGroup()
+    faces, folder = FaceDataset([corpus], settings), TrainingFolder(root)
     if ranks.first:
         folder.begin({"settings": settings.as_json(), "corpora": {}, "attributes": list(faces.attributes)})
     machine = Machine(torch.device("cpu"), precision)
@@ -105,8 +105,8 @@ def test_a_stopped_training_goes_on_to_the_same_weights(corpus, tmp_path, unbrok
     assert trainer.run(lines.append) == unbroken[1]
     assert lines[0]["kind"] == "resumed"
     same(weights(trainer), unbroken[0])
-    kept = [(line["kind"], line["step"]) for line in RunFolder(tmp_path / "run").lines()]
-    assert kept == [(line["kind"], line["step"]) for line in RunFolder(unbroken[2]).lines()]
+    kept = [(line["kind"], line["step"]) for line in TrainingFolder(tmp_path / "run").lines()]
+    assert kept == [(line["kind"], line["step"]) for line in TrainingFolder(unbroken[2]).lines()]
 
 
 @pytest.mark.slow
@@ -137,7 +137,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(corpus, tmp_path, start, 
     for rank in range(processes):
         ends = [torch.load(one / f"end{rank}.pt", weights_only=True) for one in (root, tmp_path / "whole")]
         same(*ends)
-    epochs = [line for line in RunFolder(root).lines() if line["kind"] == "epoch"]
+    epochs = [line for line in TrainingFolder(root).lines() if line["kind"] == "epoch"]
     assert [line["epoch"] for line in epochs] == [1, 2, 3]
 
 
@@ -194,7 +194,7 @@ def test_an_unreadable_state_is_not_overwritten(corpus, tmp_path, unbroken):
     with pytest.raises(DataFormatError, match=r"state\.pt can't be read"):
         prepare(corpus, tmp_path / "run", FAST).run(lambda line: None)
     assert (tmp_path / "run" / "state.pt").read_bytes() == b"half of it"
-    assert RunFolder(tmp_path / "run").lines() == RunFolder(unbroken[2]).lines()
+    assert TrainingFolder(tmp_path / "run").lines() == TrainingFolder(unbroken[2]).lines()
 
 
 def test_a_full_disk_is_told_and_survived(corpus, tmp_path, monkeypatch):
@@ -225,7 +225,7 @@ def test_equal_features_stop(corpus, tmp_path):
 
 def test_a_batch_that_processes_cannot_share_is_said(corpus, tmp_path):
     with pytest.raises(UsageError, match="can't be divided among 3 processes"):
-        prepare(corpus, tmp_path / "run", FAST, Ranks(0, 3, 0))
+        prepare(corpus, tmp_path / "run", FAST, ProcessGroup(0, 3, 0))
 
 
 def test_chunks_change_nothing_but_batch_norm(corpus, tmp_path):
@@ -240,15 +240,15 @@ def test_two_processes_train_one_network(corpus, tmp_path, two_processes):
     two_processes([__file__, str(corpus), str(tmp_path / "run")])
     one, other = (torch.load(tmp_path / f"run/end{rank}.pt", weights_only=True) for rank in (0, 1))
     same(one, other)
-    epochs = [line for line in RunFolder(tmp_path / "run").lines() if line["kind"] == "epoch"]
+    epochs = [line for line in TrainingFolder(tmp_path / "run").lines() if line["kind"] == "epoch"]
     assert len(epochs) == FAST.epochs
     assert epochs[-1]["loss"] < epochs[0]["loss"]
 
 
 def test_a_log_cut_short_is_read(tmp_path):
-    folder = RunFolder(tmp_path)
-    folder.note({"kind": "step", "step": 20})
-    folder.note({"kind": "step", "step": 40})
+    folder = TrainingFolder(tmp_path)
+    folder.append_line({"kind": "step", "step": 20})
+    folder.append_line({"kind": "step", "step": 40})
     with folder.log.open("a") as stream:
         stream.write('{"kind": "st')
     assert [line["step"] for line in folder.lines()] == [20, 40]
@@ -258,7 +258,7 @@ def test_a_log_cut_short_is_read(tmp_path):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    here = join_ranks("cpu")
+    here = join_processes("cpu")
     trained = prepare(Path(sys.argv[1]), Path(sys.argv[2]), FAST, here, save_seconds=0.0)
     step = trained._take
 
@@ -271,4 +271,4 @@ if __name__ == "__main__":
     trained._take = take
     trained.run(lambda line: sys.stdout.write(f"{line['kind']}\n"))
     torch.save(weights(trained), Path(sys.argv[2]) / f"end{here.rank}.pt")
-    leave_ranks()
+    leave_processes()

@@ -6,8 +6,7 @@ import numpy as np
 import torch
 
 from comface_bench.comface.pretrain.degradation import degrade
-from comface_bench.comface.pretrain.loader import Batch
-from comface_bench.comface.pretrain.views import augmented_images, plain_images
+from comface_bench.comface.pretrain.loader import Batch, augmented_images, plain_images
 from comface_bench.core.augmentation import TABLE_E
 from comface_bench.core.card import IMAGENET
 from comface_bench.data import augment
@@ -45,7 +44,7 @@ def test_pieces_make_no_difference(settings, monkeypatch):
     settings = dataclasses.replace(settings, degradation="photograph")
     whole = augmented_images(batch(), settings, 1, 24, MACHINE)
     assert whole.is_contiguous(memory_format=torch.channels_last)
-    monkeypatch.setattr(augment, "_PIECE", 3)
+    monkeypatch.setattr(augment, "_CPU_BATCH", 3)
     assert torch.allclose(augmented_images(batch(), settings, 1, 24, MACHINE), whole, atol=1e-5)
 
 

@@ -15,7 +15,7 @@ from comface_bench.comface.corpus.generate import generate
 from comface_bench.comface.corpus.layout import Description, Layout
 from comface_bench.comface.corpus.plan import CorpusPlan
 from comface_bench.comface.corpus.read import Corpus
-from comface_bench.comface.pretrain.faces import Faces
+from comface_bench.comface.pretrain.faces import FaceDataset
 from comface_bench.comface.pretrain.settings import load_preset
 from comface_bench.comface.quality.recogniser import (
     RecogniserTraining,
@@ -139,7 +139,7 @@ def test_shares_of_identities_are_what_a_filter_keeps(tmp_path):
     settings = load_preset("laptop")
     for level in THRESHOLDS:
         chosen = dataclasses.replace(settings, min_quality=level, validation_share=0.5)
-        assert Faces([root], chosen).people == round(40 * shares[f"{level:g}"])
+        assert FaceDataset([root], chosen).people == round(40 * shares[f"{level:g}"])
     with Corpus(root) as corpus:
         means, which = identity_scores(corpus, read_quality(corpus, root))
         assert np.array_equal(which, corpus.identities)

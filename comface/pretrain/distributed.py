@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Ranks:
-    """Which process this is, of how many.
+class ProcessGroup:
+    """This process among those of the training.
 
     Attributes:
         rank: Number of this process, from 0.
@@ -31,11 +31,11 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """Whether this process writes files and talks."""
+        """True for the process that writes files and reports."""
         return self.rank == 0
 
     def device(self, wanted: str) -> str:
-        """Return the device of this process, from what the command line asks for.
+        """Return the device of this process for the command line's `--device`.
 
         Raises:
             UsageError: One GPU is named for several processes.
@@ -90,8 +90,8 @@ class Ranks:
                 distributed.broadcast(tensor, 0)
 
 
-def join_ranks(device: str) -> Ranks:
-    """Join the processes that `torchrun` has started, or say that there is one.
+def join_processes(device: str) -> ProcessGroup:
+    """Join the processes that `torchrun` has started; without them, return a group of one.
 
     Args:
         device: As on the command line; NCCL connects GPUs, Gloo anything else.
@@ -100,7 +100,7 @@ def join_ranks(device: str) -> Ranks:
         UsageError: The variables of `torchrun` are there in part.
     """
     if os.environ.get("WORLD_SIZE", "1") == "1":
-        return Ranks()
+        return ProcessGroup()
     try:
         rank, size, local = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
         if not os.environ["MASTER_ADDR"] or not 0 <= rank < size:
@@ -112,13 +112,13 @@ def join_ranks(device: str) -> Ranks:
     if not distributed.is_initialized():
         cuda = device != "cpu" and torch.cuda.is_available()
         distributed.init_process_group("nccl" if cuda else "gloo")
-    return Ranks(rank, size, local)
+    return ProcessGroup(rank, size, local)
 
 
-def leave_ranks() -> None:
-    """Part from the other processes, once all of them are done.
+def leave_processes() -> None:
+    """Leave the other processes, once all of them are done.
 
-    Gloo's threads abort a process whose partner has gone before it.
+    Gloo aborts a process whose partner has exited before it.
     """
     if distributed.is_initialized():
         distributed.barrier()
