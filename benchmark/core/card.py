@@ -1,14 +1,15 @@
 """Cards: the declared facts of tasks and methods.
 
-A card is a frozen dataclass, cheap to import. Three kinds of fields: prose explains; an offer lists what
-may be chosen; all others decide what is computed. Keys hash the deciding fields and, of an offer, only what
-was chosen, so that one more value on offer costs nobody a finished result.
+A card is a frozen dataclass, cheap to import. Four kinds of fields: prose explains; an offer lists what may
+be chosen; a description says how results are scored, shown or checked; all others decide a prediction. Keys
+hash the deciding fields and, of an offer, only what was chosen: one more metric, or one more value on offer,
+costs nobody a finished result.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -26,12 +27,20 @@ Group = Literal[
 ]
 
 
+_PROSE: Mapping[str, str] = {"kind": "prose"}
+_DESCRIPTION: Mapping[str, str] = {"kind": "description"}
+
+
 def _offer(make_default: Callable[[], Any]) -> Any:
-    return field(default_factory=make_default, metadata={"offer": True})
+    return field(default_factory=make_default, metadata={"kind": "offer"})
 
 
 def _prose(default: Any = "") -> Any:
-    return field(default=default, metadata={"prose": True})
+    return field(default=default, metadata=_PROSE)
+
+
+def _description(default: Any = dataclasses.MISSING) -> Any:
+    return field(default=default, metadata=_DESCRIPTION)
 
 
 @dataclass(frozen=True)
@@ -46,15 +55,16 @@ class TaskCard:
         read: "module:function" of the loader, `function(root) -> iterable of row mappings`;
             an empty module means the one that the card is declared in.
         target: Label column whose change is estimated.
-        unit: Unit of the target.
-        label_range: Smallest and largest label that is accepted.
-        metrics: Names of metrics, the first one primary.
+        unit: Unit of the target. A description.
+        label_range: Smallest and largest label that is accepted. A description.
+        metrics: Names of metrics, the first one primary. A description.
         train_pairs: Rule for training pairs.
         test_pairs: Rule for validation and test pairs.
         test_pairs_per_subject: Cap on those pairs for each subject, drawn by seed; None takes all.
         splits: Names of the splits that the task offers, the default first: a file in `tasks/splits`,
             `balanced-K` or `leave-one-out`.
         aggregate: Whether the headline pools all folds' predictions or averages the folds' metrics.
+            A description.
         test_data: Folder of another data set, all of whose subjects are tested by every fold's model;
             None where a fold tests subjects of `data`.
         seeds_of: Task whose training pairs, head draws and dropout it shares, so that its models are that
@@ -63,8 +73,8 @@ class TaskCard:
             card has options declares `configure(card, chosen) -> card`. `split` needs no declaration.
         location: File or folder that holds the data where the name itself says so (`csv:FILE`), else empty.
             Prose: moving a data set changes nothing.
-        overlaps: Data sets, by the names that methods use, which hold people of this one.
-        ships: The data set comes with the package.
+        overlaps: Data sets, by the names that methods use, which hold people of this one. A description.
+        ships: The data set comes with the package. A description.
         summary, licence, how_to_get, source: Prose.
     """
 
@@ -72,22 +82,22 @@ class TaskCard:
     version: int
     family: Family
     data: str
-    read: str = field(metadata={"prose": True})
+    read: str = _prose(dataclasses.MISSING)
     target: str
-    unit: str
-    label_range: tuple[float, float]
-    metrics: tuple[str, ...]
+    unit: str = _description()
+    label_range: tuple[float, float] = _description()
+    metrics: tuple[str, ...] = _description()
     train_pairs: PairRule = "all"
     test_pairs: PairRule = "all"
     test_pairs_per_subject: int | None = None
     splits: tuple[str, ...] = _offer(lambda: ("balanced-4",))
-    aggregate: Aggregate = "pooled"
+    aggregate: Aggregate = field(default="pooled", metadata=_DESCRIPTION)
     test_data: str | None = None
     seeds_of: str = ""
     options: Mapping[str, tuple[str, ...]] = _offer(dict)
-    overlaps: tuple[str, ...] = ()
+    overlaps: tuple[str, ...] = _description(())
     location: str = _prose()
-    ships: bool = False
+    ships: bool = _description(False)
     summary: str = _prose()
     licence: str = _prose()
     how_to_get: str = _prose()
@@ -126,18 +136,20 @@ IMAGENET = Preprocess()
 class Checkpoint:
     """The authors' file of a method.
 
+    A unit's key holds the digest of the file that was used, so the published ones are descriptions.
+
     Attributes:
-        file: File name in the weights folder.
+        file: File name in the weights folder. A description.
         sha256: Published digest, or its published leading digits; empty where none is published.
         url: Where the authors offer it. Prose: moving a file changes no result.
         md5: Like `sha256`, but MD5, which is all that some authors publish.
         prefixes: What stands before the backbone's keys; the first of these that any key has is taken off.
     """
 
-    file: str
-    sha256: str = ""
+    file: str = _description()
+    sha256: str = _description("")
     url: str = _prose()
-    md5: str = ""
+    md5: str = _description("")
     prefixes: tuple[str, ...] = ("",)
 
 
@@ -162,14 +174,15 @@ class MethodCard:
         dropped_keys: Beginnings of the checkpoint's keys, as they stand in the file, that are left out on
             purpose; every other key must fit the backbone.
         trained_on: Data sets seen in pre-training; a task on the same people is marked on leaderboards.
-        labels_of: Data sets whose labels were trained on; a task on them is refused.
-        group: Group in the supplement's tables.
+            A description.
+        labels_of: Data sets whose labels were trained on; a task on them is refused. A description.
+        group: Group in the supplement's tables. A description.
         summary, licence, source, paper, training_scale, training_source: Prose.
     """
 
     name: str
     version: int
-    build: str = field(metadata={"prose": True})
+    build: str = _prose(dataclasses.MISSING)
     backbone: str
     feature: str = ""
     feature_dim: int | None = None
@@ -179,9 +192,9 @@ class MethodCard:
     drawn: bool = False
     pretrained_head: bool = False
     dropped_keys: tuple[str, ...] = ()
-    trained_on: tuple[str, ...] = ()
-    labels_of: tuple[str, ...] = ()
-    group: Group = "Other"
+    trained_on: tuple[str, ...] = _description(())
+    labels_of: tuple[str, ...] = _description(())
+    group: Group = field(default="Other", metadata=_DESCRIPTION)
     summary: str = _prose()
     licence: str = _prose()
     source: str = _prose()
@@ -193,11 +206,15 @@ class MethodCard:
 Card = TaskCard | MethodCard
 
 
+_NESTED: Mapping[str, type] = {"preprocess": Preprocess, "checkpoint": Checkpoint}
+"""Fields of cards that are cards themselves."""
+
+
 def facts(card: Any) -> dict[str, Any]:
     """Return the declared facts of a card: its fields without prose, nested cards likewise."""
     found: dict[str, Any] = {}
     for item in dataclasses.fields(card):
-        if item.metadata.get("prose"):
+        if item.metadata.get("kind") == "prose":
             continue
         value = getattr(card, item.name)
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -210,12 +227,37 @@ def facts(card: Any) -> dict[str, Any]:
     return found
 
 
-def deciding_facts(card: Any) -> dict[str, Any]:
-    """Return the facts that decide what is computed: `facts` without what a card merely offers."""
-    offers = {item.name for item in dataclasses.fields(card) if item.metadata.get("offer")}
-    return {name: value for name, value in facts(card).items() if name not in offers}
+def fixed_facts(declared: Mapping[str, Any], kind: type[Card]) -> dict[str, Any]:
+    """Return declared facts without what a card of this kind merely offers."""
+    return _without(declared, kind, ("offer",))
 
 
-def card_digest(card: Any) -> str:
-    """Return the SHA-256 of the facts of a card that decide what is computed."""
-    return digest(deciding_facts(card))
+def deciding_facts(declared: Mapping[str, Any], kind: type[Card]) -> dict[str, Any]:
+    """Return the declared facts that decide a prediction: neither offers nor descriptions.
+
+    Args:
+        declared: `facts` of a card, or those that a record stores.
+        kind: Class of the card.
+    """
+    return _without(declared, kind, ("offer", "description"))
+
+
+def card_digest(card: Card) -> str:
+    """Return the SHA-256 of a card's declared facts without its offers, 64 hexadecimal digits."""
+    return stored_card_digest(facts(card), type(card))
+
+
+def stored_card_digest(declared: Mapping[str, Any], kind: type[Card]) -> str:
+    """Return `card_digest` of a card of which only the declared facts are at hand."""
+    return digest(fixed_facts(declared, kind))
+
+
+def _without(declared: Mapping[str, Any], kind: type, left_out: Collection[str]) -> dict[str, Any]:
+    kinds = {item.name: item.metadata.get("kind") for item in dataclasses.fields(kind)}
+    return {
+        name: _without(value, _NESTED[name], left_out)
+        if name in _NESTED and isinstance(value, Mapping)
+        else value
+        for name, value in declared.items()
+        if kinds.get(name) not in left_out
+    }

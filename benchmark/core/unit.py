@@ -11,9 +11,9 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-from comface_bench.core.card import MethodCard, TaskCard, deciding_facts
+from comface_bench.core.card import MethodCard, TaskCard, deciding_facts, facts
 from comface_bench.core.digest import digest
 from comface_bench.core.names import differing, differing_task_options, format_name
 from comface_bench.core.protocol import Protocol
@@ -92,25 +92,70 @@ class Unit:
 
     @cached_property
     def _key(self) -> str:
-        return digest(
-            {
-                "engine_epoch": ENGINE_EPOCH,
-                "task": deciding_facts(self.task),
-                "task_options": dict(self.task_options),
-                "method": deciding_facts(self.method),
-                "method_options": dict(self.method_options),
-                "protocol": self.protocol.facts(),
-                "manifest": self.manifest_digest,
-                "split": self.split_digest,
-                "checkpoint": self.checkpoint_digest,
-                "fold": self.fold,
-                "seed": self.seed,
-            }
+        return unit_key(
+            task=facts(self.task),
+            task_options=self.task_options,
+            method=facts(self.method),
+            method_options=self.method_options,
+            protocol=self.protocol.facts(),
+            manifest=self.manifest_digest,
+            split=self.split_digest,
+            checkpoint=self.checkpoint_digest,
+            fold=self.fold,
+            seed=self.seed,
+            engine_epoch=ENGINE_EPOCH,
         )
 
     def key(self) -> str:
-        """Return the SHA-256 of everything that decides the unit's result.
+        """Return the SHA-256 of everything that decides the unit's predictions.
 
-        Source code, paths, devices, precision and worker counts are no part of it.
+        Source code, paths, devices, precision, worker counts, and how predictions are scored and shown are no
+        part of it.
         """
         return self._key
+
+
+def unit_key(
+    *,
+    task: Mapping[str, Any],
+    task_options: Mapping[str, str],
+    method: Mapping[str, Any],
+    method_options: Mapping[str, Any],
+    protocol: Mapping[str, Any],
+    manifest: str,
+    split: str,
+    checkpoint: str | None,
+    fold: int,
+    seed: int,
+    engine_epoch: int,
+) -> str:
+    """Return a unit's key, from plain facts as records store them.
+
+    Args:
+        task: Declared facts of the task's card, of which the deciding ones count.
+        task_options: All options of the task.
+        method: Declared facts of the method's card, of which the deciding ones count.
+        method_options: All options of the method.
+        protocol: Every value of the protocol, as `Protocol.facts` gives them.
+        manifest: Digest of the data set's table.
+        split: Digest of the folds.
+        checkpoint: SHA-256 of the method's weights file, or None if it has none.
+        fold: Index of the fold.
+        seed: Index of the repetition.
+        engine_epoch: `ENGINE_EPOCH` of the engine that made the predictions.
+    """
+    return digest(
+        {
+            "engine_epoch": engine_epoch,
+            "task": deciding_facts(task, TaskCard),
+            "task_options": dict(task_options),
+            "method": deciding_facts(method, MethodCard),
+            "method_options": dict(method_options),
+            "protocol": dict(protocol),
+            "manifest": manifest,
+            "split": split,
+            "checkpoint": checkpoint,
+            "fold": fold,
+            "seed": seed,
+        }
+    )

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comface_bench.core.augmentation import AUGMENTATIONS
-from comface_bench.core.card import card_digest, facts
 from comface_bench.core.digest import digest
 from comface_bench.core.errors import BenchError, PluginError, UnitError, UsageError
 from comface_bench.core.events import Event, Kind, Report, ignore
@@ -33,7 +32,7 @@ from comface_bench.core.weights import cache_folder, weights_folder
 from comface_bench.data.splits import PARTS
 from comface_bench.data.task import Task
 from comface_bench.execute.plan import Plan, PlannedRecord, Request
-from comface_bench.results.store import ResultStore
+from comface_bench.results.store import ResultStore, update_record
 from comface_bench.version import __version__
 
 if TYPE_CHECKING:
@@ -100,11 +99,31 @@ def run_plan(plan: Plan, request: Request, report: Report = ignore) -> Finished:
                 report(Event("failure", f"{cell.label}: {reason}", cell.method_name, cell.task.name))
     records = []
     for cell in plan.cells:
-        record = store.load(cell.task.name, cell.protocol.name, cell.method_name)
+        record = _load_current(store, cell)
         if record is not None:
             records.append(record)
             report(_record_event(cell, record))
     return Finished(tuple(records), tuple(failed))
+
+
+def _load_current(store: ResultStore, cell: PlannedRecord) -> Record | None:
+    """Load a cell's record, brought to what its cards say now, such as metrics that the task has gained."""
+    from comface_bench.results.schema import update_method, update_task
+
+    names = (cell.task.name, cell.protocol.name, cell.method_name)
+    task, method = cell.task.card, cell.method.card
+    record = store.load(*names)
+    if record is None:
+        return None
+    if record.provenance.kind == "submitted":
+        current = update_task(record.task, task) == record.task
+    else:
+        now = (update_task(record.task, task), update_method(record.method, method))
+        current = now == (record.task, record.method)
+    if current:
+        return record
+    update_record(store.record_path(*names), task, method)
+    return store.load(*names)
 
 
 def _check_writable(results: Path) -> None:
@@ -450,19 +469,13 @@ def _unit_event(kind: Kind, item: _Work, text: str, value: float | None = None) 
 
 def describe_task(task: Task) -> TaskInfo:
     """Describe a task with its data."""
-    from comface_bench.results.schema import FoldSubjects, TaskInfo
+    from comface_bench.results.schema import FoldSubjects, TaskInfo, describe_card
 
     card = task.card
     number = {subject: place for place, subject in enumerate(task.table.subject_names)}
     return TaskInfo(
         name=task.name,
-        card=facts(card),
-        card_digest=card_digest(card),
-        data=card.data,
-        target=card.target,
-        unit=card.unit,
-        metrics=list(card.metrics),
-        aggregate=card.aggregate,
+        **describe_card(card),
         manifest_digest=task.table.digest,
         split=task.split.name,
         split_digest=task.split.digest,
@@ -476,15 +489,14 @@ def describe_task(task: Task) -> TaskInfo:
 
 def describe_method(cell: PlannedRecord, feature_dim: int, parameters: int) -> MethodInfo:
     """Describe a method as it was built."""
-    from comface_bench.results.schema import MethodInfo
+    from comface_bench.results.schema import MethodInfo, describe_method_card
 
     options = dict(cell.options)
     if "checkpoint" in options:
         options["checkpoint"] = cell.named_options["checkpoint"]
     return MethodInfo(
         name=cell.method_name,
-        card=facts(cell.method.card),
-        card_digest=card_digest(cell.method.card),
+        **describe_method_card(cell.method.card),
         options=options,
         checkpoint_digest=cell.checkpoint_digest,
         feature_dim=feature_dim,

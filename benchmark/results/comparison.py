@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from comface_bench.core.errors import ResultError, UsageError
 from comface_bench.results.predictions import read_predictions
-from comface_bench.results.record import load_record, read_content
+from comface_bench.results.record import load_record, read_sound
 from comface_bench.results.store import RecordFiles, ResultStore, locked
 
 if TYPE_CHECKING:
@@ -270,7 +269,7 @@ def merge_results(sources: Sequence[Path], into: Path, prefer: Prefer | None = N
             place = path.relative_to(root)
             if root is into:
                 before[place] = path.read_bytes()
-            found = _read(path)
+            found = read_sound(path, RecordFiles(path).predictions)
             if place in unions:
                 conflicts += _unite(unions[place], found, path, str(place.with_suffix("")), prefer)
             else:
@@ -278,16 +277,6 @@ def merge_results(sources: Sequence[Path], into: Path, prefer: Prefer | None = N
     written = [] if conflicts and prefer is None else _write(unions, into, before)
     units = sum(len(union.content.units) for union in unions.values())
     return Merged(conflicts, written, len(unions), units)
-
-
-def _read(path: Path) -> Content:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        try:
-            return read_content(path, RecordFiles(path).predictions)
-        except UserWarning as warning:
-            hint = f"Look it over: comface-bench results validate {path}"
-            raise ResultError(str(warning).replace("; it is dropped", ""), hint) from None
 
 
 def _unite(union: _Union, other: Content, path: Path, record: str, prefer: Prefer | None) -> list[Conflict]:

@@ -152,9 +152,10 @@ class Content:
     texts: dict[FoldSeed, str] = dataclasses.field(default_factory=dict)
 
     def add(self, unit: UnitResult, text: str) -> None:
-        """Put a unit in the place of any earlier outcome of its fold and seed."""
+        """Put a unit, scored by the task's metrics, in the place of any outcome of its fold and seed."""
         place = (unit.fold, unit.seed)
-        self.units[place], self.texts[place] = unit, text
+        self.units[place] = score_unit(unit, text, self.header.task.metrics)
+        self.texts[place] = text
         self.failures.pop(place, None)
 
     def fail(self, failure: Failure) -> None:
@@ -165,6 +166,18 @@ class Content:
         self.units.pop(place, None)
         self.texts.pop(place, None)
         self.failures[place] = failure
+
+    def take_header(self, header: Header) -> bool:
+        """Go on under another header of the same digest; metrics that units lack are computed.
+
+        Returns:
+            Whether the facts of task or method changed.
+        """
+        changed = (header.task, header.method) != (self.header.task, self.header.method)
+        self.header = header
+        for place, unit in self.units.items():
+            self.units[place] = score_unit(unit, self.texts[place], header.task.metrics)
+        return changed
 
     def record(self) -> Record:
         """Build the record, units by seed and fold, with its digests."""
@@ -223,6 +236,21 @@ def read_content(path: Path, predictions: Path) -> Content:
     for failure in record.failures:
         content.fail(failure)
     return content
+
+
+def read_sound(path: Path, predictions: Path) -> Content:
+    """Read a record and its predictions, all of whose units they must bear out.
+
+    Raises:
+        ResultError: As `load_record`, or a unit isn't borne out by its predictions.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        try:
+            return read_content(path, predictions)
+        except UserWarning as warning:
+            hint = f"Look it over: comface-bench results validate {path}"
+            raise ResultError(str(warning).replace("; it is dropped", ""), hint) from None
 
 
 def write_staged(content: Content) -> bytes:
@@ -305,6 +333,52 @@ def summarise(
         seeds=seeds,
         complete=len(done) == task.folds and not failures,
     )
+
+
+def score_unit(unit: UnitResult, text: str, names: Sequence[str]) -> UnitResult:
+    """Return a unit with exactly these metrics; those that it lacks are computed from its predictions.
+
+    Args:
+        unit: The unit.
+        text: Its canonical prediction lines.
+        names: Keys of `METRICS`.
+
+    Raises:
+        UnknownNameError: A name that is lacking isn't a key of `METRICS`.
+    """
+    if list(unit.metrics) == list(names):
+        return unit
+    columns, lacking = _columns(text), [name for name in names if name not in unit.metrics]
+    metrics = {**unit.metrics, **compute_metrics(columns.y, columns.yhat, lacking)}
+    baseline = {**unit.constant, **no_change_baseline(columns.y, lacking)}
+    return unit.model_copy(
+        update={
+            "metrics": {name: metrics[name] for name in names},
+            "constant": {name: baseline[name] for name in names},
+        }
+    )
+
+
+def score_record(record: Record, texts: Mapping[FoldSeed, str], names: Sequence[str]) -> Record:
+    """Return a record with exactly these metrics; those that it lacks are computed from its predictions.
+
+    Args:
+        record: The record; what it says of its own files stays.
+        texts: The canonical prediction lines of each of its units.
+        names: Keys of `METRICS`.
+
+    Raises:
+        UnknownNameError: A name that is lacking isn't a key of `METRICS`.
+    """
+    content = Content(_header(record))
+    for unit in record.units:
+        content.add(unit, texts[unit.fold, unit.seed])
+    for failure in record.failures:
+        content.fail(failure)
+    task = record.task.model_copy(update={"metrics": list(names)})
+    content.take_header(dataclasses.replace(content.header, task=task))
+    kept = {"digest": record.digest, "predictions_digest": record.predictions_digest}
+    return content.record().model_copy(update=kept)
 
 
 class _Columns(NamedTuple):

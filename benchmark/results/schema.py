@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal, Self
 import pydantic
 from pydantic import Field
 
+from comface_bench.core.card import MethodCard, TaskCard, card_digest, deciding_facts, facts
 from comface_bench.core.digest import digest
 from comface_bench.core.errors import UsageError
 from comface_bench.results.versions import SCHEMA_VERSION, stored_unit_key
@@ -73,6 +74,40 @@ class FoldSubjects(_Model):
         return self
 
 
+class TaskAbout(_Model):
+    """What the task's card says in words, as far as it was known when the record was written.
+
+    Attributes:
+        summary: What is estimated, in a sentence; empty if unknown, like every field here.
+        licence: Of the data.
+        source: Who made the data, and where they were published.
+    """
+
+    summary: str = ""
+    licence: str = ""
+    source: str = ""
+
+
+class MethodAbout(_Model):
+    """What the method's card says in words, as far as it was known when the record was written.
+
+    Attributes:
+        summary: What it is, in a sentence; empty if unknown, like every field here.
+        licence: Of the weights, or of the code where there are none.
+        source: Where the weights or the code come from.
+        paper: Where the method was published, or the supplement's tables that have it.
+        training_scale: How many images were seen in pre-training.
+        training_source: The kind of data that were, such as `Face images`.
+    """
+
+    summary: str = ""
+    licence: str = ""
+    source: str = ""
+    paper: str = ""
+    training_scale: str = ""
+    training_source: str = ""
+
+
 class TaskInfo(_Model):
     """What was estimated, on which images, split how.
 
@@ -80,6 +115,7 @@ class TaskInfo(_Model):
         name: Name of the task, such as `age` or `disfa-au12`.
         card: The card's declared facts.
         card_digest: Digest of the card.
+        about: The card's prose.
         data: Name of the data set.
         target: Name of the quantity whose change is estimated.
         unit: Unit of the target, such as `kg`; also of MAE and RMSE.
@@ -95,6 +131,7 @@ class TaskInfo(_Model):
     name: str
     card: Facts
     card_digest: str
+    about: TaskAbout = TaskAbout()
     data: str
     target: str
     unit: str
@@ -120,6 +157,7 @@ class MethodInfo(_Model):
         name: Name of the method, options included, such as `scratch+backbone=resnet18`.
         card: The card's declared facts.
         card_digest: Digest of the card.
+        about: The card's prose; in a submission, what its note says.
         options: The method's options as resolved.
         checkpoint_digest: Digest of the weights file; None where the method needs none.
         feature_dim: Length of a feature.
@@ -129,6 +167,7 @@ class MethodInfo(_Model):
     name: str
     card: Facts
     card_digest: str
+    about: MethodAbout = MethodAbout()
     options: Facts
     checkpoint_digest: str | None
     feature_dim: Count
@@ -233,10 +272,11 @@ class Record(_Model):
         environment: What it ran on.
         provenance: Where it comes from.
         predictions_digest: SHA-256 of the predictions file's bytes; None in records of version 1.
-        digest: SHA-256 of this record's own text without this field; None in records of version 1.
+        digest: SHA-256 of this record's own text without this field; None if it was read from a file of an
+            earlier version, which has another text.
     """
 
-    schema_version: Literal[2] = SCHEMA_VERSION
+    schema_version: Literal[3] = SCHEMA_VERSION
     task: TaskInfo
     method: MethodInfo
     protocol: ProtocolInfo
@@ -254,7 +294,7 @@ class Record(_Model):
 
     def text_digest(self) -> str:
         """Return the SHA-256 of the record's text without its own digest."""
-        return hashlib.sha256(_text(self.model_dump(exclude={"digest"})).encode()).hexdigest()
+        return text_digest(self.model_dump())
 
     def unit_key(self, fold: int, seed: int) -> str:
         """Return the key that a unit of this record must have: the digest of all that decides its result.
@@ -295,14 +335,59 @@ class Record(_Model):
 
 
 def header_digest(task: TaskInfo, method: MethodInfo, protocol: ProtocolInfo) -> str:
-    """Digest what makes two runs the same record: names, digests, options; no measured fact."""
+    """Digest what makes two runs the same record: names, and all but fold and seed that decides predictions.
+
+    Metrics, units and other descriptions are no part of it, nor is anything measured.
+    """
     return digest(
         {
-            "task": task.model_dump(exclude={"card", "fold_subjects"}),
-            "method": method.model_dump(exclude={"card", "feature_dim", "parameters"}),
+            "task": {name: getattr(task, name) for name in _SAME_TASK}
+            | {"card": deciding_facts(task.card, TaskCard)},
+            "method": {name: getattr(method, name) for name in _SAME_METHOD}
+            | {"card": deciding_facts(method.card, MethodCard)},
             "protocol": protocol.model_dump(exclude={"values"}),
         }
     )
+
+
+_SAME_TASK = ("name", "manifest_digest", "split", "split_digest", "folds")
+_SAME_METHOD = ("name", "options", "checkpoint_digest")
+
+
+def describe_card(card: TaskCard) -> dict[str, Any]:
+    """Return the fields of `TaskInfo` that say what the card of a task says."""
+    return {
+        "card": _as_json(facts(card)),
+        "card_digest": card_digest(card),
+        "about": TaskAbout(summary=card.summary, licence=card.licence, source=card.source),
+        "data": card.data,
+        "target": card.target,
+        "unit": card.unit,
+        "metrics": list(card.metrics),
+        "aggregate": card.aggregate,
+    }
+
+
+def update_task(task: TaskInfo, card: TaskCard) -> TaskInfo:
+    """Return a task with what its card says now, if that decides the same predictions as the stored card."""
+    same = deciding_facts(task.card, TaskCard) == deciding_facts(_as_json(facts(card)), TaskCard)
+    return task.model_copy(update=describe_card(card)) if same else task
+
+
+def update_method(method: MethodInfo, card: MethodCard) -> MethodInfo:
+    """Return a method with what its card says now, as `update_task` does for a task."""
+    same = deciding_facts(method.card, MethodCard) == deciding_facts(_as_json(facts(card)), MethodCard)
+    return method.model_copy(update=describe_method_card(card)) if same else method
+
+
+def describe_method_card(card: MethodCard) -> dict[str, Any]:
+    """Return the fields of `MethodInfo` that say what the card of a method says."""
+    about = {name: getattr(card, name) for name in MethodAbout.model_fields}
+    return {
+        "card": _as_json(facts(card)),
+        "card_digest": card_digest(card),
+        "about": MethodAbout(**about),
+    }
 
 
 def dump_json(model: pydantic.BaseModel) -> str:
@@ -312,6 +397,12 @@ def dump_json(model: pydantic.BaseModel) -> str:
         ValueError: A number isn't finite.
     """
     return _text(model.model_dump())
+
+
+def text_digest(record: dict[str, Any]) -> str:
+    """Return the SHA-256 of a record's text without its own digest, from the record as JSON has it."""
+    facts = {name: value for name, value in record.items() if name != "digest"}
+    return hashlib.sha256(_text(facts).encode()).hexdigest()
 
 
 def _text(facts: dict[str, Any]) -> str:

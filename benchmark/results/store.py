@@ -8,7 +8,9 @@ is therefore either complete or says what is missing. Several processes may add 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -26,12 +28,14 @@ from comface_bench.results.predictions import (
     read_texts,
     unit_text,
 )
+from comface_bench.results.versions import migrate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
     from typing import Any
 
+    from comface_bench.core.card import MethodCard, TaskCard
     from comface_bench.results.predictions import FoldSeed, Prediction
     from comface_bench.results.record import Content, Header
     from comface_bench.results.schema import (
@@ -113,6 +117,26 @@ class RecordFiles:
     def aside(self, digest: str) -> RecordFiles:
         """Return the files in which a record of the given digest is set aside."""
         return RecordFiles(self._beside(f"@{digest[:8]}.json"))
+
+    def find_aside(self, digest: str) -> RecordFiles:
+        """Return the files in which a record of the given digest is set aside, or would be.
+
+        The digest of a file's name may be of an earlier version, in which other facts made a record.
+        """
+        from comface_bench.results.record import load_record
+        from comface_bench.results.schema import header_digest
+
+        expected = self.aside(digest)
+        if expected.path.exists():
+            return expected
+        for path in sorted(self.path.parent.glob(f"{glob.escape(self.path.stem)}@*.json")):
+            try:
+                record = load_record(path)
+            except ResultError:
+                continue
+            if header_digest(record.task, record.method, record.protocol) == digest:
+                return RecordFiles(path)
+        return expected
 
     def read(self) -> Content | None:
         """Read the record, or None if there is none; what can't be read is set aside with a warning.
@@ -291,6 +315,22 @@ class ResultStore:
         """
         return {place: parse_columns(text, where) for place, (where, text) in self._texts(record).items()}
 
+    def score(self, record: Record, metrics: Sequence[str]) -> Record:
+        """Return a record with exactly these metrics; those that it lacks come from its predictions.
+
+        No file is changed.
+
+        Raises:
+            ResultError: As `load_predictions`.
+            UnknownNameError: A name that is lacking isn't a key of `METRICS`.
+        """
+        from comface_bench.results.record import score_record
+
+        if list(metrics) == record.task.metrics:
+            return record
+        texts = {place: text for place, (_, text) in self._texts(record).items()}
+        return score_record(record, texts, metrics)
+
     def _texts(self, record: Record) -> dict[FoldSeed, tuple[str, str]]:
         """Return where each unit's lines are, for errors, and the lines."""
         path = self.record_path(record.task.name, record.protocol.name, record.method.name)
@@ -315,7 +355,7 @@ class ResultStore:
         """
         files = RecordFiles(self.record_path(task, protocol, method))
         try:
-            units = json.loads(files.path.read_bytes())["units"]
+            units = migrate(json.loads(files.path.read_bytes()))["units"]
             texts = read_texts(files.predictions)
             return {
                 (unit["fold"], unit["seed"]): unit["key"]
@@ -324,6 +364,48 @@ class ResultStore:
             }
         except (OSError, ValueError, KeyError, TypeError, ResultError):
             return {}
+
+
+def update_record(path: Path, task: TaskCard | None = None, method: MethodCard | None = None) -> bool:
+    """Bring a record to the newest version, and to what the cards of its task and method say now.
+
+    Metrics that the task has gained are computed from the stored predictions; nothing is trained. A card that
+    decides other predictions than the stored one changes nothing, and a submission keeps what its note says.
+
+    Args:
+        path: The record's JSON.
+        task: The task's card, options applied; None leaves what is stored.
+        method: The method's card; None leaves what is stored.
+
+    Returns:
+        Whether the files changed.
+
+    Raises:
+        ResultError: The file isn't a record, or its predictions don't bear it out.
+        UnknownNameError: A metric of the task doesn't exist.
+    """
+    from comface_bench.results.record import load_record, read_sound
+    from comface_bench.results.schema import dump_json, update_method, update_task
+
+    files = RecordFiles(path)
+    with locked(files.lock):
+        before, content = load_record(path), read_sound(path, files.predictions)
+        header = content.header
+        if task is not None:
+            header = dataclasses.replace(header, task=update_task(header.task, task))
+        if method is not None and header.provenance.kind != "submitted":
+            header = dataclasses.replace(header, method=update_method(header.method, method))
+        content.take_header(header)
+        after = content.record()
+        if (after.units, after.task.aggregate) == (before.units, before.task.aggregate):
+            # Another release of numpy may give another last digit: what was measured stays.
+            after = after.model_copy(update={"summary": before.summary})
+        packed = hashlib.sha256(files.predictions.read_bytes()).hexdigest()
+        record = dump_json(after.model_copy(update={"predictions_digest": packed}).seal()).encode()
+        changed = record != path.read_bytes()
+        if changed:
+            replace_file(path, record)
+    return changed
 
 
 class RecordWriter:
@@ -400,19 +482,20 @@ class RecordWriter:
                 found[digest] = files.aside(digest).read() or Content(part.header)
             for place, unit in part.units.items():
                 found[digest].add(unit, part.texts[place])
-        restored = None if mine in found else files.aside(mine).read()
+        aside = files.find_aside(mine)
+        restored = None if mine in found else aside.read()
         content = found.pop(mine, None) or restored or Content(self._header)
-        content.header = self._header
+        changed = content.take_header(self._header)
         for digest, other in found.items():
             files.aside(digest).write(other)
             self.set_aside = files.aside(digest).path
         if main is not None and main is not content:
             files.remove()
-        if staged or restored is not None:
+        if staged or restored is not None or changed:
             if content.units or content.failures:
                 files.write(content)
             files.clear_staged()
-            files.aside(mine).remove()
+            aside.remove()
         return content
 
 

@@ -16,7 +16,7 @@ from collections import Counter
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from comface_bench.core.card import MethodCard, TaskCard
+from comface_bench.core.card import MethodCard, TaskCard, stored_card_digest
 from comface_bench.core.digest import digest
 from comface_bench.core.errors import ResultError, UsageError
 from comface_bench.core.findings import Finding
@@ -30,9 +30,9 @@ from comface_bench.results.predictions import (
     row_text,
 )
 from comface_bench.results.record import Fault, MalformedError, Parsed, load_record, parse, read_bytes
-from comface_bench.results.schema import dump_json
+from comface_bench.results.schema import dump_json, text_digest
 from comface_bench.results.store import RecordFiles, ResultStore
-from comface_bench.results.versions import stored_card_digest
+from comface_bench.results.versions import SCHEMA_VERSION
 from comface_bench.stats.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -171,12 +171,10 @@ AGAIN = "Take the file as it was written, or make it again: comface-bench run"
 
 def check_text(parsed: Parsed, data: bytes) -> Iterator[Fault]:
     """Check that a record's bytes are the one text that this record is written as, down to its digest."""
-    if parsed.version > 1:
-        if parsed.record.digest != parsed.record.text_digest():
-            yield Fault("digest", "the record isn't the one that this digest was taken of", AGAIN)
-        expected = dump_json(parsed.record)
-    else:
-        expected = json.dumps(parsed.facts, indent=1) + "\n"
+    if parsed.version > 1 and parsed.facts.get("digest") != text_digest(parsed.facts):
+        yield Fault("digest", "the record isn't the one that this digest was taken of", AGAIN)
+    newest = parsed.version == SCHEMA_VERSION
+    expected = dump_json(parsed.record) if newest else json.dumps(parsed.facts, indent=1) + "\n"
     if expected.encode() != data:
         line = _first_difference(expected.encode(), data)
         yield Fault(f"line {line}", "not written as comface-bench writes this record", AGAIN)

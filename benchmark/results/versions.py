@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any, Final
 
-from comface_bench.core.card import MethodCard, TaskCard
 from comface_bench.core.digest import digest
+from comface_bench.core.errors import UsageError
 from comface_bench.core.names import parse_name
+from comface_bench.core.unit import unit_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 
 
 class NewerVersionError(ValueError):
@@ -47,13 +47,39 @@ def _from_1(facts: dict[str, Any]) -> dict[str, Any]:
     return {**facts, "schema_version": 2, "predictions_digest": None, "digest": None}
 
 
-_STEPS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1}
+def _from_2(facts: dict[str, Any]) -> dict[str, Any]:
+    """Version 3 has the cards' prose, and keys of what decides a prediction and nothing else."""
+    current = {**facts, "schema_version": 3, "digest": None}
+    try:
+        parts = _key_parts(facts["task"], facts["method"], facts["protocol"])
+        for block in ("units", "failures"):
+            current[block] = [_with_new_key(unit, parts) for unit in facts[block]]
+    except (LookupError, TypeError, AttributeError, ValueError, UsageError, RecursionError):
+        # Keys that can't be worked out stay as they are: nothing vouches for these units.
+        pass
+    return current
+
+
+def _with_new_key(unit: dict[str, Any], parts: dict[str, Any]) -> dict[str, Any]:
+    """Give a unit or failure its key of version 3, if its key is the one that version 2 gave it."""
+    place = {"fold": unit["fold"], "seed": unit["seed"]}
+    if unit["key"] != _key_until_2(**parts, **place):
+        return unit
+    return {**unit, "key": unit_key(**parts, **place)}
+
+
+def _key_until_2(*, task: Mapping[str, Any], method: Mapping[str, Any], **rest: Any) -> str:
+    """Return a unit's key by the rule of versions 1 and 2: every fact of the cards but what they offer."""
+    cards = {"task": task, "method": method}
+    kept = {
+        name: {key: value for key, value in card.items() if key not in ("splits", "options")}
+        for name, card in cards.items()
+    }
+    return digest({**rest, **kept})
+
+
+_STEPS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1, 2: _from_2}
 """By the version that a step starts from."""
-
-
-def stored_card_digest(card: Mapping[str, Any], kind: type[TaskCard | MethodCard]) -> str:
-    """Return the digest of a stored card, as `core.card.card_digest` takes it of the card itself."""
-    return digest(_deciding(card, kind))
 
 
 def stored_unit_key(
@@ -73,28 +99,24 @@ def stored_unit_key(
         TypeError: A fact isn't of its kind.
         UsageError: The task's name isn't made of its card's name and options.
     """
+    return unit_key(**_key_parts(task, method, protocol), fold=fold, seed=seed)
+
+
+def _key_parts(
+    task: Mapping[str, Any], method: Mapping[str, Any], protocol: Mapping[str, Any]
+) -> dict[str, Any]:
     values = dict(protocol["values"])
-    return digest(
-        {
-            "engine_epoch": values.pop("engine_epoch"),
-            "task": _deciding(task["card"], TaskCard),
-            "task_options": _task_options(task),
-            "method": _deciding(method["card"], MethodCard),
-            "method_options": method["options"],
-            "protocol": values,
-            "manifest": task["manifest_digest"],
-            "split": task["split_digest"],
-            "checkpoint": method["checkpoint_digest"],
-            "fold": fold,
-            "seed": seed,
-        }
-    )
-
-
-def _deciding(card: Mapping[str, Any], kind: type[TaskCard | MethodCard]) -> dict[str, Any]:
-    """Leave out what the card merely offers, as `core.card.deciding_facts` does."""
-    offers = {item.name for item in dataclasses.fields(kind) if item.metadata.get("offer")}
-    return {name: value for name, value in card.items() if name not in offers}
+    return {
+        "engine_epoch": values.pop("engine_epoch"),
+        "task": task["card"],
+        "task_options": _task_options(task),
+        "method": method["card"],
+        "method_options": method["options"],
+        "protocol": values,
+        "manifest": task["manifest_digest"],
+        "split": task["split_digest"],
+        "checkpoint": method["checkpoint_digest"],
+    }
 
 
 def _task_options(task: Mapping[str, Any]) -> dict[str, str]:

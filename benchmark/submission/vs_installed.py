@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pydantic
 
-from comface_bench.core.card import MethodCard, card_digest, deciding_facts, facts
+from comface_bench.core.card import MethodCard, card_digest, facts, fixed_facts
 from comface_bench.core.digest import digest
 from comface_bench.core.errors import BenchError, UsageError
 from comface_bench.core.names import (
@@ -124,11 +124,12 @@ def _check_names(record: Record) -> Iterator[FieldProblem]:
 
 
 def same_card(stored: Mapping[str, Any], card: MethodCard | TaskCard) -> bool:
-    """Return whether a stored card has the fields of a card, and what decides a result is equal.
+    """Return whether a stored card has the fields of a card, and all of them but what it offers are equal.
 
     What a card merely offers, such as one more split, may differ between releases.
     """
-    wanted, offered = deciding_facts(card), facts(card)
+    offered = facts(card)
+    wanted = fixed_facts(offered, type(card))
     if set(stored) != set(offered):
         return False
     plain = {name: value for name, value in stored.items() if name in wanted}

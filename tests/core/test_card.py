@@ -13,7 +13,9 @@ from comface_bench.core.card import (
     card_digest,
     deciding_facts,
     facts,
+    fixed_facts,
 )
+from comface_bench.core.digest import digest
 
 TASK = TaskCard(
     name="t",
@@ -48,6 +50,15 @@ OTHER_WORD = {
 }
 
 TASK_PROSE = {"read", "location", "summary", "licence", "how_to_get", "source"}
+TASK_DECIDES = {
+    *("name", "version", "family", "data", "target", "test_data", "seeds_of"),
+    *("train_pairs", "test_pairs", "test_pairs_per_subject"),
+}
+METHOD_DECIDES = {
+    *("name", "version", "backbone", "feature", "feature_dim", "drawn", "pretrained_head", "dropped_keys"),
+    *("preprocess", "checkpoint", "checkpoint.prefixes"),
+    *(f"preprocess.{item.name}" for item in dataclasses.fields(Preprocess)),
+}
 METHOD_PROSE = {"build", "summary", "licence", "source", "paper", "training_scale", "training_source"}
 
 
@@ -70,29 +81,41 @@ def mutate(name, value):
 
 
 def variants(card):
-    """Each field in turn with another value: (its name, whether it's prose, the changed card)."""
+    """Each field in turn with another value: (its name, its kind, the changed card)."""
     for item in dataclasses.fields(card):
         value = getattr(card, item.name)
         if dataclasses.is_dataclass(value):
-            for inner, prose, changed in variants(value):
-                yield f"{item.name}.{inner}", prose, dataclasses.replace(card, **{item.name: changed})
-            yield item.name, False, dataclasses.replace(card, **{item.name: None})
+            for inner, kind, changed in variants(value):
+                yield f"{item.name}.{inner}", kind, dataclasses.replace(card, **{item.name: changed})
+            yield item.name, None, dataclasses.replace(card, **{item.name: None})
         else:
             changed = dataclasses.replace(card, **{item.name: mutate(item.name, value)})
-            yield item.name, bool(item.metadata.get("prose") or item.metadata.get("offer")), changed
+            yield item.name, item.metadata.get("kind"), changed
 
 
 @pytest.mark.parametrize(("card", "count"), [(TASK, 19), (METHOD, 19)], ids=["task", "method"])
 def test_digest_follows_every_deciding_fact_and_neither_prose_nor_offers(card, count):
     assert len(dataclasses.fields(card)) >= count
     digests = [card_digest(card)]
-    for name, prose, changed in variants(card):
+    for name, kind, changed in variants(card):
         assert changed != card, name
-        if prose:
+        if kind in ("prose", "offer"):
             assert card_digest(changed) == card_digest(card), name
         else:
             digests.append(card_digest(changed))
     assert len(set(digests)) == len(digests)
+
+
+@pytest.mark.parametrize(
+    ("card", "deciding"), [(TASK, TASK_DECIDES), (METHOD, METHOD_DECIDES)], ids=["task", "method"]
+)
+def test_exactly_these_facts_decide_a_prediction(card, deciding):
+    kind, known = type(card), {name for name, _, _ in variants(card)}
+    assert deciding <= known
+    plain = digest(deciding_facts(facts(card), kind))
+    for name, _, changed in variants(card):
+        same = digest(deciding_facts(facts(changed), kind)) == plain
+        assert same == (name not in deciding), name
 
 
 @pytest.mark.parametrize(
@@ -109,14 +132,14 @@ def test_nested_facts_leave_out_prose():
 
 
 def test_offers_are_facts_that_decide_nothing():
-    assert {item.name for item in dataclasses.fields(TASK) if item.metadata.get("offer")} == {
-        "splits",
-        "options",
-    }
-    assert {item.name for item in dataclasses.fields(METHOD) if item.metadata.get("offer")} == {"options"}
+    offers = [
+        {item.name for item in dataclasses.fields(card) if item.metadata.get("kind") == "offer"}
+        for card in (TASK, METHOD)
+    ]
+    assert offers == [{"splits", "options"}, {"options"}]
     assert facts(METHOD)["options"] == {"backbone": ["a", "b"], "checkpoint": []}
-    assert "options" not in deciding_facts(METHOD)
-    assert "splits" not in deciding_facts(TASK)
+    assert "options" not in fixed_facts(facts(METHOD), MethodCard)
+    assert "splits" not in fixed_facts(facts(TASK), TaskCard)
 
 
 def test_cards_are_frozen():

@@ -10,7 +10,7 @@ import pytest
 
 import comface_bench.core.unit as unit_module
 from comface_bench.core.augmentation import AUGMENTATIONS, TABLE_C
-from comface_bench.core.card import MethodCard, TaskCard
+from comface_bench.core.card import Checkpoint, MethodCard, Preprocess, TaskCard
 from comface_bench.core.protocol import resolve_protocol
 from comface_bench.core.unit import Purpose, Unit, seed_for
 
@@ -30,6 +30,7 @@ METHOD = MethodCard(
     version=1,
     build=":build",
     backbone="ResNet-50",
+    checkpoint=Checkpoint("a.pth"),
     options={"backbone": ("resnet50", "resnet18"), "checkpoint": ()},
 )
 UNIT = Unit(
@@ -75,6 +76,58 @@ def test_key_follows_the_engine_epoch(monkeypatch):
     before = UNIT.key()
     monkeypatch.setattr(unit_module, "ENGINE_EPOCH", unit_module.ENGINE_EPOCH + 1)
     assert dataclasses.replace(UNIT).key() != before
+
+
+@pytest.mark.parametrize(
+    ("part", "changes"),
+    [
+        ("task", {"metrics": ("mae", "rmse")}),
+        ("task", {"unit": "points"}),
+        ("task", {"label_range": (0, 6)}),
+        ("task", {"overlaps": ("VGGFace2",)}),
+        ("task", {"aggregate": "fold-mean"}),
+        ("task", {"ships": True}),
+        ("method", {"trained_on": ("ImageNet",)}),
+        ("method", {"labels_of": ("DISFA",)}),
+        ("method", {"group": "Scratch"}),
+        ("method", {"checkpoint": dataclasses.replace(METHOD.checkpoint, file="b.pth")}),
+        ("method", {"checkpoint": dataclasses.replace(METHOD.checkpoint, sha256="ab", md5="cd")}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else next(iter(value)),
+)
+def test_key_ignores_how_predictions_are_scored_and_shown(part, changes):
+    changed = dataclasses.replace(UNIT, **{part: dataclasses.replace(getattr(UNIT, part), **changes)})
+    assert changed != UNIT
+    assert changed.key() == UNIT.key()
+
+
+@pytest.mark.parametrize(
+    ("part", "changes"),
+    [
+        ("task", {"name": "u"}),
+        ("task", {"family": "age"}),
+        ("task", {"data": "E"}),
+        ("task", {"target": "au2"}),
+        ("task", {"train_pairs": "pre-post"}),
+        ("task", {"test_pairs": "pre-post"}),
+        ("task", {"test_pairs_per_subject": 9}),
+        ("task", {"test_data": "E"}),
+        ("task", {"seeds_of": "u"}),
+        ("method", {"name": "n"}),
+        ("method", {"backbone": "ViT-B/16"}),
+        ("method", {"feature": "class token"}),
+        ("method", {"feature_dim": 512}),
+        ("method", {"preprocess": Preprocess(scale=255.0)}),
+        ("method", {"checkpoint": dataclasses.replace(METHOD.checkpoint, prefixes=("module.",))}),
+        ("method", {"drawn": True}),
+        ("method", {"pretrained_head": True}),
+        ("method", {"dropped_keys": ("fc.",)}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else next(iter(value)),
+)
+def test_key_follows_every_deciding_fact_of_the_cards(part, changes):
+    changed = dataclasses.replace(UNIT, **{part: dataclasses.replace(getattr(UNIT, part), **changes)})
+    assert changed.key() != UNIT.key()
 
 
 def test_key_ignores_the_order_of_options_prose_and_what_is_merely_offered():

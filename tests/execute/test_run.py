@@ -17,6 +17,7 @@ from comface_bench.core.errors import PluginError, UsageError
 from comface_bench.core.events import Event
 from comface_bench.execute.plan import Request, make_plan
 from comface_bench.execute.run import Finished, run_plan
+from comface_bench.results.recompute import recompute_record
 from comface_bench.results.store import ResultStore
 
 MakeRequest = Callable[..., Request]
@@ -237,6 +238,43 @@ def test_a_record_of_other_data_is_kept_aside(make_request: MakeRequest, data: P
     assert second.task.manifest_digest != first.task.manifest_digest
     assert any("kept as" in event.text for event in events if event.kind == "notice")
     assert len(list(request.results.rglob("*@*.json"))) == 1
+
+
+AGES = """
+import dataclasses
+from comface_bench.tasks.fgnet import CARD as AGE
+
+CARD = dataclasses.replace(AGE, name="ages", **{changes})
+"""
+
+
+def test_a_metric_that_a_task_gains_is_computed_without_a_run(
+    make_request: MakeRequest, plugin: Path, tmp_path: Path
+) -> None:
+    metrics = ["mae", "pearson"]
+
+    def run_with(**changes: Any) -> tuple[list[str], Any]:
+        # A plugin is loaded once a process, by its path.
+        ages = tmp_path / f"ages{len(list(tmp_path.iterdir()))}.py"
+        ages.write_text(AGES.format(changes={"metrics": tuple(metrics), **changes}))
+        events: list[Event] = []
+        request = make_request(tasks=["ages"], plugin_files=[plugin, ages])
+        (record,) = run(request, events).records
+        return [event.kind for event in events], record
+
+    _, first = run_with()
+    metrics.append("icc31")
+    happened, more = run_with(unit="months", label_range=(0.0, 200.0), overlaps=("FFHQ",), summary="Ages.")
+    assert happened == ["plan", "record"]
+    assert [unit.key for unit in more.units] == [unit.key for unit in first.units]
+    assert [list(unit.metrics) for unit in more.units] == [metrics] * 4
+    assert more.summary.pooled["icc31"].value is not None
+    assert (more.task.unit, more.task.about.summary) == ("months", "Ages.")
+    assert more.task.card["overlaps"] == ["FFHQ"]
+    path = ResultStore(tmp_path / "results").record_path(more.task.name, more.protocol.name, more.method.name)
+    assert recompute_record(path) == []
+    happened, _ = run_with(version=2)
+    assert "stage" in happened
 
 
 DRIVER = """

@@ -1,5 +1,6 @@
 """The form of records: round trips, what is refused, and every version of it."""
 
+import dataclasses
 import json
 import math
 import re
@@ -12,17 +13,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comface_bench.core.errors import ResultError, UsageError
+from comface_bench.core.registry import method_registry, task_registry
+from comface_bench.results.recompute import recompute_record
 from comface_bench.results.record import load_record
 from comface_bench.results.schema import (
     Failure,
+    MethodAbout,
     Record,
+    TaskAbout,
     UnitResult,
     dump_json,
     generate_schema,
     header_digest,
     read_schema,
+    text_digest,
 )
-from comface_bench.results.store import ResultStore
+from comface_bench.results.store import ResultStore, update_record
 from comface_bench.results.validation import validate_record
 from comface_bench.results.versions import SCHEMA_VERSION, NewerVersionError, migrate
 from comface_bench.stats.metrics import MetricValue
@@ -58,9 +64,9 @@ def change(record, *path, value):
     ("path", "value"),
     [
         (("surprise",), 1),
-        (("schema_version",), 3),
+        (("schema_version",), SCHEMA_VERSION + 1),
         (("schema_version",), 0),
-        (("schema_version",), "2"),
+        (("schema_version",), str(SCHEMA_VERSION)),
         (("schema_version",), True),
         (("units", 0, "fold"), 4),
         (("units", 0, "fold"), -1),
@@ -105,20 +111,37 @@ def test_free_form_facts_must_be_json(made):
 def test_header_digest_sees_what_makes_a_record_and_no_measured_fact(made):
     task, method, protocol, *_ = made.header()
     plain = header_digest(task, method, protocol)
-    for part, field, value in [
-        (task, "card_digest", "x"),
+    deciding = [
+        (task, "name", "weight"),
+        (task, "card", task.card | {"target": "weight"}),
         (task, "manifest_digest", "x"),
+        (task, "split", "x"),
         (task, "split_digest", "x"),
-        (task, "metrics", ["mae"]),
-        (method, "card_digest", "x"),
+        (task, "folds", 5),
+        (method, "name", "x"),
+        (method, "card", method.card | {"drawn": True}),
         (method, "options", {"backbone": "resnet50"}),
         (method, "checkpoint_digest", "x"),
+        (protocol, "name", "x"),
         (protocol, "digest", "x"),
-    ]:
+    ]
+    others = [
+        (task, "card", task.card | {"metrics": ["rmse"], "unit": "months", "label_range": [0, 9]}),
+        (task, "card_digest", "x"),
+        (task, "about", TaskAbout(licence="CC0")),
+        (task, "metrics", ["mae"]),
+        (task, "unit", "months"),
+        (task, "aggregate", "fold-mean"),
+        (method, "card", method.card | {"trained_on": ["ImageNet"], "group": "Other"}),
+        (method, "about", MethodAbout(licence="MIT")),
+        (method, "feature_dim", 1),
+        (method, "parameters", 1),
+    ]
+    for part, field, value in deciding + others:
         changed = part.model_copy(update={field: value})
         parts = [changed if old is part else old for old in (task, method, protocol)]
-        assert header_digest(*parts) != plain, field
-    assert header_digest(task, method.model_copy(update={"feature_dim": 1}), protocol) == plain
+        same = header_digest(*parts) == plain
+        assert same == ((part, field, value) in others), field
 
 
 def test_primary_follows_the_task(record):
@@ -180,15 +203,75 @@ def test_golden_files_stay_readable_and_valid(version):
     assert len(store.finished_units(*NAMES)) == 4
 
 
-def test_both_golden_records_are_of_one_run():
-    """What version 2 added is all that the two differ in, beside what was measured."""
-    first, second = (ResultStore(GOLDEN / f"v{version}").load(*NAMES) for version in (1, 2))
+def test_all_golden_records_are_of_one_run():
+    """What a version added is all that they differ in, beside what was measured; their keys are the same."""
+    first, second, third = (ResultStore(GOLDEN / f"v{version}").load(*NAMES) for version in VERSIONS)
     left_out = {"seconds", "peak_memory_mb", "details"}
-    for one, other in zip(first.units, second.units, strict=True):
-        assert one.model_dump(exclude=left_out) == other.model_dump(exclude=left_out)
-    assert first.summary == second.summary
+    for units in zip(first.units, second.units, third.units, strict=True):
+        one, *others = (unit.model_dump(exclude=left_out) for unit in units)
+        assert all(other == one for other in others)
+    assert first.summary == second.summary == third.summary
     assert (first.digest, first.predictions_digest) == (None, None)
-    assert second.digest == second.text_digest()
+    assert (second.digest, second.predictions_digest) == (None, third.predictions_digest)
+    assert third.digest == third.text_digest()
+    assert (first.method.about, first.task.about) == (MethodAbout(), TaskAbout())
+    assert third.method.about.licence == "none needed"
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_units_of_earlier_versions_stay_finished(version):
+    """Their keys are rewritten to those that a plan of today asks for."""
+    stores = (ResultStore(GOLDEN / f"v{number}") for number in (version, SCHEMA_VERSION))
+    old, new = (store.finished_units(*NAMES) for store in stores)
+    assert old == new
+    assert len(old) == 4
+    raw = json.loads(ResultStore(GOLDEN / f"v{version}").record_path(*NAMES).read_text())
+    assert not set(new.values()) & {unit["key"] for unit in raw["units"]}
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_key_that_was_wrong_before_stays_wrong(tmp_path, version):
+    shutil.copytree(GOLDEN / f"v{version}", tmp_path / "results")
+    store = ResultStore(tmp_path / "results")
+    path = store.record_path(*NAMES)
+    raw = json.loads(path.read_text())
+    raw["units"][1]["key"] = forged = "0" * 64
+    if version > 1:
+        raw["digest"] = text_digest(raw)
+    path.write_text(json.dumps(raw, indent=1) + "\n")
+    assert store.finished_units(*NAMES)[1, 0] == forged
+    assert [finding.place for finding in validate_record(path)] == ["units.1.key"]
+
+
+@pytest.mark.parametrize("change", [{"task": None}, {"protocol": {}}, {"units": 3}, {"units": [None]}])
+def test_what_cannot_be_migrated_is_left_for_the_schema_to_refuse(change):
+    raw = json.loads(ResultStore(GOLDEN / "v2").record_path(*NAMES).read_text())
+    assert migrate(raw | change) == raw | change | {"schema_version": SCHEMA_VERSION, "digest": None}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_record_is_brought_to_what_its_cards_say(tmp_path, version):
+    shutil.copytree(GOLDEN / f"v{version}", tmp_path / "results")
+    store = ResultStore(tmp_path / "results")
+    path = store.record_path(*NAMES)
+    before, finished = store.load(*NAMES), store.finished_units(*NAMES)
+    task = task_registry(plugins=False).get("synth-weight").card
+    method = method_registry(plugins=False).get("scratch").card
+    assert update_record(path, task, method) == (version < SCHEMA_VERSION)
+    golden = (GOLDEN / "v3" / path.relative_to(store.root)).read_bytes()
+    assert (path.read_bytes() == golden) == (version > 1), "the run of version 1 took other seconds"
+    more = dataclasses.replace(task, metrics=("mae", "rmse"), unit="pounds")
+    assert update_record(path, more, method)
+    after = store.load(*NAMES)
+    assert (after.task.metrics, after.task.unit) == (["mae", "rmse"], "pounds")
+    for old, new in zip(before.units, after.units, strict=True):
+        assert list(new.metrics) == list(new.constant) == ["mae", "rmse"]
+        assert new.metrics["mae"] == old.metrics["mae"]
+    assert after.predictions_digest == (before.predictions_digest or after.predictions_digest)
+    assert store.finished_units(*NAMES) == finished
+    assert validate_record(path) == recompute_record(path) == []
+    assert not update_record(path, dataclasses.replace(more, target="height", unit="m"), None)
+    assert not update_record(path, None, dataclasses.replace(method, drawn=not method.drawn, licence="x"))
 
 
 def test_a_record_of_version_1_of_before_folds_and_details_were_kept(tmp_path):
@@ -229,7 +312,7 @@ def test_a_record_of_a_newer_version_is_refused_and_left_alone(tmp_path):
     store = ResultStore(tmp_path / "results")
     path = store.record_path(*NAMES)
     record = store.load(*NAMES)
-    newer = path.read_text().replace(f'"schema_version": {SCHEMA_VERSION}', '"schema_version": 99')
+    newer = path.read_text().replace('"schema_version": 2', '"schema_version": 99')
     path.write_text(newer)
     with pytest.raises(ResultError, match="version 99") as caught:
         store.load(*NAMES)

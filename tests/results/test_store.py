@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 
 from comface_bench.core.errors import ResultError, UsageError
 from comface_bench.core.files import replace_file
+from comface_bench.results.recompute import recompute_record
 from comface_bench.results.store import ResultStore, locked
+from comface_bench.stats.metrics import compute_metrics
 
 
 @pytest.fixture
@@ -147,6 +149,60 @@ def test_a_record_of_other_digests_is_set_aside_and_taken_up_again(store, made):
     with store.open(*made.header(**other)) as writer:
         assert set(writer.finished) == {(2, 0)}
     assert len(names(store)) == 4
+
+
+def test_a_record_set_aside_under_the_digest_of_an_earlier_version_is_taken_up_again(store, made):
+    fill(store, made, [(0, 0)])
+    with store.open(*made.header(values={"epochs": 5})) as writer:
+        aside = writer.set_aside
+    for path in (aside, aside.with_name(aside.name.replace(".json", ".predictions.csv.gz"))):
+        path.rename(path.with_name(path.name.replace(aside.stem[-8:], "0" * 8)))
+    with store.open(*made.header()) as writer:
+        assert set(writer.finished) == {(0, 0)}
+    assert not [name for name in names(store) if "@00000000" in name]
+
+
+def test_metrics_that_the_task_gains_come_from_the_stored_predictions(store, made):
+    fill(store, made, [(0, 0), (1, 0)])
+    path = store.record_path("age", "linear", "scratch")
+    before = store.load("age", "linear", "scratch")
+    task, *rest = made.header()
+    more = task.model_copy(update={"metrics": [*task.metrics, "rmse"]})
+    shown = store.score(before, more.metrics)
+    assert store.load("age", "linear", "scratch") == before, "no file is changed by that"
+    with store.open(more, *rest) as writer:
+        assert writer.finished == {(fold, 0): made.run(fold)[0].key for fold in (0, 1)}
+        assert writer.set_aside is None
+        after = writer.record()
+    assert store.load("age", "linear", "scratch") == after
+    assert (shown.units, shown.summary, shown.task) == (after.units, after.summary, more)
+    for fold in (0, 1):
+        rows = made.rows(fold, 0)
+        wanted = compute_metrics([row.y for row in rows], [row.yhat for row in rows], more.metrics)
+        assert after.units[fold].metrics == wanted
+    assert after.summary.pooled.keys() == set(more.metrics)
+    assert recompute_record(path) == []
+    with store.open(task, *rest) as writer:
+        assert writer.record().units == before.units
+
+
+def test_a_staged_unit_of_fewer_metrics_is_scored_by_all(store, made, monkeypatch):
+    task, *rest = made.header()
+    more = task.model_copy(update={"metrics": [*task.metrics, "rmse"]})
+    fill(store, made, [(0, 0)])
+    with store.open(more, *rest):
+        pass
+    with store.open(task, *rest) as writer:
+        # As by a kill right after staging.
+        monkeypatch.setattr(writer, "_collect", lambda: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            writer.add(*made.run(1))
+    monkeypatch.undo()
+    with store.open(more, *rest) as writer:
+        assert {place: list(unit.metrics) for place, unit in writer._content.units.items()} == {
+            (0, 0): more.metrics,
+            (1, 0): more.metrics,
+        }
 
 
 def test_a_malformed_record_is_an_error_to_read_and_set_aside_to_write(store, made):

@@ -319,6 +319,8 @@ UNPROVABLE = [
     r"units\.\d+\.validation_curve\.\d+",
     r"failures\.\d+\.(error|message|hint)",
     r"method\.(feature_dim|parameters)",
+    # Words of the cards, which decide nothing.
+    r"(task|method)\.about\..*",
     # What a card offers besides what was chosen decides nothing.
     r"task\.card\.splits\.\d+",
     r"method\.card\.options\..*",

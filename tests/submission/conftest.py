@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from comface_bench.core.card import MethodCard, TaskCard, card_digest, facts
+from comface_bench.core.card import MethodCard, TaskCard, card_digest, facts, stored_card_digest
 from comface_bench.core.digest import digest
 from comface_bench.core.protocol import resolve_protocol
 from comface_bench.core.registry import method_registry
@@ -20,7 +20,6 @@ from comface_bench.results.predictions import Prediction, digest_rows, unit_text
 from comface_bench.results.record import Content, Header, load_record
 from comface_bench.results.schema import MethodInfo, Provenance, Record, UnitResult, dump_json
 from comface_bench.results.store import RecordFiles, ResultStore
-from comface_bench.results.versions import stored_card_digest
 from comface_bench.stats.metrics import compute_metrics, no_change_baseline
 from comface_bench.submission import vs_installed as installed
 from comface_bench.submission.check import check_bytes, publishable
