@@ -39,7 +39,7 @@ def _prose(default: Any = "") -> Any:
     return field(default=default, metadata=_PROSE)
 
 
-def _description(default: Any = dataclasses.MISSING) -> Any:
+def _description(default: Any) -> Any:
     return field(default=default, metadata=_DESCRIPTION)
 
 
@@ -82,11 +82,11 @@ class TaskCard:
     version: int
     family: Family
     data: str
-    read: str = _prose(dataclasses.MISSING)
+    read: str = field(metadata=_PROSE)
     target: str
-    unit: str = _description()
-    label_range: tuple[float, float] = _description()
-    metrics: tuple[str, ...] = _description()
+    unit: str = field(metadata=_DESCRIPTION)
+    label_range: tuple[float, float] = field(metadata=_DESCRIPTION)
+    metrics: tuple[str, ...] = field(metadata=_DESCRIPTION)
     train_pairs: PairRule = "all"
     test_pairs: PairRule = "all"
     test_pairs_per_subject: int | None = None
@@ -146,7 +146,7 @@ class Checkpoint:
         prefixes: What stands before the backbone's keys; the first of these that any key has is taken off.
     """
 
-    file: str = _description()
+    file: str = field(metadata=_DESCRIPTION)
     sha256: str = _description("")
     url: str = _prose()
     md5: str = _description("")
@@ -182,7 +182,7 @@ class MethodCard:
 
     name: str
     version: int
-    build: str = _prose(dataclasses.MISSING)
+    build: str = field(metadata=_PROSE)
     backbone: str
     feature: str = ""
     feature_dim: int | None = None
