@@ -41,7 +41,7 @@ class BoardEntry:
 
     Attributes:
         task, protocol, method, group, kind: Names; the kind is `ours`, `submitted` or `paper`.
-        data, target, unit, split, aggregate: What the task estimates and how folds are taken together.
+        data, target, unit, split, aggregate: The quantity and its data, and the way in which folds are taken together.
         version: Digest of data and split; rows of different versions aren't comparable.
         metrics: The task's metrics by name, its primary summary.
         fold_means: The mean of the folds' metrics.
@@ -117,7 +117,7 @@ class BoardEntry:
             n_subjects=summary.n_subjects,
             failures=len(record.failures),
             complete=summary.complete,
-            no_better_than_baseline=record.idle,
+            no_better_than_baseline=record.no_better_than_baseline,
             overlap=tuple(name for name in trained_on if name in task.card.get("overlaps", [])),
             trained_on=trained_on,
             training_scale=card.training_scale if card else "",
@@ -128,7 +128,7 @@ class BoardEntry:
 
     @property
     def ranked(self) -> bool:
-        """Whether best and second are chosen among this: complete, and measured."""
+        """True if best and second are chosen among this: complete, and measured."""
         return self.complete and self.kind != "paper"
 
     @property
@@ -247,7 +247,7 @@ class MetricCell:
 
     @property
     def tied(self) -> bool:
-        """Whether the method is best, or its difference to the best has an interval that holds 0."""
+        """True if the method is best, or its difference to the best has an interval that holds 0."""
         return self.rank == 1 or (self.to_best is not None and self.to_best.difference.tied is True)
 
 
@@ -319,7 +319,7 @@ class Board:
 
     @property
     def in_paper(self) -> bool:
-        """Whether the supplement reports on the protocol and on tasks of this family."""
+        """True if the supplement reports on the protocol and on tasks of this family."""
         return is_paper_board(self.task, self.protocol)
 
     @property

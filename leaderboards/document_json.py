@@ -106,8 +106,8 @@ def _comparison(comparison: Comparison | None) -> dict[str, Any] | None:
 
 def _standing(standing: Standing) -> dict[str, Any]:
     return {
-        "place": _round(standing.place),
-        "place_interval": None if standing.place_low is None else [standing.place_low, standing.place_high],
+        "place": _round(standing.rank),
+        "place_interval": None if standing.rank_low is None else [standing.rank_low, standing.rank_high],
         "mean_rank": _round(standing.mean_rank),
         "mean_rank_interval": _interval(standing.mean_rank_interval),
         "borda": _round(standing.borda),

@@ -24,7 +24,7 @@ class Manifest:
     Attributes:
         digests: SHA-256 of what was written, by path relative to the folder; several while a write is under
             way or where one was cut off.
-        stamp: What the files were made from; empty where that isn't known.
+        stamp: Digest of what the files were made from; empty where that isn't known.
     """
 
     digests: Mapping[str, frozenset[str]]
@@ -56,7 +56,7 @@ class Manifest:
         return "".join(lines)
 
     def wrote(self, name: str, data: bytes) -> bool:
-        """Whether these bytes of this file were written by us."""
+        """Return True if these bytes of this file were written by us."""
         return digest_of(data) in self.digests.get(name, ())
 
 
@@ -74,7 +74,7 @@ def write_files(files: Mapping[str, bytes], folder: Path, stamp: str, *, force: 
     Args:
         files: Bytes by path relative to the folder.
         folder: Made if need be; the caller holds its lock.
-        stamp: What the files are made from.
+        stamp: Digest of what the files are made from.
         force: Replace and remove changed files too, if the manifest lists them.
 
     Raises:

@@ -497,14 +497,14 @@ def _ranking(ranking: Ranking | None) -> list[str]:
 
 def _standing(method: str, standing: Standing, tasks: int) -> list[str]:
     done = f"{tasks - len(standing.missing)}/{tasks}"
-    if standing.mean_rank is None or standing.place is None or standing.borda is None:
+    if standing.mean_rank is None or standing.rank is None or standing.borda is None:
         return [escape(method), DASH, DASH, DASH, done]
-    rank = f"{standing.place:g}"
-    if standing.place == 1:
+    rank = f"{standing.rank:g}"
+    if standing.rank == 1:
         rank = bold(rank)
-    elif standing.place == 2:
+    elif standing.rank == 2:
         rank = underline(rank)
-    span = "" if standing.place_low is None else f"{standing.place_low} to {standing.place_high}"
+    span = "" if standing.rank_low is None else f"{standing.rank_low} to {standing.rank_high}"
     return [escape(method), beneath(rank, span), mean_rank_text(standing), f"{standing.borda:g}", done]
 
 

@@ -54,7 +54,7 @@ class Freshness:
 
     @property
     def fresh(self) -> bool:
-        """Whether nothing is to be done."""
+        """True if nothing is to be done."""
         return not (self.differing or self.missing or self.left_over)
 
 

@@ -85,7 +85,7 @@ def paper_protocols() -> tuple[str, ...]:
 
 
 def is_paper_board(task: str, protocol: str) -> bool:
-    """Whether the supplement reports on the protocol, and on tasks of this one's family, such as `disfa`."""
+    """Return True if the supplement reports on the protocol and on tasks of this one's family, as `disfa`."""
     return protocol in paper_protocols() and any(
         family_of(cell_task) == family_of(task) for cell_task, _, _ in _by_cell()
     )

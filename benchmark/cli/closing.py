@@ -40,7 +40,7 @@ def print_closing(records: Iterable[Record]) -> None:
     rows = [_row(record, metrics, compared) for record in records]
     print_table(headings, rows, numbers=headings[2:])
     for record in records:
-        if record.idle:
+        if record.no_better_than_baseline:
             typer.echo(f"{record.method.name} on {record.task.name} is no better than always answering 0")
 
 

@@ -312,7 +312,7 @@ class Record(_Model):
         return self.summary.pooled if self.task.aggregate == "pooled" else self.summary.fold_mean
 
     @property
-    def idle(self) -> bool:
+    def no_better_than_baseline(self) -> bool:
         """Whether the MAE is no smaller than that of always answering "no change"."""
         error, floor = self.primary.get("mae"), self.summary.constant.get("mae")
         if error is None or floor is None or error.value is None or floor.value is None:

@@ -32,8 +32,8 @@ class Standing:
             mean of their ranks. Empty if the method is left out.
         mean_rank: Mean over tasks; None if the method is left out.
         mean_rank_interval: Of the mean rank, over resamples of subjects.
-        place: Rank of the mean rank, from 1; ties share the mean.
-        place_low, place_high: Ends of the place's interval, outwards to whole places.
+        rank: Rank of the mean rank, from 1; ties share the mean.
+        rank_low, rank_high: Ends of the rank's interval, outwards to whole ranks.
         borda: Borda count: over all tasks, methods that it beats, ties counted half.
         missing: Tasks for which it has no value or was scored on other pairs than most, which leaves it out.
     """
@@ -41,9 +41,9 @@ class Standing:
     ranks: Mapping[str, float]
     mean_rank: float | None
     mean_rank_interval: Interval
-    place: float | None
-    place_low: int | None
-    place_high: int | None
+    rank: float | None
+    rank_low: int | None
+    rank_high: int | None
     borda: float | None
     missing: tuple[str, ...] = ()
 
@@ -162,18 +162,18 @@ def _standings(scores: Mapping[str, Scores], ranked: Sequence[str], level: float
         draws.append(shared_ranks(resampled, higher_is_better=higher))
     means = np.mean(list(ranks.values()), axis=0)
     mean_draws = np.mean(draws, axis=0)
-    places = shared_ranks(means, higher_is_better=False)
-    place_draws = shared_ranks(mean_draws, higher_is_better=False)
+    overall = shared_ranks(means, higher_is_better=False)
+    overall_draws = shared_ranks(mean_draws, higher_is_better=False)
     found = {}
     for index in np.argsort(means, kind="stable"):
-        place = interval_of(place_draws[index], level)
+        interval = interval_of(overall_draws[index], level)
         found[ranked[index]] = Standing(
             ranks={task: float(column[index]) for task, column in ranks.items()},
             mean_rank=float(means[index]),
             mean_rank_interval=interval_of(mean_draws[index], level),
-            place=float(places[index]),
-            place_low=None if place.low is None else math.floor(place.low),
-            place_high=None if place.high is None else math.ceil(place.high),
+            rank=float(overall[index]),
+            rank_low=None if interval.low is None else math.floor(interval.low),
+            rank_high=None if interval.high is None else math.ceil(interval.high),
             borda=float(sum(len(ranked) - column[index] for column in ranks.values())),
         )
     return found

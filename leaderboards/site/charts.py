@@ -45,7 +45,7 @@ class Scale:
         return self.start + (self.end - self.start) * part
 
     def holds(self, value: float) -> bool:
-        """Whether a value lies between the ends."""
+        """Return True if a value lies between the ends."""
         return self.low <= value <= self.high
 
 

@@ -201,7 +201,7 @@ def rank_plot(ranking: Ranking) -> RankPlot | None:
         words = f"{name}: mean rank {one.mean_rank:.2f}"
         if ends.low is not None and ends.high is not None:
             words += f", 95 % interval {ends.low:.2f} to {ends.high:.2f}"
-        best = "best" if one.place == 1 else ""
+        best = "best" if one.rank == 1 else ""
         drawn[name] = strips.row(Strip(one.mean_rank, ends.low, ends.high, best, None, words))
     words = "" if critical is None else f"CD {critical:.2f}"
     return RankPlot(strips.axis("Scale: mean rank, 1 the best", critical, words), drawn)

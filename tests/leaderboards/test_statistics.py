@@ -389,7 +389,7 @@ def test_who_misses_a_task_stays_out_and_is_told_which(six_tasks):
     family, overall = of(six_tasks, "disfa").standings, of(six_tasks, "overall").standings
     assert list(family)[-1] == "gap"
     assert family["gap"].missing == ("disfa-au4", "disfa-au9")
-    assert (family["gap"].mean_rank, family["gap"].place, dict(family["gap"].ranks)) == (None, None, {})
+    assert (family["gap"].mean_rank, family["gap"].rank, dict(family["gap"].ranks)) == (None, None, {})
     assert overall["b"].missing == ("age",)
     assert overall["gap"].missing == ("age", "disfa-au4", "disfa-au9")
     assert [name for name, one in overall.items() if not one.missing] == ["a", "c"]
@@ -414,8 +414,8 @@ def test_ranks_are_those_of_the_boards_values(six_tasks):
         interval = standings[name].mean_rank_interval
         assert interval.low <= standings[name].mean_rank <= interval.high
     # a and b take turns.
-    assert standings["a"].place == standings["b"].place == 1.5
-    assert standings["c"].place == 3
+    assert standings["a"].rank == standings["b"].rank == 1.5
+    assert standings["c"].rank == 3
     friedman = stats.friedmanchisquare(*table.T).pvalue
     assert of(six_tasks, "disfa").friedman.value == pytest.approx(friedman, rel=1e-10)
     # Demšar's q for three methods.

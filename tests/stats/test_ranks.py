@@ -44,14 +44,14 @@ def test_by_hand():
     assert {name: one.mean_rank for name, one in found.items()} == {"a": 1.5, "c": 1.75, "b": 2.75, "d": 4}
     # Borda: a beats 3 and 2; c beats 1, ties with b, and beats 3.
     assert {name: one.borda for name, one in found.items()} == {"a": 5, "c": 4.5, "b": 2.5, "d": 0}
-    assert {name: one.place for name, one in found.items()} == {"a": 1, "c": 2, "b": 3, "d": 4}
-    assert (found["a"].mean_rank_interval.low, found["a"].place_low, found["a"].place_high) == (1.5, 1, 1)
+    assert {name: one.rank for name, one in found.items()} == {"a": 1, "c": 2, "b": 3, "d": 4}
+    assert (found["a"].mean_rank_interval.low, found["a"].rank_low, found["a"].rank_high) == (1.5, 1, 1)
 
 
-def test_equal_mean_ranks_share_a_place():
+def test_equal_mean_ranks_share_a_rank():
     found = standings_of([[1.0, 2.0, 9.0], [2.0, 1.0, 9.0]])
-    assert [one.place for one in found.values()] == [1.5, 1.5, 3]
-    assert (found["a"].place_low, found["a"].place_high) == (1, 2)
+    assert [one.rank for one in found.values()] == [1.5, 1.5, 3]
+    assert (found["a"].rank_low, found["a"].rank_high) == (1, 2)
 
 
 def test_a_method_without_a_task_stays_out():
@@ -62,7 +62,7 @@ def test_a_method_without_a_task_stays_out():
     found = rank_methods({"full": full, "missing": missing, "elsewhere": elsewhere, "absent": absent})
     assert found["c"].missing == ("missing", "absent")
     assert found["d"].missing == ("elsewhere", "absent")
-    assert (found["c"].mean_rank, found["c"].borda, found["c"].place, found["c"].ranks) == (
+    assert (found["c"].mean_rank, found["c"].borda, found["c"].rank, found["c"].ranks) == (
         None,
         None,
         None,
@@ -89,8 +89,8 @@ def test_intervals_are_taken_over_resamples():
     interval = found["a"].mean_rank_interval
     assert (interval.low, interval.high) == tuple(np.quantile(mean_rank, [0.025, 0.975]))
     assert interval.error == pytest.approx(np.sqrt(4 * 0.1 * 0.9) / 4, rel=0.07)
-    assert (found["c"].place_low, found["c"].place_high) == (3, 3)
-    assert (found["a"].place_low, found["a"].place_high) == (1, 2)
+    assert (found["c"].rank_low, found["c"].rank_high) == (3, 3)
+    assert (found["a"].rank_low, found["a"].rank_high) == (1, 2)
 
 
 def test_tasks_on_the_same_resamples_add_no_certainty():
@@ -113,7 +113,7 @@ def test_resamples_without_a_value_are_left_out():
     assert found["b"].mean_rank_interval.low == 2
     draws[:6] = np.nan
     found = rank_methods({"t": make_scores([0.0, 1.0], [draws, draws + 1])})
-    assert (found["b"].mean_rank, found["b"].mean_rank_interval.low, found["b"].place_low) == (2, None, None)
+    assert (found["b"].mean_rank, found["b"].mean_rank_interval.low, found["b"].rank_low) == (2, None, None)
 
 
 @given(st.lists(st.lists(st.integers(0, 3), min_size=4, max_size=4), min_size=1, max_size=6))
