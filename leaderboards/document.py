@@ -41,7 +41,8 @@ class BoardEntry:
 
     Attributes:
         task, protocol, method, group, kind: Names; the kind is `ours`, `submitted` or `paper`.
-        data, target, unit, split, aggregate: The quantity and its data, and the way in which folds are taken together.
+        data, target, unit, split: The data set, the quantity and its unit, the split.
+        aggregate: `pooled` or `fold-mean`, the way in which folds are taken together.
         version: Digest of data and split; rows of different versions aren't comparable.
         metrics: The task's metrics by name, its primary summary.
         fold_means: The mean of the folds' metrics.

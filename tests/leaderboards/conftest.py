@@ -7,7 +7,8 @@ import pytest
 
 from comface_bench.core.digest import digest
 from comface_bench.leaderboards.pages import read_document
-from comface_bench.results.predictions import Prediction, digest_rows
+from comface_bench.results.predictions import Prediction, digest_rows, unit_text
+from comface_bench.results.record import Content, Header
 from comface_bench.results.schema import (
     Failure,
     MethodInfo,
@@ -16,7 +17,7 @@ from comface_bench.results.schema import (
     TaskInfo,
     UnitResult,
 )
-from comface_bench.results.store import ResultStore
+from comface_bench.results.store import RecordFiles, ResultStore
 from comface_bench.stats.metrics import compute_metrics, no_change_baseline
 
 METRICS = ["mae", "pearson", "acc"]
@@ -44,64 +45,90 @@ def add(
     `speed` is what its units measured, in images per second.
     """
     rng = random.Random(5)
-    info = {
-        "name": task,
+    units = {}
+    for fold in range(2):
+        drawn = [(rng.gauss(0, 9), rng.gauss(0, 1)) for _ in range(8)]
+        units[fold, 0] = [
+            Prediction(f"{fold}-{i}", 2 * fold + i // 4, fold, 0, y, 0.5 if constant else y + noise * e)
+            for i, (y, e) in enumerate(drawn)
+        ]
+    return store(
+        results,
+        {"name": task, "split": split, "split_digest": digest(split), "metrics": METRICS} | (facts or {}),
+        {"name": method, "card": {"group": group, "trained_on": trained_on}},
+        protocol,
+        {place: rows for place, rows in units.items() if place[0] in folds},
+        failed=failed,
+        kind=kind,
+        speed=speed,
+    )
+
+
+def store(results, task, method, protocol, units, *, failed=(), kind="ours", speed=None):
+    """Write a record of two folds and its predictions, without the care for crashes of the store itself.
+
+    `task` and `method` replace facts; `units` are predictions by fold and seed, `failed` are folds.
+    """
+    name = task.get("name", "age")
+    about = {
+        "name": name,
         "card": {},
-        "card_digest": digest(task),
+        "card_digest": digest(name),
         "data": "fgnet",
         "target": "age",
         "unit": "years",
         "metrics": METRICS,
         "aggregate": "pooled",
         "manifest_digest": digest("manifest"),
-        "split": split,
-        "split_digest": digest(split),
+        "split": "folds-2",
+        "split_digest": digest("folds-2"),
         "folds": 2,
     }
-    info |= facts or {}
-    header = (
-        TaskInfo(**info),
-        MethodInfo(
-            name=method,
-            card={"group": group, "trained_on": trained_on},
-            card_digest=digest(method),
-            options={},
-            checkpoint_digest=None,
-            feature_dim=8,
-            parameters=10,
-        ),
+    backbone = {
+        "card_digest": digest(method["name"]),
+        "options": {},
+        "checkpoint_digest": None,
+        "feature_dim": 8,
+        "parameters": 10,
+    }
+    header = Header(
+        TaskInfo(**about | task),
+        MethodInfo(**backbone | method),
         ProtocolInfo(name=protocol, values={}, digest=digest(protocol)),
         Provenance(kind=kind, created="2026-01-02", tool_version="0.1.0", command=None),
         {},
     )
-    with ResultStore(results).open(*header) as writer:
-        for fold in range(2):
-            drawn = [(rng.gauss(0, 9), rng.gauss(0, 1)) for _ in range(8)]
-            rows = [
-                Prediction(f"{fold}-{i}", 2 * fold + i // 4, fold, 0, y, 0.5 if constant else y + noise * e)
-                for i, (y, e) in enumerate(drawn)
-            ]
-            if fold in folds:
-                y, yhat = [row.y for row in rows], [row.yhat for row in rows]
-                unit = UnitResult(
-                    fold=fold,
-                    seed=0,
-                    key="k",
-                    metrics=compute_metrics(y, yhat, info["metrics"]),
-                    constant=no_change_baseline(y, info["metrics"]),
-                    n_pairs=8,
-                    n_subjects=2,
-                    best_epoch=1,
-                    validation_curve=[1.0],
-                    seconds=1.0,
-                    peak_memory_mb=None,
-                    details={} if speed is None else {"images_per_second": speed * (1 + fold)},
-                    predictions_digest=digest_rows(rows),
-                )
-                writer.add(unit, rows)
-        for fold in failed:
-            writer.fail(Failure(fold=fold, seed=0, key="k", error="UnitError", message="m", hint=""))
-    return writer.record()
+    content = Content(header)
+    for (fold, seed), rows in units.items():
+        details = {} if speed is None else {"images_per_second": speed * (1 + fold)}
+        content.add(unit_of(fold, seed, rows, header.task.metrics, details), unit_text(rows))
+    for fold in failed:
+        content.fail(Failure(fold=fold, seed=0, key="k", error="UnitError", message="m", hint=""))
+    path = ResultStore(results).record_path(header.task.name, protocol, header.method.name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    predictions, record = content.files()
+    RecordFiles(path).predictions.write_bytes(predictions)
+    path.write_bytes(record)
+    return content.record()
+
+
+def unit_of(fold, seed, rows, metrics, details):
+    y, yhat = [row.y for row in rows], [row.yhat for row in rows]
+    return UnitResult(
+        fold=fold,
+        seed=seed,
+        key="k",
+        metrics=compute_metrics(y, yhat, metrics),
+        constant=no_change_baseline(y, metrics),
+        n_pairs=len(rows),
+        n_subjects=len({row.subject for row in rows}),
+        best_epoch=1,
+        validation_curve=[1.0],
+        seconds=1.0,
+        peak_memory_mb=None,
+        details=details,
+        predictions_digest=digest_rows(rows),
+    )
 
 
 def fill(results):
@@ -133,7 +160,7 @@ def results(tmp_path):
 
 @pytest.fixture(scope="session")
 def made():
-    return SimpleNamespace(add=add, fill=fill, fill_golden=fill_golden)
+    return SimpleNamespace(add=add, store=store, fill=fill, fill_golden=fill_golden)
 
 
 @pytest.fixture(scope="session")

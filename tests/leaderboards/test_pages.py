@@ -4,6 +4,7 @@ import dataclasses
 import gzip
 import hashlib
 import json
+import multiprocessing
 import os
 import shutil
 import subprocess
@@ -13,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from comface_bench.core.errors import ResultError, UsageError
-from comface_bench.leaderboards import build, load, pages
+from comface_bench.leaderboards import build, load, pages, readme
 from comface_bench.leaderboards.document import Document
 from comface_bench.leaderboards.manifest_writer import Manifest
 from comface_bench.leaderboards.pages import check, family_file, read_document, refresh
-from comface_bench.results.store import LEADERBOARD, ResultStore
+from comface_bench.results.store import LEADERBOARD
 
 
 def plain(document):
@@ -38,16 +39,15 @@ def test_boards_and_rows_are_in_board_order(filled):
     assert document.boards[0].metrics == ("mae", "pearson", "acc")
 
 
-def test_numbers_are_the_same_in_every_build_and_with_two_processes(filled):
-    first = plain(read_document(filled))
-    assert plain(read_document(filled)) == first
-    assert plain(read_document(filled, workers=2)) == first
-
-
-def test_many_records_are_spread_over_processes(filled, monkeypatch):
-    first = plain(read_document(filled))
+def test_numbers_are_the_same_in_every_build_and_with_several_processes(filled, document, monkeypatch):
+    assert plain(read_document(filled)) == plain(document)
+    started = []
+    context = multiprocessing.get_context
+    monkeypatch.setattr(multiprocessing, "get_context", lambda kind: started.append(kind) or context(kind))
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
     monkeypatch.setattr(pages, "FEW", 3)
-    assert plain(read_document(filled)) == first
+    assert plain(read_document(filled)) == plain(document)
+    assert started == ["spawn"]
 
 
 def test_no_results_make_an_empty_document(tmp_path):
@@ -100,6 +100,7 @@ def test_load(filled):
 
 
 GOLDEN = Path(__file__).parent / "golden"
+ROOT = Path(__file__).parents[2]
 
 
 def tree(folder):
@@ -273,16 +274,20 @@ def test_a_broken_record_stops_the_build(results, made, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_building_imports_neither_pandas_nor_torch(results, made, tmp_path):
-    made.add(results)
+def test_the_same_bytes_in_another_process_which_imports_neither_pandas_nor_torch(golden_results, tmp_path):
     code = (
         "import sys; from comface_bench.leaderboards import build; build(*sys.argv[1:])\n"
         "sys.exit(repr({'torch', 'pandas', 'scipy'} & set(sys.modules) or 0))"
     )
     run = subprocess.run(
-        [sys.executable, "-c", code, results, tmp_path / "out"], capture_output=True, text=True
+        [sys.executable, "-c", code, golden_results, tmp_path / "a"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONHASHSEED": "7"},
     )
     assert run.stderr.strip() == "0"
+    build(golden_results, tmp_path / "b")
+    assert tree(tmp_path / "a") == tree(tmp_path / "b")
 
 
 def test_refresh_builds_only_after_a_change(copied, made, tmp_path, monkeypatch):
@@ -344,12 +349,18 @@ def test_a_family_has_a_page_of_its_own_whatever_its_name(family, file):
     assert family_file(family) == file
 
 
-def test_the_committed_pages_are_fresh():
-    results = Path(__file__).parents[2] / "leaderboards" / "results"
-    if not ResultStore(results).paths():
-        pytest.skip("no record is committed yet")
+def test_the_committed_pages_table_and_plot_are_fresh(tmp_path, monkeypatch):
+    results = ROOT / "leaderboards" / "results"
+    document = {results: read_document(results)}
+    for module in (pages, readme):
+        monkeypatch.setattr(module, "read_document", document.__getitem__)
     found = check(results, results / LEADERBOARD)
     assert found.fresh, f"run: comface-bench leaderboard build --results leaderboards/results; {found}"
+    page, plot = tmp_path / "README.md", tmp_path / "board.svg"
+    shutil.copy(ROOT / "README.md", page)
+    readme.write(results, page, plot)
+    assert page.read_bytes() == (ROOT / "README.md").read_bytes()
+    assert plot.read_bytes() == (ROOT / "docs" / "images" / "board.svg").read_bytes()
 
 
 def test_an_empty_document_has_no_families():

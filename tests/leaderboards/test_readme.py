@@ -1,9 +1,7 @@
 """The README's table and plot."""
 
 import re
-import shutil
 import xml.etree.ElementTree as ET
-from pathlib import Path
 
 import pytest
 
@@ -82,14 +80,3 @@ def test_writing_twice_changes_nothing(synthetic, tmp_path):
     assert b"action units" in before[0]
     write(synthetic, readme, plot)
     assert (readme.read_bytes(), plot.read_bytes()) == before
-
-
-ROOT = Path(__file__).parents[2]
-
-
-def test_the_committed_table_and_plot_are_those_of_the_committed_records(tmp_path):
-    readme, plot = tmp_path / "README.md", tmp_path / "board.svg"
-    shutil.copy(ROOT / "README.md", readme)
-    write(ROOT / "leaderboards" / "results", readme, plot)
-    assert readme.read_bytes() == (ROOT / "README.md").read_bytes()
-    assert plot.read_bytes() == (ROOT / "docs" / "images" / "board.svg").read_bytes()
