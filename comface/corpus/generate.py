@@ -16,7 +16,7 @@ from comface_bench.comface.corpus.shard import (
     write_end_of_tar,
     write_index,
 )
-from comface_bench.comface.corpus.workers import fill_shards_in_processes
+from comface_bench.comface.workers import fill_shards_in_processes
 from comface_bench.core.errors import UnitError, UsageError
 from comface_bench.core.files import file_lock, sync_folder
 

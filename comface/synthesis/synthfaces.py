@@ -19,6 +19,7 @@ from comface_bench.comface.synthesis.synthfaces_plan import (
     edema_images,
     fgnet_images,
 )
+from comface_bench.comface.workers import one_thread_each
 from comface_bench.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -171,7 +172,9 @@ def _rendered(shots: Sequence[ImageSpec], size: int, workers: int) -> Iterator[b
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        yield from pool.map(partial(render_image, size=size), shots, chunksize=8)
+        with one_thread_each():  # bytes depend on the number of threads; map starts the processes
+            images = pool.map(partial(render_image, size=size), shots, chunksize=8)
+        yield from images
 
 
 def digest_tree(root: Path) -> str:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -14,6 +16,8 @@ import pytest
 from PIL import Image
 
 import comface_bench.tasks
+from comface_bench.comface.synthesis import synthfaces
+from comface_bench.comface.synthesis.anny import head_model
 from comface_bench.comface.synthesis.anny.labels import UNITS
 from comface_bench.comface.synthesis.synthfaces import (
     SETS,
@@ -159,9 +163,8 @@ def test_nonsense_is_refused_before_anything_is_written(tmp_path: Path, options:
 
 
 def test_without_anny_the_hint_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from comface_bench.comface.synthesis.anny.head_model import load_head
-
-    load_head.cache_clear()
+    # Not the head that another test built.
+    monkeypatch.setattr(head_model, "load_head", head_model.load_head.__wrapped__)
     monkeypatch.setitem(sys.modules, "anny", None)
     with pytest.raises(MissingExtraError, match="synth"):
         render_synthfaces(tmp_path, only=["FGNET/images/001A00.JPG"], fgnet_ages=70)
@@ -226,9 +229,29 @@ def test_contact_sheet_has_a_face_for_each_column(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_processes_change_no_byte(tmp_path: Path) -> None:
+def test_another_process_renders_the_same_bytes(tmp_path: Path) -> None:
     pytest.importorskip("anny")
-    options: dict[str, Any] = {"sets": ["edema"], "size": 32, "edema_patients": 2, "edema_days": 2}
+    # So few images are one worker's: a second one would do the same again.
+    options: dict[str, Any] = {"sets": ["edema", "fgnet"], "edema_patients": 1, "edema_days": 2}
+    options |= {"fgnet_subjects": 1, "fgnet_ages": 4, "size": 64}
     render_synthfaces(tmp_path / "one", **options)
     render_synthfaces(tmp_path / "two", **options, workers=2)
     assert digest_tree(tmp_path / "one") == digest_tree(tmp_path / "two")
+
+
+def test_workers_have_one_thread_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = []
+
+    class Pool(contextlib.nullcontext[None]):
+        def __enter__(self) -> Pool:
+            return self
+
+        def map(self, _: Any, shots: list[Any], **__: Any) -> list[bytes]:
+            threads.append(os.environ.get("OMP_NUM_THREADS"))
+            return [b""] * len(shots)
+
+    monkeypatch.setattr(synthfaces, "ProcessPoolExecutor", lambda *_, **__: Pool())
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    only = ["FGNET/images/001A00.JPG"]
+    render_synthfaces(tmp_path, sets=["fgnet"], fgnet_ages=70, only=only, workers=2)
+    assert threads == ["1"] and os.environ["OMP_NUM_THREADS"] == "7"

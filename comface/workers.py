@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     Report = Callable[[int], None]
     Fill = Callable[[int, Report], None]
 
+
 _GRACE_S = 5.0  # from SIGTERM to SIGKILL
 
 
@@ -45,7 +46,7 @@ def fill_shards_in_processes(fill: Fill, shards: Sequence[int], workers: int, re
     team: dict[Connection, SpawnProcess] = {}
     rest = iter(shards)
     try:
-        with _one_thread_each(), _without_interrupts():
+        with one_thread_each(), _without_interrupts():
             for _ in range(min(workers, len(shards))):
                 pipe, far_end = context.Pipe()
                 # Daemons: however this process leaves, Python ends them.
@@ -107,7 +108,7 @@ def _terminate(processes: Sequence[SpawnProcess]) -> None:
 
 def _run_worker(pipe: Connection, fill: Fill) -> None:
     threading.Thread(target=_exit_with_parent, daemon=True).start()
-    with contextlib.suppress(EOFError, OSError):  # the parent is gone: `_end_with_parent` is at work
+    with contextlib.suppress(EOFError, OSError):  # the parent is gone: `_exit_with_parent` ends this process
         while (shard := pipe.recv()) is not None:
             try:
                 fill(shard, pipe.send)
@@ -146,7 +147,7 @@ def _without_interrupts() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _one_thread_each() -> Iterator[None]:
+def one_thread_each() -> Iterator[None]:
     """Limit processes that start meanwhile to one thread each: more would compete for the same cores."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     before = {name: os.environ.get(name) for name in names}
