@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from comface_bench.comface.synthesis.anny.attributes import ACTIONS, ATTRIBUTES, SHAPES, move
-from comface_bench.comface.synthesis.anny.head_model import SKIN, load_head
+from comface_bench.comface.synthesis.anny.head_model import SKIN, blendshape_weights, head_vertices
 from comface_bench.comface.synthesis.anny.labels import UNITS
 from comface_bench.comface.synthesis.anny.person import State, draw_person
 
@@ -66,19 +66,18 @@ MOVES = {
 }
 
 
-@pytest.fixture(scope="module")
-def head() -> HeadModel:
-    pytest.importorskip("anny")
-    return load_head()
+_SHAPES: dict[bytes, Floats] = {}
+"""Faces by their blendshape weights: many attributes have one and the same face at α = 0."""
 
 
 def points(head: HeadModel, attribute: str, alpha: float, number: int = 1) -> Floats:
     """Vertices of the face without hair, lashes and shoulders."""
-    from comface_bench.comface.synthesis.anny.head_model import head_vertices
-
     person, state = move(draw_person("attributes", number), BASE, attribute, alpha)
-    kept = (head.part == SKIN) & (head.canonical[:, 1] > 50) & (head.canonical[:, 2] > 0)
-    return head_vertices(head, person, state)[kept]
+    key = blendshape_weights(head, person, state).tobytes()
+    if key not in _SHAPES:
+        kept = (head.part == SKIN) & (head.canonical[:, 1] > 50) & (head.canonical[:, 2] > 0)
+        _SHAPES[key] = head_vertices(head, person, state)[kept]
+    return _SHAPES[key]
 
 
 def places(head: HeadModel) -> Floats:

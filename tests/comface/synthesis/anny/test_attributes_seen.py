@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 pytest.importorskip("anny")
 
-SIZE = 72
+SIZE = 48
 # The same noise in all images would cancel, but rounding of it would not.
 VIEW = dataclasses.replace(
     draw_view(stream("view")), yaw=0.0, pitch=0.0, roll=0.0, shift=(0.0, 0.0), frame=2.2, noise=0.0

@@ -8,7 +8,7 @@ import pytest
 
 from comface_bench.comface.synthesis.anny import labels
 from comface_bench.comface.synthesis.anny.hair_roots import depth_behind_hairline, hairline_recession
-from comface_bench.comface.synthesis.anny.head_model import SKIN, load_head
+from comface_bench.comface.synthesis.anny.head_model import SKIN
 from comface_bench.comface.synthesis.anny.mesh import subdivide, triangulate
 from comface_bench.comface.synthesis.anny.person import Person, State, draw_person, stream
 
@@ -22,12 +22,6 @@ CUBE = np.array(
 CUBE_POINTS = np.array(
     [[x, y, z] for z in (-1, 1) for x, y in ((-1, -1), (1, -1), (1, 1), (-1, 1))], dtype=np.float64
 )
-
-
-@pytest.fixture(scope="session")
-def head() -> HeadModel:
-    pytest.importorskip("anny")
-    return load_head()
 
 
 @pytest.fixture(scope="session")
@@ -84,32 +78,6 @@ def test_persons_depend_on_their_key_alone() -> None:
     assert draw_person(1, "disfa", "SN001") != draw_person(1, "disfa", "SN002")
     assert draw_person(1, "disfa", "SN001") != draw_person(2, "disfa", "SN001")
     assert stream("a", 1).integers(1 << 40) == stream("a", 1).integers(1 << 40)
-
-
-def test_actions_are_linear_in_the_intensity() -> None:
-    for unit in labels.UNITS:
-        full = labels.actions_of({unit: 5})
-        for intensity in range(6):
-            part = labels.actions_of({unit: intensity})
-            for name, value in full.items():
-                assert part.get(name, 0.0) == pytest.approx(value * intensity / 5)
-
-
-@pytest.mark.parametrize("units", [{3: 1}, {12: 6}, {12: -1}])
-def test_actions_refuse_what_is_no_label(units: dict[int, int]) -> None:
-    with pytest.raises(ValueError, match="AU"):
-        labels.actions_of(units)
-
-
-def test_age_map_runs_through_annys_anchors_and_never_turns_back() -> None:
-    assert labels.age_phenotype(1) == pytest.approx(0)
-    assert labels.age_phenotype(10) == pytest.approx(1 / 3)
-    assert labels.age_phenotype(25) == pytest.approx(2 / 3)
-    assert labels.age_phenotype(90) == pytest.approx(1)
-    years = np.arange(0, 91)
-    assert (np.diff([labels.age_phenotype(y) for y in years]) > 0).all()
-    assert (np.diff([labels.sagging(y) for y in years]) >= 0).all()
-    assert labels.sagging(20) == 0 and labels.greyness(20, 40) == 0 and labels.greyness(75, 40) == 1
 
 
 # Region (|x|, y) that a unit moves most, axis of the motion, sign; a place that it leaves alone.

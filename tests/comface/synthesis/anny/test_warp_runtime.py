@@ -32,13 +32,6 @@ ALPHAS = [-5.0, -1.0, 0.0, 2.0, 5.0]
 VIEWS = [draw_view(stream("device", index)) for index in range(len(ALPHAS))]
 
 
-@pytest.fixture(scope="session")
-def head() -> HeadModel:
-    from comface_bench.comface.synthesis.anny.head_model import load_head
-
-    return load_head()
-
-
 def older(alpha: float) -> Any:
     """Hair that goes and glasses that come with the years: other numbers of strands in each image."""
     person = dataclasses.replace(draw_person("device", 1), glasses=GLASSES[2], baldness=4.0, beard=1.0)
