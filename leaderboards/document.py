@@ -271,7 +271,7 @@ class Board:
 
     Attributes:
         task, protocol: Names.
-        metrics: Names of the task's metrics, the primary one first.
+        metrics: Names of the metrics that any record has, the primary one first.
         rows: In board order.
         best: Best ranked method by metric; None where no row is ranked.
         detectable: Smallest difference between two methods that the task shows with 80 % power, by metric.

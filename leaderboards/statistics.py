@@ -65,7 +65,7 @@ def board_statistics(
         The board, and the primary metric of its ranked methods on the resamples; None where none is ranked.
     """
     first = entries[0]
-    metrics = tuple(first.metrics)
+    metrics = tuple(dict.fromkeys(name for entry in entries for name in entry.metrics))
     versions: dict[tuple[str, str], list[BoardEntry]] = {}
     for entry in entries:
         versions.setdefault(entry.version, []).append(entry)

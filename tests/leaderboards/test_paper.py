@@ -9,7 +9,9 @@ from comface_bench.leaderboards.paper import (
     PaperValue,
     family_of,
     is_paper_board,
+    paper_metrics,
     paper_values,
+    protocol_order,
     published_metrics,
     tables,
 )
@@ -166,3 +168,16 @@ def test_methods_named_in_the_file_are_known():
 )
 def test_family(task, family):
     assert family_of(task) == family
+
+
+def test_order_is_the_supplements_then_by_name():
+    protocols = ["quick", "linear+epochs=12", "brief", "finetune", "linear+epochs=2", "linear"]
+    assert sorted(protocols, key=protocol_order) == [
+        "linear",
+        "linear+epochs=2",
+        "linear+epochs=12",
+        "finetune",
+        "brief",
+        "quick",
+    ]
+    assert paper_metrics() == ("mae", "pearson", "acc")
