@@ -1,21 +1,27 @@
-"""Generation: what is on disk, in what bytes, after whatever happened on the way."""
+"""Generation: the bytes on disk after failures, signals and kills, in one process and in several."""
 
+import contextlib
+import fcntl
+import importlib
 import os
+import pickle
 import resource
 import signal
-import subprocess
 import sys
 import tarfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from subprocess import TimeoutExpired
 
 import numpy as np
 import pytest
 
 from comface_bench.comface.corpus.check import check_corpus
 from comface_bench.comface.corpus.generate import generate
-from comface_bench.comface.corpus.layout import Layout
+from comface_bench.comface.corpus.layout import Description, Layout
+from comface_bench.comface.corpus.plan import CorpusPlan
 from comface_bench.comface.corpus.read import Corpus
 from comface_bench.core.errors import DataFormatError, DataMissingError, UnitError, UsageError
 
@@ -27,6 +33,24 @@ def tree(root):
         for path in root.rglob("*")
         if path.is_file() and path.name != "journal.jsonl"
     }
+
+
+@pytest.fixture
+def generators(tmp_path, monkeypatch):
+    """The module of generators, which other processes can import too."""
+    source = Path(__file__).with_name("conftest.py").read_text(encoding="utf-8") + STUCK
+    (tmp_path / "noise_generator.py").write_text(source, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.delitem(sys.modules, "noise_generator", raising=False)
+    yield importlib.import_module("noise_generator")
+    del sys.modules["noise_generator"]
+
+
+@pytest.fixture
+def description(generators):
+    plan = CorpusPlan(3, generators.CARD.attributes, 12, alphas=2)
+    return Description.of(generators.CARD, plan, records_per_shard=3, suffix="png")
 
 
 @pytest.fixture
@@ -67,18 +91,12 @@ def test_a_corpus_is_whole(corpus):
     assert check_corpus(corpus, pictures=True) == []
 
 
-def test_parts_and_processes_make_the_same_bytes(corpus, tmp_path, describe, monkeypatch):
-    source = Path(__file__).with_name("conftest.py").read_text(encoding="utf-8")
-    (tmp_path / "noise_generator.py").write_text(source, encoding="utf-8")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
-    import noise_generator
-
+def test_parts_and_processes_make_the_same_bytes(corpus, tmp_path, describe, generators):
     seen = []
     for part in (2, 1):
         generate(
             tmp_path / "parts",
-            noise_generator.Noise,
+            generators.Noise,
             describe(),
             workers=2 if part == 1 else 1,
             part=(part, 2),
@@ -123,7 +141,7 @@ def test_bytes_lost_in_a_power_cut_are_made_again(corpus, generator, describe):
     assert tree(corpus) == before
 
 
-_CHILD = """
+SLOW = """
 import pathlib, sys, time
 sys.path.insert(0, sys.argv[1])
 import noise_generator
@@ -141,14 +159,14 @@ generate(pathlib.Path(sys.argv[2]), Slow, Description.of(Slow.card, plan, record
 """
 
 
-def test_killed_at_random_it_resumes_to_the_same_bytes(tmp_path, generator, describe):
+def test_killed_at_random_it_resumes_to_the_same_bytes(tmp_path, generator, describe, fork):
     source = Path(__file__).with_name("conftest.py").read_text(encoding="utf-8")
     (tmp_path / "noise_generator.py").write_text(source, encoding="utf-8")
     generate(tmp_path / "whole", lambda: generator, describe(identities=12, records_per_shard=9))
-    command = [sys.executable, "-c", _CHILD, str(tmp_path), str(tmp_path / "killed")]
+    command = ["-c", SLOW, tmp_path, tmp_path / "killed"]
     random, kills = np.random.default_rng(0), 0
     while kills < 20:
-        process = subprocess.Popen(command)
+        process = fork(command)
         root = Layout(tmp_path / "killed")
         while not root.journal.exists() and process.poll() is None:
             time.sleep(0.005)
@@ -158,12 +176,12 @@ def test_killed_at_random_it_resumes_to_the_same_bytes(tmp_path, generator, desc
         try:
             process.wait(timeout=random.uniform(0, 0.12))
             break
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
+        except TimeoutExpired:
+            process.kill()
             process.wait()
             kills += 1
     # On a busy machine twenty lives may be too short for the whole corpus.
-    subprocess.run(command, check=True, timeout=120)
+    assert fork(command).wait(120) == 0
     assert kills >= 2
     assert tree(tmp_path / "killed") == tree(tmp_path / "whole")
 
@@ -199,8 +217,6 @@ def test_records_of_another_corpus_are_refused(corpus, tmp_path, generator, desc
 
 
 def test_a_shard_in_the_making_elsewhere(corpus, generator, describe):
-    import fcntl
-
     layout = Layout(corpus)
     layout.done(0).unlink()
     with layout.lock(0).open("w") as stream:
@@ -288,3 +304,121 @@ def test_an_unfinished_corpus_is_not_read(corpus):
     assert check_corpus(corpus)[0].message == "missing"
     with pytest.raises(DataMissingError, match="holds no corpus"):
         Corpus(corpus / "nowhere")
+
+
+STUCK = """
+
+import os, pathlib, signal, time
+
+class Stuck(Noise):
+    '''From identity 9 on, each record takes a minute.'''
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = pathlib.Path(folder)
+
+    def render(self, identity, *rest):
+        if identity[1] >= 9:
+            (self.folder / f"{os.getpid()}.stuck").touch()
+            time.sleep(60)
+        return super().render(identity, *rest)
+
+class Dies(Noise):
+    def render(self, identity, *rest):
+        if identity[1] == 7:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().render(identity, *rest)
+
+class Fails(Noise):
+    def render(self, identity, *rest):
+        if identity[1] == 7:
+            raise Unpicklable("number seven")
+        time.sleep(0.02)
+        return super().render(identity, *rest)
+
+class Unpicklable(Exception):
+    def __reduce__(self):
+        raise TypeError
+"""
+
+CHILD = """
+import functools, pathlib, pickle, sys
+import noise_generator
+from comface_bench.comface.corpus.generate import generate
+
+root, folder = map(pathlib.Path, sys.argv[1:])
+make = functools.partial(noise_generator.Stuck, folder)
+generate(root, make, pickle.loads((folder / "description").read_bytes()), workers=2)
+"""
+
+
+def alive(process):
+    """Whether a process runs; one that nobody has reaped doesn't."""
+    with contextlib.suppress(FileNotFoundError):
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process, 0)
+        return not Path("/proc/self").exists()
+    return False
+
+
+def wait_until(condition, seconds=20.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("number", "whom"),
+    [
+        (signal.SIGINT, "all"),  # Ctrl-C in a terminal
+        (signal.SIGTERM, "parent"),
+        (signal.SIGKILL, "parent"),
+    ],
+)
+def test_a_signal_ends_all_processes_amid_a_record(tmp_path, generators, description, fork, number, whom):
+    root = tmp_path / "corpus"
+    (tmp_path / "description").write_bytes(pickle.dumps(description))
+    parent = fork(["-c", CHILD, root, tmp_path], start_new_session=True)
+    wait_until(lambda: len(list(tmp_path.glob("*.stuck"))) == 2)
+    workers = [int(path.stem) for path in tmp_path.glob("*.stuck")]
+    done = len(list(Layout(root).shards.glob("*.json")))
+    assert done == 3
+    (os.killpg if whom == "all" else os.kill)(parent.pid, number)
+    assert parent.wait(timeout=5) != 0
+    wait_until(lambda: not any(map(alive, workers)), 5)
+    assert len(list(Layout(root).shards.glob("*.json"))) == done
+    for path in Layout(root).shards.glob("*.lock"):
+        with path.open("w") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    generate(root, generators.Noise, description)
+    generate(tmp_path / "whole", generators.Noise, description)
+    assert tree(root) == tree(tmp_path / "whole")
+
+
+def test_a_shard_that_fails_ends_the_others(tmp_path, generators, description):
+    layout = Layout(tmp_path / "corpus")
+    layout.begin(description)
+    with layout.lock(0).open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        start = time.monotonic()
+        with pytest.raises(UsageError, match="another process writes") as caught:
+            generate(layout.root, partial(generators.Stuck, tmp_path), description, workers=2)
+    assert time.monotonic() - start < 20
+    assert "--shard" in caught.value.hint
+    assert len(list(layout.shards.glob("*.json"))) <= 2
+    generate(layout.root, generators.Noise, description, workers=2)
+    assert not any(map(layout.missing, range(description.shards)))
+
+
+def test_a_process_that_dies_is_said(tmp_path, generators, description):
+    with pytest.raises(UnitError, match="SIGKILL") as caught:
+        generate(tmp_path / "corpus", generators.Dies, description, workers=2)
+    assert "--workers" in caught.value.hint
+
+
+def test_an_error_that_cannot_be_sent_is_told(tmp_path, generators, description):
+    with pytest.raises(RuntimeError, match="Unpicklable: number seven"):
+        generate(tmp_path / "corpus", generators.Fails, description, workers=2)
+    assert len(list(Layout(tmp_path / "corpus").shards.glob("*.json"))) < description.shards

@@ -1,4 +1,4 @@
-"""Statistics and contact sheets of a corpus."""
+"""Contact sheets of a corpus; those of labels are in synthesis/test_synthfaces.py."""
 
 import numpy as np
 import pytest
@@ -9,42 +9,11 @@ from comface_bench.comface.corpus.generate import generate
 from comface_bench.comface.corpus.layout import Description
 from comface_bench.comface.corpus.plan import CorpusPlan
 from comface_bench.comface.corpus.read import Corpus
-from comface_bench.comface.corpus.statistics import describe_corpus
-from comface_bench.comface.synthesis.generator import GeneratorCard
 from comface_bench.core.errors import UsageError
 
 
-class Grey:
-    """Plain grey images: 100 + 10·α for `light`, 100 for `none`."""
-
-    card = GeneratorCard("grey", 4, ("light", "none"), "CC0-1.0", {}, {})
-
-    def identities(self, seed, count, first=0):
-        return list(range(first, first + count))
-
-    def render(self, identity, attribute, alphas):
-        levels = [100 + (10 * alpha if attribute == "light" else 0) for alpha in alphas]
-        return np.stack([np.full((3, 4, 4), round(level), np.uint8) for level in levels])
-
-
-@pytest.fixture
-def opened(tmp_path):
-    plan = CorpusPlan(0, ("light", "none"), 3, alphas=101)
-    generate(tmp_path / "grey", Grey, Description.of(Grey.card, plan, suffix="png"))
-    with Corpus(tmp_path / "grey") as corpus:
-        yield corpus
-
-
-def test_statistics_are_of_the_pictures(opened):
-    light, none = describe_corpus(opened)
-    assert (light.attribute, light.records, light.images, light.pairs) == ("light", 3, 303, 150)
-    assert light.brightness == 100 and light.change == 100 and light.near == 1
-    assert none.change == 0 and none.brightness == 100
-    assert light.kilobytes == pytest.approx(len(opened.read(0, 50)) / 1000)
-
-
-def test_a_sheet_has_people_down_and_alpha_across(opened):
-    sheet = attribute_sheet(opened, "light", rows=2, columns=11)
+def test_a_sheet_has_people_down_and_alpha_across(grey_corpus):
+    sheet = attribute_sheet(grey_corpus, "light", rows=2, columns=11)
     assert sheet.faces.shape == (8, 44, 3)
     assert sheet.faces[1, 2::4, 0].tolist() == [50 + 10 * step for step in range(11)]
     assert sheet.columns.tolist() == list(range(-5, 6))
@@ -52,8 +21,8 @@ def test_a_sheet_has_people_down_and_alpha_across(opened):
     assert sheet.people.tolist() == [0, 2]
 
 
-def test_a_sheet_says_what_it_shows(opened, tmp_path):
-    files = write_attribute_sheets(opened, tmp_path / "sheets", rows=9, columns=3)
+def test_a_sheet_says_what_it_shows(grey_corpus, tmp_path):
+    files = write_attribute_sheets(grey_corpus, tmp_path / "sheets", rows=9, columns=3)
     assert [path.name for path in files] == ["light.jpg", "none.jpg"]
     with Image.open(files[0]) as image:
         light = np.asarray(image.convert("L")).astype(int)
@@ -67,9 +36,9 @@ def test_a_sheet_says_what_it_shows(opened, tmp_path):
     assert np.abs(light[26:44] - none[26:44]).max() < 30, "the same α"
 
 
-def test_rows_that_lack_a_column_s_alpha_say_their_own(tmp_path):
+def test_rows_that_lack_a_column_s_alpha_say_their_own(tmp_path, grey_generator):
     plan = CorpusPlan(0, ("light",), 4, alphas=20)
-    generate(tmp_path / "few", Grey, Description.of(Grey.card, plan, suffix="png"))
+    generate(tmp_path / "few", grey_generator, Description.of(grey_generator.card, plan, suffix="png"))
     with Corpus(tmp_path / "few") as corpus:
         sheet = attribute_sheet(corpus, "light", rows=4, columns=6)
         drawn = [corpus.record(number).alphas for number in range(4)]
@@ -91,17 +60,17 @@ def test_rows_that_lack_a_column_s_alpha_say_their_own(tmp_path):
     assert np.array_equal(labelled, odd)
 
 
-def test_a_grid_without_zero_has_a_column_beside_it(tmp_path):
+def test_a_grid_without_zero_has_a_column_beside_it(tmp_path, grey_generator):
     plan = CorpusPlan(0, ("light",), 2, alphas=100, zero=False)
-    generate(tmp_path / "grid", Grey, Description.of(Grey.card, plan, suffix="png"))
+    generate(tmp_path / "grid", grey_generator, Description.of(grey_generator.card, plan, suffix="png"))
     with Corpus(tmp_path / "grid") as corpus:
         sheet = attribute_sheet(corpus, "light", columns=11)
     assert np.abs(sheet.columns[5]) == np.float32(0.1)
     assert (sheet.alphas == sheet.columns).all()
 
 
-def test_an_attribute_that_is_not_there(opened):
+def test_an_attribute_that_is_not_there(grey_corpus):
     with pytest.raises(UsageError, match="no attribute 'age'"):
-        attribute_sheet(opened, "age")
+        attribute_sheet(grey_corpus, "age")
     with pytest.raises(UsageError, match="Did you mean light"):
-        attribute_sheet(opened, "Light")
+        attribute_sheet(grey_corpus, "Light")
