@@ -19,7 +19,8 @@ from comface_bench.comface.synthesis.generator import GeneratorCard
 PRELOADED = [
     "pytest",
     "torch",
-    "comface_bench.comface.corpus.generate",
+    "torch._dynamo",  # imported by the first optimiser of a process, which takes seconds
+    "comface_bench.comface.pretrain.faces",
     "comface_bench.comface.pretrain.train",
 ]
 

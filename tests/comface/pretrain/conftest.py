@@ -53,26 +53,23 @@ def settings():
 
 
 @pytest.fixture
-def start():
-    """Start `python ARGUMENTS` in one process, or in several that find each other as torchrun starts them."""
+def start(fork):
+    """Start `python ARGUMENTS` in one process, or in several that find each other as torchrun starts them.
+
+    They are forked from a server that has imported torch, unless `fresh` asks for new ones.
+    """
     started = []
 
-    def run(arguments, processes=1):
+    def run(arguments, processes=1, fresh=False):
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             port = listener.getsockname()[1]
         shared = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
         shared |= {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
-        jobs = [
-            subprocess.Popen(
-                [sys.executable, *arguments],
-                env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-            for rank in range(processes)
+        environments = [
+            {**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)
         ]
+        jobs = [_popen(arguments, own) if fresh else fork(arguments, own) for own in environments]
         started.extend(jobs)
         return jobs
 
@@ -83,12 +80,22 @@ def start():
         job.stdout.close()
 
 
+def _popen(arguments, env):
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
 @pytest.fixture
 def two_processes(start):
-    """Run `python ARGUMENTS` in two processes to their end; returns what each said."""
+    """Run `python ARGUMENTS` in two processes to their end; returns the output of each."""
 
-    def run(arguments):
-        jobs = start(arguments, 2)
+    def run(arguments, fresh=False):
+        jobs = start(arguments, 2, fresh)
         said = [job.communicate(timeout=180)[0] for job in jobs]
         assert [job.returncode for job in jobs] == [0, 0], "\n".join(said)
         return said

@@ -6,8 +6,11 @@ import json
 import shutil
 
 import pytest
+import timm
 import torch
+import torchvision
 from safetensors.torch import load_file
+from torch import nn
 from typer.main import get_command
 
 from comface_bench.cli.pretrain import app, start_backbone
@@ -27,6 +30,20 @@ validation_share = 0.25
 validation_pairs = 24
 precision = "float32"
 """
+
+
+def _small_resnet(weights=None):
+    """Features as wide as ResNet-18's, from two convolutions."""
+    layers = [nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 512, 3, 4, 1), nn.ReLU()]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+@pytest.fixture
+def small_backbones(monkeypatch):
+    """The backbones' names and widths stay; their depth proves nothing about the command."""
+    create = timm.create_model
+    monkeypatch.setattr(torchvision.models, "resnet18", _small_resnet)
+    monkeypatch.setattr(timm, "create_model", lambda name, **options: create(name, depth=1, **options))
 
 
 @pytest.fixture
@@ -56,7 +73,7 @@ def test_from_a_corpus_to_a_method(call, words, corpus, tmp_path):
     assert load_method("comface", checkpoint=file).own_head("age").shape == (512,)
 
 
-def test_a_transformer_learns_too(call, words, tmp_path):
+def test_a_transformer_learns_too(call, words, small_backbones, tmp_path):
     vit = [*words, "-o", "backbone=vit_base_patch16"]
     status, _, err = call(*vit, "-o", "image_size=40")
     assert status == 2
@@ -67,7 +84,7 @@ def test_a_transformer_learns_too(call, words, tmp_path):
     assert status == 0, err
 
 
-def test_json_lines(call, words):
+def test_json_lines(call, words, small_backbones):
     status, out, _ = call(*words, "--json")
     lines = [json.loads(line) for line in out.splitlines()]
     assert status == 0
@@ -101,7 +118,7 @@ def test_export_says_what_it_needs(call, tmp_path):
     assert "holds no pre-training" in err
 
 
-def test_a_second_process_is_kept_out(call, words, tmp_path):
+def test_a_second_process_is_kept_out(call, words, small_backbones, tmp_path):
     assert call(*words)[0] == 0
     with TrainingFolder(tmp_path / "run").lock():
         status, _, err = call(*words)
@@ -136,7 +153,7 @@ def test_tensorboard_is_asked_for_by_name(call, words, monkeypatch):
     assert "comface-bench[train]" in err
 
 
-def test_tensorboard_has_the_curves(call, words, tmp_path):
+def test_tensorboard_has_the_curves(call, words, small_backbones, tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -175,7 +192,7 @@ def test_lines_come_once_a_minute_and_with_each_epoch():
     )
 
 
-def test_an_earlier_training_is_gone_on_from(call, words, tmp_path):
+def test_an_earlier_training_is_gone_on_from(call, words, small_backbones, tmp_path):
     first, out, card = tmp_path / "first.safetensors", tmp_path / "second", tmp_path / "second.md"
     assert call(*words)[0] == 0
     assert call("export", tmp_path / "run", "--out", first)[0] == 0
@@ -199,7 +216,7 @@ def test_an_earlier_training_is_gone_on_from(call, words, tmp_path):
     assert "settings.toml --corpus corpus0 --from start.safetensors" in card.read_text()
 
 
-def test_people_of_another_checkpoint_may_be_held_out_anew(call, words, corpus, tmp_path):
+def test_people_of_another_checkpoint_may_be_held_out_anew(call, words, small_backbones, corpus, tmp_path):
     """An earlier training of one checkpoint's people binds the next on them, not one on another's."""
     roots = {}
     for people in ("aa", "bb"):
@@ -225,7 +242,7 @@ def test_people_of_another_checkpoint_may_be_held_out_anew(call, words, corpus, 
     assert status == 0, err
 
 
-def test_the_backbone_is_the_earlier_ones(call, words, tmp_path):
+def test_the_backbone_is_the_earlier_ones(call, words, small_backbones, tmp_path):
     file = tmp_path / "first.safetensors"
     assert start_backbone("resnet18", 0, None)[1] == {}
     status, _, err = call(*words, "--from", file)
@@ -256,7 +273,7 @@ def test_torchrun_leaves_every_option_alone():
 
 @pytest.mark.slow
 def test_as_torchrun_starts_it(two_processes, words, tmp_path):
-    said = two_processes(["-m", "comface_bench", *words])
+    said = two_processes(["-m", "comface_bench", *words], fresh=True)
     assert "epoch 1/1 · validation" in said[0]
     assert "epoch" not in said[1]
     assert (tmp_path / "run" / "best.pt").exists()

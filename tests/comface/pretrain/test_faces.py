@@ -3,19 +3,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-import subprocess
-import sys
-import threading
 
 import numpy as np
 import pytest
 
 from comface_bench.comface.corpus.read import Corpus
 from comface_bench.comface.pretrain.faces import FaceDataset, corpus_people_key
-from comface_bench.comface.pretrain.loader import load_batches
 from comface_bench.comface.pretrain.settings import CurriculumStage
-from comface_bench.comface.pretrain.train import split_batches
-from comface_bench.core.errors import DataFormatError, UnitError, UsageError
+from comface_bench.core.errors import UsageError
 
 ALL = CurriculumStage()
 
@@ -140,62 +135,3 @@ def test_low_quality_identities_are_left_out(corpus, settings, tmp_path):
     assert len(kept) == (scores >= least).sum()
     numbers = [kept._number[row] for row in range(len(kept))]
     assert numbers == np.flatnonzero(scores >= least).tolist()
-
-
-def test_batches_hold_the_images_of_their_pairs(faces, settings, corpus):
-    pairs = faces.draw(settings, 1, ALL).take(slice(0, 40))
-    batches = list(load_batches(faces, split_batches(pairs, 16, whole=False), threads=3))
-    assert [len(batch.pairs) for batch in batches] == [16, 16, 8]
-    opened, row = Corpus(corpus), 0
-    for batch in batches:
-        for place in range(len(batch.pairs)):
-            record = int(pairs.record[row])
-            assert np.array_equal(batch.images[place].numpy(), opened.image(record, int(pairs.x[row])))
-            assert np.array_equal(
-                batch.images[len(batch.pairs) + place].numpy(), opened.image(record, int(pairs.y[row]))
-            )
-            row += 1
-    keys = np.concatenate([batch.keys for batch in batches])
-    assert len(set(keys.tolist())) == len(keys)
-
-
-def test_a_silent_loader_is_noticed(faces, settings, monkeypatch):
-    gate = threading.Event()
-    monkeypatch.setattr(faces, "image", lambda record, place: gate.wait(5))
-    pairs = faces.draw(settings, 1, ALL)
-    with pytest.raises(UnitError, match="the loader is silent"):
-        next(load_batches(faces, split_batches(pairs, 16), threads=1, patience=0.2))
-    gate.set()
-
-
-def test_a_silent_loader_does_not_keep_the_process_alive():
-    # The thread hangs in a read for good: the process must end all the same.
-    script = (
-        "import threading\nfrom comface_bench.comface.pretrain.loader import _Decoders\n"
-        "_Decoders(1).submit(threading.Event().wait)\nprint('end')"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout) == (0, "end\n")
-
-
-def test_a_damaged_image_is_named(corpus, settings, tmp_path):
-    copy = tmp_path / "corpus"
-    shutil.copytree(corpus, copy)
-    for tar in (copy / "shards").glob("*.tar"):
-        tar.write_bytes(bytes(tar.stat().st_size))
-    faces = FaceDataset([copy], settings)
-    pairs = faces.draw(settings, 1, ALL)
-    with pytest.raises(DataFormatError, match=r"image \d of record \d+ is damaged") as caught:
-        next(load_batches(faces, split_batches(pairs, 16), threads=1))
-    assert "synth check" in caught.value.hint
-
-
-def test_leaving_early_ends_the_threads(faces, settings):
-    pairs = faces.draw(settings, 1, ALL)
-    loading = load_batches(faces, split_batches(pairs, 16), threads=2)
-    next(loading)
-    loading.close()
-    for thread in threading.enumerate():
-        if thread.name.startswith("decode"):
-            thread.join(5)
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode")]

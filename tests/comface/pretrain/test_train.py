@@ -109,7 +109,6 @@ def test_a_stopped_training_goes_on_to_the_same_weights(corpus, tmp_path, unbrok
     assert kept == [(line["kind"], line["step"]) for line in TrainingFolder(unbroken[2]).lines()]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_killed_training_goes_on_to_the_same_weights(corpus, tmp_path, start, processes):
     random, root = np.random.default_rng(processes), tmp_path / "run"
@@ -235,7 +234,6 @@ def test_chunks_change_nothing_but_batch_norm(corpus, tmp_path):
     assert min(lines[-1]["correlation"].values()) > 0.9
 
 
-@pytest.mark.slow
 def test_two_processes_train_one_network(corpus, tmp_path, two_processes):
     two_processes([__file__, str(corpus), str(tmp_path / "run")])
     one, other = (torch.load(tmp_path / f"run/end{rank}.pt", weights_only=True) for rank in (0, 1))
