@@ -7,7 +7,6 @@ from collections.abc import Callable
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Self
 
-from comface_bench.leaderboards.cards import known_card
 from comface_bench.leaderboards.formatting import DASH, INCOMPLETE, NO_BETTER, OVERLAP
 from comface_bench.leaderboards.paper import (
     OTHER,
@@ -56,7 +55,7 @@ class BoardEntry:
         no_better_than_baseline: Whether its error is no smaller than that of the no-change baseline.
         overlap: Data sets of its pre-training that hold people of the task's data.
         trained_on: Data sets of its pre-training.
-        training_scale, licence: As the package's own card of the method says; empty where it has none.
+        training_scale, licence: As the method's card, or the note of a submission, said; empty where unknown.
         parameters: Number of the backbone's parameters.
         images_per_second: Mean over units; None where it wasn't measured.
     """
@@ -95,7 +94,6 @@ class BoardEntry:
         """Take from a record what boards show."""
         task, summary = record.task, record.summary
         trained_on = tuple(map(str, record.method.card.get("trained_on", ())))
-        card = known_card(record.method.name)
         return cls(
             task=task.name,
             protocol=record.protocol.name,
@@ -121,8 +119,8 @@ class BoardEntry:
             no_better_than_baseline=record.no_better_than_baseline,
             overlap=tuple(name for name in trained_on if name in task.card.get("overlaps", [])),
             trained_on=trained_on,
-            training_scale=card.training_scale if card else "",
-            licence=card.licence if card else "",
+            training_scale=record.method.about.training_scale,
+            licence=record.method.about.licence,
             parameters=record.method.parameters,
             images_per_second=_images_per_second(record),
         )

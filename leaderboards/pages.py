@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from comface_bench.core.files import file_lock
 from comface_bench.leaderboards.document import BoardEntry, Document
 from comface_bench.leaderboards.document_json import leaderboard_json
 from comface_bench.leaderboards.manifest_writer import LIST, Manifest, digests_of, stamp_of, write_files
@@ -20,7 +21,7 @@ from comface_bench.leaderboards.markdown import board_page, family_page, index_p
 from comface_bench.leaderboards.paper import natural_order, protocol_order
 from comface_bench.leaderboards.spreadsheet import leaderboard_csv
 from comface_bench.leaderboards.statistics import Arranged, board_statistics, rankings
-from comface_bench.results.store import ResultStore, file_stem, locked
+from comface_bench.results.store import ResultStore, file_stem
 from comface_bench.stats.predictions import PredictionSet
 from comface_bench.version import __version__
 
@@ -82,7 +83,7 @@ def build(
     stamp = _stamp(results)
     files = _render_all(results, out, html)
     out.mkdir(parents=True, exist_ok=True)
-    with locked(out / ".lock"):
+    with file_lock(out / ".lock", remove=True):
         write_files(files, out, stamp, force=force)
     return sorted(out / name for name in files)
 

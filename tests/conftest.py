@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 
 from comface_bench.cli.main import main
@@ -25,6 +27,14 @@ def own_folders(tmp_path_factory, monkeypatch):
         (base / name.lower()).mkdir()
         monkeypatch.setenv(f"COMFACE_{name}", str(base / name.lower()))
     return base
+
+
+@pytest.fixture(scope="session", autouse=True)
+def commands_built_once():
+    """Build each command's parser once a process: typer takes longer for that than most commands do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typer.main, "get_command", functools.cache(typer.main.get_command))
+        yield
 
 
 @pytest.fixture(scope="session")

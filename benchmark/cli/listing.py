@@ -38,7 +38,7 @@ def list_names(
     elif kind is Kind.TASKS:
         rows, families = _tasks(plugin, not no_plugins, data)
     else:
-        rows, families = _protocols(), []
+        rows, families = _protocols(plugin, not no_plugins), []
     if as_json:
         print_json({kind.value: rows} | ({} if kind is Kind.PROTOCOLS else {"families": families}))
         return
@@ -94,11 +94,15 @@ def _tasks(
     return rows, [_family(family) for family in registry.families()]
 
 
-def _protocols() -> list[dict[str, str]]:
-    from comface_bench.core.protocol import SUMMARIES, protocol_names
+def _protocols(files: list[Path], plugins: bool) -> list[dict[str, str]]:
+    from comface_bench.core.protocol import protocol_names, protocol_registry
 
+    registry = protocol_registry(files, plugins)
+    summaries = {entry.card.name: entry.card.summary for entry in registry.declared()}
+    origins = registry.names()
     return [
-        {"name": name, "origin": "comface-bench", "summary": SUMMARIES[name]} for name in protocol_names()
+        {"name": name, "origin": origins[name], "summary": summaries.get(name, "")}
+        for name in protocol_names(registry)
     ]
 
 

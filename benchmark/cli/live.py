@@ -21,7 +21,7 @@ class LiveDisplay:
     """
 
     def __init__(self, plan: Plan, console: Console | None = None) -> None:
-        self._epochs = {cell.protocol.name: cell.protocol.epochs for cell in plan.cells}
+        self._epochs = {cell.protocol.name: getattr(cell.protocol, "epochs", 0) for cell in plan.cells}
         self._pace = Pace()
         self._seen = 0
         self._progress = Progress(

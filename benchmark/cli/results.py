@@ -9,10 +9,13 @@ import typer
 
 from comface_bench.cli.findings import counted, plain, print_differences, print_findings
 from comface_bench.cli.groups import Group, make_app
-from comface_bench.cli.options import Json, Results
+from comface_bench.cli.options import Json, NoPlugins, Plugins, Results
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
+
+    from comface_bench.core.card import MethodCard, TaskCard
+    from comface_bench.core.registry import Registry
 
 app = make_app(Group)
 
@@ -49,14 +52,32 @@ def validate(paths: Paths = None, results: Results = Path("results"), as_json: J
 
 
 @app.command()
-def recompute(paths: Paths = None, results: Results = Path("results"), as_json: Json = False) -> None:
+def recompute(
+    paths: Paths = None,
+    results: Results = Path("results"),
+    update: Annotated[
+        bool,
+        typer.Option(
+            "--update",
+            help="First bring records to the newest version and to their cards' facts; metrics that a task "
+            "has gained are computed.",
+        ),
+    ] = False,
+    plugin: Plugins = [],  # noqa: B006 - typer reads the default and never changes it
+    no_plugins: NoPlugins = False,
+    as_json: Json = False,
+) -> None:
     """Compute every metric again and compare.
 
-    From the predictions alone; nothing is changed. The exit status is 1 if any number differs.
+    From the predictions alone; only --update changes files. The exit status is 1 if any number differs.
     """
     from comface_bench.results.recompute import TOLERANCE, recompute_record
 
     records = _records(paths or [results])
+    if update:
+        for path in _update(records, plugin, not no_plugins):
+            if not as_json:
+                typer.echo(f"{plain(str(path))}: updated")
     found = []
     for path in records:
         here = recompute_record(path)
@@ -177,6 +198,48 @@ def export(
     else:
         out.write_text(text, encoding="utf-8")
         typer.echo(out)
+
+
+def _update(records: Iterable[Path], files: list[Path], plugins: bool) -> Iterator[Path]:
+    """Bring records to the newest version and to their cards; yield those that changed."""
+    from comface_bench.core.errors import ResultError
+    from comface_bench.core.registry import method_registry, task_registry
+    from comface_bench.results.record import load_record
+    from comface_bench.results.store import update_record
+
+    tasks, methods = task_registry(files, plugins), method_registry(files, plugins)
+    for path in records:
+        try:
+            record = load_record(path)
+            cards = _task_card(record.task.name, tasks), _method_card(record.method.name, methods)
+            if update_record(path, *cards):
+                yield path
+        except ResultError:
+            continue  # The check that follows says what is wrong.
+
+
+def _task_card(name: str, tasks: Registry[TaskCard]) -> TaskCard | None:
+    """Return the card that a task's name stands for here; None if it isn't here, or names a file."""
+    from comface_bench.core.errors import BenchError
+    from comface_bench.core.names import parse_name
+    from comface_bench.data.task import configure
+
+    base, options = parse_name(name)
+    try:
+        return configure(tasks.get(base), options)[0] if base in tasks.names() else None
+    except BenchError:
+        return None
+
+
+def _method_card(name: str, methods: Registry[MethodCard]) -> MethodCard | None:
+    """Return the card that a method's name stands for here; None for one that isn't here."""
+    from comface_bench.core.errors import BenchError
+    from comface_bench.core.names import parse_name
+
+    try:
+        return methods.get(parse_name(name)[0]).card
+    except (BenchError, ImportError):  # A family's library may lack the model, or not be installed.
+        return None
 
 
 def _choose_tasks(text: str | None, known: list[str]) -> list[str]:

@@ -17,8 +17,8 @@ from comface_bench.cli.tables import print_facts, print_json, print_table
 from comface_bench.core.card import Family, TaskCard, card_digest
 from comface_bench.core.errors import UnknownNameError
 from comface_bench.core.names import parse_name, unknown_name
-from comface_bench.core.protocol import SUMMARIES, protocol_names, resolve_protocol
-from comface_bench.core.registry import Entry, method_registry, task_registry
+from comface_bench.core.protocol import ProtocolCard, protocol_registry, resolve_protocol
+from comface_bench.core.registry import Entry, Registry, method_registry, task_registry
 
 app = make_app()
 
@@ -36,10 +36,11 @@ def show(
 ) -> None:
     """Show all facts of a method, a task or a protocol."""
     base, options = parse_name(name)
-    if base in protocol_names():
-        _show_protocol(base, options, as_json)
+    protocols = protocol_registry(plugin, not no_plugins)
+    if base in protocols.names():
+        _show_protocol(protocols, base, options, as_json)
         return
-    entry = _find(base, plugin, not no_plugins)
+    entry = _find(base, protocols, plugin, not no_plugins)
     kind = "task" if isinstance(entry.card, TaskCard) else "method"
     there = find_task_data(entry.card, data) if kind == "task" else find_method_weights(entry)
     facts = {
@@ -55,7 +56,7 @@ def show(
         print_facts((key.replace("_", " "), _text(value)) for key, value in facts.items())
 
 
-def _find(name: str, files: list[Path], plugins: bool) -> Entry[Any]:
+def _find(name: str, protocols: Registry[ProtocolCard], files: list[Path], plugins: bool) -> Entry[Any]:
     registries: list[Any] = [method_registry(files, plugins), task_registry(files, plugins)]
     for registry in registries:
         try:
@@ -66,25 +67,29 @@ def _find(name: str, files: list[Path], plugins: bool) -> Entry[Any]:
             continue
         return found
     known = [known for registry in registries for known in registry.names()]
-    error = unknown_name(name, [*known, *protocol_names()], "method, task or protocol")
+    error = unknown_name(name, [*known, *protocols.names()], "method, task or protocol")
     raise UnknownNameError(error.message, "See them: comface-bench list methods, … tasks, … protocols")
 
 
-def _show_protocol(name: str, options: Mapping[str, str], as_json: bool) -> None:
+def _show_protocol(
+    protocols: Registry[ProtocolCard], name: str, options: Mapping[str, str], as_json: bool
+) -> None:
     families: dict[str, dict[str, Any]] = {
-        family: resolve_protocol(name, family, options).facts() for family in get_args(Family)
+        family: resolve_protocol(name, family, options, registry=protocols).facts()
+        for family in get_args(Family)
     }
+    summary = protocols.get(name).card.summary
     if as_json:
-        print_json({"kind": "protocol", "name": name, "summary": SUMMARIES[name], "values": families})
+        print_json({"kind": "protocol", "name": name, "summary": summary, "values": families})
         return
-    print_facts([("kind", "protocol"), ("name", name), ("summary", SUMMARIES[name])])
+    print_facts([("kind", "protocol"), ("name", name), ("summary", summary)])
     typer.echo("")
     for values in families.values():
-        changes = values.pop("augmentation")
-        values |= {
-            "augmentation": changes.pop("name"),
-            **{f"  {key}": value for key, value in changes.items()},
-        }
+        if changes := values.pop("augmentation", None):
+            values |= {
+                "augmentation": changes.pop("name"),
+                **{f"  {key}": value for key, value in changes.items()},
+            }
     keys = [key for key in next(iter(families.values())) if key != "name"]
     rows = [[key.replace("_", " "), *(_text(values[key]) for values in families.values())] for key in keys]
     print_table(["family of tasks", *families], rows)

@@ -45,7 +45,7 @@ def _description(default: Any) -> Any:
 
 @dataclass(frozen=True)
 class TaskCard:
-    """What a task is: data, target, pairs, folds, metrics and the family of hyper-parameters.
+    """A task: data, target, pairs, folds, metrics and the family of hyper-parameters.
 
     Attributes:
         name: Name on the command line.
@@ -106,7 +106,7 @@ class TaskCard:
 
 @dataclass(frozen=True)
 class Preprocess:
-    """How a backbone wants its input, starting from RGB in [0, 1].
+    """Input convention of a backbone, starting from RGB in [0, 1].
 
     The encoder reorders channels, multiplies by `scale`, subtracts `mean` and divides by `std`;
     `mean` and `std` are in the backbone's own channel order and scale.
@@ -155,7 +155,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class MethodCard:
-    """What a method is: a backbone, its checkpoint and its own preprocessing.
+    """A method: a backbone, its checkpoint and its own preprocessing.
 
     Attributes:
         name: Name on the command line.

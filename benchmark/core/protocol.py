@@ -1,71 +1,89 @@
 """Protocols: how a method is trained on a task, every value resolved.
 
-`linear` and `finetune` carry the values of the supplement's Tables C (expression), D (weight) and
-E (age); what the supplement leaves open is ours and listed in `docs/choices.md`. `quick` is for
-laptops: small images, few epochs; its name keeps its records apart.
+A protocol is a card: what is trained, the values of its settings, and the function that trains or solves
+units. The built-in cards are in `comface_bench.engine.protocols`; plugins bring more.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
-from comface_bench.core.augmentation import (
-    AUGMENTATIONS,
-)
 from comface_bench.core.card import Family
 from comface_bench.core.digest import digest
-from comface_bench.core.errors import UsageError
-from comface_bench.core.names import unknown_name
+from comface_bench.core.errors import PluginError, UnknownNameError, UsageError
+from comface_bench.core.registry import Registry, loaded_plugin_files
+
+PROTOCOLS_GROUP = "comface_bench.protocols"
+
+Trained = Literal["head", "backbone"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """A resolved protocol; every field enters the key of a unit.
+    """A resolved protocol. Every field enters the key of a unit.
+
+    A subclass declares its settings as fields, `image_size`, `resize` and `precision` among them, in the
+    order in which records hold them. Each can be set by `-o key=value`: a whole number, a number, or a choice
+    (a `Literal`). A field's metadata may limit it: `least`, `between` (both ends excluded), `choices`.
 
     Attributes:
-        name: `linear`, `finetune` or `quick`, with overrides as `+key=value`.
+        name: Name of the card, with overrides as `+key=value`.
+        version: That of the card.
         trains: `head` keeps the backbone frozen in eval mode; `backbone` trains both.
-        epochs: Passes of `pairs_per_epoch` training pairs.
-        batch_size: Pairs a step.
-        learning_rate: Of Adam, constant.
-        image_size: Side of the square images in pixels.
-        resize: `squash` fits the whole image into the square, `crop` its centre.
-        augmentation: Name of the augmentation (`AUGMENTATIONS`).
-        views: `epoch` renders each image once an epoch, `pair` anew for each pair it is part of.
-        pairs_per_epoch: Training pairs drawn anew each epoch, uniformly over within-subject pairs.
-        loss: Of the predicted against the true change.
-        head: `difference` is w·(f(y) − f(x)), `concat` is w·[f(x), f(y)].
-        head_start: `scratch` draws w from the head seed, `pretrained` takes the method's own;
-            settings (a) to (d) of the supplement's C.4 and C.5.
-        precision: Of the backbone. `auto` computes a frozen backbone in float32, and one that is trained
-            in bfloat16 where the processor computes in it; each unit records which it was.
     """
 
+    FIXED: ClassVar[tuple[str, ...]] = ("name", "version", "trains")
+    """Fields that the card alone sets."""
+
     name: str
-    trains: Literal["head", "backbone"]
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    image_size: int
-    resize: Literal["squash", "crop"]
-    augmentation: str
-    views: Literal["epoch", "pair"]
-    pairs_per_epoch: int
-    loss: Literal["l1", "l2", "smooth-l1"]
-    head: Literal["difference", "concat"]
-    head_start: Literal["scratch", "pretrained"]
-    precision: Literal["auto", "float32", "bfloat16"]
+    version: int = 1
+    trains: Trained
+
+    if TYPE_CHECKING:
+
+        @property
+        def image_size(self) -> int:
+            """Side of the square images in pixels."""
+
+        @property
+        def resize(self) -> Literal["squash", "crop"]:
+            """`squash` fits the whole image into the square, `crop` its centre."""
+
+        @property
+        def precision(self) -> Literal["auto", "float32", "bfloat16"]:
+            """Of the backbone; `auto` leaves it to `engine.precision.choose_machine`."""
+
+    @classmethod
+    def start(
+        cls, values: Mapping[str, Any], overrides: Mapping[str, str], pretrained_head: bool
+    ) -> dict[str, Any]:
+        """Return the values before overrides. A subclass may let them depend on the method and on overrides.
+
+        Args:
+            values: Those of the card.
+            overrides: As the user typed them.
+            pretrained_head: Whether the method brings a pair head.
+        """
+        del overrides, pretrained_head
+        return dict(values)
+
+    def check(self, pretrained_head: bool) -> None:
+        """Check that the values fit each other and the method; a subclass may refuse some.
+
+        Raises:
+            UsageError: They don't.
+        """
 
     def facts(self) -> dict[str, Any]:
-        """Return every value, the augmentation's own values spelled out."""
+        """Return every value. A version of 1 goes without saying."""
         values = dataclasses.asdict(self)
-        values["augmentation"] = {
-            "name": self.augmentation,
-            **dataclasses.asdict(AUGMENTATIONS[self.augmentation]),
-        }
+        if values["version"] == 1:
+            del values["version"]
         return values
 
     def digest(self) -> str:
@@ -73,74 +91,102 @@ class Protocol:
         return digest(self.facts())
 
 
-# Supplement, Tables C, D and E. "custom" is ours: Table C's augmentation at Table D's learning rate.
-_LEARNING_RATE: Mapping[Family, float] = {
-    "expression": 1.0e-5,
-    "weight": 1.0e-4,
-    "age": 4.6e-4,
-    "custom": 1.0e-4,
-}
-_AUGMENTATION: Mapping[Family, str] = {
-    "expression": "table-c",
-    "weight": "table-d",
-    "age": "table-e",
-    "custom": "table-c",
-}
+@dataclass(frozen=True)
+class ProtocolCard:
+    """What a protocol is: what is trained, the values of its settings, and the function that does it.
 
-_SHARED: Mapping[str, Any] = {
-    "batch_size": 16,
-    "image_size": 224,
-    "resize": "squash",
-    "pairs_per_epoch": 1600,
-    "loss": "l1",
-    "head": "difference",
-    "head_start": "scratch",
-    "precision": "auto",
-}
+    Attributes:
+        name: Name on the command line.
+        run: "module:function" that trains or solves units; an empty module means the one that the card is
+            declared in. Called as `function(jobs, context)`, a list of `comface_bench.engine.jobs.Job` and a
+            `RunContext`, it returns for each job in order an `Outcome`, or a `UnitError` if that one failed.
+        trains: `head` keeps the backbone frozen in eval mode; `backbone` trains both.
+        settings: Class of the resolved protocol.
+        values: Field of that class → value.
+        by_family: Family of tasks → further values.
+        together: The function is given all units of a method and a data set at once, because they share
+            features; otherwise one unit at a time.
+        version: Raised when the function computes something else.
+        order: Place among the protocols on pages and in lists, ascending.
+        heading: Name in the headings of pages; empty if it is `name`.
+        paper: Values that the paper publishes under this name are comparable with its results.
+        summary: One line.
+    """
 
-_PROTOCOLS: Mapping[str, Mapping[str, Any]] = {
-    "linear": {**_SHARED, "trains": "head", "views": "epoch", "epochs": 20},
-    "finetune": {**_SHARED, "trains": "backbone", "views": "pair", "epochs": 10},
-    "quick": {
-        **_SHARED,
-        "trains": "backbone",
-        "views": "pair",
-        "epochs": 6,
-        "image_size": 64,
-        "pairs_per_epoch": 480,
-        # At 64 pixels and in so few steps, crops cost more than they teach.
-        "augmentation": "table-d",
-        "learning_rate": 5.0e-4,
-    },
-}
+    name: str
+    run: str
+    trains: Trained
+    settings: type[Protocol]
+    values: Mapping[str, Any]
+    by_family: Mapping[Family, Mapping[str, Any]] = field(default_factory=dict)
+    together: bool = False
+    version: int = 1
+    order: int = 100
+    heading: str = ""
+    paper: bool = False
+    summary: str = ""
 
-SUMMARIES: Mapping[str, str] = {
-    "linear": "frozen backbone, linear pair head, 20 epochs (Tables C–E; setting a, or b by head_start)",
-    "finetune": "backbone and head trained, 10 epochs (Tables C–E; setting c, d where a head is pre-trained)",
-    "quick": "fine-tuning at 64 pixels in a few short epochs, for laptops and CI; never beside the others",
-}
+    def __post_init__(self) -> None:
+        lacking = {"image_size", "resize", "precision"} - {
+            item.name for item in dataclasses.fields(self.settings)
+        }
+        if lacking:
+            raise PluginError(f"the settings of protocol {self.name} lack {', '.join(sorted(lacking))}")
 
-_LEAST: Mapping[str, float] = {
-    "epochs": 0,
-    "batch_size": 1,
-    "image_size": 16,
-    "pairs_per_epoch": 1,
-}
+    def values_for(self, family: Family) -> dict[str, Any]:
+        """Return the values of all fields for a family of tasks.
 
-
-def protocol_names() -> list[str]:
-    """Return the names of the protocols."""
-    return list(_PROTOCOLS)
+        Raises:
+            PluginError: The card lacks a value, or has one that no field takes.
+        """
+        values = {**self.by_family.get(family, {}), **self.values}
+        fields = {item.name for item in dataclasses.fields(self.settings)} - {*Protocol.FIXED}
+        if wrong := fields ^ values.keys():
+            raise PluginError(
+                f"the card of protocol {self.name} and its settings differ in {', '.join(sorted(wrong))}",
+                "Give each field of its settings a value, for each family of tasks.",
+            )
+        return {**values, **{key: getattr(self, key) for key in Protocol.FIXED}}
 
 
-def override_keys() -> list[str]:
+def protocol_registry(files: Iterable[Path] = (), plugins: bool = True) -> Registry[ProtocolCard]:
+    """Return the registry of protocols: `comface_bench.engine.protocols`, plugins and plugin files."""
+    place = "comface_bench.engine.protocols"
+    return Registry("protocol", ProtocolCard, place, PROTOCOLS_GROUP, files, plugins)
+
+
+def protocol_names(registry: Registry[ProtocolCard] | None = None) -> list[str]:
+    """Return the names of the protocols in the order of their cards; plugins that aren't loaded come last."""
+    registry = registry or protocol_registry()
+    declared = sorted(registry.declared(), key=lambda entry: (entry.card.order, entry.card.name))
+    return list(dict.fromkeys([*(entry.card.name for entry in declared), *registry.names()]))
+
+
+def find_protocol_card(name: str) -> ProtocolCard | None:
+    """Return the card of a protocol that a record names, overrides allowed, or None where it isn't known.
+
+    Built-in protocols, plugin files that this process has loaded (the latest first), installed plugins.
+    """
+    base = name.partition("+")[0]
+    files = [(path,) for path in reversed(loaded_plugin_files())]
+    registries = [protocol_registry(chosen, plugins=False) for chosen in ((), *files)]
+    for registry in (*registries, protocol_registry()):
+        with contextlib.suppress(UnknownNameError, PluginError):
+            return registry.get(base).card
+    return None
+
+
+def override_keys(settings: type[Protocol]) -> list[str]:
     """Return the fields of a protocol that an override may set."""
-    fixed = {"name", "trains"}
-    return [item.name for item in dataclasses.fields(Protocol) if item.name not in fixed]
+    return [item.name for item in dataclasses.fields(settings) if item.name not in Protocol.FIXED]
 
 
 def resolve_protocol(
-    name: str, family: Family, overrides: Mapping[str, str] | None = None, pretrained_head: bool = False
+    name: str,
+    family: Family,
+    overrides: Mapping[str, str] | None = None,
+    pretrained_head: bool = False,
+    registry: Registry[ProtocolCard] | None = None,
 ) -> Protocol:
     """Resolve a protocol for a family of tasks.
 
@@ -149,74 +195,50 @@ def resolve_protocol(
         family: The task's family; picks learning rate and augmentation.
         overrides: Field → value as typed by the user; checked against the field's type.
         pretrained_head: The method brings a pair head. Fine-tuning then starts from it, setting (d).
+        registry: Where the name is looked up; built-in protocols and installed plugins by default.
 
     Raises:
         UnknownNameError: The protocol doesn't exist.
         UsageError: A key is no field, or a value doesn't fit it.
     """
-    if name not in _PROTOCOLS:
-        raise unknown_name(name, _PROTOCOLS, "protocol")
-    values = {
-        "learning_rate": _LEARNING_RATE[family],
-        "augmentation": _AUGMENTATION[family],
-        **_PROTOCOLS[name],
-    }
-    if pretrained_head and values["trains"] == "backbone":
-        values["head_start"] = "pretrained"
-    standard = Protocol(name=name, **values)
-    changed = {key: parse_override(key, text) for key, text in (overrides or {}).items()}
+    card, overrides = (registry or protocol_registry()).get(name).card, overrides or {}
+    standard = card.settings(**card.settings.start(card.values_for(family), overrides, pretrained_head))
+    changed = {key: parse_override(key, text, card.settings) for key, text in overrides.items()}
     changed = {key: value for key, value in changed.items() if value != getattr(standard, key)}
-    if changed.get("head") == "concat" and "head_start" not in (overrides or {}):
-        # A pre-trained head weighs a difference of features; concatenated ones need a head of their own.
-        standard = dataclasses.replace(standard, head_start="scratch")
     protocol = dataclasses.replace(
         standard,
         name="+".join([name, *(f"{key}={_text(changed[key])}" for key in sorted(changed))]),
         **changed,
     )
-    if protocol.head_start == "pretrained" and not pretrained_head:
-        raise UsageError(
-            "head_start=pretrained needs a method that brings a pair head",
-            "Leave it out, or use a method with one: --method comface",
-        )
-    if protocol.head_start == "pretrained" and protocol.head == "concat":
-        raise UsageError(
-            "head_start=pretrained needs head=difference, which is what pre-trained heads weigh",
-            "Leave one of the two out.",
-        )
-    if protocol.trains == "head" and protocol.views == "pair":
-        raise UsageError(
-            "views=pair needs a protocol that trains the backbone: frozen features are shared between pairs",
-            "Leave it out, or use --protocol finetune.",
-        )
+    protocol.check(pretrained_head)
     return protocol
 
 
-def parse_override(key: str, text: str) -> Any:
+def parse_override(key: str, text: str, settings: type[Protocol]) -> Any:
     """Turn what the user typed for one field into a value of its type.
 
     Raises:
         UsageError: The key is no field that can be set, or the value doesn't fit.
     """
-    if key not in override_keys():
-        raise UsageError(f"{key!r} can't be set", f"A protocol takes: {', '.join(override_keys())}")
-    wanted = get_type_hints(Protocol)[key]
-    choices = (
-        AUGMENTATIONS if key == "augmentation" else get_args(wanted) if get_origin(wanted) is Literal else ()
-    )
-    if choices:
-        if text not in choices:
-            raise UsageError(f"{key}={text}: not one of {', '.join(choices)}")
+    if key not in override_keys(settings):
+        raise UsageError(f"{key!r} can't be set", f"A protocol takes: {', '.join(override_keys(settings))}")
+    (limits,) = (item.metadata for item in dataclasses.fields(settings) if item.name == key)
+    wanted = get_type_hints(settings)[key]
+    choices = get_args(wanted) if get_origin(wanted) is Literal else limits.get("choices", ())
+    if choices and text not in choices:
+        raise UsageError(f"{key}={text}: not one of {', '.join(choices)}")
+    if choices or wanted is str:
         return text
     try:
         value = wanted(text)
     except ValueError as error:
         kind = "a whole number" if wanted is int else "a number"
         raise UsageError(f"{key}={text}: not {kind}") from error
-    if key == "learning_rate" and not 0 < value < 10:
-        raise UsageError(f"{key}={text}: not between 0 and 10")
-    if value < _LEAST.get(key, float("-inf")):
-        raise UsageError(f"{key}={text}: less than {_LEAST[key]:g}")
+    low, high = limits.get("between", (None, None))
+    if low is not None and not low < value < high:
+        raise UsageError(f"{key}={text}: not between {low:g} and {high:g}")
+    if value < limits.get("least", value):
+        raise UsageError(f"{key}={text}: less than {limits['least']:g}")
     return value
 
 

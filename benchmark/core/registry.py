@@ -16,13 +16,13 @@ import importlib.util
 import pkgutil
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from comface_bench.core.card import MethodCard, TaskCard
 from comface_bench.core.errors import DuplicateNameError, PluginError
@@ -30,6 +30,8 @@ from comface_bench.core.names import is_pattern, match_names, unknown_name
 
 METHODS_GROUP = "comface_bench.methods"
 TASKS_GROUP = "comface_bench.tasks"
+
+_FILE_PREFIX = "comface_bench_plugin_"
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def load_plugin_file(path: Path) -> ModuleType:
         raise PluginError(f"plugin file {path} is no file")
     # Two files of one name in two folders are two modules.
     place = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
-    name = f"comface_bench_plugin_{path.stem}_{place}"
+    name = f"{_FILE_PREFIX}{path.stem}_{place}"
     if loaded := sys.modules.get(name):
         return loaded
     spec = importlib.util.spec_from_file_location(name, path)
@@ -111,7 +113,21 @@ def load_plugin_file(path: Path) -> ModuleType:
     return module
 
 
-CardT = TypeVar("CardT", bound=MethodCard | TaskCard)
+def loaded_plugin_files() -> list[Path]:
+    """Return the plugin files that this process has loaded, in that order."""
+    modules = [module for name, module in sys.modules.items() if name.startswith(_FILE_PREFIX)]
+    return [Path(module.__file__) for module in modules if module.__file__]
+
+
+class Named(Protocol):
+    """A card of any kind: frozen facts with a name."""
+
+    @property
+    def name(self) -> str:
+        """Name on the command line."""
+
+
+CardT = TypeVar("CardT", bound=Named)
 
 
 @dataclass(frozen=True)
@@ -156,9 +172,9 @@ class Registry(Generic[CardT]):
     """All names of one kind.
 
     Args:
-        kind: "method" or "task", for messages.
+        kind: "method", "task" and so on, for messages.
         card_type: Class of the cards.
-        package: Package whose modules declare the built-in cards.
+        place: Package whose modules declare the built-in cards, or the one module that does.
         group: Entry-point group of plugins.
         files: Plugin files; their names count beside the built-in ones.
         plugins: Whether installed plugins are looked up.
@@ -168,14 +184,14 @@ class Registry(Generic[CardT]):
         self,
         kind: str,
         card_type: type[CardT],
-        package: str,
+        place: str,
         group: str,
         files: Iterable[Path] = (),
         plugins: bool = True,
     ) -> None:
         self.kind = kind
         self._card_type = card_type
-        self._package = package
+        self._place = place
         self._group = group
         self._files = tuple(files)
         self._plugins = plugins
@@ -184,11 +200,8 @@ class Registry(Generic[CardT]):
     def _declared(self) -> tuple[dict[str, Entry[CardT]], list[Family[CardT]]]:
         entries: dict[str, Entry[CardT]] = {}
         families: list[Family[CardT]] = []
-        package = importlib.import_module(self._package)
-        for info in pkgutil.iter_modules(package.__path__):
-            if not info.ispkg:
-                module = importlib.import_module(f"{self._package}.{info.name}")
-                self._collect(module, "comface-bench", entries, families)
+        for module in _modules_of(importlib.import_module(self._place)):
+            self._collect(module, "comface-bench", entries, families)
         for path in self._files:
             self._collect(load_plugin_file(path), str(path), entries, families)
         return entries, families
@@ -285,6 +298,16 @@ class Registry(Generic[CardT]):
                 names = [base]
             expanded += [name + plus + options for name in names]
         return list(dict.fromkeys(expanded))
+
+
+def _modules_of(place: ModuleType) -> Iterator[ModuleType]:
+    """Yield a package's modules, or the module itself."""
+    if not hasattr(place, "__path__"):
+        yield place
+        return
+    for info in pkgutil.iter_modules(place.__path__):
+        if not info.ispkg:
+            yield importlib.import_module(f"{place.__name__}.{info.name}")
 
 
 def method_registry(files: Iterable[Path] = (), plugins: bool = True) -> Registry[MethodCard]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from comface_bench.core.augmentation import Augmentation
+from comface_bench.core.augmentation import AUGMENTATIONS, Augmentation
 from comface_bench.core.card import IMAGENET, MethodCard, Preprocess
 from comface_bench.core.errors import PluginError
 from comface_bench.core.names import method_options, parse_name
@@ -211,6 +211,10 @@ class ImageSource:
         return augment.render(
             self._gather(rows), self.augmentation, self.seed, self.keys[rows], views, self.size
         )
+
+    def with_views(self, augmentation: str, seed: int) -> ImageSource:
+        """Return a source of the same images whose augmented views follow `AUGMENTATIONS[augmentation]`."""
+        return dataclasses.replace(self, augmentation=AUGMENTATIONS[augmentation], seed=seed)
 
     def _gather(self, rows: NDArray[np.int64]) -> Tensor:
         return self.store.gather(rows).to(self.machine.device, non_blocking=True)

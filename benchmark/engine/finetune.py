@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,37 +11,37 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from comface_bench.core.errors import UnitError
 from comface_bench.core.events import Event, Report
-from comface_bench.core.protocol import Protocol
 from comface_bench.core.unit import seed_for
 from comface_bench.data.pairs import PairList
-from comface_bench.data.task import Task
 from comface_bench.engine.checkpoint import Checkpoint
 from comface_bench.engine.encoder import Encoder, ImageSource, encode
 from comface_bench.engine.heads import mean_loss, pair_loss, predict, score_pairs, start_head
-from comface_bench.engine.jobs import Outcome, check_finite
+from comface_bench.engine.jobs import Job, Outcome, RunContext, check_finite
 from comface_bench.engine.precision import Throughput, peak_memory_mb, reset_peak_memory
+from comface_bench.engine.protocols.training import Training
 
 
-@dataclass(frozen=True)
-class FineTuneJob:
-    """A unit to fine-tune.
-
-    Attributes:
-        key: Of this training: the unit's key and the precision it runs in.
-        checkpoint: File that epochs are saved in.
-    """
-
-    task: Task
-    fold: int
-    seed: int
-    key: str
-    label: str
-    checkpoint: Path
+def run(jobs: Sequence[Job], context: RunContext) -> list[Outcome | UnitError]:
+    """Fine-tune one unit; the function of the protocols' cards."""
+    (job,), protocol = jobs, context.protocol
+    assert isinstance(protocol, Training)
+    seed = seed_for("augment", job.task.card.data, job.fold, job.seed)
+    source = context.images.with_views(protocol.augmentation, seed)
+    return [
+        run_finetune(job, context.encoder, protocol, source, context.report, context.checkpoint, context.key)
+    ]
 
 
 def run_finetune(
-    job: FineTuneJob, encoder: Encoder, protocol: Protocol, source: ImageSource, report: Report
+    job: Job,
+    encoder: Encoder,
+    protocol: Training,
+    source: ImageSource,
+    report: Report,
+    checkpoint: Path,
+    key: str,
 ) -> Outcome:
     """Train and test one unit, going on from its last saved epoch if there is one.
 
@@ -50,7 +50,9 @@ def run_finetune(
         encoder: Freshly built; trained in place.
         protocol: With `trains` = `backbone`.
         source: Renders the images.
-        report: Told of every batch and epoch.
+        report: Takes an event of every batch and epoch.
+        checkpoint: File that epochs are saved in, and gone on from.
+        key: Of this training: the unit's and the precision it runs in.
 
     Raises:
         UnitError: The loss left the finite numbers.
@@ -64,10 +66,10 @@ def run_finetune(
     head = start_head(protocol.head, protocol.head_start, encoder.own_head(job.task.card.target), width, seed)
     head = head.to(machine.device).requires_grad_()
     optimizer = torch.optim.Adam([*encoder.parameters(), head], lr=protocol.learning_rate, fused=True)
-    checkpoint = Checkpoint(job.checkpoint, job.key)
+    saved = Checkpoint(checkpoint, key)
     done, spent, curve, speed = 0, 0.0, [], Throughput()
     best, best_epoch = _snapshot(encoder, head), 0
-    if (state := checkpoint.load()) is not None:
+    if (state := saved.load()) is not None:
         encoder.load_state_dict(state["model"])
         with torch.no_grad():
             head.copy_(state["head"])
@@ -86,7 +88,7 @@ def run_finetune(
         if loss < min(curve, default=float("inf")):
             best, best_epoch = _snapshot(encoder, head), epoch
         curve.append(loss)
-        checkpoint.save(
+        saved.save(
             {
                 "epoch": epoch,
                 "model": encoder.state_dict(),
@@ -109,7 +111,7 @@ def run_finetune(
 
 
 def evaluate(
-    encoder: Encoder, weight: Tensor, pairs: PairList, source: ImageSource, protocol: Protocol
+    encoder: Encoder, weight: Tensor, pairs: PairList, source: ImageSource, protocol: Training
 ) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """Score pairs in eval mode, encoding each of their images once; float64 (n,)."""
     encoder.eval()
@@ -120,13 +122,13 @@ def evaluate(
 
 
 def _train_epoch(
-    job: FineTuneJob,
+    job: Job,
     encoder: Encoder,
     head: Tensor,
     optimizer: torch.optim.Optimizer,
     source: ImageSource,
     epoch: int,
-    protocol: Protocol,
+    protocol: Training,
     report: Report,
 ) -> None:
     pairs = job.task.draw(job.fold, job.seed, epoch, protocol.pairs_per_epoch)
@@ -153,7 +155,7 @@ def _step(
     pairs: PairList,
     start: int,
     epoch: int,
-    protocol: Protocol,
+    protocol: Training,
 ) -> float:
     batch = slice(start, start + protocol.batch_size)
     rows = np.concatenate([pairs.x[batch], pairs.y[batch]])
@@ -171,7 +173,7 @@ def _step(
 
 
 def view_numbers(
-    epoch: int, start: int, count: int, protocol: Protocol
+    epoch: int, start: int, count: int, protocol: Training
 ) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """Number the views of a batch's images: first those of x, then those of y, int64 (2 · count,).
 

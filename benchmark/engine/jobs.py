@@ -12,7 +12,51 @@ from comface_bench.core.errors import UnitError
 from comface_bench.data.task import Task
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
+
+    from comface_bench.core.events import Report
+    from comface_bench.core.protocol import Protocol
+    from comface_bench.engine.encoder import Encoder, ImageSource
+
+
+@dataclass(frozen=True)
+class Job:
+    """A unit to train or solve: a task's fold and repetition.
+
+    Attributes:
+        task: The task with its data; `pairs` gives the pairs of each part, `draw` those of an epoch.
+        fold: Index of the fold.
+        seed: Index of the repetition.
+        label: Names the unit in messages.
+    """
+
+    task: Task
+    fold: int
+    seed: int
+    label: str
+
+
+@dataclass(frozen=True, eq=False)
+class RunContext:
+    """What the jobs of one call share.
+
+    Attributes:
+        encoder: Freshly built, on the run's device; the call may train it.
+        protocol: Resolved; an instance of the card's `settings`.
+        images: Renders the images of the jobs' data set, without augmentation; `with_views` adds one.
+        report: Takes the events of the run.
+        checkpoint: File for a state to go on from after a kill; removed after the call.
+        key: Digest of all units and the precision. A state under another key is another training's.
+    """
+
+    encoder: Encoder
+    protocol: Protocol
+    images: ImageSource
+    report: Report
+    checkpoint: Path
+    key: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,13 +108,3 @@ def check_predictions(predictions: NDArray[np.float64], label: str) -> None:
             f"{label}: every pair gets the same answer, {predictions[0]:g}",
             "The backbone gives all faces the same feature: check its preprocessing and weights.",
         )
-
-
-@dataclass(frozen=True)
-class Job:
-    """One head of a linear run: a task's fold and repetition."""
-
-    task: Task
-    fold: int
-    seed: int
-    label: str

@@ -17,20 +17,31 @@ from torch import Tensor
 
 from comface_bench.core.errors import UnitError
 from comface_bench.core.events import Event, Report
-from comface_bench.core.protocol import Protocol
 from comface_bench.core.unit import seed_for
 from comface_bench.data.pairs import PairList
 from comface_bench.engine.checkpoint import Checkpoint
 from comface_bench.engine.encoder import Encoder, ImageSource, encode, state_digest
 from comface_bench.engine.heads import mean_loss, pair_loss, predict, score_pairs, start_head
-from comface_bench.engine.jobs import Job, Outcome, check_finite
+from comface_bench.engine.jobs import Job, Outcome, RunContext, check_finite
 from comface_bench.engine.precision import Throughput, peak_memory_mb, reset_peak_memory
+from comface_bench.engine.protocols.training import Training
+
+
+def run(jobs: Sequence[Job], context: RunContext) -> list[Outcome | UnitError]:
+    """Train the heads of units that share a method and a data set; the function of the protocol's card."""
+    protocol = context.protocol
+    assert isinstance(protocol, Training)
+    # One seed for all folds and repetitions, so that they share each view.
+    source = context.images.with_views(protocol.augmentation, seed_for("augment", jobs[0].task.card.data))
+    return run_linear(
+        jobs, context.encoder, protocol, source, context.report, context.checkpoint, context.key
+    )
 
 
 def run_linear(
     jobs: Sequence[Job],
     encoder: Encoder,
-    protocol: Protocol,
+    protocol: Training,
     source: ImageSource,
     report: Report,
     checkpoint: Path | None = None,
@@ -172,7 +183,7 @@ class _SharedFeatures:
         return cls(values, place)
 
     def score(
-        self, weight: Tensor, pairs: PairList, protocol: Protocol
+        self, weight: Tensor, pairs: PairList, protocol: Training
     ) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
         return score_pairs(protocol.head, weight, self.values, self.place[pairs.x], self.place[pairs.y])
 
@@ -182,7 +193,7 @@ def _train_epoch(
     optimizer: torch.optim.Optimizer,
     views: _SharedFeatures,
     drawn: Sequence[PairList],
-    protocol: Protocol,
+    protocol: Training,
 ) -> None:
     x = torch.from_numpy(np.stack([views.place[pairs.x] for pairs in drawn]))
     y = torch.from_numpy(np.stack([views.place[pairs.y] for pairs in drawn]))

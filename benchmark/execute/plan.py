@@ -25,7 +25,13 @@ from comface_bench.core.names import (
     split_list,
     unknown_name,
 )
-from comface_bench.core.protocol import Protocol, override_keys, resolve_protocol
+from comface_bench.core.protocol import (
+    Protocol,
+    ProtocolCard,
+    override_keys,
+    protocol_registry,
+    resolve_protocol,
+)
 from comface_bench.core.registry import Entry, Registry, method_registry, task_registry
 from comface_bench.core.unit import Unit
 from comface_bench.core.weights import find_weights, weights_digest
@@ -82,6 +88,7 @@ class PlannedRecord:
         checkpoint_digest: SHA-256 of that file.
         task: The task with its data.
         protocol: Resolved for this task and method.
+        protocol_entry: Registry entry of the protocol.
         units: All units asked for.
         missing: Those that aren't finished.
     """
@@ -93,6 +100,7 @@ class PlannedRecord:
     checkpoint_digest: str | None
     task: Task
     protocol: Protocol
+    protocol_entry: Entry[ProtocolCard]
     units: tuple[Unit, ...]
     missing: tuple[Unit, ...]
 
@@ -143,10 +151,12 @@ def make_plan(request: Request) -> Plan:
         _Named(method_names, name, name in wanted_methods) for name in method_names.expand(wanted_methods)
     ]
     tasks = [_Named(task_names, name, name in wanted_tasks) for name in task_names.expand(wanted_tasks)]
+    protocols = protocol_registry(request.plugin_files, request.use_plugins)
     protocol_name, protocol_options = parse_name(request.protocol)
+    protocol_entry = protocols.get(protocol_name)
     shared, for_methods, for_tasks = divide_options(
         request.options,
-        override_keys(),
+        override_keys(protocol_entry.card.settings),
         [item.entry.card for item in methods],
         [item.entry.card for item in tasks],
     )
@@ -181,10 +191,9 @@ def make_plan(request: Request) -> Plan:
                 explicit = named.explicit and ready.explicit
                 _skip_or_raise(explicit, f"{ready.entry.card.name} · {named.name}", refusal, skips)
                 continue
-            protocol = resolve_protocol(
-                protocol_name, task.card.family, overrides, ready.entry.card.pretrained_head
-            )
-            cells.append(_make_cell(ready, task, protocol, request, store))
+            own_head = ready.entry.card.pretrained_head
+            protocol = resolve_protocol(protocol_name, task.card.family, overrides, own_head, protocols)
+            cells.append(_make_cell(ready, task, protocol, protocol_entry, request, store))
     if not cells and skips:
         raise BenchError("nothing can run: " + "; ".join(skip.reason for skip in skips), skips[0].hint)
     return Plan(_only_units(cells, request.units), tuple(skips))
@@ -229,7 +238,12 @@ class _ReadyMethod:
 
 
 def _make_cell(
-    ready: _ReadyMethod, task: Task, protocol: Protocol, request: Request, store: ResultStore
+    ready: _ReadyMethod,
+    task: Task,
+    protocol: Protocol,
+    protocol_entry: Entry[ProtocolCard],
+    request: Request,
+    store: ResultStore,
 ) -> PlannedRecord:
     count = len(task.folds)
     folds = range(count) if request.folds is None else sorted(set(request.folds))
@@ -266,6 +280,7 @@ def _make_cell(
         ready.checkpoint_digest,
         task,
         protocol,
+        protocol_entry,
         units,
         missing,
     )

@@ -21,13 +21,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comface_bench.core.augmentation import AUGMENTATIONS
+from comface_bench.core.augmentation import NO_AUGMENTATION
 from comface_bench.core.digest import digest
 from comface_bench.core.errors import BenchError, PluginError, UnitError, UsageError
 from comface_bench.core.events import Event, Kind, Report, ignore
 from comface_bench.core.names import format_name
 from comface_bench.core.protocol import Protocol
-from comface_bench.core.unit import ENGINE_EPOCH, Unit, seed_for
+from comface_bench.core.unit import ENGINE_EPOCH, Unit
 from comface_bench.core.weights import cache_folder, weights_folder
 from comface_bench.data.splits import PARTS
 from comface_bench.data.task import Task
@@ -148,7 +148,7 @@ def _groups(cells: Sequence[PlannedRecord]) -> Iterator[tuple[PlannedRecord, ...
     for cell in cells:
         if cell.missing:
             table, protocol = cell.task.table, cell.protocol
-            alone = None if protocol.trains == "head" else cell.task.name
+            alone = None if cell.protocol_entry.card.together else cell.task.name
             # The data set's name too: views are drawn from it.
             key = (cell.method_name, table.name, table.digest, protocol.digest(), alone)
             grouped.setdefault(key, []).append(cell)
@@ -191,7 +191,7 @@ class GroupRunner:
         cells: At least one; several only where their units share features.
         request: The user's.
         store: Where records go.
-        report: Told of everything that happens.
+        report: Takes the events of everything that happens.
     """
 
     def __init__(
@@ -200,6 +200,7 @@ class GroupRunner:
         self._cells = cells
         self._method = cells[0].method
         self._protocol = cells[0].protocol
+        self._together = cells[0].protocol_entry.card.together
         self._request = request
         self._store = store
         self._journal = Journal(request.results)
@@ -232,41 +233,57 @@ class GroupRunner:
                 for unit in cell.missing
                 if writer.finished.get((unit.fold, unit.seed)) != unit.key()
             ]
-        if self._protocol.trains == "head":
-            self._train_heads(work)
-        else:
-            for item in work:
-                self._train_backbone(item)
+        for items in self._batches(work):
+            self._run_batch([item for item in items if self._has_pairs(item)])
         return self._failed
 
-    def _train_heads(self, work: list[_Work]) -> None:
-        from comface_bench.engine.jobs import Job
-        from comface_bench.engine.linear import run_linear
-
-        work = [item for item in work if self._has_pairs(item)]
+    def _batches(self, work: list[_Work]) -> list[list[_Work]]:
+        """Divide units into those that the protocol's function is given in one call."""
+        if not self._together:
+            return [[item] for item in work]
+        if not self._method.card.drawn:
+            return [work]
         # Drawn backbones differ between repetitions; all others serve every repetition at once.
-        drawn = self._method.card.drawn
-        for seed in sorted({item.unit.seed for item in work}) if drawn else [None]:
-            items = [item for item in work if seed in (None, item.unit.seed)]
-            if not items:
-                continue
-            jobs = [Job(item.cell.task, item.unit.fold, item.unit.seed, item.unit.label) for item in items]
+        seeds = sorted({item.unit.seed for item in work})
+        return [[item for item in work if item.unit.seed == seed] for seed in seeds]
+
+    def _run_batch(self, items: list[_Work]) -> None:
+        if not items:
+            return
+        self._unit = None if self._together else items[0].unit
+        for item in items:
+            self._journal.write("start", item.unit)
+        key = digest([self._machine.precision, *(item.unit.key() for item in items)])
+        path = self._request.results / ".checkpoints" / f"{key[:16]}.pt"
+        try:
+            outcomes = self._call(items, path, key)
+        except Exception as error:
             for item in items:
-                self._journal.write("start", item.unit)
-            key = digest([self._machine.precision, *(item.unit.key() for item in items)])
-            path = self._checkpoint_path(key)
-            try:
-                encoder = self._take_encoder(seed or 0)
-                # One seed for all folds and repetitions, so that they share each view.
-                source = self._image_source(seed_for("augment", self._cells[0].task.card.data))
-                outcomes = run_linear(jobs, encoder, self._protocol, source, self._report, path, key)
-            except Exception as error:
-                for item in items:
-                    self._fail(item, error)
-            else:
-                for item, outcome in zip(items, outcomes, strict=True):
-                    self._settle(item, outcome)
-            path.unlink(missing_ok=True)
+                self._fail(item, error)
+        else:
+            for item, outcome in zip(items, outcomes, strict=True):
+                self._settle(item, outcome)
+        path.unlink(missing_ok=True)
+        self._unit = None
+
+    def _call(self, items: list[_Work], checkpoint: Path, key: str) -> list[Outcome | UnitError]:
+        """Call the protocol's function.
+
+        Raises:
+            Exception: It fails for all of the units.
+        """
+        from comface_bench.engine.jobs import Job, RunContext
+
+        entry, unit = self._cells[0].protocol_entry, items[0].unit
+        function = entry.resolve(entry.card.run)
+        shared = self._together and not self._method.card.drawn
+        encoder = self._take_encoder(0 if shared else unit.seed)
+        jobs = [Job(item.cell.task, item.unit.fold, item.unit.seed, item.unit.label) for item in items]
+        context = RunContext(encoder, self._protocol, self._image_source(), self._report, checkpoint, key)
+        outcomes: list[Outcome | UnitError] = list(function(jobs, context))
+        if len(outcomes) != len(jobs):
+            raise PluginError(f"{entry.card.run} returned {len(outcomes)} outcomes for {len(jobs)} jobs")
+        return outcomes
 
     def _has_pairs(self, item: _Work) -> bool:
         """Tell whether a unit can be validated and tested; one that can't fails alone."""
@@ -277,29 +294,6 @@ class GroupRunner:
             self._fail(item, error)
             return False
         return True
-
-    def _train_backbone(self, item: _Work) -> None:
-        from comface_bench.engine.finetune import FineTuneJob, run_finetune
-
-        unit, task = item.unit, item.cell.task
-        self._unit = unit
-        self._journal.write("start", unit)
-        key = digest([self._machine.precision, unit.key()])
-        path = self._checkpoint_path(key)
-        try:
-            seed = seed_for("augment", task.card.data, unit.fold, unit.seed)
-            job = FineTuneJob(task, unit.fold, unit.seed, key, unit.label, path)
-            encoder = self._take_encoder(unit.seed)
-            outcome = run_finetune(job, encoder, self._protocol, self._image_source(seed), self._report)
-        except Exception as error:
-            self._fail(item, error)
-        else:
-            self._settle(item, outcome)
-        path.unlink(missing_ok=True)
-        self._unit = None
-
-    def _checkpoint_path(self, key: str) -> Path:
-        return self._request.results / ".checkpoints" / f"{key[:16]}.pt"
 
     def _settle(self, item: _Work, outcome: Outcome | UnitError) -> None:
         from comface_bench.engine.jobs import check_predictions
@@ -421,15 +415,15 @@ class GroupRunner:
         table = self._cells[0].task.table
         return np.array([image_key(table.own_name(name)) for name in table.images], dtype=np.uint64)
 
-    def _image_source(self, seed: int) -> ImageSource:
+    def _image_source(self) -> ImageSource:
         from comface_bench.engine.encoder import ImageSource
 
         return ImageSource(
             store=self._images,
             keys=self._image_keys,
             size=self._protocol.image_size,
-            augmentation=AUGMENTATIONS[self._protocol.augmentation],
-            seed=seed,
+            augmentation=NO_AUGMENTATION,
+            seed=0,
             machine=self._machine,
         )
 

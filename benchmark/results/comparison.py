@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from comface_bench.core.errors import ResultError, UsageError
 from comface_bench.results.predictions import read_predictions
 from comface_bench.results.record import load_record, read_sound
-from comface_bench.results.store import RecordFiles, ResultStore, locked
+from comface_bench.results.store import RecordFiles, ResultStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 MEASURED = ("seconds", "peak_memory_mb", "details")
-"""Facts of a unit that tell how it ran, not what came out; two runs of one unit differ in them."""
+"""Facts of a unit about its run, not its outcome; two runs of one unit differ in them."""
 _HEADER = ("environment", "provenance")
 _APART = ("units", "failures", "digest", "predictions_digest")
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """How the predictions of one unit differ.
+    """Differences between two tables of predictions of one unit.
 
     Attributes:
         shared: Number of pairs in both.
@@ -206,7 +206,7 @@ Prefer = Literal["first", "last"]
 
 @dataclass(frozen=True)
 class Conflict:
-    """One thing that two folders tell differently.
+    """One thing on which two folders contradict each other.
 
     Attributes:
         record: Place of the record, such as `age/linear/scratch`.
@@ -221,7 +221,7 @@ class Conflict:
 
 @dataclass(frozen=True)
 class Merged:
-    """What a merge came to.
+    """Outcome of a merge.
 
     Attributes:
         conflicts: All of them. If there are any and none was preferred, nothing was written.
@@ -334,7 +334,7 @@ def _write(unions: dict[Path, _Union], into: Path, before: dict[Path, bytes]) ->
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
         files = RecordFiles(path)
-        with locked(files.lock):
+        with files.lock():
             if (path.read_bytes() if path.exists() else None) != before.get(place):
                 raise ResultError(f"{path}: was changed meanwhile", "Merge again when no run writes to it.")
             files.write(union.content)

@@ -1,4 +1,4 @@
-"""What a run ran on: versions, processor, commit; no host, user or path."""
+"""Description of a run's machine and installation: versions, processor, commit; no host, user or path."""
 
 from __future__ import annotations
 

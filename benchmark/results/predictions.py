@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 HEADER = "pair_id,subject,fold,seed,y,yhat"
 SIZE_LIMIT = 512 * 2**20
 GZIP_HEADER = bytes.fromhex("1f8b08 00 00000000 02 ff")
-"""What every file begins with: deflate, nothing optional, no time, best compression, no system."""
+"""Beginning of every file: deflate, nothing optional, no time, best compression, no system."""
 
 _PAIR = re.compile(r"[0-9A-Za-z_.:-]{1,64}")
 _WHOLE = re.compile(r"0|[1-9][0-9]{0,17}")

@@ -24,7 +24,7 @@ _HINT = "Its numbers aren't those of its predictions: don't count it, and make i
 
 
 def recompute_record(path: Path) -> list[Finding]:
-    """Compute every metric of every unit, the constant answer's and the summary again; nothing is changed.
+    """Compute every metric of every unit, the no-change baseline's and the summary again; nothing is changed.
 
     Args:
         path: The record's JSON; its predictions are read from beside it.

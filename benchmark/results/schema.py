@@ -75,7 +75,7 @@ class FoldSubjects(_Model):
 
 
 class TaskAbout(_Model):
-    """What the task's card says in words, as far as it was known when the record was written.
+    """Prose of the task's card, as far as it was known when the record was written.
 
     Attributes:
         summary: What is estimated, in a sentence; empty if unknown, like every field here.
@@ -89,7 +89,7 @@ class TaskAbout(_Model):
 
 
 class MethodAbout(_Model):
-    """What the method's card says in words, as far as it was known when the record was written.
+    """Prose of the method's card, as far as it was known when the record was written.
 
     Attributes:
         summary: What it is, in a sentence; empty if unknown, like every field here.
@@ -109,7 +109,7 @@ class MethodAbout(_Model):
 
 
 class TaskInfo(_Model):
-    """What was estimated, on which images, split how.
+    """The task: quantity, images, split and metrics.
 
     Attributes:
         name: Name of the task, such as `age` or `disfa-au12`.
@@ -151,7 +151,7 @@ class TaskInfo(_Model):
 
 
 class MethodInfo(_Model):
-    """What encoded the images.
+    """The method: the backbone that encoded the images.
 
     Attributes:
         name: Name of the method, options included, such as `scratch+backbone=resnet18`.
@@ -175,7 +175,7 @@ class MethodInfo(_Model):
 
 
 class ProtocolInfo(_Model):
-    """How the method was trained: every hyper-parameter as resolved, and their digest."""
+    """The protocol: every hyper-parameter as resolved, and their digest."""
 
     name: str
     values: Facts
@@ -190,7 +190,7 @@ class UnitResult(_Model):
         seed: The user's seed.
         key: The unit's key.
         metrics: Metrics of the test predictions.
-        constant: Metrics of always answering "no change" on the same pairs.
+        constant: Metrics of the no-change baseline (ŷ = 0) on the same pairs.
         n_pairs: Number of test pairs.
         n_subjects: Number of test subjects.
         best_epoch: Selected epoch, counted from 1; 0 is the untrained start.
@@ -233,7 +233,7 @@ class Summary(_Model):
     Attributes:
         pooled: All folds of one seed pooled, then the metric, then the mean over seeds.
         fold_mean: Mean of the units' metrics.
-        constant: The "no change" answer, aggregated as the task says.
+        constant: The no-change baseline, aggregated as the task says.
         n_pairs: Number of distinct test pairs.
         n_subjects: Number of distinct test subjects.
         folds_done: Folds with a result for every seed that occurs.
@@ -313,11 +313,11 @@ class Record(_Model):
 
     @property
     def no_better_than_baseline(self) -> bool:
-        """Whether the MAE is no smaller than that of always answering "no change"."""
-        error, floor = self.primary.get("mae"), self.summary.constant.get("mae")
-        if error is None or floor is None or error.value is None or floor.value is None:
+        """True if the MAE is no smaller than the no-change baseline's; False if either has no value."""
+        error, baseline = self.primary.get("mae"), self.summary.constant.get("mae")
+        if error is None or baseline is None or error.value is None or baseline.value is None:
             return False
-        return error.value >= floor.value
+        return error.value >= baseline.value
 
     @pydantic.model_validator(mode="after")
     def _agree(self) -> Self:

@@ -7,20 +7,17 @@ is therefore either complete or says what is missing. Several processes may add 
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import fcntl
 import glob
 import hashlib
 import json
-import os
 import re
 import shutil
 import warnings
 from typing import TYPE_CHECKING, Self
 
 from comface_bench.core.errors import ResultError, UsageError
-from comface_bench.core.files import replace_file, sync_folder
+from comface_bench.core.files import file_lock, replace_file, sync_folder
 from comface_bench.results.predictions import (
     digest_text,
     parse_columns,
@@ -32,6 +29,7 @@ from comface_bench.results.versions import migrate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
     from typing import Any
 
@@ -69,30 +67,6 @@ def file_stem(name: str) -> str:
     return stem
 
 
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold an advisory lock, waiting for it; the lock file is there only while it is held."""
-    while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        if _is_at(path, handle):
-            break
-        # The holder before us removed the file that we waited on; another may hold its successor.
-        os.close(handle)
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-        os.close(handle)
-
-
-def _is_at(path: Path, handle: int) -> bool:
-    try:
-        return os.path.samestat(path.stat(), os.fstat(handle))
-    except FileNotFoundError:
-        return False
-
-
 class RecordFiles:
     """Names, reads and replaces the files of one record. Changes need the lock.
 
@@ -103,7 +77,6 @@ class RecordFiles:
         path: As given.
         predictions: `<method>.predictions.csv.gz`.
         units: Folder of staged units, `<method>.units`.
-        lock: The lock file, `<method>.lock`.
         malformed: Where `read` put files that hold no record; None if it never had to.
     """
 
@@ -111,8 +84,11 @@ class RecordFiles:
         self.path = path
         self.predictions = self._beside(".predictions.csv.gz")
         self.units = self._beside(".units")
-        self.lock = self._beside(".lock")
         self.malformed: Path | None = None
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Hold the record's lock, waiting for it; its file is there only while it is held."""
+        return file_lock(self._beside(".lock"), remove=True)
 
     def aside(self, digest: str) -> RecordFiles:
         """Return the files in which a record of the given digest is set aside."""
@@ -388,7 +364,7 @@ def update_record(path: Path, task: TaskCard | None = None, method: MethodCard |
     from comface_bench.results.schema import dump_json, update_method, update_task
 
     files = RecordFiles(path)
-    with locked(files.lock):
+    with files.lock():
         before, content = load_record(path), read_sound(path, files.predictions)
         header = content.header
         if task is not None:
@@ -420,7 +396,7 @@ class RecordWriter:
         self._files = files
         self._header = header
         self.set_aside: Path | None = None
-        with locked(files.lock):
+        with files.lock():
             self._content = self._collect()
 
     def __enter__(self) -> Self:
@@ -447,7 +423,7 @@ class RecordWriter:
         _check(unit, rows, text)
         staged = Content(self._header)
         staged.add(unit, text)
-        with locked(self._files.lock):
+        with self._files.lock():
             self._files.stage(f"{unit.fold}-{unit.seed}", write_staged(staged))
             self._content = self._collect()
         if self.finished.get((unit.fold, unit.seed)) != unit.key:
@@ -455,14 +431,14 @@ class RecordWriter:
 
     def fail(self, failure: Failure) -> None:
         """Record a unit's failure; a finished unit of the same fold and seed stands."""
-        with locked(self._files.lock):
+        with self._files.lock():
             self._content = self._collect()
             self._content.fail(failure)
             self._files.write(self._content)
 
     def record(self) -> Record:
         """Return the record as stored, other processes' units included."""
-        with locked(self._files.lock):
+        with self._files.lock():
             self._content = self._collect()
         return self._content.record()
 

@@ -126,7 +126,7 @@ def check_together(paths: Iterable[Path]) -> list[Finding]:
     """Check that records of one task, data and split have the same pairs and true changes in each fold.
 
     The first record of each task is what the others are held against. Records that can't be read are
-    passed over: `validate_record` tells of them.
+    passed over: `validate_record` reports them.
 
     Args:
         paths: Records' JSON files.
@@ -306,7 +306,7 @@ def _first_difference(one: bytes, other: bytes) -> int:
 
 _PAIR = re.compile(r"\d+-\d+-\d+", re.ASCII)
 _MOST_LINES = 20
-"""How many bad lines of a file are told one by one."""
+"""Number of bad lines of a file that are listed one by one."""
 
 
 def check_predictions(record: Record, data: bytes, *, sealed: bool) -> Iterator[Fault]:

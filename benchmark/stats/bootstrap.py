@@ -35,7 +35,7 @@ NOT_RESAMPLED = "not resampled"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Resamples:
-    """How often each subject is in each resample.
+    """Counts of each subject in each resample.
 
     Attributes:
         subjects: Numbers of the subjects, ascending.
@@ -68,16 +68,16 @@ class Resamples:
         counts = np.bincount(flat.ravel(), minlength=size * count).reshape(size, count)
         return cls(numbers, counts.astype(np.float64))
 
-    def weights(self, answers: PredictionSet) -> Matrix:
-        """Return the columns of the answers' own subjects, shape (resamples, their number).
+    def weights(self, predictions: PredictionSet) -> Matrix:
+        """Return the columns of the predictions' own subjects, shape (resamples, their number).
 
         Raises:
-            ValueError: A subject of the answers isn't among those drawn from.
+            ValueError: A subject of the predictions isn't among those drawn from.
         """
-        unknown = set(answers.subjects) - set(self.subjects)
+        unknown = set(predictions.subjects) - set(self.subjects)
         if unknown:
             raise ValueError(f"subject {min(unknown)} isn't among those that were drawn from")
-        return self.counts[:, np.searchsorted(self.subjects, answers.subjects)]
+        return self.counts[:, np.searchsorted(self.subjects, predictions.subjects)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +140,7 @@ class Scores:
 
 
 def score(
-    answers: Mapping[str, PredictionSet],
+    predictions: Mapping[str, PredictionSet],
     names: Iterable[str],
     resamples: Resamples,
     values: Mapping[str, Mapping[str, MetricValue]] | None = None,
@@ -148,7 +148,7 @@ def score(
     """Score all methods of a task on the same resamples.
 
     Args:
-        answers: By method.
+        predictions: By method.
         names: Keys of `METRICS`.
         resamples: Drawn from all of the task's test subjects.
         values: The metrics of each method by name, where they are known already.
@@ -163,12 +163,12 @@ def score(
     names = list(names)
     resampled = [name for name in names if name in RESAMPLED]
     if values is None:
-        values = {method: given.metrics(names) for method, given in answers.items()}
+        values = {method: given.metrics(names) for method, given in predictions.items()}
     draws: dict[str, dict[str, Vector]] = {}
     left_out: dict[str, dict[str, Vector]] = {}
     reasons: dict[str, dict[str, str]] = {name: {} for name in names}
     shared: dict[tuple[int, ...], Matrix] = {}
-    for method, given in answers.items():
+    for method, given in predictions.items():
         if given.subjects not in shared:
             without_one = 1 - np.eye(len(given.subjects))
             shared[given.subjects] = np.concatenate([resamples.weights(given), without_one])
@@ -186,10 +186,10 @@ def score(
     return {
         name: Scores(
             metric=name,
-            values={method: values[method][name] for method in answers},
-            draws={method: draws[method][name] for method in answers if name in resampled},
-            left_out={method: left_out[method][name] for method in answers if name in resampled},
-            pairs={method: given.pairs for method, given in answers.items()},
+            values={method: values[method][name] for method in predictions},
+            draws={method: draws[method][name] for method in predictions if name in resampled},
+            left_out={method: left_out[method][name] for method in predictions if name in resampled},
+            pairs={method: given.pairs for method, given in predictions.items()},
             reasons=reasons[name],
         )
         for name in names

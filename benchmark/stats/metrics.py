@@ -49,7 +49,7 @@ class MetricValue:
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-    """What a metric is called, which direction is better, and how it is computed.
+    """A metric: its names, which direction is better, and its function.
 
     Attributes:
         name: Key in records, such as `mae`.
@@ -87,7 +87,7 @@ def compute_metrics(y: ArrayLike, yhat: ArrayLike, names: Iterable[str]) -> dict
 
 
 def no_change_baseline(y: ArrayLike, names: Iterable[str]) -> dict[str, MetricValue]:
-    """Compute the metrics of always answering "no change" (ŷ = 0), the floor of every comparison."""
+    """Compute the metrics of the no-change baseline, ŷ = 0 for every pair."""
     truth = _vector(y, "y")
     return compute_metrics(truth, np.zeros_like(truth), names)
 
@@ -169,7 +169,7 @@ def _defined(value: float) -> MetricValue:
 
 
 def _no_spread(y: Vector, yhat: Vector) -> MetricValue | None:
-    """Say why no correlation exists, or None if one does."""
+    """Return the reason why no correlation exists, or None if one does."""
     if y.size < 2:
         return MetricValue(None, "fewer than 2 pairs")
     if (yhat == yhat[0]).all():

@@ -23,7 +23,7 @@ ALL_FOLDS = -1
 
 
 class PredictionRow(Protocol):
-    """What is needed of a prediction row; the rows of `results.predictions` are such."""
+    """Fields that are needed of a prediction; those of `results.predictions` have them."""
 
     @property
     def pair_id(self) -> str:
@@ -94,7 +94,7 @@ class Part:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PredictionSet:
-    """A method's predictions on one task.
+    """A method's predictions on one task, in parts.
 
     Attributes:
         subjects: Numbers of the test subjects, ascending; parts hold indices into it.
@@ -151,7 +151,7 @@ class PredictionSet:
         columns = {place: columns[place] for place in sorted(columns) if place[0] in counted} or columns
         numbers = np.concatenate([column.subjects for column in columns.values()] or [[]])
         if not numbers.size:
-            raise ValueError("no row to take answers from")
+            raise ValueError("no prediction")
         subjects = np.unique(numbers)
         gathered: dict[Place, list[Columns]] = {}
         for (fold, seed), column in sorted(columns.items()):

@@ -53,7 +53,7 @@ class PairedDifference:
 
     @property
     def tied(self) -> bool | None:
-        """Whether the interval holds 0; None without an interval."""
+        """True if the interval holds 0; None without an interval."""
         low, high = self.interval.low, self.interval.high
         if low is None or high is None:
             return None
@@ -225,17 +225,17 @@ def _p(differences: Vector, ours: MetricValue, theirs: MetricValue, *, exact: bo
 
 
 def swap_tests(
-    answers: Mapping[str, PredictionSet], names: Sequence[str], reference: str, swaps: Swaps
+    predictions: Mapping[str, PredictionSet], names: Sequence[str], reference: str, swaps: Swaps
 ) -> dict[str, dict[str, MetricValue]]:
     """Test all other methods against one of them; arguments as for `swap_test`.
 
     Returns:
         p, uncorrected, by name and method.
     """
-    theirs = answers[reference]
+    theirs = predictions[reference]
     tested = {
         method: swap_test(ours, theirs, names, swaps)
-        for method, ours in answers.items()
+        for method, ours in predictions.items()
         if method != reference
     }
     return {name: {method: found[name] for method, found in tested.items()} for name in names}
@@ -251,8 +251,8 @@ def holm(values: Mapping[str, MetricValue]) -> dict[str, MetricValue]:
     return corrected
 
 
-def _only(answers: PredictionSet, places: list[tuple[int, int]]) -> PredictionSet:
-    return dataclasses.replace(answers, parts={place: answers.parts[place] for place in places})
+def _only(predictions: PredictionSet, places: list[tuple[int, int]]) -> PredictionSet:
+    return dataclasses.replace(predictions, parts={place: predictions.parts[place] for place in places})
 
 
 SIGNIFICANCE = 0.05

@@ -40,11 +40,11 @@ _SOUND = 1e-3  # share of the squares that must be left after subtraction: three
 _ENDS = np.minimum, np.maximum
 
 
-def weighted_metrics(answers: PredictionSet, weights: Matrix, names: Iterable[str]) -> dict[str, Vector]:
+def weighted_metrics(predictions: PredictionSet, weights: Matrix, names: Iterable[str]) -> dict[str, Vector]:
     """Compute metrics for each weighting of the subjects, averaged over parts.
 
     Args:
-        answers: A method's predictions on S subjects.
+        predictions: A method's predictions on S subjects.
         weights: Whole numbers from 0, shape (R, S).
         names: Members of `RESAMPLED`.
 
@@ -59,10 +59,10 @@ def weighted_metrics(answers: PredictionSet, weights: Matrix, names: Iterable[st
         if name not in RESAMPLED:
             raise UnknownNameError(f"{name!r} isn't resampled", f"One of {', '.join(RESAMPLED)}.")
     sums = {name: np.zeros(len(weights)) for name in names}
-    for part in answers.parts.values():
+    for part in predictions.parts.values():
         for name, values in _part_metrics(part, weights, names).items():
             sums[name] += values
-    return {name: total / len(answers.parts) for name, total in sums.items()}
+    return {name: total / len(predictions.parts) for name, total in sums.items()}
 
 
 def needed_sums(names: Iterable[str]) -> list[int]:
@@ -70,9 +70,9 @@ def needed_sums(names: Iterable[str]) -> list[int]:
     return sorted({column for name in names for column in _NEEDED.get(name, _CORRELATIONS)})
 
 
-def reason_of(answers: PredictionSet, weights: Vector, name: str) -> str | None:
-    """Say why a metric has no value under one weighting, shape (S,); None if it has one."""
-    for part in answers.parts.values():
+def reason_of(predictions: PredictionSet, weights: Vector, name: str) -> str | None:
+    """Return the reason why a metric has no value under one weighting, shape (S,); None if it has one."""
+    for part in predictions.parts.values():
         times = weights[part.subject].astype(int)
         y, yhat = np.repeat(part.y, times), np.repeat(part.yhat, times)
         reason = compute_metrics(y, yhat, [name])[name].reason
@@ -93,7 +93,7 @@ def _part_metrics(part: Part, weights: Matrix, names: list[str]) -> dict[str, Ve
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SubjectSums:
-    """What the metrics need of each of the part's subjects.
+    """Sums over the pairs of each subject of a part, which all metrics but rank correlation follow from.
 
     y and ŷ are each divided by a power of two, which is exact, and taken from about their mean; errors are
     divided by 2**exponent.
@@ -144,7 +144,7 @@ class SubjectSums:
         )
 
     def _spread(self, n: Vector, weights: Callable[[slice], Matrix]) -> NDArray[np.bool_]:
-        """Say which weightings leave both y and ŷ more than one value, shape (R,)."""
+        """Return which weightings leave both y and ŷ more than one value, shape (R,)."""
         enough: NDArray[np.bool_] = n >= 2
         for low, high in (self.ranges[:2], self.ranges[2:]):
             if (low == high).any():

@@ -16,6 +16,8 @@ from comface_bench.submission.package import NOTE, PREDICTIONS, RECORD
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from comface_bench.submission.package import SubmissionNote
+
 NOTE_BESIDE = ".submission.toml"
 """Ending of the note beside each record."""
 
@@ -23,8 +25,9 @@ NOTE_BESIDE = ".submission.toml"
 def accept(path: Path, results: Path, *, replace: bool = False, data: Path | None = None) -> list[Path]:
     """Check a package and put its records, predictions and note into a folder of records.
 
-    What was checked is what is written: the package is read once. Everything is first written beside the
-    target, then renamed, predictions before their record; if anything fails, what was there comes back.
+    What was checked is what is written: the package is read once. Only the prose about the method is the
+    note's, in every record. Everything is first written beside the target, then renamed, predictions before
+    their record; if anything fails, what was there comes back.
     Accepting the same package once more changes nothing.
 
     Args:
@@ -44,11 +47,12 @@ def accept(path: Path, results: Path, *, replace: bool = False, data: Path | Non
     report = check_package(path, results, data)
     if not report.ok:
         raise RefusedError("\n".join(["refused:", *map(str, report.findings)]))
+    assert report.note is not None
     files = {}
     for stem in report.records:
         files[f"{stem}{NOTE_BESIDE}"] = report.members[NOTE]
         files[f"{stem}{PREDICTIONS}"] = report.members[f"{stem}{PREDICTIONS}"]
-        files[f"{stem}{RECORD}"] = report.members[f"{stem}{RECORD}"]
+        files[f"{stem}{RECORD}"] = _with_note(report.members[f"{stem}{RECORD}"], stem, report.note)
     changed = {name: data for name, data in files.items() if _other(results / name, data)}
     there = [name for name in changed if name.endswith(RECORD) and (results / name).exists()]
     _refuse_ours(results, there)
@@ -58,6 +62,17 @@ def accept(path: Path, results: Path, *, replace: bool = False, data: Path | Non
         )
     _write(results, changed)
     return [results / f"{stem}{RECORD}" for stem in report.records]
+
+
+def _with_note(data: bytes, stem: str, note: SubmissionNote) -> bytes:
+    """Return a record whose prose about the method is the note's, sealed anew."""
+    from comface_bench.results.record import record_from
+    from comface_bench.results.schema import MethodAbout, dump_json
+
+    record = record_from(data, Path(f"{stem}{RECORD}"))
+    about = MethodAbout(summary=note.description, licence=note.licence, source=note.code or note.weights)
+    method = record.method.model_copy(update={"about": about})
+    return dump_json(record.model_copy(update={"method": method}).seal()).encode()
 
 
 def _other(path: Path, data: bytes) -> bool:

@@ -6,7 +6,6 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
-from comface_bench.leaderboards.cards import known_card
 from comface_bench.leaderboards.formatting import brief
 from comface_bench.leaderboards.site.charts import scatter, size_bars, subject_dots
 from comface_bench.leaderboards.site.error_analysis import (
@@ -52,10 +51,6 @@ class Plots:
 def facts(record: Record) -> list[tuple[str, list[tuple[str, str]]]]:
     """Return the facts of a record as text, by section."""
     task, method, provenance = record.task, record.method, record.provenance
-    card = known_card(method.name)
-    known = []
-    if card:
-        known = [("Paper", card.paper), ("Training", card.training_scale), ("Licence", card.licence)]
     sections = [
         (
             "Method",
@@ -65,7 +60,9 @@ def facts(record: Record) -> list[tuple[str, list[tuple[str, str]]]]:
                 ("Parameters", f"{method.parameters:,}"),
                 ("Feature", f"{method.feature_dim:,} numbers"),
                 ("Trained on", ", ".join(map(str, method.card.get("trained_on", ())))),
-                *known,
+                ("Paper", method.about.paper),
+                ("Training", method.about.training_scale),
+                ("Licence", method.about.licence),
                 *_flat(method.options),
             ],
         ),

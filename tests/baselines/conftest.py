@@ -1,127 +1,42 @@
-"""What the ResNet-50 baselines' tests share: random weights, the authors' files, an independent network.
+"""Fixtures that the tests of methods share: pictures, files, comparisons, and transformers written by hand.
 
-Nothing here calls the product. The network is written out in functions and float64; the files are laid out
-as the authors' own code saves them.
+Nothing here calls the product or timm. The transformers are functions of the tensors in a file, in float64.
 """
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import math
 import pickle
 import struct
+from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
 import pytest
+import timm
 import torch
-import torchvision
 from torch.nn import functional
 
-BLOCKS = {"layer1": 3, "layer2": 4, "layer3": 6, "layer4": 3}
+WIDTH, HEADS, DEPTH = 192, 3, 2
+"""Of the small transformer that most tests build: all there is to get wrong, in a fraction of the time."""
 
 
-def shapes(width="resnet50", classes=None):
-    """Name → shape of a ResNet-50 with a classifier, or without one."""
-    with torch.device("meta"):
-        network = getattr(torchvision.models, width)(weights=None, num_classes=classes or 1)
-    found = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    return found if classes else {name: shape for name, shape in found.items() if not name.startswith("fc.")}
+@pytest.fixture(autouse=True)
+def hub(tmp_path, monkeypatch):
+    """The hub's local cache, empty."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
 
 
 @pytest.fixture(scope="session")
-def draw_resnet():
-    """Draw random weights under which features neither vanish nor explode.
+def draw_images():
+    """Draw noise, (N, 3, H, W) float32 RGB in [0, 1]."""
 
-    `scale` is how far inputs spread: the first normalisation takes it out, as training would have.
-    """
-
-    def draw(seed, classes=None, scale=1.0):
-        random = torch.Generator().manual_seed(seed)
-
-        def uniform(low, high, shape):
-            return low + (high - low) * torch.rand(shape, generator=random)
-
-        tensors = {}
-        for name, shape in shapes(classes=classes).items():
-            spread = scale if name.startswith("bn1.") else 1.0
-            if name.endswith("num_batches_tracked"):
-                tensors[name] = torch.tensor(seed)
-            elif name.startswith("fc."):
-                tensors[name] = torch.zeros(shape)
-            elif len(shape) >= 2:
-                fan_in = math.prod(shape[1:])
-                tensors[name] = torch.randn(shape, generator=random) * (2 / fan_in) ** 0.5
-            elif name.endswith("running_var"):
-                tensors[name] = uniform(0.5, 1.5, shape) * spread**2
-            elif name.endswith("running_mean"):
-                tensors[name] = uniform(-0.3, 0.3, shape) * spread
-            elif name.endswith("bn3.weight"):
-                tensors[name] = uniform(0.1, 0.5, shape)
-            else:
-                tensors[name] = (
-                    uniform(0.5, 1.2, shape) if name.endswith("weight") else uniform(-0.3, 0.3, shape)
-                )
-        return tensors
+    def draw(height=224, width=None, count=2):
+        return torch.rand((count, 3, height, width or height), generator=torch.Generator().manual_seed(0))
 
     return draw
-
-
-@pytest.fixture(scope="session")
-def hollow_resnet():
-    """Weights of the right shapes that take no room: all are views of one stretch of zeros."""
-
-    def make(width="resnet50", classes=None):
-        wanted = shapes(width, classes)
-        zeros = torch.zeros(max(map(math.prod, wanted.values())), dtype=torch.float16)
-        views = {shape: zeros[: math.prod(shape)].view(shape) for shape in set(wanted.values())}
-        return {name: views[shape] for name, shape in wanted.items()}
-
-    return make
-
-
-@pytest.fixture(scope="session")
-def reference():
-    """The network in float64: `reference(tensors, normalised images, pool, halved_by)` → features.
-
-    Args of the function: `pool`, the max-pool's padding, is "around" (torch), "after" (TensorFlow's SAME,
-    for even maps) or "none" (Caffe: windows may hang over the edge, where there is nothing); `halved_by`
-    is the convolution of a block that has its stride.
-    """
-
-    def run(tensors, images, pool="around", halved_by="conv2"):
-        given = {name: tensor.double() for name, tensor in tensors.items()}
-
-        def convolve(x, name, stride=1, padding=0):
-            return functional.conv2d(x, given[f"{name}.weight"], stride=stride, padding=padding)
-
-        def normalise(x, name):
-            mean, var, weight, bias = (
-                given[f"{name}.{part}"].view(1, -1, 1, 1)
-                for part in ("running_mean", "running_var", "weight", "bias")
-            )
-            return (x - mean) / torch.sqrt(var + 1e-5) * weight + bias
-
-        def block(x, name, stride):
-            first, second = (stride, 1) if halved_by == "conv1" else (1, stride)
-            y = normalise(convolve(x, f"{name}.conv1", first), f"{name}.bn1").clamp(min=0)
-            y = normalise(convolve(y, f"{name}.conv2", second, 1), f"{name}.bn2").clamp(min=0)
-            y = normalise(convolve(y, f"{name}.conv3"), f"{name}.bn3")
-            if f"{name}.downsample.0.weight" in given:
-                x = normalise(convolve(x, f"{name}.downsample.0", stride), f"{name}.downsample.1")
-            return (x + y).clamp(min=0)
-
-        x = normalise(convolve(functional.pad(images.double(), (3, 3, 3, 3)), "conv1", 2), "bn1").clamp(min=0)
-        assert x.shape[-1] % 2 == x.shape[-2] % 2 == 0
-        before = 1 if pool == "around" else 0
-        x = functional.pad(x, (before, 1, before, 1), value=-torch.inf)
-        x = x.unfold(2, 3, 2).unfold(3, 3, 2).amax((-1, -2))
-        for layer, count in BLOCKS.items():
-            for number in range(count):
-                x = block(x, f"{layer}.{number}", 2 if number == 0 and layer != "layer1" else 1)
-        return x.mean((2, 3))
-
-    return run
 
 
 @pytest.fixture(scope="session")
@@ -146,115 +61,47 @@ def as_input():
 
 
 @pytest.fixture(scope="session")
-def distance():
-    """Relative distance of features from what is expected: the norms' ratio."""
-    return lambda found, expected: float((found - expected).norm() / expected.norm())
+def normalise():
+    """Subtract a mean and divide by a standard deviation, per channel, in float64."""
 
+    def run(images, mean, std):
+        as_channels = [torch.tensor(values, dtype=torch.float64).view(1, 3, 1, 1) for values in (mean, std)]
+        return (images.double() - as_channels[0]) / as_channels[1]
 
-ONES = torch.ones(10_000_000, dtype=torch.float16)
-
-
-def _ones(*shape):
-    """What stands for everything but the backbone; in a file, it all takes the room of one tensor."""
-    return ONES[: math.prod(shape)].view(shape)
-
-
-def _optimizer(tensors):
-    first = next(iter(tensors.values()))
-    groups = [{"lr": 0.03, "momentum": 0.9, "nesterov": False, "params": [0]}]
-    return {"state": {0: {"momentum_buffer": _ones(*first.shape)}}, "param_groups": groups}
-
-
-def _head(name, hidden, out):
-    """Projection 2048 → hidden → norm → out, as SwAV has it."""
-    return {
-        f"{name}.0.weight": _ones(hidden, 2048),
-        f"{name}.0.bias": _ones(hidden),
-        f"{name}.1.weight": _ones(hidden),
-        f"{name}.1.bias": _ones(hidden),
-        f"{name}.1.running_mean": _ones(hidden),
-        f"{name}.1.running_var": _ones(hidden),
-        f"{name}.1.num_batches_tracked": torch.tensor(7),
-        f"{name}.3.weight": _ones(out, hidden),
-        f"{name}.3.bias": _ones(out),
-    }
-
-
-def _swav(tensors):
-    head = _head("module.projection_head", 2048, 128)
-    return _prefixed("module.", tensors) | head | {"module.prototypes.weight": _ones(3000, 128)}
-
-
-def _bulat(tensors):
-    head = _head("module.projection_net.net", 2048, 128)
-    keys = _prefixed("module.base_net.", tensors) | head | {"module.prototypes.weight": _ones(3000, 128)}
-    return {"epoch": 100, "state_dict": keys, "optimizer": _optimizer(tensors)}
-
-
-def _moco(tensors, wrapper="module."):
-    keys = {}
-    for encoder in ("encoder_q", "encoder_k"):
-        prefix = f"{wrapper}{encoder}."
-        own = tensors if encoder == "encoder_q" else {name: _ones(*tensors[name].shape) for name in tensors}
-        keys |= _prefixed(prefix, own)
-        for layer, out in (("fc.0", 2048), ("fc.2", 128)):
-            keys |= {
-                f"{prefix}{layer}.weight": _ones(out, 2048),
-                f"{prefix}{layer}.bias": _ones(out),
-            }
-    keys |= {f"{wrapper}queue": _ones(128, 65536), f"{wrapper}queue_ptr": torch.zeros(1).long()}
-    return {"epoch": 200, "arch": "resnet50", "state_dict": keys, "optimizer": _optimizer(tensors)}
-
-
-def _barlow_training(tensors):
-    projector = {f"module.projector.{layer}.weight": _ones(64, 64) for layer in (0, 3, 6)}
-    norm = {"module.bn.running_mean": _ones(64), "module.bn.running_var": _ones(64)}
-    keys = _prefixed("module.backbone.", tensors) | projector | norm
-    return {"epoch": 1000, "model": keys, "optimizer": _optimizer(tensors)}
-
-
-def _simclr(tensors):
-    ordered = {}
-    for name in tensors:
-        if name.endswith(".conv1.weight"):  # The converter's blocks declare their shortcut first.
-            shortcut = name.removesuffix("conv1.weight") + "downsample."
-            ordered |= {key: tensor for key, tensor in tensors.items() if key.startswith(shortcut)}
-        ordered.setdefault(name, tensors[name])
-    return {"state_dict": ordered}
-
-
-def _vggface2(tensors):
-    # Exported before torch 0.4.1, which brought the counter of batches.
-    arrays = {id(tensor): tensor.numpy() for tensor in tensors.values()}
-    return {name: arrays[id(tensor)] for name, tensor in tensors.items() if "num_batches" not in name}
-
-
-def _prefixed(prefix, tensors):
-    return {prefix + name: tensor for name, tensor in tensors.items()}
-
-
-LAYOUTS = {
-    "imagenet": dict,
-    "vggface2": _vggface2,
-    "simclr": _simclr,
-    "mocov2": _moco,
-    "mocov2, one process": lambda tensors: _moco(tensors, wrapper=""),
-    "swav": _swav,
-    "swav, training": lambda tensors: {
-        "epoch": 200,
-        "state_dict": _swav(tensors),
-        "optimizer": _optimizer(tensors),
-    },
-    "barlowtwins": dict,
-    "barlowtwins, training": _barlow_training,
-    "bulat": _bulat,
-}
+    return run
 
 
 @pytest.fixture(scope="session")
-def lay_out():
-    """Return what the authors' code saves: `lay_out(layout, tensors)`."""
-    return lambda layout, tensors: LAYOUTS[layout](tensors)
+def distances():
+    """Return by how much features differ, relative to what is expected: by norm, and by largest number."""
+
+    def measure(found, expected):
+        difference, expected = found.double() - expected.double(), expected.double()
+        norms = float(difference.norm() / expected.norm())
+        return norms, float(difference.abs().max() / expected.abs().max())
+
+    return measure
+
+
+@pytest.fixture(scope="session")
+def assert_same(distances):
+    """Check that features are what is expected, by either measure."""
+
+    def check(found, expected, tolerance=1e-4):
+        assert found.shape == expected.shape
+        assert max(distances(found, expected)) < tolerance
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def assert_other(distances):
+    """Check that features would show a fault, by either measure."""
+
+    def check(found, expected, least=1e-2):
+        assert min(distances(found, expected)) > least
+
+    return check
 
 
 class Python2Pickler(pickle._Pickler):
@@ -292,14 +139,155 @@ def save():
     return write
 
 
+def _changed(content, name, change):
+    return content | {name: change(content[name].clone())}
+
+
+def _without(content, part):
+    return {name: tensor for name, tensor in content.items() if part not in name}
+
+
+def _spoiled(content, name):
+    def spoil(tensor):
+        tensor.view(-1)[5] = float("nan")
+        return tensor
+
+    return _changed(content, name, spoil)
+
+
 @pytest.fixture(scope="session")
-def temporary(tmp_path_factory, save):
-    """Write a large checkpoint and remove it in the end: `with temporary(content, form) as path`."""
+def edit():
+    """Ways to damage a file's tensors: `changed(content, name, change)`, `without(content, part)`, ..."""
+    return SimpleNamespace(changed=_changed, without=_without, spoiled=_spoiled)
 
-    @contextlib.contextmanager
-    def write(content, form="zip"):
-        path = save(content, tmp_path_factory.mktemp("weights") / "mine.pth", form)
-        yield path
-        path.unlink()
 
-    return write
+@pytest.fixture
+def shrink(monkeypatch):
+    """Make timm build another size wherever the real network is asked for."""
+
+    def patch(**settings):
+        monkeypatch.setattr(timm, "create_model", functools.partial(timm.create_model, **settings))
+
+    return patch
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Leave the memory of new networks as it is, which is faster; every number must come from the file."""
+    for name in ("kaiming_uniform_", "trunc_normal_", "normal_", "uniform_", "xavier_uniform_"):
+        monkeypatch.setattr(torch.nn.init, name, lambda tensor, *_, **__: tensor)
+    monkeypatch.setattr(timm.layers.weight_init, "_trunc_normal_", lambda tensor, *_, **__: tensor)
+
+
+@pytest.fixture
+def small(shrink):
+    """timm's ViT-B with two narrow blocks."""
+    shrink(depth=DEPTH, embed_dim=WIDTH, num_heads=HEADS)
+
+
+@pytest.fixture(scope="session")
+def draw():
+    """Draw weights of given shapes that keep activations near 1."""
+
+    def make(shapes, seed=0):
+        random = torch.Generator().manual_seed(seed)
+        tensors = {}
+        for name, shape in shapes.items():
+            if len(shape) == 1 and name.endswith(("weight", "gamma", "running_var")):
+                tensors[name] = 0.5 + torch.rand(shape, generator=random)
+            elif len(shape) == 1:
+                tensors[name] = 0.4 * torch.rand(shape, generator=random) - 0.2
+            elif name.endswith(("token", "tokens", "pos_embed", "embedding", "latent", "probe")):
+                tensors[name] = 0.5 * torch.randn(shape, generator=random)
+            else:
+                fan_in = math.prod(shape[1:])
+                tensors[name] = torch.randn(shape, generator=random) / fan_in**0.5
+        return tensors
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def vit_shapes():
+    """Name → shape of a plain ViT-B as facebookresearch/mae saves it, and of transformers built alike."""
+
+    def make(patch=16, tokens=197, blocks="blocks", width=WIDTH, depth=DEPTH, scale=False):
+        shapes = {"patch_embed.proj.weight": (width, 3, patch, patch), "patch_embed.proj.bias": (width,)}
+        shapes |= {"cls_token": (1, 1, width), "pos_embed": (1, tokens, width)}
+        shapes |= {"norm.weight": (width,), "norm.bias": (width,)}
+        return shapes | _block_shapes(blocks, width, depth, scale)
+
+    return make
+
+
+def _block_shapes(blocks, width, depth, scale):
+    layers = {"attn.qkv": (3, 1), "attn.proj": (1, 1), "mlp.fc1": (4, 1), "mlp.fc2": (1, 4)}
+    shapes = {}
+    for number in range(depth):
+        for layer, (out, into) in layers.items():
+            shapes[f"{blocks}.{number}.{layer}.weight"] = (out * width, into * width)
+            shapes[f"{blocks}.{number}.{layer}.bias"] = (out * width,)
+        for norm in ("norm1", "norm2"):
+            shapes[f"{blocks}.{number}.{norm}.weight"] = (width,)
+            shapes[f"{blocks}.{number}.{norm}.bias"] = (width,)
+        if scale:
+            shapes |= {f"{blocks}.{number}.ls{i}.gamma": (width,) for i in (1, 2)}
+    return shapes
+
+
+@pytest.fixture(scope="session")
+def transform():
+    """Run tokens (N, L, D) through the blocks and the last norm; `turn(head) -> head` rotates q and k."""
+
+    def run(tensors, tokens, eps=1e-6, turn=None, last=True, heads=HEADS):
+        given = {name: tensor.double() for name, tensor in tensors.items()}
+
+        def linear(values, name):
+            return functional.linear(values, given[f"{name}.weight"], given.get(f"{name}.bias"))
+
+        def norm(values, name):
+            return functional.layer_norm(
+                values, values.shape[-1:], given[f"{name}.weight"], given[f"{name}.bias"], eps
+            )
+
+        count, length, width = tokens.shape
+        depth = 1 + max(int(name.split(".")[1]) for name in given if name.startswith("blocks."))
+        for number in range(depth):
+            block = f"blocks.{number}."
+            packed = linear(norm(tokens, f"{block}norm1"), f"{block}attn.qkv")
+            q, k, v = packed.view(count, length, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
+            if turn:
+                q, k = turn(q), turn(k)
+            weights = (q @ k.transpose(-1, -2) / (width // heads) ** 0.5).softmax(-1)
+            mixed = linear((weights @ v).transpose(1, 2).reshape(count, length, width), f"{block}attn.proj")
+            tokens = tokens + mixed * given.get(f"{block}ls1.gamma", 1)
+            hidden = functional.gelu(linear(norm(tokens, f"{block}norm2"), f"{block}mlp.fc1"))
+            tokens = tokens + linear(hidden, f"{block}mlp.fc2") * given.get(f"{block}ls2.gamma", 1)
+        return norm(tokens, "norm") if last else tokens
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def embed():
+    """Cut normalised images into patches and embed them: (N, L, D), float64."""
+
+    def run(tensors, images):
+        weight, bias = (tensors[f"patch_embed.proj.{leaf}"].double() for leaf in ("weight", "bias"))
+        return functional.conv2d(images.double(), weight, bias, stride=weight.shape[-1]).flatten(2).mT
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def resample():
+    """Resample a positional embedding (1, 1 + L, D), class token first, to a grid of patches, bicubically."""
+
+    def run(position, rows, columns):
+        side = math.isqrt(position.shape[1] - 1)
+        grid = position[:, 1:].double().mT.unflatten(2, (side, side))
+        if (rows, columns) != (side, side):
+            grid = functional.interpolate(grid, (rows, columns), mode="bicubic", antialias=True)
+        return torch.cat([position[:, :1].double(), grid.flatten(2).mT], dim=1)
+
+    return run

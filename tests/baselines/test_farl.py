@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import pytest
-import timm
 import torch
 from torch.nn import functional
 
 from comface_bench.baselines.farl import build_clip_vit, rename_clip_keys
-from comface_bench.core.errors import WeightsFormatError, WeightsMissingError
+from comface_bench.core.errors import WeightsFormatError
 from comface_bench.engine.encoder import load_method
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -77,7 +74,7 @@ def masked_shapes(width=8):
     return shapes | block_shapes("visual.lm_transformer.resblocks.0.", width)
 
 
-def draw(shapes, seed=1):
+def draw_tower(shapes, seed=1):
     """Draw weights, of scales at which each trap shows in the features.
 
     Embeddings and the weight of `ln_pre` are about 0.01, so that the norms divide by a variance of 1e-4, in
@@ -99,11 +96,6 @@ def draw(shapes, seed=1):
             values += 0.01 if "ln_pre" in name else 1.0
         drawn[name] = values - 1 if name.endswith("c_fc.bias") else values
     return drawn
-
-
-def write(path, tensors, legacy=False):
-    torch.save({"state_dict": tensors}, path, _use_new_zipfile_serialization=not legacy)
-    return path
 
 
 def quick_gelu(values):
@@ -147,67 +139,62 @@ def author_forward(tensors, images, *, activation=quick_gelu, eps=1e-5, mean=MEA
     return feature, feature @ own["proj"]
 
 
-def draw_images(height=224, width=224, count=2):
-    return torch.rand((count, 3, height, width), generator=torch.Generator().manual_seed(0))
-
-
-def difference(found, expected):
-    return float((found.double() - expected).norm() / expected.norm())
-
-
-def shrink(monkeypatch, **settings):
-    """Make timm build another size wherever the real tower is asked for."""
-    monkeypatch.setattr(timm, "create_model", partial(timm.create_model, **settings))
+@pytest.fixture
+def narrow(shrink):
+    shrink(embed_dim=WIDTH, depth=2)
 
 
 @pytest.fixture
-def small(monkeypatch):
-    shrink(monkeypatch, embed_dim=WIDTH, depth=2)
+def write(save, tmp_path):
+    """Write a file as it is published: tensors under `state_dict`."""
+    return lambda tensors, form="zip": save({"state_dict": tensors}, tmp_path / "mine.pth", form)
 
 
 @pytest.fixture(scope="module")
 def tower():
-    return draw(image_shapes(WIDTH, 2))
+    return draw_tower(image_shapes(WIDTH, 2))
 
 
 @pytest.fixture(scope="module")
 def content(tower):
     """All that the published file has: image tower, text tower, what predicts masked patches."""
-    return tower | draw(text_shapes()) | draw(masked_shapes())
+    return tower | draw_tower(text_shapes()) | draw_tower(masked_shapes())
 
 
 @pytest.fixture(scope="module")
-def expected(tower):
+def expected(tower, draw_images):
     return author_forward(tower, draw_images().double())
 
 
-@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("form", ["zip", "legacy"])
 @pytest.mark.parametrize("name", ["farl", "farl-ep64"])
-def test_features_are_the_authors(small, content, expected, tmp_path, name, legacy):
-    path = write(tmp_path / "mine.pth", content, legacy)
+def test_features_are_the_authors(
+    narrow, content, expected, write, draw_images, assert_same, assert_other, name, form
+):
+    path = write(content, form)
     for options, wanted in zip(({}, {"feature": "proj"}), expected, strict=True):
         with torch.no_grad():
             found = load_method(name, checkpoint=path, **options)(draw_images())
         assert found.shape == (2, WIDTH if not options else 512)
-        assert difference(wanted[:1], wanted[1:]) > 0.1
-        assert difference(found, wanted) < 1e-4
+        assert_other(wanted[:1], wanted[1:], 0.1)
+        assert_same(found, wanted)
 
 
-def test_features_are_the_authors_at_the_real_width(monkeypatch, tmp_path):
-    shrink(monkeypatch, depth=1)
-    real = draw(image_shapes(768, 1))
-    path = write(tmp_path / "mine.pth", real)
+def test_features_are_the_authors_at_the_real_width(shrink, write, draw_images, assert_same):
+    shrink(depth=1)
+    real = draw_tower(image_shapes(768, 1))
+    path = write(real)
     with torch.no_grad():
         found = load_method("farl", checkpoint=path)(draw_images(count=1))
     assert found.shape == (1, 768)
-    assert difference(found, author_forward(real, draw_images(count=1).double())[0]) < 1e-4
+    assert_same(found, author_forward(real, draw_images(count=1).double())[0])
 
 
 @pytest.mark.slow
-def test_features_are_the_authors_at_full_size(tmp_path):
-    real = draw(image_shapes(768, 12))
-    path = write(tmp_path / "mine.pth", real | draw(text_shapes()) | draw(masked_shapes()))
-    images = draw_images(count=1)
+def test_features_are_the_authors_at_full_size(undrawn, write, draw_images, assert_same, assert_other):
+    real = draw_tower(image_shapes(768, 12))
+    path = write(real | draw_tower(text_shapes()) | draw_tower(masked_shapes()))
+    images = draw_images(64, count=1)
     with torch.no_grad():
         found = load_method("farl", checkpoint=path)(images)
     path.unlink()
@@ -215,8 +202,8 @@ def test_features_are_the_authors_at_full_size(tmp_path):
     naive, _ = author_forward(
         real, images, activation=functional.gelu, eps=1e-6, mean=IMAGENET[0], std=IMAGENET[1]
     )
-    assert difference(found, wanted) < 1e-4
-    assert difference(naive, wanted) > 1e-2
+    assert_same(found, wanted)
+    assert_other(naive, wanted)
 
 
 def test_the_network_has_the_tensors_of_the_real_tower():
@@ -232,102 +219,91 @@ def test_the_network_has_the_tensors_of_the_real_tower():
     [{"activation": functional.gelu}, {"eps": 1e-6}, {"mean": IMAGENET[0], "std": IMAGENET[1]}],
     ids=["gelu", "epsilon", "statistics"],
 )
-def test_each_trap_would_show(tower, expected, fault):
+def test_each_trap_would_show(tower, expected, draw_images, assert_other, fault):
     naive = author_forward(tower, draw_images().double(), **fault)
     for found, wanted in zip(naive, expected, strict=True):
-        assert difference(found, wanted) > 1e-2
+        assert_other(found, wanted)
 
 
 @pytest.mark.parametrize("size", [(64, 96), (256, 256)])
-def test_other_sizes_resample_the_positional_embedding_bicubically(small, content, tower, tmp_path, size):
-    path = write(tmp_path / "mine.pth", content)
+def test_other_sizes_resample_the_positional_embedding_bicubically(
+    narrow, content, tower, write, draw_images, assert_same, size
+):
+    path = write(content)
     with torch.no_grad():
         found = load_method("farl", checkpoint=path)(draw_images(*size))
-    assert difference(found, author_forward(tower, draw_images(*size).double())[0]) < 1e-4
+    assert_same(found, author_forward(tower, draw_images(*size).double())[0])
 
 
-def test_a_file_without_the_masked_patches_head_is_taken(small, tower, expected, tmp_path):
-    path = write(tmp_path / "mine.pth", tower | draw(text_shapes()))
+def test_a_file_without_the_masked_patches_head_is_taken(
+    narrow, tower, expected, write, draw_images, assert_same
+):
+    path = write(tower | draw_tower(text_shapes()))
     with torch.no_grad():
         found = load_method("farl", checkpoint=path)(draw_images())
-    assert difference(found, expected[0]) < 1e-4
-
-
-def without(content, part):
-    return {name: tensor for name, tensor in content.items() if part not in name}
-
-
-def changed(content, name, change):
-    return content | {name: change(content[name].clone())}
-
-
-def spoil(tensor):
-    tensor.view(-1)[5] = float("nan")
-    return tensor
+    assert_same(found, expected[0])
 
 
 C_FC = "visual.transformer.resblocks.1.mlp.c_fc.weight"
 MUTATIONS = {
     "a block is missing": (
-        lambda file: without(file, "visual.transformer.resblocks.1."),
+        lambda file, edit: edit.without(file, "visual.transformer.resblocks.1."),
         r"lacks 12: blocks\.1",
     ),
-    "no projection": (lambda file: without(file, "visual.proj"), r"lacks 1: head\.weight"),
+    "no projection": (lambda file, edit: edit.without(file, "visual.proj"), r"lacks 1: head\.weight"),
     "one block more": (
-        lambda file: file | draw(block_shapes("visual.transformer.resblocks.2.", WIDTH)),
+        lambda file, edit: file | draw_tower(block_shapes("visual.transformer.resblocks.2.", WIDTH)),
         r"has unknown 12: blocks\.2",
     ),
     "transposed": (
-        lambda file: changed(file, C_FC, torch.t),
+        lambda file, edit: edit.changed(file, C_FC, torch.t),
         r"wrong shape of 1: blocks\.1\.mlp\.fc1\.weight",
     ),
     "transposed projection": (
-        lambda file: changed(file, "visual.proj", torch.t),
+        lambda file, edit: edit.changed(file, "visual.proj", torch.t),
         r"shape of 1: head\.weight",
     ),
-    "another width": (lambda file: file | draw(image_shapes(2 * WIDTH, 2)), "wrong shape of 32"),
+    "another width": (lambda file, edit: file | draw_tower(image_shapes(2 * WIDTH, 2)), "wrong shape of 32"),
     "another grid": (
-        lambda file: changed(file, "visual.positional_embedding", lambda tensor: tensor[:50]),
+        lambda file, edit: edit.changed(file, "visual.positional_embedding", lambda tensor: tensor[:50]),
         r"shape of 1: pos_embed \(1, 50, 48\) instead of \(1, 197, 48\)",
     ),
     "another prefix": (
-        lambda file: {name.replace("visual.", "image."): tensor for name, tensor in file.items()},
+        lambda file, edit: {name.replace("visual.", "image."): tensor for name, tensor in file.items()},
         r"holds no backbone: none of its 199 keys begins with 'visual\.'",
     ),
-    "text tower only": (lambda file: without(file, "visual."), "holds no backbone"),
-    "masked patches' head only": (lambda file: draw(masked_shapes()), "holds no backbone"),
-    "not a number": (lambda file: changed(file, C_FC, spoil), "c_fc.weight holds values that aren't finite"),
-    "infinite": (lambda file: changed(file, C_FC, lambda tensor: tensor / 0), "c_fc.weight holds values"),
+    "text tower only": (lambda file, edit: edit.without(file, "visual."), "holds no backbone"),
+    "masked patches' head only": (lambda file, edit: draw_tower(masked_shapes()), "holds no backbone"),
+    "not a number": (
+        lambda file, edit: edit.spoiled(file, C_FC),
+        "c_fc.weight holds values that aren't finite",
+    ),
+    "infinite": (
+        lambda file, edit: edit.changed(file, C_FC, lambda tensor: tensor / 0),
+        "c_fc.weight holds values",
+    ),
     "StableRep's": (
-        lambda file: {"visual.cls_token": torch.zeros(1, 1, 48), "image_mlp.layer1.bias": torch.zeros(8)},
+        lambda file, edit: {
+            "visual.cls_token": torch.zeros(1, 1, 48),
+            "image_mlp.layer1.bias": torch.zeros(8),
+        },
         r"1 keys outside 'visual\.' that nobody knows: image_mlp\.layer1\.bias",
     ),
-    "a ResNet's": (lambda file: {"conv1.weight": torch.zeros(64, 3, 7, 7)}, "holds no backbone"),
+    "a ResNet's": (lambda file, edit: {"conv1.weight": torch.zeros(64, 3, 7, 7)}, "holds no backbone"),
 }
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS)
-def test_other_and_damaged_files_are_refused(small, content, tmp_path, mutation):
+def test_other_and_damaged_files_are_refused(narrow, content, write, edit, mutation):
     mutate, told = MUTATIONS[mutation]
-    path = write(tmp_path / "mine.pth", mutate(content))
+    path = write(mutate(content, edit))
     with pytest.raises(WeightsFormatError, match=rf"^mine\.pth.*{told}"):
         load_method("farl", checkpoint=path)
 
 
-@pytest.mark.parametrize("legacy", [False, True])
-def test_a_truncated_file_is_refused(small, content, tmp_path, legacy):
-    path = write(tmp_path / "mine.pth", content, legacy)
+@pytest.mark.parametrize("form", ["zip", "legacy"])
+def test_a_truncated_file_is_refused(narrow, content, write, form):
+    path = write(content, form)
     path.write_bytes(path.read_bytes()[:-2000])
     with pytest.raises(WeightsFormatError, match=r"mine\.pth can't be read"):
         load_method("farl", checkpoint=path)
-
-
-@pytest.mark.parametrize(("name", "epochs"), [("farl", "ep16"), ("farl-ep64", "ep64")])
-def test_missing_weights_name_file_folder_and_address(own_folders, name, epochs):
-    with pytest.raises(WeightsMissingError) as caught:
-        load_method(name)
-    file = f"FaRL-Base-Patch16-LAIONFace20M-{epochs}.pth"
-    assert str(own_folders / "weights") in str(caught.value)
-    assert f"https://github.com/FacePerceiver/FaRL/releases/download/pretrained_weights/{file}" in str(
-        caught.value
-    )

@@ -16,18 +16,33 @@ CONFIG = {
     "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "patch_size": 16, "head_width": 16},
     "text_cfg": {"context_length": 8, "vocab_size": 64, "width": 16, "heads": 2, "layers": 1},
 }
+RESNET = "comface-test-resnet"
+RESNET_CONFIG = CONFIG | {"vision_cfg": {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8}}
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
 @pytest.fixture(autouse=True)
-def tiny(tmp_path, monkeypatch):
-    """An architecture of open_clip's that is small enough for tests; no hub cache."""
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+def tiny(monkeypatch):
+    """Architectures of open_clip's that are small enough for tests."""
     monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, ARCH, CONFIG)
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, RESNET, RESNET_CONFIG)
 
 
-def images(size=32):
-    return torch.rand((2, 3, size, size), generator=torch.Generator().manual_seed(0))
+@pytest.fixture
+def images(draw_images):
+    """Two images of the size that the tiny tower takes."""
+    return draw_images(32)
+
+
+@pytest.fixture
+def expected(images):
+    """Compute the embeddings that a model of open_clip's own gives."""
+
+    def compute(model, mean=MEAN, std=STD):
+        with torch.no_grad():
+            return model.encode_image(Normalize(mean, std)(images))
+
+    return compute
 
 
 def put(own_folders, tensors, tag="mine", ending=".safetensors"):
@@ -42,30 +57,25 @@ def trained(**settings):
     return open_clip.create_model(ARCH, **settings).eval()
 
 
-def expected(model, mean=MEAN, std=STD):
+def test_untrained_towers_are_drawn_from_the_seed(images):
     with torch.no_grad():
-        return model.encode_image(Normalize(mean, std)(images()))
-
-
-def test_untrained_towers_are_drawn_from_the_seed():
-    with torch.no_grad():
-        outputs = [load_method(f"open_clip/{ARCH}", seed=seed)(images()) for seed in (0, 0, 1)]
+        outputs = [load_method(f"open_clip/{ARCH}", seed=seed)(images) for seed in (0, 0, 1)]
     assert outputs[0].shape == (2, 12)
     assert torch.equal(outputs[0], outputs[1])
     assert not torch.equal(outputs[0], outputs[2])
 
 
 @pytest.mark.parametrize("ending", [".safetensors", ".bin", ".pt"])
-def test_features_of_a_tag_are_the_models_image_embedding(own_folders, ending):
+def test_features_of_a_tag_are_the_models_image_embedding(own_folders, ending, images, expected):
     model = trained()
     put(own_folders, model.state_dict(), ending=ending)
     with torch.no_grad():
-        found = load_method(f"open_clip/{ARCH}/mine")(images())
+        found = load_method(f"open_clip/{ARCH}/mine")(images)
     assert expected(model).std() > 0.01
     assert (found - expected(model)).abs().max() < 1e-5
 
 
-def test_the_tags_own_mean_std_and_activation_are_used(own_folders, monkeypatch):
+def test_the_tags_own_mean_std_and_activation_are_used(own_folders, monkeypatch, images, expected):
     config = {
         "hf_hub": "nobody/nothing/",
         "quick_gelu": True,
@@ -76,25 +86,25 @@ def test_the_tags_own_mean_std_and_activation_are_used(own_folders, monkeypatch)
     model = trained(force_quick_gelu=True)
     put(own_folders, model.state_dict())
     with torch.no_grad():
-        found = load_method(f"open_clip/{ARCH}/mine")(images())
+        found = load_method(f"open_clip/{ARCH}/mine")(images)
     wanted = expected(model, config["mean"], config["std"])
     assert (found - wanted).abs().max() < 1e-5
     assert (found - expected(model)).abs().max() > 1e-3
 
 
-def test_towers_get_the_one_size_that_they_take():
+def test_towers_get_the_one_size_that_they_take(draw_images):
     encoder = load_method(f"open_clip/{ARCH}")
     assert encoder.preprocess.size == 32
-    shrunk = torch.nn.functional.interpolate(images(64), (32, 32), mode="bicubic", antialias=True)
+    shrunk = torch.nn.functional.interpolate(draw_images(64), (32, 32), mode="bicubic", antialias=True)
     with torch.no_grad():
-        assert (encoder(images(64)) - encoder(shrunk.clamp(0, 1))).abs().max() < 1e-6
+        assert (encoder(draw_images(64)) - encoder(shrunk.clamp(0, 1))).abs().max() < 1e-6
 
 
-def test_the_pooled_feature_is_what_the_embedding_is_projected_from(own_folders):
+def test_the_pooled_feature_is_what_the_embedding_is_projected_from(own_folders, images, expected):
     model = trained()
     put(own_folders, model.state_dict())
     with torch.no_grad():
-        pooled = load_method(f"open_clip/{ARCH}/mine", feature="pooled")(images())
+        pooled = load_method(f"open_clip/{ARCH}/mine", feature="pooled")(images)
     assert pooled.shape == (2, 32)
     with torch.no_grad():
         assert (pooled @ model.visual.proj - expected(model)).abs().max() < 1e-5
@@ -102,7 +112,7 @@ def test_the_pooled_feature_is_what_the_embedding_is_projected_from(own_folders)
 
 def test_a_tower_that_pools_and_projects_at_once_has_no_pooled_feature():
     with pytest.raises(UsageError, match="it has only feature=embedding"):
-        load_method("open_clip/RN50", feature="pooled")
+        load_method(f"open_clip/{RESNET}", feature="pooled")
 
 
 @pytest.mark.parametrize("resample", ["bilinear", "bicubic"])
@@ -112,12 +122,12 @@ def test_the_tags_own_interpolation_is_used(own_folders, monkeypatch, resample):
     assert load_method(f"open_clip/{ARCH}/mine").preprocess.interpolation == resample
 
 
-def test_a_file_may_be_named_for_a_tag(tmp_path):
+def test_a_file_may_be_named_for_a_tag(tmp_path, images, expected):
     model = trained(force_quick_gelu=True)
     save_file(model.state_dict(), tmp_path / "mine.safetensors")
     # The architecture is the test's own, so this tag of it is unknown: a named file needs no known tag.
     with torch.no_grad():
-        found = load_method(f"open_clip/{ARCH}", checkpoint=tmp_path / "mine.safetensors")(images())
+        found = load_method(f"open_clip/{ARCH}", checkpoint=tmp_path / "mine.safetensors")(images)
     assert (found - expected(model)).abs().max() > 1e-3  # Nothing says QuickGELU but a tag.
     assert (found - expected(loaded_plainly(model))).abs().max() < 1e-5
 
@@ -173,8 +183,8 @@ def test_nothing_is_fetched_for_a_text_tower():
         load_method("open_clip/roberta-ViT-B-32")
 
 
-def test_a_real_architecture():
+def test_a_real_architecture(draw_images):
     encoder = load_method("open_clip/ViT-S-32")
     with torch.no_grad():
-        assert encoder(images(224)).shape == (2, 384)
+        assert encoder(draw_images(224)).shape == (2, 384)
     assert (encoder.preprocess.mean, encoder.preprocess.std) == (MEAN, STD)

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from comface_bench.baselines.pcl import build_pcl
-from comface_bench.core.errors import WeightsFormatError, WeightsMissingError
+from comface_bench.core.errors import WeightsFormatError
 from comface_bench.engine.encoder import load_method
 
 CONVOLUTIONS = {
@@ -82,10 +82,12 @@ def linear_eval(encoder):
     return encoder | {f"linear_classifier.{name}": tensor for name, tensor in classifier.items()}
 
 
-def write(path, tensors, legacy=False):
-    content = {"epoch": 1001, "state_dict": tensors}
-    torch.save(content, path, _use_new_zipfile_serialization=not legacy)
-    return path
+@pytest.fixture
+def write(save, tmp_path):
+    """Write a file as the authors' training does: tensors under `state_dict`."""
+    return lambda tensors, form="zip": save(
+        {"epoch": 1001, "state_dict": tensors}, tmp_path / "best.pth", form
+    )
 
 
 def author_forward(tensors, images):
@@ -122,51 +124,41 @@ def author_forward(tensors, images):
     return trunk
 
 
-def draw_images(height=64, width=64):
-    return torch.rand((2, 3, height, width), generator=torch.Generator().manual_seed(0))
-
-
-def difference(found, expected):
-    return float((found.double() - expected).norm() / expected.norm())
-
-
 @pytest.mark.parametrize("layout", [pretrained, linear_eval])
-@pytest.mark.parametrize("legacy", [False, True])
-def test_features_are_the_authors(encoder, tmp_path, layout, legacy):
-    path = write(tmp_path / "best.pth", layout(encoder), legacy)
-    trunk = author_forward(encoder, draw_images().double())
+@pytest.mark.parametrize("form", ["zip", "legacy"])
+def test_features_are_the_authors(encoder, write, draw_images, assert_same, assert_other, layout, form):
+    path = write(layout(encoder), form)
+    trunk = author_forward(encoder, draw_images(64).double())
     with torch.no_grad():
-        flat = load_method("pcl", checkpoint=path)(draw_images())
-        pooled = load_method("pcl", checkpoint=path, feature="pooled")(draw_images())
+        flat = load_method("pcl", checkpoint=path)(draw_images(64))
+        pooled = load_method("pcl", checkpoint=path, feature="pooled")(draw_images(64))
     assert flat.shape == (2, 2048)
     assert pooled.shape == (2, 128)
-    assert difference(trunk[:1], trunk[1:]) > 0.1
-    assert difference(flat, trunk.reshape(2, -1)) < 1e-4
-    assert difference(pooled, trunk.mean((2, 3))) < 1e-4
+    assert_other(trunk[:1], trunk[1:], 0.1)
+    assert_same(flat, trunk.reshape(2, -1))
+    assert_same(pooled, trunk.mean((2, 3)))
 
 
 @pytest.mark.parametrize(("size", "length"), [(64, 2048), (100, 6272), (112, 6272), (224, 25088)])
-def test_the_flat_feature_grows_with_the_image(encoder, tmp_path, size, length):
-    path = write(tmp_path / "best.pth", pretrained(encoder))
-    images = draw_images(size, size)[:1]
+def test_the_flat_feature_grows_with_the_image(encoder, write, draw_images, assert_same, size, length):
+    path = write(pretrained(encoder))
+    images = draw_images(size, count=1)
     with torch.no_grad():
         found = load_method("pcl", checkpoint=path)(images)
     assert found.shape == (1, length)
-    assert difference(found, author_forward(encoder, images.double()).reshape(1, -1)) < 1e-4
+    assert_same(found, author_forward(encoder, images.double()).reshape(1, -1))
 
 
-def test_images_need_not_be_square(encoder, tmp_path):
-    path = write(tmp_path / "best.pth", pretrained(encoder))
+def test_images_need_not_be_square(encoder, write, draw_images, assert_same):
+    path = write(pretrained(encoder))
     with torch.no_grad():
         found = load_method("pcl", checkpoint=path)(draw_images(48, 90))
-    assert difference(found, author_forward(encoder, draw_images(48, 90).double()).reshape(2, -1)) < 1e-4
+    assert_same(found, author_forward(encoder, draw_images(48, 90).double()).reshape(2, -1))
 
 
-def test_imagenets_statistics_would_show(encoder):
-    mean, std = (torch.tensor(values).double().view(3, 1, 1) for values in IMAGENET)
-    images = draw_images().double()
-    naive = author_forward(encoder, (images - mean) / std)
-    assert difference(naive, author_forward(encoder, images)) > 0.1
+def test_imagenets_statistics_would_show(encoder, draw_images, normalise, assert_other):
+    naive = author_forward(encoder, normalise(draw_images(64), *IMAGENET))
+    assert_other(naive, author_forward(encoder, draw_images(64).double()), 0.1)
 
 
 def test_the_network_counts_as_published(encoder):
@@ -177,80 +169,73 @@ def test_the_network_counts_as_published(encoder):
     assert shapes == {name: tensor.shape for name, tensor in encoder.items()}
 
 
-def test_every_weight_that_stays_bears_on_the_feature(encoder, tmp_path):
-    loaded = load_method("pcl", checkpoint=write(tmp_path / "best.pth", pretrained(encoder)))
+def test_every_weight_that_stays_bears_on_the_feature(encoder, write, draw_images):
+    loaded = load_method("pcl", checkpoint=write(pretrained(encoder)))
     assert loaded.parameter_count() == 2_469_760 - 4 * (128 * 128 * 9 + 128)
-    loaded(draw_images()).square().sum().backward()
+    loaded(draw_images(64)).square().sum().backward()
     assert all(parameter.grad.abs().sum() > 0 for parameter in loaded.parameters())
-
-
-def without(content, part):
-    return {name: tensor for name, tensor in content.items() if part not in name}
-
-
-def changed(content, name, change):
-    return content | {name: change(content[name].clone())}
-
-
-def spoil(tensor):
-    tensor.view(-1)[5] = float("nan")
-    return tensor
 
 
 FIRST = "module.encoder.layer3_1.0.weight"
 MUTATIONS = {
-    "a block is missing": (lambda file: without(file, "resblock2"), r"lacks 4: resblock2\.conv1\.weight"),
-    "a head is missing": (lambda file: without(file, "layer3_2_pose"), r"lacks 4: layer3_2_pose\.0\.weight"),
+    "a block is missing": (
+        lambda file, edit: edit.without(file, "resblock2"),
+        r"lacks 4: resblock2\.conv1\.weight",
+    ),
+    "a head is missing": (
+        lambda file, edit: edit.without(file, "layer3_2_pose"),
+        r"lacks 4: layer3_2_pose\.0\.weight",
+    ),
     "the other, one-headed network": (
-        lambda file: {
+        lambda file, edit: {
             name.replace("layer3_2_exp", "layer3_2"): tensor
-            for name, tensor in without(file, "layer3_2_pose").items()
+            for name, tensor in edit.without(file, "layer3_2_pose").items()
         },
         r"lacks 8: layer3_2_exp\.0\.weight.*has unknown 4: layer3_2\.0\.weight",
     ),
     "transposed": (
-        lambda file: changed(file, FIRST, lambda tensor: tensor.transpose(0, 1)),
+        lambda file, edit: edit.changed(file, FIRST, lambda tensor: tensor.transpose(0, 1)),
         r"wrong shape of 1: layer3_1\.0\.weight \(128, 256, 3, 3\) instead of \(256, 128, 3, 3\)",
     ),
-    "another width": (lambda file: changed(file, FIRST, lambda tensor: tensor[:128]), "wrong shape of 1"),
+    "another width": (
+        lambda file, edit: edit.changed(file, FIRST, lambda tensor: tensor[:128]),
+        "wrong shape of 1",
+    ),
     "another prefix": (
-        lambda file: {name.replace("module.encoder.", "encoder."): tensor for name, tensor in file.items()},
+        lambda file, edit: {
+            name.replace("module.encoder.", "encoder."): tensor for name, tensor in file.items()
+        },
         r"lacks 48: .*has unknown 48: encoder\.conv1",
     ),
-    "heads only": (lambda file: without(file, "encoder."), "holds no backbone"),
-    "classifier only": (lambda file: {"linear_classifier.bias": torch.ones(7)}, "holds no backbone"),
+    "heads only": (lambda file, edit: edit.without(file, "encoder."), "holds no backbone"),
+    "classifier only": (lambda file, edit: {"linear_classifier.bias": torch.ones(7)}, "holds no backbone"),
     "a stranger among them": (
-        lambda file: file | {"module.third_fc.weight": torch.ones(2)},
+        lambda file, edit: file | {"module.third_fc.weight": torch.ones(2)},
         r"1 keys outside 'module\.encoder\.' that nobody knows: module\.third_fc\.weight",
     ),
-    "not a number": (lambda file: changed(file, FIRST, spoil), r"layer3_1\.0\.weight holds values"),
-    "infinite": (lambda file: changed(file, FIRST, lambda tensor: tensor / 0), "holds values that aren't"),
+    "not a number": (lambda file, edit: edit.spoiled(file, FIRST), r"layer3_1\.0\.weight holds values"),
+    "infinite": (
+        lambda file, edit: edit.changed(file, FIRST, lambda tensor: tensor / 0),
+        "holds values that aren't",
+    ),
     "a ResNet's": (
-        lambda file: {"conv1.weight": torch.zeros(64, 3, 7, 7), "bn1.weight": torch.ones(64)},
+        lambda file, edit: {"conv1.weight": torch.zeros(64, 3, 7, 7), "bn1.weight": torch.ones(64)},
         r"lacks 48: .*has unknown 2: conv1\.weight, bn1\.weight",
     ),
 }
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS)
-def test_other_and_damaged_files_are_refused(encoder, tmp_path, mutation):
+def test_other_and_damaged_files_are_refused(encoder, write, edit, mutation):
     mutate, told = MUTATIONS[mutation]
-    path = write(tmp_path / "best.pth", mutate(pretrained(encoder)))
+    path = write(mutate(pretrained(encoder), edit))
     with pytest.raises(WeightsFormatError, match=rf"^best\.pth.*{told}"):
         load_method("pcl", checkpoint=path)
 
 
-@pytest.mark.parametrize("legacy", [False, True])
-def test_a_truncated_file_is_refused(encoder, tmp_path, legacy):
-    path = write(tmp_path / "best.pth", pretrained(encoder), legacy)
+@pytest.mark.parametrize("form", ["zip", "legacy"])
+def test_a_truncated_file_is_refused(encoder, write, form):
+    path = write(pretrained(encoder), form)
     path.write_bytes(path.read_bytes()[:-2000])
     with pytest.raises(WeightsFormatError, match=r"best\.pth can't be read"):
         load_method("pcl", checkpoint=path)
-
-
-def test_missing_weights_name_file_folder_and_address(own_folders):
-    with pytest.raises(WeightsMissingError) as caught:
-        load_method("pcl")
-    assert "best.pth" in str(caught.value)
-    assert str(own_folders / "weights") in str(caught.value)
-    assert "https://drive.google.com/drive/folders/1wx5PTGDCqDWsjhXimjHqz_7WUwxr54uh" in str(caught.value)

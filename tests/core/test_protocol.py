@@ -8,12 +8,13 @@ from comface_bench.core.augmentation import AUGMENTATIONS, Augmentation
 from comface_bench.core.errors import UnknownNameError, UsageError
 from comface_bench.core.names import parse_name
 from comface_bench.core.protocol import (
-    SUMMARIES,
     override_keys,
     parse_override,
     protocol_names,
+    protocol_registry,
     resolve_protocol,
 )
+from comface_bench.engine.protocols.training import Training
 
 # Supplement: "random horizontal flip (p = 0.5) + random color jitter (p = 0.8, brightness = 0.4,
 # contrast = 0.4, saturation = 0.4, hue = 0.1) + random grayscale conversion (p = 0.2)", in all tables.
@@ -93,7 +94,8 @@ def test_quick_is_small_for_every_family():
 
 
 def test_every_protocol_has_a_summary():
-    assert list(SUMMARIES) == protocol_names() == ["linear", "finetune", "quick"]
+    assert protocol_names() == ["linear", "finetune", "quick"]
+    assert all(entry.card.summary for entry in protocol_registry().declared())
 
 
 @pytest.mark.parametrize(
@@ -155,7 +157,7 @@ def test_overrides_are_typed_and_named(key, text, value):
 
 def test_every_field_but_name_and_trains_can_be_set():
     fields = [item.name for item in dataclasses.fields(resolve_protocol("linear", "age"))]
-    assert override_keys() == [item for item in fields if item not in ("name", "trains")]
+    assert override_keys(Training) == [item for item in fields if item not in ("name", "version", "trains")]
 
 
 def test_names_sort_overrides_and_leave_out_defaults():
@@ -203,7 +205,7 @@ def test_a_learning_rate_survives_its_name(rate):
 )
 def test_bad_overrides_say_why(key, text, told):
     with pytest.raises(UsageError) as caught:
-        parse_override(key, text)
+        parse_override(key, text, Training)
     assert told in str(caught.value)
     with pytest.raises(UsageError):
         resolve_protocol("finetune", "age", {key: text})

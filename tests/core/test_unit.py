@@ -164,7 +164,7 @@ def test_protocol_digest_follows_every_value_of_the_augmentation(name, monkeypat
     assert other != value
     changed = dataclasses.replace(TABLE_C, **{name: other})
     monkeypatch.setattr(
-        "comface_bench.core.augmentation.AUGMENTATIONS", {**AUGMENTATIONS, "table-c": changed}
+        "comface_bench.engine.protocols.training.AUGMENTATIONS", {**AUGMENTATIONS, "table-c": changed}
     )
     assert UNIT.protocol.digest() != before
 

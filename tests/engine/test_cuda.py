@@ -12,7 +12,7 @@ from comface_bench.core.events import ignore
 from comface_bench.core.protocol import Protocol
 from comface_bench.data.task import Task
 from comface_bench.engine.encoder import Encoder, ImageSource
-from comface_bench.engine.finetune import FineTuneJob, run_finetune
+from comface_bench.engine.finetune import run_finetune
 from comface_bench.engine.jobs import Job, Outcome
 from comface_bench.engine.linear import run_linear
 from comface_bench.engine.precision import choose_machine
@@ -58,9 +58,9 @@ def test_fine_tuning_on_a_gpu_lowers_the_validation_loss_and_resumes(
 ) -> None:
     monkeypatch.setattr("comface_bench.engine.checkpoint.SAVE_INTERVAL_S", 0.0)
     protocol = make_protocol("finetune", epochs=6, pairs_per_epoch=120, augmentation="none")
-    job = FineTuneJob(task, 0, 0, "key", "unit", tmp_path / "unit.pt")
-    outcome = run_finetune(job, make_encoder(), protocol, on_gpu, ignore)
+    job = Job(task, 0, 0, "unit")
+    outcome = run_finetune(job, make_encoder(), protocol, on_gpu, ignore, tmp_path / "unit.pt", "key")
     assert min(outcome.validation_curve) < 0.7 * outcome.validation_curve[0]
-    again = run_finetune(job, make_encoder(), protocol, on_gpu, ignore)
+    again = run_finetune(job, make_encoder(), protocol, on_gpu, ignore, tmp_path / "unit.pt", "key")
     assert again.validation_curve == outcome.validation_curve, "nothing is left to train"
     assert np.allclose(again.predictions, outcome.predictions, rtol=1e-3, atol=1e-3)

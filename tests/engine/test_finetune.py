@@ -15,23 +15,29 @@ from comface_bench.core.unit import seed_for
 from comface_bench.data.task import Task
 from comface_bench.engine import checkpoint, finetune
 from comface_bench.engine.encoder import Encoder, ImageSource
-from comface_bench.engine.finetune import FineTuneJob, run_finetune, view_numbers
+from comface_bench.engine.finetune import run_finetune, view_numbers
 from comface_bench.engine.heads import draw_head
+from comface_bench.engine.jobs import Job
 
 MakeEncoder = Callable[[], Encoder]
 MakeProtocol = Callable[..., Protocol]
 
 
 @pytest.fixture
-def job(task: Task, tmp_path: Path) -> FineTuneJob:
-    return FineTuneJob(task, 0, 0, "key", "unit", tmp_path / "states" / "unit.pt")
+def job(task: Task) -> Job:
+    return Job(task, 0, 0, "unit")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "states" / "unit.pt"
 
 
 def test_one_unit_equals_an_independent_loop(
-    job: FineTuneJob, source: ImageSource, make_encoder: MakeEncoder, make_protocol: MakeProtocol
+    job: Job, file: Path, source: ImageSource, make_encoder: MakeEncoder, make_protocol: MakeProtocol
 ) -> None:
     protocol = make_protocol("finetune", epochs=2)
-    outcome = run_finetune(job, make_encoder(), protocol, source, ignore)
+    outcome = run_finetune(job, make_encoder(), protocol, source, ignore, file, "key")
 
     encoder, task = make_encoder(), job.task
     layer = torch.nn.Linear(8, 1, bias=False)
@@ -75,12 +81,12 @@ def test_one_unit_equals_an_independent_loop(
 
 
 def test_two_runs_are_bit_equal(
-    job: FineTuneJob, source: ImageSource, make_encoder: MakeEncoder, make_protocol: MakeProtocol
+    job: Job, file: Path, source: ImageSource, make_encoder: MakeEncoder, make_protocol: MakeProtocol
 ) -> None:
     protocol = make_protocol("finetune")
-    first = run_finetune(job, make_encoder(), protocol, source, ignore)
-    job.checkpoint.unlink(missing_ok=True)
-    second = run_finetune(job, make_encoder(), protocol, source, ignore)
+    first = run_finetune(job, make_encoder(), protocol, source, ignore, file, "key")
+    file.unlink(missing_ok=True)
+    second = run_finetune(job, make_encoder(), protocol, source, ignore, file, "key")
     assert np.array_equal(first.predictions, second.predictions)
     assert first.validation_curve == second.validation_curve
 
@@ -91,7 +97,8 @@ class KilledError(Exception):
 
 @pytest.mark.parametrize("last", [1, 2, 3])
 def test_a_unit_killed_after_an_epoch_goes_on_to_the_same_result(
-    job: FineTuneJob,
+    job: Job,
+    file: Path,
     source: ImageSource,
     make_encoder: MakeEncoder,
     make_protocol: MakeProtocol,
@@ -100,17 +107,17 @@ def test_a_unit_killed_after_an_epoch_goes_on_to_the_same_result(
 ) -> None:
     monkeypatch.setattr(checkpoint, "SAVE_INTERVAL_S", 0.0)
     protocol = make_protocol("finetune")
-    unbroken = run_finetune(job, make_encoder(), protocol, source, ignore)
-    job.checkpoint.unlink()
+    unbroken = run_finetune(job, make_encoder(), protocol, source, ignore, file, "key")
+    file.unlink()
 
     def kill(event: Event) -> None:
         if event.kind == "epoch" and event.epoch == last:
             raise KilledError
 
     with pytest.raises(KilledError):
-        run_finetune(job, make_encoder(), protocol, source, kill)
+        run_finetune(job, make_encoder(), protocol, source, kill, file, "key")
     stages: list[Event] = []
-    resumed = run_finetune(job, make_encoder(), protocol, source, stages.append)
+    resumed = run_finetune(job, make_encoder(), protocol, source, stages.append, file, "key")
     trained = {event.epoch for event in stages if event.kind == "stage"}
     assert trained == set(range(last + 1, 4))
     assert np.array_equal(resumed.predictions, unbroken.predictions)
@@ -119,7 +126,8 @@ def test_a_unit_killed_after_an_epoch_goes_on_to_the_same_result(
 
 
 def test_images_per_second_are_those_of_training_steps_over_all_parts_of_a_run(
-    job: FineTuneJob,
+    job: Job,
+    file: Path,
     source: ImageSource,
     make_encoder: MakeEncoder,
     make_protocol: MakeProtocol,
@@ -142,34 +150,33 @@ def test_images_per_second_are_those_of_training_steps_over_all_parts_of_a_run(
     real = finetune.evaluate
     monkeypatch.setattr(finetune, "evaluate", evaluate)
     with pytest.raises(KilledError):
-        run_finetune(job, make_encoder(), protocol, source, told)
+        run_finetune(job, make_encoder(), protocol, source, told, file, "key")
     pace = 40.0
-    resumed = run_finetune(job, make_encoder(), protocol, source, told)
+    resumed = run_finetune(job, make_encoder(), protocol, source, told, file, "key")
     # Two epochs at 10 images a second and one at 40.
     assert resumed.details["images_per_second"] == pytest.approx(3 / (2 / 10 + 1 / 40), rel=0.005)
-    job, untrained = dataclasses.replace(job, key="other"), dataclasses.replace(protocol, epochs=0)
-    none = run_finetune(job, make_encoder(), untrained, source, ignore)
+    untrained = dataclasses.replace(protocol, epochs=0)
+    none = run_finetune(job, make_encoder(), untrained, source, ignore, file, "other")
     assert none.details["images_per_second"] is None
 
 
 def test_a_state_of_another_unit_or_a_broken_one_is_not_resumed(
-    job: FineTuneJob,
+    job: Job,
+    file: Path,
     source: ImageSource,
     make_encoder: MakeEncoder,
     make_protocol: MakeProtocol,
-    task: Task,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(checkpoint, "SAVE_INTERVAL_S", 0.0)
     protocol = make_protocol("finetune", epochs=1)
-    run_finetune(job, make_encoder(), protocol, source, ignore)
-    other = FineTuneJob(task, 0, 0, "another key", "unit", job.checkpoint)
+    run_finetune(job, make_encoder(), protocol, source, ignore, file, "key")
     stages: list[Event] = []
-    run_finetune(other, make_encoder(), protocol, source, stages.append)
+    run_finetune(job, make_encoder(), protocol, source, stages.append, file, "another key")
     assert [event.epoch for event in stages if event.kind == "stage"] == [1]
-    job.checkpoint.write_bytes(job.checkpoint.read_bytes()[:100])
+    file.write_bytes(file.read_bytes()[:100])
     stages.clear()
-    run_finetune(other, make_encoder(), protocol, source, stages.append)
+    run_finetune(job, make_encoder(), protocol, source, stages.append, file, "another key")
     assert [event.epoch for event in stages if event.kind == "stage"] == [1]
 
 
@@ -184,26 +191,27 @@ def test_no_two_images_of_a_run_share_a_view(make_protocol: MakeProtocol) -> Non
 
 
 def test_a_loss_that_is_not_finite_stops_the_unit(
-    job: FineTuneJob, source: ImageSource, make_encoder: MakeEncoder, make_protocol: MakeProtocol
+    job: Job, file: Path, source: ImageSource, make_encoder: MakeEncoder, make_protocol: MakeProtocol
 ) -> None:
     encoder = make_encoder()
     with torch.no_grad():
         next(encoder.backbone.parameters()).fill_(float("nan"))
     with pytest.raises(UnitError, match="epoch 1"):
-        run_finetune(job, encoder, make_protocol("finetune"), source, ignore)
+        run_finetune(job, encoder, make_protocol("finetune"), source, ignore, file, "key")
 
 
 def test_training_lowers_the_validation_loss(
-    job: FineTuneJob, source: ImageSource, make_encoder: MakeEncoder, make_protocol: MakeProtocol
+    job: Job, file: Path, source: ImageSource, make_encoder: MakeEncoder, make_protocol: MakeProtocol
 ) -> None:
     protocol = make_protocol("finetune", epochs=8, pairs_per_epoch=120, augmentation="none")
-    outcome = run_finetune(job, make_encoder(), protocol, source, ignore)
+    outcome = run_finetune(job, make_encoder(), protocol, source, ignore, file, "key")
     pairs = job.task.pairs(0, "test")
     assert np.abs(outcome.predictions - pairs.target).mean() < 0.5 * np.abs(pairs.target).mean()
 
 
 def test_dropout_is_the_same_however_often_a_unit_is_interrupted(
-    job: FineTuneJob,
+    job: Job,
+    file: Path,
     source: ImageSource,
     make_encoder: MakeEncoder,
     make_protocol: MakeProtocol,
@@ -218,8 +226,8 @@ def test_dropout_is_the_same_however_often_a_unit_is_interrupted(
 
     protocol = make_protocol("finetune")
     torch.manual_seed(1)
-    unbroken = run_finetune(job, dropping(), protocol, source, ignore)
-    job.checkpoint.unlink()
+    unbroken = run_finetune(job, dropping(), protocol, source, ignore, file, "key")
+    file.unlink()
 
     def kill(event: Event) -> None:
         if event.kind == "epoch" and event.epoch == 1:
@@ -227,6 +235,6 @@ def test_dropout_is_the_same_however_often_a_unit_is_interrupted(
 
     torch.manual_seed(2)
     with pytest.raises(KilledError):
-        run_finetune(job, dropping(), protocol, source, kill)
-    resumed = run_finetune(job, dropping(), protocol, source, ignore)
+        run_finetune(job, dropping(), protocol, source, kill, file, "key")
+    resumed = run_finetune(job, dropping(), protocol, source, ignore, file, "key")
     assert np.array_equal(resumed.predictions, unbroken.predictions)

@@ -21,6 +21,19 @@ from comface_bench.results.store import RecordFiles, ResultStore
 from comface_bench.stats.metrics import compute_metrics, no_change_baseline
 
 METRICS = ["mae", "pearson", "acc"]
+ABOUT = {
+    "scratch": {"licence": "none needed"},
+    "imagenet": {
+        "licence": "Apache-2.0 (timm's code); none stated for the weights",
+        "training_scale": "1.28M",
+    },
+    "farl": {"licence": "MIT (code); none stated for the file", "training_scale": "20M"},
+    "comface": {
+        "licence": "Apache-2.0 (this project's implementation and weights)",
+        "training_scale": "112k (paper: 35M)",
+    },
+}
+"""Prose that records of these methods hold."""
 
 
 def add(
@@ -55,7 +68,11 @@ def add(
     return store(
         results,
         {"name": task, "split": split, "split_digest": digest(split), "metrics": METRICS} | (facts or {}),
-        {"name": method, "card": {"group": group, "trained_on": trained_on}},
+        {
+            "name": method,
+            "card": {"group": group, "trained_on": trained_on},
+            "about": ABOUT.get(method.partition("+")[0], {}),
+        },
         protocol,
         {place: rows for place, rows in units.items() if place[0] in folds},
         failed=failed,

@@ -1,6 +1,7 @@
 """DISFA: cameras, labels, and the command from videos to frames."""
 
 import csv
+import functools
 import json
 import os
 import shutil
@@ -48,10 +49,25 @@ def corner(path) -> float:
         return float(np.asarray(image.convert("L"))[:8, :8].mean())
 
 
+EVERY_FRAME = {"stride": 1, "margin": 0.8, "size": 64}
+
+
+@pytest.fixture(scope="module")
+def prepared(originals, tmp_path_factory):
+    """Every frame of a camera, prepared with dlib's detector; returns the data root and the report."""
+
+    @functools.cache
+    def prepare(camera):
+        data = tmp_path_factory.mktemp("prepared")
+        return data, prepare_disfa(originals, data, camera=camera, **EVERY_FRAME)
+
+    return prepare
+
+
 @pytest.mark.parametrize(("camera", "order"), [("right", 1), ("left", -1)])
-def test_frames_are_numbered_as_the_labels(originals, tmp_path, camera, order):
-    report = prepare_disfa(originals, tmp_path, camera=camera, stride=1, margin=0.8, size=64)
-    folder = tmp_path / "DISFA" / "frames" / "SN001"
+def test_frames_are_numbered_as_the_labels(prepared, camera, order):
+    data, report = prepared(camera)
+    folder = data / "DISFA" / "frames" / "SN001"
     greys, faces = GREYS[::order], FACES[::order]
     written = [frame for frame in range(1, 13) if faces[frame - 1] == 1]
     assert [path.name for path in sorted(folder.iterdir())] == [f"{frame:05d}.jpg" for frame in written]
@@ -65,9 +81,9 @@ def test_frames_are_numbered_as_the_labels(originals, tmp_path, camera, order):
     assert "SN001" not in report.missing
 
 
-def test_frames_without_one_face_are_listed(originals, tmp_path):
-    report = prepare_disfa(originals, tmp_path, stride=1)
-    rows = list(csv.reader((tmp_path / "DISFA" / "faces.csv").open()))
+def test_frames_without_one_face_are_listed(prepared):
+    data, report = prepared("right")
+    rows = list(csv.reader((data / "DISFA" / "faces.csv").open()))
     assert rows == [
         ["subject", "frame", "problem", "faces"],
         ["SN001", "3", "no face", "0"],
@@ -112,9 +128,9 @@ def test_prepared_data_become_a_task(originals, tmp_path):
     assert task.table.labels["au12"].tolist() == [label(12, frame) for frame in frames]
 
 
-def test_source_is_untouched(originals, tmp_path, digest_tree):
+def test_source_is_untouched(originals, tmp_path, digest_tree, whole_image):
     before = digest_tree(originals)
-    prepare_disfa(originals, tmp_path, stride=6)
+    prepare_disfa(originals, tmp_path, stride=6, detector=whole_image())
     assert digest_tree(originals) == before
 
 
@@ -148,24 +164,25 @@ def test_half_written_line_of_a_killed_run_is_dropped(originals, tmp_path, diges
     assert digest_tree(broken) == digest_tree(whole)
 
 
-def test_killed_process_goes_on_to_the_same_bytes(originals, tmp_path, digest_tree):
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
+def test_killed_process_goes_on_to_the_same_bytes(originals, prepared, tmp_path, digest_tree):
+    whole, _ = prepared("right")
+    killed = tmp_path / "killed"
     code = (
-        "import sys, time; from pathlib import Path; from comface_bench.prepare.disfa import prepare_disfa\n"
+        "import json, sys, time; from pathlib import Path\n"
+        "from comface_bench.prepare.disfa import prepare_disfa\n"
         # The first video has 12 frames and is read twice: this stops among its crops.
         "def stop(done, total):\n"
         "    if done == 17: print(done, flush=True); time.sleep(60)\n"
-        "prepare_disfa(Path(sys.argv[1]), Path(sys.argv[2]), stride=1, size=32, progress=stop)\n"
+        "prepare_disfa(Path(sys.argv[1]), Path(sys.argv[2]), progress=stop, **json.loads(sys.argv[3]))\n"
     )
-    words = [sys.executable, "-c", code, str(originals), str(killed)]
+    words = [sys.executable, "-c", code, str(originals), str(killed), json.dumps(EVERY_FRAME)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "17\n"
         os.kill(process.pid, signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
     written = list((killed / "DISFA" / "frames" / "SN001").glob("0*.jpg"))
     assert 0 < len(written) < 10
-    for data in (whole, killed):
-        prepare_disfa(originals, data, stride=1, size=32)
+    prepare_disfa(originals, killed, **EVERY_FRAME)
     assert digest_tree(killed) == digest_tree(whole)
 
 
@@ -200,12 +217,13 @@ def test_other_source_in_the_same_folder_is_refused(originals, tmp_path, make_vi
         prepare_disfa(other, tmp_path / "data", stride=4, detector=whole_image())
 
 
-def test_subjects_may_come_one_after_the_other(originals, tmp_path, digest_tree):
-    prepare_disfa(originals, tmp_path / "together", stride=1, size=32)
+def test_subjects_may_come_one_after_the_other(originals, tmp_path, digest_tree, whole_image):
+    settings = {"stride": 1, "size": 32, "detector": whole_image()}
+    prepare_disfa(originals, tmp_path / "together", **settings)
     for subject in ("SN010", "SN001"):
         source = tmp_path / subject
         shutil.copytree(originals, source, ignore=shutil.ignore_patterns(f"*Video{subject}*"))
-        prepare_disfa(source, tmp_path / "apart", stride=1, size=32)
+        prepare_disfa(source, tmp_path / "apart", **settings)
     together, apart = (digest_tree(tmp_path / name) for name in ("together", "apart"))
     assert apart == together
 

@@ -52,6 +52,9 @@ def test_round_trip_into_a_board(made, board, package):
     pages = build(board, board.parent / "pages")
     text = "\n".join(page.read_text() for page in map(type(board), pages) if page.suffix == ".md")
     assert "my-net" in text and "submitted" in text and "scratch" in text
+    assert "| my-net | VGGFace2 | — | Apache-2.0 |" in text.replace("my-net ‡", "my-net")
+    about = record.method.about
+    assert (about.summary, about.source) == ("A network of our own.", "https://example.org/code")
 
 
 def test_once_more_changes_nothing(made, board, package):

@@ -193,10 +193,14 @@ def plain_metrics(rows):
 
 
 @pytest.mark.parametrize(
-    "method", ["tiny", pytest.param("scratch+backbone=resnet18", marks=pytest.mark.slow)]
+    ("method", "folds"),
+    [("tiny", 4), pytest.param("scratch+backbone=resnet18", 2, marks=pytest.mark.slow)],
 )
-def test_a_run_has_the_models_of_edema_a_and_the_mean_of_their_tests(root, tmp_path, method):
-    across, within = (run(method, task, root, tmp_path / "results") for task in ("edema-a2b", "edema-a"))
+def test_a_run_has_the_models_of_edema_a_and_the_mean_of_their_tests(root, tmp_path, method, folds):
+    across, within = (
+        run(method, f"{task}+split=balanced-{folds}", root, tmp_path / "results")
+        for task in ("edema-a2b", "edema-a")
+    )
     assert across.summary.complete
     for one, other in zip(across.units, within.units, strict=True):
         assert one.fold == other.fold
@@ -204,13 +208,13 @@ def test_a_run_has_the_models_of_edema_a_and_the_mean_of_their_tests(root, tmp_p
         assert one.best_epoch == other.best_epoch
         assert one.key != other.key
         assert (one.n_pairs, one.n_subjects) == (27, 3)
-    folds = defaultdict(list)
+    by_fold = defaultdict(list)
     for row in ResultStore(tmp_path / "results").load_predictions(across):
-        folds[row.fold].append(row)
-    assert sorted(folds) == [0, 1, 2, 3]
-    expected = [plain_metrics(rows) for rows in folds.values()]
+        by_fold[row.fold].append(row)
+    assert sorted(by_fold) == list(range(folds))
+    expected = [plain_metrics(rows) for rows in by_fold.values()]
     for name in ("mae", "pearson", "acc"):
-        mean = sum(metrics[name] for metrics in expected) / 4
+        mean = sum(metrics[name] for metrics in expected) / folds
         assert across.primary[name].value == pytest.approx(mean, rel=1e-9)
         assert across.primary[name] == across.summary.fold_mean[name]
     # All pairs are the same in each fold, so the summary counts them once.

@@ -121,6 +121,26 @@ def listing(folder):
     return entries
 
 
+@pytest.fixture(scope="session")
+def seen_clean():
+    """What `data check` found in the clean sets, by name."""
+    return {}
+
+
+@pytest.fixture
+def check_clean(check, seen_clean):
+    """Check a data set that nobody has spoiled yet, the first of its name; the others are alike."""
+
+    def run(root):
+        if root.name not in seen_clean:
+            seen = check(root)
+            assert (seen.status, seen.err) == (0, "")
+            seen_clean[root.name] = seen.found
+        return seen_clean[root.name]
+
+    return run
+
+
 @pytest.fixture
 def refuse(check):
     """Check a spoiled data set: exactly these problems (where, message, remedy), in text and JSON, exit 2.

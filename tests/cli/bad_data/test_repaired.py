@@ -63,9 +63,9 @@ EVERYWHERE = {
 
 @pytest.mark.parametrize("data", ["DISFA", "DISFAPlus", "UNBC", "Edema-A", "table"])
 @pytest.mark.parametrize("name", EVERYWHERE)
-def test_every_set_is_read_all_the_same(lay_out, check, data, name):
+def test_every_set_is_read_all_the_same(lay_out, check, check_clean, data, name):
     root = lay_out(data)
-    clean = check(root).found
+    clean = check_clean(root)
     EVERYWHERE[name](root)
     seen = check(root)
     assert (seen.status, seen.err) == (0, "")
@@ -179,10 +179,10 @@ ONE_SET = {
 
 
 @pytest.mark.parametrize("name", ONE_SET)
-def test_spellings_that_are_documented(lay_out, check, name):
+def test_spellings_that_are_documented(lay_out, check, check_clean, name):
     data, repairable = ONE_SET[name]
     root = lay_out(data)
-    clean = check(root).found
+    clean = check_clean(root)
     repairable(root)
     seen = check(root)
     assert (seen.status, seen.err) == (0, "")
@@ -279,9 +279,9 @@ class Shuffled:
 
 @pytest.mark.parametrize("data", ["DISFA", "DISFAPlus", "UNBC", "FGNET", "Edema-A"])
 @pytest.mark.parametrize("seed", [1, 2])
-def test_the_order_of_folders_does_not_matter(lay_out, check, monkeypatch, data, seed):
+def test_the_order_of_folders_does_not_matter(lay_out, check, check_clean, monkeypatch, data, seed):
     root = lay_out(data)
-    clean = check(root).found
+    clean = check_clean(root)
     scandir, listdir = os.scandir, os.listdir
     asked = []
 

@@ -140,7 +140,16 @@ def test_every_value_opens_its_record(site, read):
 
 def test_facts_of_a_record(site, read):
     page = read(site.pages["html/task/age/finetune/farl.html"])
-    for words in ("Provenance", "ours", "2026-01-02", "Digests", "Environment", "Parameters"):
+    for words in (
+        "Provenance",
+        "ours",
+        "2026-01-02",
+        "Digests",
+        "Environment",
+        "Parameters",
+        "20M",
+        "MIT (code)",
+    ):
         assert words in page.text
     record = next(row.entry for row in site.document.boards[0].rows if row.entry.method == "farl")
     assert record.version[0] in page.text

@@ -50,7 +50,7 @@ def method(request):
 
 
 @pytest.fixture
-def save(tmp_path, method, encoder_weights):
+def save_training(save, tmp_path, method, encoder_weights):
     """Write the authors' container: model with decoder, optimizer, and the script's options."""
 
     def write(changes=(), legacy=False):
@@ -64,9 +64,7 @@ def save(tmp_path, method, encoder_weights):
             "scaler": {"scale": 65536.0},
             "args": argparse.Namespace(model="mae_vit_base_patch16", mask_ratio=0.75),
         }
-        path = tmp_path / "file.pth"
-        torch.save(content, path, _use_new_zipfile_serialization=not legacy)
-        return path
+        return save(content, tmp_path / "file.pth", "legacy" if legacy else "zip")
 
     return write
 
@@ -83,26 +81,37 @@ def by_hand(transform, embed, tensors, images, feature="cls"):
 
 @pytest.mark.parametrize("feature", ["cls", "mean"])
 def test_features_are_those_of_the_authors_network(
-    method, save, encoder_weights, faces, transform, embed, normalise, apart, feature
+    method,
+    save_training,
+    encoder_weights,
+    draw_images,
+    transform,
+    embed,
+    normalise,
+    assert_same,
+    assert_other,
+    feature,
 ):
-    images = faces(224)
+    images = draw_images()
     normalised = normalise(images, *STATISTICS[method])
     expected = by_hand(transform, embed, encoder_weights, normalised, feature)
     with torch.no_grad():
-        found = load_method(method, checkpoint=save(legacy=feature == "mean"), feature=feature)(images)
+        found = load_method(method, checkpoint=save_training(legacy=feature == "mean"), feature=feature)(
+            images
+        )
     assert found.shape == (2, 192)
-    assert apart(found, expected) < 1e-4
+    assert_same(found, expected)
     other = "mean" if feature == "cls" else "cls"
-    assert apart(by_hand(transform, embed, encoder_weights, normalised, other), expected) > 1e-2
+    assert_other(by_hand(transform, embed, encoder_weights, normalised, other), expected)
 
 
 def test_other_statistics_give_other_features(
-    method, save, encoder_weights, faces, transform, embed, normalise, apart
+    method, save_training, encoder_weights, draw_images, transform, embed, normalise, assert_other
 ):
-    images = faces(224, 1)
+    images = draw_images(count=1)
     expected = by_hand(transform, embed, encoder_weights, normalise(images, *STATISTICS[method]))
     half = by_hand(transform, embed, encoder_weights, normalise(images, (0.5,) * 3, (0.5,) * 3))
-    assert apart(half, expected) > 1e-2
+    assert_other(half, expected)
 
 
 def test_the_class_token_is_the_default(method):
@@ -110,10 +119,10 @@ def test_the_class_token_is_the_default(method):
 
 
 @pytest.mark.parametrize("name", ["head.weight", "fc_norm.weight", "AU_head.weight", "ID_head.bias"])
-def test_a_fine_tuned_file_is_refused(method, save, name):
+def test_a_fine_tuned_file_is_refused(method, save_training, name):
     """Such as FMAE's files for DISFA, whose labels they have seen."""
     with pytest.raises(WeightsFormatError, match=rf"was fine-tuned for a task: it has {name}") as caught:
-        load_method(method, checkpoint=save({name: torch.zeros(8, 768)}))
+        load_method(method, checkpoint=save_training({name: torch.zeros(8, 768)}))
     assert "DISFA" in caught.value.hint
 
 
@@ -138,11 +147,11 @@ def test_a_file_of_opengraphau_is_refused(method, tmp_path):
     ],
     ids=["a missing weight", "no last norm", "a third block", "transposed", "another grid", "NaN"],
 )
-def test_mutations_are_refused(method, save, changes, said):
+def test_mutations_are_refused(method, save_training, changes, said):
     with pytest.raises(WeightsFormatError, match=said):
-        load_method(method, checkpoint=save(changes))
+        load_method(method, checkpoint=save_training(changes))
 
 
-def test_only_the_decoder_is_refused(method, save, encoder_weights):
+def test_only_the_decoder_is_refused(method, save_training, encoder_weights):
     with pytest.raises(WeightsFormatError, match=r"no backbone|lacks"):
-        load_method(method, checkpoint=save(dict.fromkeys(encoder_weights)))
+        load_method(method, checkpoint=save_training(dict.fromkeys(encoder_weights)))

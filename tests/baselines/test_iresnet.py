@@ -16,11 +16,11 @@ from comface_bench.engine.encoder import load_method
 DEPTHS = (2, 1, 2, 1)
 WIDTHS = (8, 16, 24, 32)  # An eighth or less of the real ones.
 STEM, LAST = WIDTHS[0], WIDTHS[-1]
-HALF = (0.5, 0.5, 0.5)
+HALF = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 
 
 @pytest.fixture
-def small(monkeypatch):
+def narrow(monkeypatch):
     """A network of six narrow blocks: all there is to get wrong, in a fraction of the time."""
     monkeypatch.setitem(iresnet.DEPTHS, "iresnet50", DEPTHS)
     monkeypatch.setattr(iresnet, "_WIDTHS", WIDTHS)
@@ -162,21 +162,23 @@ def lightning(weights):
     }
 
 
-@pytest.mark.usefixtures("small")
+@pytest.mark.usefixtures("narrow")
 class TestArcFace:
-    def test_features_are_those_of_the_keys(self, arcface_weights, save, faces, normalise, apart):
-        images = faces(112)
-        expected = ByHand(arcface_weights).arcface(normalise(images, HALF, HALF))
+    def test_features_are_those_of_the_keys(
+        self, arcface_weights, save, draw_images, normalise, assert_same, assert_other
+    ):
+        images = draw_images(112)
+        expected = ByHand(arcface_weights).arcface(normalise(images, *HALF))
         with torch.no_grad():
             found = load_method("arcface", checkpoint=save(arcface_weights))(images)
         assert found.shape == (2, 512)
-        assert apart(found, expected) < 1e-4
-        flipped = ByHand(arcface_weights).arcface(normalise(images.flip(1), HALF, HALF))
-        assert apart(flipped, expected) > 1e-2
+        assert_same(found, expected)
+        flipped = ByHand(arcface_weights).arcface(normalise(images.flip(1), *HALF))
+        assert_other(flipped, expected)
 
-    def test_other_sizes_are_resized_to_112(self, arcface_weights, save, faces):
+    def test_other_sizes_are_resized_to_112(self, arcface_weights, save, draw_images):
         encoder = load_method("arcface", checkpoint=save(arcface_weights))
-        images = faces(224)
+        images = draw_images(224)
         shrunk = functional.interpolate(images, (112, 112), mode="bilinear", antialias=True)
         with torch.no_grad():
             assert (encoder(images) - encoder(shrunk)).abs().max() < 1e-4
@@ -199,25 +201,29 @@ class TestArcFace:
             load_method("arcface", checkpoint=save(adaface_weights))
 
 
-@pytest.mark.usefixtures("small")
+@pytest.mark.usefixtures("narrow")
 class TestAdaFace:
-    def test_features_of_the_first_release_take_bgr(self, adaface_weights, save, faces, normalise, apart):
-        images = faces(112)
-        expected = ByHand(adaface_weights).adaface(normalise(images.flip(1), HALF, HALF))
+    def test_features_of_the_first_release_take_bgr(
+        self, adaface_weights, save, draw_images, normalise, assert_same, assert_other
+    ):
+        images = draw_images(112)
+        expected = ByHand(adaface_weights).adaface(normalise(images.flip(1), *HALF))
         with torch.no_grad():
             found = load_method("adaface", checkpoint=save(lightning(adaface_weights), "ada.ckpt"))(images)
         assert found.shape == (2, 512)
-        assert apart(found, expected) < 1e-4
-        assert apart(ByHand(adaface_weights).adaface(normalise(images, HALF, HALF)), expected) > 1e-2
+        assert_same(found, expected)
+        assert_other(ByHand(adaface_weights).adaface(normalise(images, *HALF)), expected)
 
     @pytest.mark.parametrize("prefix", ["model.net.", "net."])
-    def test_features_of_cvlface_take_rgb(self, adaface_weights, save, faces, normalise, apart, prefix):
-        images = faces(112)
-        expected = ByHand(adaface_weights).adaface(normalise(images, HALF, HALF))
+    def test_features_of_cvlface_take_rgb(
+        self, adaface_weights, save, draw_images, normalise, assert_same, assert_other, prefix
+    ):
+        images = draw_images(112)
+        expected = ByHand(adaface_weights).adaface(normalise(images, *HALF))
         path = save({prefix + name: tensor for name, tensor in adaface_weights.items()})
         with torch.no_grad():
             found = load_method("adaface", checkpoint=path, release="cvlface")(images)
-        assert apart(found, expected) < 1e-4
+        assert_same(found, expected)
 
     def test_the_releases_are_told_apart(self, adaface_weights, save):
         ours = save(lightning(adaface_weights), "ada.ckpt")

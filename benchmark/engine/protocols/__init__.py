@@ -1,0 +1,1 @@
+"""Built-in protocols: light modules that declare `CARD` or `CARDS`, with torch inside functions only."""

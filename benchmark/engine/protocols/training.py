@@ -1,0 +1,164 @@
+"""The protocols that train by gradient descent: `linear`, `finetune` and `quick`.
+
+`linear` and `finetune` carry the values of the supplement's Tables C (expression), D (weight) and
+E (age); what the supplement leaves open is ours and listed in `docs/choices.md`. `quick` is for
+laptops: small images, few epochs; its name keeps its records apart.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from comface_bench.core.augmentation import AUGMENTATIONS
+from comface_bench.core.card import Family
+from comface_bench.core.errors import UsageError
+from comface_bench.core.protocol import Protocol, ProtocolCard
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training(Protocol):
+    """A resolved protocol of training by gradient descent.
+
+    Attributes:
+        epochs: Passes of `pairs_per_epoch` training pairs.
+        batch_size: Pairs a step.
+        learning_rate: Of Adam, constant.
+        image_size: Side of the square images in pixels.
+        resize: `squash` fits the whole image into the square, `crop` its centre.
+        augmentation: Name of the augmentation (`AUGMENTATIONS`).
+        views: `epoch` renders each image once an epoch, `pair` anew for each pair it is part of.
+        pairs_per_epoch: Training pairs drawn anew each epoch, uniformly over within-subject pairs.
+        loss: Of the predicted against the true change.
+        head: `difference` is w·(f(y) − f(x)), `concat` is w·[f(x), f(y)].
+        head_start: `scratch` draws w from the head seed, `pretrained` takes the method's own;
+            settings (a) to (d) of the supplement's C.4 and C.5.
+        precision: Of the backbone. `auto` computes a frozen backbone in float32, and one that is trained
+            in bfloat16 where the processor computes in it; each unit records which it was.
+    """
+
+    epochs: int = field(metadata={"least": 0})
+    batch_size: int = field(metadata={"least": 1})
+    learning_rate: float = field(metadata={"between": (0, 10)})
+    image_size: int = field(metadata={"least": 16})
+    resize: Literal["squash", "crop"]
+    augmentation: str = field(metadata={"choices": tuple(AUGMENTATIONS)})
+    views: Literal["epoch", "pair"]
+    pairs_per_epoch: int = field(metadata={"least": 1})
+    loss: Literal["l1", "l2", "smooth-l1"]
+    head: Literal["difference", "concat"]
+    head_start: Literal["scratch", "pretrained"]
+    precision: Literal["auto", "float32", "bfloat16"]
+
+    @classmethod
+    def start(
+        cls, values: Mapping[str, Any], overrides: Mapping[str, str], pretrained_head: bool
+    ) -> dict[str, Any]:
+        """Return the values before overrides: fine-tuning starts from the method's pair head, setting (d)."""
+        started = dict(values)
+        if pretrained_head and started["trains"] == "backbone":
+            started["head_start"] = "pretrained"
+        if overrides.get("head", started["head"]) == "concat" and "head_start" not in overrides:
+            # A pre-trained head weighs a difference of features; concatenated ones need a head of their own.
+            started["head_start"] = "scratch"
+        return started
+
+    def check(self, pretrained_head: bool) -> None:
+        """Check head start and views.
+
+        Raises:
+            UsageError: They don't fit the method or each other.
+        """
+        if self.head_start == "pretrained" and not pretrained_head:
+            raise UsageError(
+                "head_start=pretrained needs a method that brings a pair head",
+                "Leave it out, or use a method with one: --method comface",
+            )
+        if self.head_start == "pretrained" and self.head == "concat":
+            raise UsageError(
+                "head_start=pretrained needs head=difference, which is what pre-trained heads weigh",
+                "Leave one of the two out.",
+            )
+        if self.trains == "head" and self.views == "pair":
+            raise UsageError(
+                "views=pair needs a protocol that trains the backbone: frozen features are shared"
+                " between pairs",
+                "Leave it out, or use --protocol finetune.",
+            )
+
+    def facts(self) -> dict[str, Any]:
+        """Return every value, the augmentation's own values spelled out."""
+        values = super().facts()
+        values["augmentation"] = {
+            "name": self.augmentation,
+            **dataclasses.asdict(AUGMENTATIONS[self.augmentation]),
+        }
+        return values
+
+
+# Supplement, Tables C, D and E. "custom" is ours: Table C's augmentation at Table D's learning rate.
+TABLES_C_TO_E: Mapping[Family, Mapping[str, Any]] = {
+    "expression": {"learning_rate": 1.0e-5, "augmentation": "table-c"},
+    "weight": {"learning_rate": 1.0e-4, "augmentation": "table-d"},
+    "age": {"learning_rate": 4.6e-4, "augmentation": "table-e"},
+    "custom": {"learning_rate": 1.0e-4, "augmentation": "table-c"},
+}
+
+SHARED: Mapping[str, Any] = {
+    "batch_size": 16,
+    "image_size": 224,
+    "resize": "squash",
+    "pairs_per_epoch": 1600,
+    "loss": "l1",
+    "head": "difference",
+    "head_start": "scratch",
+    "precision": "auto",
+}
+
+LINEAR = ProtocolCard(
+    name="linear",
+    run="comface_bench.engine.linear:run",
+    trains="head",
+    settings=Training,
+    values={**SHARED, "views": "epoch", "epochs": 20},
+    by_family=TABLES_C_TO_E,
+    together=True,
+    order=10,
+    paper=True,
+    summary="frozen backbone, linear pair head, 20 epochs (Tables C–E; setting a, or b by head_start)",
+)
+
+FINETUNE = ProtocolCard(
+    name="finetune",
+    run="comface_bench.engine.finetune:run",
+    trains="backbone",
+    settings=Training,
+    values={**SHARED, "views": "pair", "epochs": 10},
+    by_family=TABLES_C_TO_E,
+    order=20,
+    paper=True,
+    summary="backbone and head trained, 10 epochs (Tables C–E; setting c, d where a head is pre-trained)",
+)
+
+QUICK = ProtocolCard(
+    name="quick",
+    run="comface_bench.engine.finetune:run",
+    trains="backbone",
+    settings=Training,
+    values={
+        **SHARED,
+        "views": "pair",
+        "epochs": 6,
+        "image_size": 64,
+        "pairs_per_epoch": 480,
+        # At 64 pixels and in so few steps, crops cost more than they teach.
+        "augmentation": "table-d",
+        "learning_rate": 5.0e-4,
+    },
+    order=30,
+    summary="fine-tuning at 64 pixels in a few short epochs, for laptops and CI; never beside the others",
+)
+
+CARDS = (LINEAR, FINETUNE, QUICK)
