@@ -250,9 +250,12 @@ def _read_board(root: Path, paths: Sequence[Path]) -> tuple[Board, Scores | None
     store = ResultStore(root)
     entries: list[BoardEntry] = []
     arranged: dict[str, Arranged] = {}
-    for path in paths:
-        record = store.load_at(path)
-        entries.append(BoardEntry.of(record))
+    records = [store.load_at(path) for path in paths]
+    # A metric that the task gained since some of them ran is computed from their predictions.
+    ordered = sorted(records, key=lambda record: -len(record.task.metrics))
+    metrics = list(dict.fromkeys(name for record in ordered for name in record.task.metrics))
+    for record in records:
+        entries.append(BoardEntry.of(store.score(record, metrics)))
         if record.units:
             arranged[record.method.name] = _arrange(store, record)
     return board_statistics(sorted(entries, key=lambda entry: entry.order), arranged)

@@ -320,6 +320,9 @@ def check_published(record: Record) -> Iterator[FieldProblem]:
     stored = record.model_dump()
     if stored["provenance"]["command"] != wanted["provenance"]["command"]:
         yield "provenance.command", "not the command that makes such a record"
+    for block in ("task", "method"):
+        if stored[block]["about"] != wanted[block]["about"]:
+            yield f"{block}.about", "holds prose, which the note is for"
     for field in ("units", "failures", "environment"):
         if stored[field] != wanted[field]:
             yield field, "holds more than versions, hardware, precision and commit"
@@ -363,11 +366,15 @@ def publishable(record: Record) -> Record:
     """Return the part of a record that may be published: kind `submitted`, sealed anew.
 
     Doing so twice changes nothing. Its numbers, digests and keys stay; of the environment, versions,
-    hardware and commit; of a failure, its class.
+    hardware and commit; of a failure, its class. Of prose about the method, the note has what is due.
     """
+    from comface_bench.results.schema import MethodAbout, TaskAbout
+
     provenance = record.provenance.model_copy(update={"kind": "submitted", "command": command_of(record)})
     return record.model_copy(
         update={
+            "task": record.task.model_copy(update={"about": TaskAbout()}),
+            "method": record.method.model_copy(update={"about": MethodAbout()}),
             "units": [_publish_unit(unit) for unit in record.units],
             "failures": [_publish_failure(failure) for failure in record.failures],
             "environment": _publish_environment(record.environment),

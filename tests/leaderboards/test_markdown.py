@@ -1,7 +1,9 @@
 """Pages: what they print of each row, each ranking and each task, and the notes under them."""
 
 import dataclasses
+import json
 import re
+import shutil
 
 import pytest
 
@@ -234,6 +236,21 @@ def test_further_metrics_have_a_table_of_their_own(results, made):
     assert set(tables(page)[0][0]) >= {"MAE ↓", "Corr. ↑", "Acc. (%) ↑"}
     assert set(tables(page)[1][0]) == {"Method", "RMSE ↓", "CCC ↑"}
     assert cells(page, "scratch", table=1)["CCC ↑"].startswith("**0.9")
+
+
+def test_a_metric_that_a_record_lacks_is_computed_from_its_predictions(results, made):
+    made.add(results, method="farl", facts={"metrics": ["mae"]}, noise=2.0)
+    before = (results / "age" / "finetune" / "farl.json").read_bytes()
+    made.add(results)
+    board = only_board(results)
+    assert board.metrics == ("mae", "pearson", "acc")
+    lacking = {row.entry.method: row for row in board.rows}["farl"]
+    shutil.rmtree(results)
+    made.add(results, method="farl", noise=2.0)
+    made.add(results)
+    whole = {row.entry.method: row for row in only_board(results).rows}["farl"]
+    assert lacking == whole
+    assert json.loads(before)["task"]["metrics"] == ["mae"], "the record itself is left as it was"
 
 
 def test_fold_means_are_not_told_twice(results, made):

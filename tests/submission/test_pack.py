@@ -9,6 +9,7 @@ import pytest
 from comface_bench.core.errors import DataMissingError, ResultError, UnknownNameError, UsageError
 from comface_bench.core.protocol import resolve_protocol
 from comface_bench.results.record import load_record
+from comface_bench.results.schema import MethodAbout, dump_json
 from comface_bench.results.store import ResultStore
 from comface_bench.submission.check import RefusedError, check_bytes, publishable
 from comface_bench.submission.pack import pack
@@ -49,6 +50,27 @@ def test_what_leaves_the_house(made):
     assert b"alice" not in package
     assert record["units"] == json.loads(before.model_dump_json())["units"]
     assert publishable(publishable(before)) == publishable(before)
+
+
+def test_the_prose_of_cards_stays_and_none_is_taken(made, tmp_path):
+    """The note has what is shown of a method; a card's prose may hold anything."""
+    path = made.run(tmp_path)
+    stored = load_record(path)
+    about = MethodAbout(licence="© “me” <b>", source="https://example.org/~me")
+    method = stored.method.model_copy(update={"about": about})
+    path.write_text(dump_json(stored.model_copy(update={"method": method}).seal()))
+    package, report = pack(tmp_path, made.note())
+    assert report.ok
+    (record,) = (data for name, data in read_archive(package).items() if name.endswith(".json"))
+    facts = json.loads(record)
+    assert set(facts["method"]["about"].values()) == set(facts["task"]["about"].values()) == {""}
+    for block in ("method", "task"):
+
+        def change(record, block=block):
+            record[block]["about"]["licence"] = "MIT"
+
+        found = made.told(made.check(made.forge(made.members, change)))
+        assert f"{block}.about: holds prose" in found
 
 
 def test_a_checkpoint_of_ones_own_is_named_by_its_digest(made):

