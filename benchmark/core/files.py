@@ -7,8 +7,12 @@ import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from comface_bench.core.errors import UsageError
+
+UNFINISHED = ".unfinished"
+"""Ending of the file that `replacing` writes first."""
 
 _POLL_S = 0.02
 
@@ -24,6 +28,30 @@ def replace_file(path: Path, data: bytes) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     temporary.replace(path)
+    sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Write a file durably piece by piece: it appears under its name once it is whole and on the disk.
+
+    Two processes may replace the same file at once: the later one's content stays.
+
+    Yields:
+        A binary stream. If the block raises, nothing is left; a kill leaves `NAME.….unfinished`.
+    """
+    import tempfile
+
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.", suffix=UNFINISHED)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
 
 

@@ -15,13 +15,11 @@ import hashlib
 import json
 import math
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -30,7 +28,7 @@ from PIL import Image, ImageFile, ImageOps
 
 from comface_bench.core.digest import digest
 from comface_bench.core.errors import DataFormatError, DataMissingError
-from comface_bench.core.files import sync_folder
+from comface_bench.core.files import replacing
 
 FORMAT = 1
 """Raised by hand when the files of a store change their layout."""
@@ -147,7 +145,7 @@ def _build(
 ) -> None:
     cache.mkdir(parents=True, exist_ok=True)
     sha = hashlib.sha256()
-    with _replacing(cache / f"{key}.pixels") as stream:
+    with replacing(cache / f"{key}.pixels") as stream:
         for done, image in enumerate(_decode_all(root, names, size, resize, workers), start=1):
             content = image.tobytes()
             stream.write(content)
@@ -155,7 +153,7 @@ def _build(
             if progress is not None:
                 progress(done, len(names))
     header = {"shape": [len(names), 3, size, size], "resize": resize, "digest": sha.hexdigest()}
-    with _replacing(cache / f"{key}.json") as stream:
+    with replacing(cache / f"{key}.json") as stream:
         stream.write(json.dumps(header).encode())
 
 
@@ -169,22 +167,6 @@ def _decode_all(
         for start in range(0, len(names), portion):
             part = names[start : start + portion]
             yield from pool.map(lambda name: decode_image(root, name, size, resize), part)
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Write a file that appears under its name only once it is whole and on the disk."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.", suffix=".unfinished")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_folder(path.parent)
 
 
 def _cores() -> int:

@@ -6,13 +6,13 @@ head and dropout are functions of seeds and the epoch.
 
 from __future__ import annotations
 
-import os
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from comface_bench.core.files import replacing
 
 SAVE_INTERVAL_S = 20.0
 """Seconds between two saved epochs: what a kill can cost, beside the epoch in progress."""
@@ -77,12 +77,5 @@ def write_tensors(path: Path, content: dict[str, Any]) -> None:
     Raises:
         OSError: The file can't be written.
     """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".writing")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            torch.save(content, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    with replacing(path) as stream:
+        torch.save(content, stream)

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from comface_bench.core.errors import DataFormatError, DataMissingError, UsageError
-from comface_bench.core.files import file_lock, replace_file, require_empty
+from comface_bench.core.files import UNFINISHED, file_lock, replace_file, require_empty
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -59,7 +59,7 @@ class TrainingFolder:
             "Wait for it, or name another folder: --out DIR",
             timeout=0,
         ):
-            for left in self.root.glob("*.writing"):
+            for left in self.root.glob(f"*{UNFINISHED}"):
                 left.unlink(missing_ok=True)
             yield
 

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from comface_bench.core.errors import UsageError
-from comface_bench.core.files import file_lock, replace_file
+from comface_bench.core.files import file_lock, replace_file, replacing
 
 HOLDER = """
 import pathlib, sys, time
@@ -35,6 +35,33 @@ def test_a_failed_write_leaves_the_old_bytes(tmp_path, monkeypatch):
     replace_file(path, b"new")
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
     assert path.read_bytes() == b"new"
+
+
+def test_a_stream_that_fails_leaves_the_old_bytes_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    with replacing(path) as stream:
+        stream.write(b"o")
+        assert not path.exists()
+        stream.write(b"ld")
+    with pytest.raises(KeyboardInterrupt), replacing(path) as stream:
+        stream.write(b"new")
+        raise KeyboardInterrupt
+    for call in ("fsync", "replace"):
+        with monkeypatch.context() as patch, pytest.raises(OSError, match="disk full"):
+            patch.setattr(os, call, lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+            with replacing(path) as stream:
+                stream.write(b"new")
+    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("file", b"old")]
+
+
+def test_of_two_streams_at_once_the_later_stays(tmp_path):
+    path = tmp_path / "file"
+    with replacing(path) as first:
+        first.write(b"first")
+        with replacing(path) as second:
+            second.write(b"second")
+        assert path.read_bytes() == b"second"
+    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("file", b"first")]
 
 
 @pytest.mark.parametrize("remove", [True, False])

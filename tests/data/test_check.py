@@ -104,7 +104,7 @@ def test_every_image_that_can_not_be_decoded_is_a_problem(root):
     assert found.images == len(NAMES)
 
 
-def test_labels_outside_their_range_are_all_told(tmp_path, draw_image):
+def test_labels_outside_their_range_are_all_reported(tmp_path, draw_image):
     from comface_bench.core.registry import task_registry
 
     plugin = tmp_path / "plugin.py"

@@ -201,7 +201,7 @@ def test_the_root_itself_may_be_a_link(tmp_path):
     assert len(Manifest.from_rows("d", tmp_path / "link", [{"image": "a.jpg", "subject": "s"}])) == 1
 
 
-def test_all_problems_are_told_at_once_with_those_of_the_loader(root):
+def test_all_problems_are_reported_at_once_with_those_of_the_loader(root):
     def read():
         yield from rows(image="nothing.jpg", where="t.csv:2")
         yield Note("two left out")

@@ -161,7 +161,7 @@ def test_parts_of_a_fold():
 
 
 @pytest.mark.parametrize(
-    ("folds", "told"),
+    ("folds", "reported"),
     [
         ([fold("a", "b", "ac")], "fold 0: a stand more than once"),
         ([fold("a", "a", "c")], "fold 0: a stand more than once"),
@@ -172,8 +172,8 @@ def test_parts_of_a_fold():
         ([fold("a", "b", "cd"), fold("b", "a", "c")], "fold 1 lacks d"),
     ],
 )
-def test_broken_folds_are_refused(folds, told):
-    with pytest.raises(SplitError, match=f"split s, {told}"):
+def test_broken_folds_are_refused(folds, reported):
+    with pytest.raises(SplitError, match=f"split s, {reported}"):
         Split("s", tuple(folds))
 
 

@@ -144,7 +144,7 @@ def test_numbers_that_are_no_quantity_are_refused(faces):
     assert WIDEST_RANGE == (-1e9, 1e9)
 
 
-def test_malformed_rows_are_told_by_check_and_load(faces):
+def test_malformed_rows_are_reported_by_check_and_load(faces):
     edit(faces, lambda number, line: line.replace("pre", "during") if number == 5 else line)
     (problem,) = check_data(f"csv:{faces}").problems
     assert (problem.where, problem.message) == (f"{faces}:6", "phase is 'during', not pre or post")
@@ -153,7 +153,7 @@ def test_malformed_rows_are_told_by_check_and_load(faces):
 
 
 @pytest.mark.parametrize("target", ["", "+target=pain", "+pairs=pre-post"])
-def test_a_file_that_is_no_table_is_told_by_its_reader(faces, target):
+def test_a_file_that_is_no_table_is_reported_by_its_reader(faces, target):
     faces.write_text(faces.read_text().replace(",", ";"))
     with pytest.raises(DataProblemsError, match=r"faces\.csv:1: the cells are separated by ';'"):
         load_task(f"csv:{faces}{target}")

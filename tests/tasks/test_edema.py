@@ -1,4 +1,4 @@
-"""The tasks `edema-a` and `edema-b`: pairs, what is told of a data set, and the faces that ship."""
+"""The tasks `edema-a` and `edema-b`: pairs, what is reported of a data set, and the faces that ship."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_patient_of_one_phase_trains_and_is_not_tested(root, draw_image):
     assert (found.per_subject["NEW"].train_pairs, found.per_subject["NEW"].test_pairs) == (1, 0)
 
 
-def test_everything_that_is_wrong_is_told_together(root):
+def test_everything_that_is_wrong_is_reported_together(root):
     append(root, "a.jpg,P1,9,pre,60500", "b.jpg,P1,9,during,60", "nothing.jpg,P2,9,pre,55")
     (root / "Edema-A" / "images" / "P0_1_pre.jpg").write_bytes(b"no image")
     places = {

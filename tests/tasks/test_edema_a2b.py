@@ -137,7 +137,7 @@ def test_a_missing_set_is_named(root, tmp_path, missing):
     assert "docs/datasets/" in caught.value.hint
 
 
-def test_problems_of_both_sets_are_told(root, tmp_path):
+def test_problems_of_both_sets_are_reported(root, tmp_path):
     shutil.copytree(root, tmp_path / "data")
     for name in ("Edema-A", "Edema-B"):
         path = tmp_path / "data" / name / "manifest.csv"

@@ -175,8 +175,8 @@ def stop(check):
 
     def run(root, message, hint, *words, task=None):
         seen = check(root, *words, task=task)
-        told = f"error: {message}\n{hint}\n".replace("{root}", str(root))
-        assert (seen.status, seen.out, seen.err) == (2, "", told)
+        reported = f"error: {message}\n{hint}\n".replace("{root}", str(root))
+        assert (seen.status, seen.out, seen.err) == (2, "", reported)
         assert seen.found is None
 
     return run

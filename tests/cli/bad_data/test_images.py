@@ -60,8 +60,8 @@ def test_names_refused(lay_out, refuse, name):
 def test_a_folder_by_the_name_of_an_image(lay_out, refuse):
     root = lay_out("FGNET")
     (root / "images" / "001A44.JPG").mkdir()
-    told = "images/001A44.JPG isn't a file under {root}"
-    refuse(root, [("images/001A44.JPG", told, "Put it there, or take the row out.")])
+    reported = "images/001A44.JPG isn't a file under {root}"
+    refuse(root, [("images/001A44.JPG", reported, "Put it there, or take the row out.")])
 
 
 def test_an_age_that_nobody_reaches_is_beyond_two_digits(lay_out, refuse):
@@ -199,7 +199,7 @@ def test_images_that_can_not_be_decoded(lay_out, check, name):
     assert seen.err.endswith(f"error: 1 problem\n{root / FIRST}: {problem['message']}\n  {AGAIN}\n")
 
 
-def test_cut_off_images_are_told_though_a_library_would_fill_them(lay_out, check, monkeypatch):
+def test_cut_off_images_are_reported_though_a_library_would_fill_them(lay_out, check, monkeypatch):
     monkeypatch.setattr("PIL.ImageFile.LOAD_TRUNCATED_IMAGES", True)
     root = lay_out("FGNET")
     cut(root / FIRST)
@@ -237,10 +237,10 @@ def test_links_out_of_the_root(lay_out, refuse, name):
     data, path, images = LINKS[name]
     root = lay_out(data)
     outside(root)(root / path)
-    told = [
+    reported = [
         (LINES.get(data, image), f"{image} is a link that leaves the data root", COPY) for image in images
     ]
-    refuse(root, told)
+    refuse(root, reported)
 
 
 def test_links_within_the_root_are_followed(lay_out, check):

@@ -234,7 +234,7 @@ def test_refused(lay_out, refuse, draw_image, name):
     refuse(root, [(absolute, message, remedy)])
 
 
-def test_labels_counted_from_0_are_told_file_by_file(lay_out, refuse, draw_image):
+def test_labels_counted_from_0_are_reported_file_by_file(lay_out, refuse, draw_image):
     root = lay_out("DISFA")
     start_at_zero(root, draw_image)
     remedy = "Add one to every frame number of the subject, if its lines begin with the first frame."
@@ -245,7 +245,7 @@ def test_labels_counted_from_0_are_told_file_by_file(lay_out, refuse, draw_image
 def test_two_cameras_at_once_are_two_unknown_subjects(lay_out, refuse, draw_image):
     root = lay_out("DISFA")
     both_cameras(root, draw_image)
-    told = [
+    reported = [
         (f"{{root}}/frames/{camera}", f"DISFA has no subject {camera}", KNOWN) for camera in ("left", "right")
     ]
-    refuse(root, told)
+    refuse(root, reported)

@@ -1,4 +1,4 @@
-"""What is odd and not wrong: read, and told in a note."""
+"""What is odd and not wrong: read, and reported in a note."""
 
 from __future__ import annotations
 

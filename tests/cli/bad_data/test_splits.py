@@ -166,13 +166,13 @@ def test_a_part_whose_only_subject_has_one_image(root, path, refuse):
     for age in ("09", "30a", "30b"):
         (root / "images" / f"004A{age}.JPG").unlink()
     # Alone in the test part of fold 0, and in the validation part of the others.
-    told = "FGNET: the evaluation subjects have no pair of rule 'all' (subjects 004)"
+    reported = "FGNET: the evaluation subjects have no pair of rule 'all' (subjects 004)"
     parts = ("fold 0, test", "fold 1, validation", "fold 2, validation")
-    problems = [("", f"age+split=mine, {part}: {told}", OTHER_FOLDS) for part in parts]
+    problems = [("", f"age+split=mine, {part}: {reported}", OTHER_FOLDS) for part in parts]
     refuse(root, problems, "-o", f"split={path}")
 
 
-def test_a_subject_with_one_image_is_told_and_does_no_harm(root, check, draw_image):
+def test_a_subject_with_one_image_is_reported_and_does_no_harm(root, check, draw_image):
     draw_image(root / "images" / "005A20.JPG", seed=50)
     seen = check(root)
     assert seen.status == 0
@@ -198,5 +198,5 @@ def test_a_fold_without_a_pair_of_both_phases(lay_out, refuse, tmp_path):
     ]
     path = tmp_path / "work" / "mine.json"
     write_split(Split("mine", tuple(folds)), path)
-    told = "Edema-A: the evaluation subjects have no pair of rule 'pre-post' (subjects P4)"
-    refuse(root, [("", f"edema-a+split=mine, fold 0, test: {told}", OTHER_FOLDS)], "-o", f"split={path}")
+    reported = "Edema-A: the evaluation subjects have no pair of rule 'pre-post' (subjects P4)"
+    refuse(root, [("", f"edema-a+split=mine, fold 0, test: {reported}", OTHER_FOLDS)], "-o", f"split={path}")

@@ -79,7 +79,7 @@ SPOILED = {"FGNET": spoil_fgnet, "table": spoil_table, "DISFA": spoil_disfa, "Ed
 
 
 @pytest.mark.parametrize("data", SPOILED)
-def test_problems_of_all_kinds_are_told_at_once(lay_out, check, draw_image, data):
+def test_problems_of_all_kinds_are_reported_at_once(lay_out, check, draw_image, data):
     root = lay_out(data)
     expected = SPOILED[data](root, draw_image)
     seen = check(root)
@@ -93,7 +93,7 @@ def test_problems_of_all_kinds_are_told_at_once(lay_out, check, draw_image, data
 
 
 @pytest.mark.parametrize("data", ["DISFA", "FGNET"])
-def test_the_order_of_folders_does_not_change_what_is_told(lay_out, check, draw_image, monkeypatch, data):
+def test_the_order_of_folders_does_not_change_what_is_reported(lay_out, check, draw_image, monkeypatch, data):
     root = lay_out(data)
     SPOILED[data](root, draw_image)
     clean = check(root).found
@@ -104,12 +104,12 @@ def test_the_order_of_folders_does_not_change_what_is_told(lay_out, check, draw_
     assert check(root).found == clean
 
 
-def test_a_label_that_all_subjects_lack_is_told_once_each(lay_out, refuse):
+def test_a_label_that_all_subjects_lack_is_reported_once_each(lay_out, refuse):
     root = lay_out("DISFA")
     subjects = ("SN001", "SN002", "SN003", "SN010")
     for subject in subjects:
         (root / AU12.replace("SN001", subject)).unlink()
-    told = [
+    reported = [
         (
             f"{{root}}/ActionUnit_Labels/{subject}",
             "no label file of au12",
@@ -117,7 +117,7 @@ def test_a_label_that_all_subjects_lack_is_told_once_each(lay_out, refuse):
         )
         for subject in subjects
     ]
-    refuse(root, told)
+    refuse(root, reported)
 
 
 def test_of_very_many_problems_a_hundred_are_printed(lay_out, check, draw_image):
@@ -152,7 +152,7 @@ RUN = {
 @pytest.mark.parametrize("data", RUN)
 def test_run_stops_before_it_writes_anything(lay_out, call, plugin, own_folders, tmp_path, data):
     root = lay_out(data)
-    spoil, told = RUN[data]
+    spoil, reported = RUN[data]
     spoil(root)
     results = tmp_path / "results"
     (results / "old").mkdir(parents=True)
@@ -160,7 +160,7 @@ def test_run_stops_before_it_writes_anything(lay_out, call, plugin, own_folders,
     before = snapshot(tmp_path), snapshot(own_folders)
     status, _, err = call(*words(root, plugin, results))
     assert status == 2
-    assert told in err
+    assert reported in err
     assert "Traceback" not in err
     assert (snapshot(tmp_path), snapshot(own_folders)) == before
 

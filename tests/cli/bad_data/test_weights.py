@@ -134,7 +134,7 @@ def test_weights_refused(lay_out, refuse, draw_image, name):
     refuse(root, [(f"{{root}}/manifest.csv{line}", message, remedy)])
 
 
-def test_an_edema_set_without_its_table_is_told_which_file_may_be_meant(lay_out, stop):
+def test_an_edema_set_without_its_table_is_reported_which_file_may_be_meant(lay_out, stop):
     root = lay_out("Edema-A")
     (root / "manifest.csv").rename(root / "Weights.CSV")
     stop(

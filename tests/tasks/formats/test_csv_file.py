@@ -1,4 +1,4 @@
-"""Anyone's manifest: which columns are labels, what is refused with line and remedy, and what is told."""
+"""Anyone's manifest: which columns are labels, what is refused with line and remedy, and what is reported."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_files_as_people_have_them_read_alike(path, text):
     assert read(path, text) == read(path, CLEAN)
 
 
-def test_columns_without_a_number_are_told_and_not_read(path):
+def test_columns_without_a_number_are_reported_and_not_read(path):
     rows, notes, problems = read(path, "image,subject,pain,name,empty,\na.jpg,s1,3,Ann,,\nb.jpg,s1,4,n/a,,\n")
     assert problems == []
     assert notes == ["columns of faces.csv that hold no number and aren't read: name, empty"]
@@ -80,7 +80,7 @@ def test_labels_are_columns_with_a_number(path):
     assert label_columns(read_table(path, ProblemList())) == ["a"]
 
 
-def test_subjects_without_a_pair_are_told(path):
+def test_subjects_without_a_pair_are_reported(path):
     assert read(path, CLEAN + "c.jpg,s2,1\nd.jpg,s3,1\n")[1] == [
         "subjects with one image, who have no pair: 2 (s2, s3)"
     ]
@@ -140,7 +140,7 @@ def test_headers_that_cannot_be_taken_are_named(path, text, message, remedy):
     assert read(path, text)[2] == [(f"{path}:1", message, remedy)]
 
 
-def test_all_problems_are_told_at_once(path):
+def test_all_problems_are_reported_at_once(path):
     _, _, problems = read(path, f"{HEADER}\n{GOOD}\nb.jpg,,1,x,y\n,s1,1,pre,z\n")
     assert [(where.rpartition(":")[2], message) for where, message, _ in problems] == [
         ("3", "subject is empty"),

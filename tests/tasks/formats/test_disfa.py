@@ -176,7 +176,7 @@ def test_files_of_the_operating_system_are_passed_over(root):
     ("folder", "hint"),
     [("frames", "comface-bench data prepare disfa"), ("ActionUnit_Labels", "docs/datasets/disfa.md")],
 )
-def test_a_missing_folder_is_told_at_once(root, folder, hint):
+def test_a_missing_folder_is_reported_at_once(root, folder, hint):
     shutil.rmtree(root / folder)
     with pytest.raises(DataMissingError, match=f"{folder} doesn't exist") as caught:
         next(iter(read_disfa(root)))
@@ -252,7 +252,7 @@ def test_a_bare_header_excludes_nothing(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("row", "told"),
+    ("row", "reported"),
     [
         ("SN001,1,2", "3 cells, but the header has 4"),
         ("SN001,1,2,a,b", "5 cells, but the header has 4"),
@@ -266,26 +266,27 @@ def test_a_bare_header_excludes_nothing(tmp_path):
         ("SN001,1,2,", "the reason is empty"),
     ],
 )
-def test_malformed_rows_are_told_and_the_others_kept(tmp_path, row, told):
+def test_malformed_rows_are_reported_and_the_others_kept(tmp_path, row, reported):
     path = tmp_path / "exclude.csv"
     path.write_text(f"{HEADER}\nSN001,1,1,a\n{row}\nSN029,5,6,b\n")
     found, problems = read_list(tmp_path)
-    assert problems == [Problem(f"{path}:3", told, ROW)]
+    assert problems == [Problem(f"{path}:3", reported, ROW)]
     assert [one.frames for one in found] == [range(1, 2), range(5, 7)]
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reported"),
     [("", "''"), ("SN001,1,1,a\n", "'SN001,1,1,a'"), ("subject,first,last\n", "'subject,first,last'")],
 )
-def test_a_missing_header_is_told(tmp_path, text, told):
+def test_a_missing_header_is_reported(tmp_path, text, reported):
     path = tmp_path / "exclude.csv"
     path.write_text(text)
     remedy = f"Write the header {HEADER}; a file of nothing else leaves out no frame."
-    assert read_list(tmp_path)[1] == [Problem(f"{path}:1", f"the header is {told}, not '{HEADER}'", remedy)]
+    message = f"the header is {reported}, not '{HEADER}'"
+    assert read_list(tmp_path)[1] == [Problem(f"{path}:1", message, remedy)]
 
 
-def test_a_list_that_is_no_text_is_told(tmp_path):
+def test_a_list_that_is_no_text_is_reported(tmp_path):
     (tmp_path / "exclude.csv").write_bytes(b"\xff")
     ((problem,), found) = read_list(tmp_path)[::-1]
     assert found == []
@@ -312,7 +313,7 @@ def test_an_excluded_frame_needs_no_label(tmp_path, make_disfa):
     assert len([row for row in read_disfa(root) if not isinstance(row, Note)]) == 1
 
 
-def test_problems_of_the_list_and_of_the_labels_are_told_together(tmp_path, make_disfa):
+def test_problems_of_the_list_and_of_the_labels_are_reported_together(tmp_path, make_disfa):
     root = make_disfa(tmp_path, ("SN001",))
     (root / "exclude.csv").write_text(f"{HEADER}\nSN001,9,8,a\n")
     (root / "ActionUnit_Labels" / "SN001" / "SN001_au5.txt").unlink()

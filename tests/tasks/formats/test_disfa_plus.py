@@ -108,7 +108,7 @@ def test_labels_without_images_are_noted(root):
 
 
 @pytest.mark.parametrize("folder", ["Images", "Labels"])
-def test_a_missing_folder_is_told_at_once(root, folder):
+def test_a_missing_folder_is_reported_at_once(root, folder):
     shutil.rmtree(root / folder)
     with pytest.raises(DataMissingError, match=f"{folder} doesn't exist") as caught:
         next(iter(read_disfa_plus(root)))
@@ -134,7 +134,7 @@ def test_malformed_lines(root, line):
     assert [row["image"][-7:-4] for row in rows[:3]] == ["000", "002", "003"]
 
 
-def test_a_missing_header_is_told(root):
+def test_a_missing_header_is_reported(root):
     (root / AU12).write_text("000.jpg 0\n001.jpg 0\n002.jpg 0\n003.jpg 0\n")
     message = "'000.jpg 0' is a label where the header belongs (and 1 more such line)"
     remedy = "The first two lines are a header; labels begin in line 3."
@@ -148,23 +148,23 @@ def test_a_file_that_is_cut_off(root):
 
 
 @pytest.mark.parametrize(
-    ("names", "told"),
+    ("names", "reported"),
     [
         (("000", "001", "002"), "lacks 1 image that the files beside it have, the first 003"),
         (("000", "001", "002", "003", "9"), "has 1 image that the files beside it lack, the first 9"),
     ],
 )
-def test_a_file_of_other_images_than_those_beside_it_is_named(root, names, told):
+def test_a_file_of_other_images_than_those_beside_it_is_named(root, names, reported):
     (root / AU12).write_text("\n".join(["x", "y", *(f"{name}.jpg 0" for name in names), ""]))
     remedy = "Copy it again from the original; the 12 label files cover the same images."
-    assert read(root)[2] == [(AU12, told, remedy)]
+    assert read(root)[2] == [(AU12, reported, remedy)]
 
 
 def test_binarised_labels_are_refused_once(root):
     for path in (root / "Labels").rglob("*.txt"):
         path.write_text("x\ny\n000.jpg 0\n001.jpg 0\n002.jpg 1\n003.jpg 0\n")
-    told = "this and all other label files hold only 0, 1: they seem binarised (1 for 2 or more)"
-    expected = (AU12.replace("12", "1"), told, f"Binarised labels can't serve. {RAW}")
+    reported = "this and all other label files hold only 0, 1: they seem binarised (1 for 2 or more)"
+    expected = (AU12.replace("12", "1"), reported, f"Binarised labels can't serve. {RAW}")
     assert read(root)[2] == [expected]
 
 

@@ -1,4 +1,4 @@
-"""Malformed DISFA trees: everything that is wrong is told at once, each by file, line and remedy."""
+"""Malformed DISFA trees: everything that is wrong is reported at once, each by file, line and remedy."""
 
 from __future__ import annotations
 
@@ -90,13 +90,13 @@ def test_a_last_line_that_is_cut_off(root, rest):
 
 
 @pytest.mark.parametrize("end", ["\n", ""], ids=repr)
-def test_a_mistake_in_every_line_is_told_once(root, end):
+def test_a_mistake_in_every_line_is_reported_once(root, end):
     (root / AU12).write_text("\n".join(f"{frame},{frame % 6}," for frame in range(1, 7)) + end)
     again = "expected `frame,intensity` such as 12,3, found '1,1,' (and 5 more such lines)"
     assert read(root)[1] == [Problem(f"{AU12}:1", again, FORM)]
 
 
-def test_mistakes_of_several_kinds_and_files_are_told_together(root):
+def test_mistakes_of_several_kinds_and_files_are_reported_together(root):
     (root / AU12).write_text("1,0\n1,0\n3,7\n4,-1\n5,7\n6,0\n2,x\n")
     (root / AU12.replace("au12", "au4")).write_text("1,0\n2,\n3,0\n4,0\n5,0\n6,0\n")
     assert read(root)[1] == [
@@ -111,7 +111,7 @@ def test_mistakes_of_several_kinds_and_files_are_told_together(root):
 
 
 @pytest.mark.parametrize(
-    ("frames", "told"),
+    ("frames", "reported"),
     [
         (range(1, 6), "lacks 1 frame that the files beside it have, the first 6"),
         (range(3, 7), "lacks 2 frames that the files beside it have, the first 1"),
@@ -124,16 +124,16 @@ def test_mistakes_of_several_kinds_and_files_are_told_together(root):
         ((), "lacks 6 frames that the files beside it have, the first 1"),
     ],
 )
-def test_a_file_of_other_frames_than_those_beside_it_is_named(root, frames, told):
+def test_a_file_of_other_frames_than_those_beside_it_is_named(root, frames, reported):
     (root / AU12).write_text("".join(f"{frame},0\n" for frame in frames))
-    assert read(root)[1] == [Problem(AU12, told, SAME)]
+    assert read(root)[1] == [Problem(AU12, reported, SAME)]
 
 
 def test_the_culprit_may_be_the_first_file(root):
     first = AU12.replace("au12", "au1")
     (root / first).write_text("1,0\n2,0\n3,0\n4,0\n5,0\n")
-    told = "lacks 1 frame that the files beside it have, the first 6"
-    assert read(root)[1] == [Problem(first, told, SAME)]
+    reported = "lacks 1 frame that the files beside it have, the first 6"
+    assert read(root)[1] == [Problem(first, reported, SAME)]
 
 
 @pytest.mark.parametrize(
@@ -143,15 +143,15 @@ def test_binarised_labels_are_refused_once(root, values, found):
     for path in sorted((root / "ActionUnit_Labels").rglob("*.txt")):
         lines = [f"{frame},{values[frame % len(values)]}\n" for frame in range(1, 7)]
         path.write_text("".join(lines))
-    told = f"this and all other label files hold only {found}: they seem binarised (1 for 2 or more)"
+    reported = f"this and all other label files hold only {found}: they seem binarised (1 for 2 or more)"
     first = AU12.replace("au12", "au1")
-    assert read(root)[1] == [Problem(first, told, f"Binarised labels can't serve. {RAW}")]
+    assert read(root)[1] == [Problem(first, reported, f"Binarised labels can't serve. {RAW}")]
 
 
 def test_labels_with_gaps_at_minus_one_are_raw_but_out_of_range(root):
     (root / AU12).write_text("1,-1\n2,-1\n3,5\n4,0\n5,0\n6,0\n")
-    told = "intensity -1 isn't within 0 to 5 (and 1 more such line)"
-    assert read(root)[1] == [Problem(f"{AU12}:1", told, RAW)]
+    reported = "intensity -1 isn't within 0 to 5 (and 1 more such line)"
+    assert read(root)[1] == [Problem(f"{AU12}:1", reported, RAW)]
 
 
 def rename(root, old, new):
@@ -302,7 +302,7 @@ def test_malformed_trees(root, draw_image, name):
     ]
 
 
-def test_a_link_out_of_the_root_is_told_by_the_manifest(root, tmp_path, draw_image):
+def test_a_link_out_of_the_root_is_reported_by_the_manifest(root, tmp_path, draw_image):
     outside = draw_image(tmp_path / "elsewhere" / "00004.jpg")
     (root / FRAMES / "00004.jpg").symlink_to(outside)
     with pytest.raises(DataFormatError, match=r"SN001/00004\.jpg is a link that leaves the data root"):

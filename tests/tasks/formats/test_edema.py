@@ -1,4 +1,4 @@
-"""The Edema format, version 1: what is read, what is refused with line and remedy, and what is told."""
+"""The Edema format, version 1: what is read, what is refused with line and remedy, and what is reported."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_files_as_people_have_them_give_the_clean_manifest(clean, repair):
     assert table.notes == ()
 
 
-def test_further_columns_are_told_and_not_read(tmp_path):
+def test_further_columns_are_reported_and_not_read(tmp_path):
     write(tmp_path, "note,weight_kg,phase,day,patient,image,sex", '"x, y",60.5,pre,1,P1,a.jpg,f')
     rows, notes, _ = read(tmp_path)
     assert (rows[0]["image"], rows[0]["subject"], rows[0]["weight_kg"]) == ("a.jpg", "P1", 60.5)
@@ -160,7 +160,7 @@ def test_headers_that_cannot_be_taken_are_named(tmp_path, header, number, messag
     assert read(tmp_path)[2] == [(f"{tmp_path / 'manifest.csv'}:{number}", message, remedy)]
 
 
-def test_pounds_and_a_missing_column_are_told_together(tmp_path):
+def test_pounds_and_a_missing_column_are_reported_together(tmp_path):
     write(tmp_path, "image,patient,phase,weight_lb")
     assert [message for _, message, _ in read(tmp_path)[2]] == [
         "the column of weights is weight_lb, not weight_kg",
@@ -211,7 +211,7 @@ def test_malformed_rows_are_named_and_the_others_read(tmp_path, bad, message, re
     assert notes == []
 
 
-def test_all_problems_are_told_at_once(tmp_path):
+def test_all_problems_are_reported_at_once(tmp_path):
     write(
         tmp_path, HEADER, line(phase="x", weight_kg="y"), *pair(), line(patient=""), line(weight_kg="60500")
     )
@@ -259,14 +259,14 @@ def test_a_file_of_another_name_is_offered(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("image", "told"),
+    ("image", "reported"),
     [
         ("../a.jpg", "../a.jpg leaves the data root"),
         ("/a.jpg", "/a.jpg leaves the data root"),
         ("nothing.jpg", "nothing.jpg isn't a file under"),
     ],
 )
-def test_images_that_are_not_in_the_folder_are_refused_with_their_line(tmp_path, make_edema, image, told):
+def test_images_that_are_not_in_the_folder_are_refused_with_their_line(tmp_path, make_edema, image, reported):
     root = make_edema(tmp_path)
     with (root / "manifest.csv").open("a") as stream:
         stream.write(line(image=image, weight_kg="51", day="9") + "\n")
@@ -274,7 +274,7 @@ def test_images_that_are_not_in_the_folder_are_refused_with_their_line(tmp_path,
         Manifest.from_rows("d", root, read_edema(root))
     (problem,) = caught.value.problems
     assert problem.where == f"{root / 'manifest.csv'}:10"
-    assert problem.message.startswith(told)
+    assert problem.message.startswith(reported)
 
 
 def test_an_image_that_stands_twice_is_refused(tmp_path, make_edema):
@@ -285,7 +285,7 @@ def test_an_image_that_stands_twice_is_refused(tmp_path, make_edema):
         Manifest.from_rows("d", root, read_edema(root))
 
 
-def test_patients_who_cannot_be_tested_are_told(tmp_path):
+def test_patients_who_cannot_be_tested_are_reported(tmp_path):
     write(
         tmp_path,
         HEADER,
@@ -420,7 +420,7 @@ ODD = [
 
 
 @pytest.mark.parametrize(("cells", "number", "message", "remedy"), ODD, ids=[row[2] for row in ODD])
-def test_odd_weights_are_told_once_with_line_and_remedy(cells, number, message, remedy):
+def test_odd_weights_are_reported_once_with_line_and_remedy(cells, number, message, remedy):
     assert found(*cells) == [(f"{TABLE}:{number}", message, f"{remedy}{OR_CHECKED}.")]
 
 
@@ -436,7 +436,7 @@ def test_checked_silences_its_own_row_only():
     assert problem[1].startswith("P1, day 2")
 
 
-def test_every_odd_day_and_patient_is_told():
+def test_every_odd_day_and_patient_is_reported():
     cells = [row for patient in ("P1", "P2") for day in ("1", "2") for row in treatment(58, 60, patient, day)]
     assert [message.partition(":")[0] for _, message, _ in found(*cells)] == [
         "P1, day 1",

@@ -98,7 +98,7 @@ def test_one_image_may_not_be_there_twice(tmp_path, make_fgnet, copy, first, sec
     ]
 
 
-def test_all_problems_are_told_at_once(tmp_path, make_fgnet):
+def test_all_problems_are_reported_at_once(tmp_path, make_fgnet):
     make_fgnet(tmp_path, [*COUPLES, "001a08.jpg", "x.jpg", "y.jpg"])
     with pytest.raises(DataProblemsError) as caught:
         Manifest.from_rows("FGNET", tmp_path, read_fgnet(tmp_path))
@@ -142,14 +142,14 @@ def test_two_folders_are_refused(tmp_path, make_fgnet):
     assert caught.value.hint == "Keep one of them: every image stands in one folder."
 
 
-def test_images_of_other_formats_are_told_and_not_read(tmp_path, make_fgnet):
+def test_images_of_other_formats_are_reported_and_not_read(tmp_path, make_fgnet):
     make_fgnet(tmp_path, [*COUPLES, "001A09.png", "scan.TIF"])
     rows, notes, problems = read(tmp_path)
     assert (len(rows), problems) == (4, [])
     assert notes == ["images in images/ that aren't JPEG and aren't read: 001A09.png, scan.TIF"]
 
 
-def test_subjects_without_a_pair_are_told(tmp_path, make_fgnet):
+def test_subjects_without_a_pair_are_reported(tmp_path, make_fgnet):
     make_fgnet(tmp_path, [*COUPLES, "003A01.JPG", "004A01.JPG"])
     assert read(tmp_path)[1] == ["subjects with one image, who have no pair: 2 (003, 004)"]
 

@@ -36,7 +36,7 @@ def test_a_folder_is_found_in_any_case(tmp_path):
     problems.raise_any()
 
 
-def test_two_images_of_one_name_and_other_formats_are_told_once(tmp_path):
+def test_two_images_of_one_name_and_other_formats_are_reported_once(tmp_path):
     for name in ("a.jpg", "a.png", "b.jpg", "b.JPEG", "c.webp", "d.gif", "notes.txt"):
         (tmp_path / name).touch()
     problems = ProblemList()

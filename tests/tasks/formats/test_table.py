@@ -89,7 +89,7 @@ def test_a_mark_is_no_row_and_keeps_the_line_numbers(path, ending):
     ],
     ids=repr,
 )
-def test_what_cannot_be_read_is_told_with_its_line(path, content, line, message, remedy):
+def test_what_cannot_be_read_is_reported_with_its_line(path, content, line, message, remedy):
     _, (problem, *more) = read(path, content)
     assert not more
     assert problem.where == f"{path}{line}"

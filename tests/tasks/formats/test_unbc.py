@@ -112,7 +112,7 @@ def test_labels_without_frames_are_noted(root):
 
 
 @pytest.mark.parametrize("folder", ["Images", "Frame_Labels", "Frame_Labels/PSPI"])
-def test_a_missing_folder_is_told_at_once(root, folder):
+def test_a_missing_folder_is_reported_at_once(root, folder):
     shutil.rmtree(root / folder)
     with pytest.raises(DataMissingError, match=f"{folder} doesn't exist") as caught:
         next(iter(read_unbc(root)))
@@ -120,7 +120,7 @@ def test_a_missing_folder_is_told_at_once(root, folder):
 
 
 @pytest.mark.parametrize(
-    ("text", "line", "told"),
+    ("text", "line", "reported"),
     [
         ("17", ":1", "PSPI is 17, not within 0 to 16"),
         ("-1", ":1", "PSPI is -1, not within 0 to 16"),
@@ -132,14 +132,14 @@ def test_a_missing_folder_is_told_at_once(root, folder):
         ("1\n2\n", "", "expected one number, found 2 lines"),
     ],
 )
-def test_malformed_labels(root, text, line, told):
+def test_malformed_labels(root, text, line, reported):
     (root / LABEL).write_text(text)
     rows, _, problems = read(root)
-    assert problems == [(f"{LABEL}{line}", told, COPY)]
+    assert problems == [(f"{LABEL}{line}", reported, COPY)]
     assert len(rows) == 11
 
 
-def test_a_mistake_of_a_whole_sequence_is_told_once(root):
+def test_a_mistake_of_a_whole_sequence_is_reported_once(root):
     for path in (root / LABEL).parent.iterdir():
         path.write_text("99")
     again = "PSPI is 99, not within 0 to 16 (and 2 more such files)"
