@@ -1,4 +1,4 @@
-"""`comface-bench data`: checking data sets; `data prepare` hangs below it."""
+"""`comface-bench data`: checks of data sets; `data prepare` is a group below it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from comface_bench.cli import prepare
-from comface_bench.cli.bars import counted
-from comface_bench.cli.complete import complete_task
 from comface_bench.cli.groups import Group, make_app
-from comface_bench.cli.options import Data, Json, NoPlugins, Plugins
-from comface_bench.cli.tables import print_facts, print_json, print_table
+from comface_bench.cli.options import Data, Json, NoPlugins, Plugins, complete_task
+from comface_bench.cli.output import format_count, print_facts, print_json, print_table
+from comface_bench.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from comface_bench.core.problems import Problem
@@ -24,7 +23,7 @@ app = make_app(Group)
 app.add_typer(prepare.app, name="prepare")
 
 _MOST_PROBLEMS = 100
-"""How many problems are printed; further ones are counted."""
+"""Number of problems that are printed; further ones are counted."""
 
 
 @app.callback()
@@ -63,7 +62,7 @@ def check(
 
     name = "+".join([task, *(f"{key}={value}" for key, value in parse_options(option).items())])
     registry = task_registry(plugin, not no_plugins)
-    with counted("opening images", as_json) as progress:
+    with progress_bar("opening images", as_json) as progress:
         found = check_data(name, data, registry, progress)
     if as_json:
         print_json({"ok": not found.problems, **dataclasses.asdict(found), "grey_images": found.grey_images})
@@ -176,19 +175,15 @@ def _print_subjects(counts: Mapping[str, SubjectCount]) -> None:
 def _print_problems(problems: tuple[Problem, ...]) -> None:
     if not problems:
         return
-    typer.echo(f"\nerror: {_counted(len(problems), 'problem')}", err=True)
+    typer.echo(f"\nerror: {format_count(len(problems), 'problem')}", err=True)
     for number, problem in enumerate(problems[:_MOST_PROBLEMS]):
         typer.echo(str(problem), err=True)
         following = problems[number + 1] if number + 1 < len(problems) else None
-        # A remedy that serves several problems in a row is told once, below the last.
+        # A remedy of several problems in a row is printed once, below the last.
         if problem.remedy and (following is None or following.remedy != problem.remedy):
             typer.echo(f"  {problem.remedy}", err=True)
     if (more := len(problems) - _MOST_PROBLEMS) > 0:
         typer.echo(f"… and {more:,} more; --json lists them all", err=True)
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _unlabelled(found: DataCheck) -> str:

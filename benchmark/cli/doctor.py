@@ -1,4 +1,4 @@
-"""`comface-bench doctor`: what this installation has and lacks."""
+"""`comface-bench doctor`: report of what is installed, what is there and what is broken."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from typing import NamedTuple
 import typer
 
 from comface_bench.cli.groups import make_app
+from comface_bench.cli.listing import data_availability, weights_availability
 from comface_bench.cli.options import Data, Results
-from comface_bench.cli.presence import find_method_weights, find_task_data
-from comface_bench.cli.tables import print_facts
+from comface_bench.cli.output import print_facts
 from comface_bench.core.errors import BenchError
 from comface_bench.core.registry import (
     METHODS_GROUP,
@@ -55,13 +55,10 @@ def doctor(data: Data = None, results: Results = Path("results")) -> None:
         "extras": list(_extras()),
         "plugins": list(_plugins()),
     }
-    for title, findings in sections.items():
+    for title, lines in sections.items():
         typer.echo(title)
-        print_facts(
-            (f"  {finding.name}", f"{'BROKEN: ' if finding.broken else ''}{finding.text}")
-            for finding in findings
-        )
-    broken = [finding.name for findings in sections.values() for finding in findings if finding.broken]
+        print_facts((f"  {line.name}", f"{'BROKEN: ' if line.broken else ''}{line.text}") for line in lines)
+    broken = [line.name for lines in sections.values() for line in lines if line.broken]
     typer.echo(f"\nbroken: {', '.join(broken)}" if broken else "\nnothing is broken")
     if broken:
         raise typer.Exit(1)
@@ -84,7 +81,7 @@ def _device() -> Iterator[Diagnosis]:
         from comface_bench.engine.precision import choose_machine
 
         machine = choose_machine()
-    except Exception as error:  # A damaged torch fails in many ways; each is a finding.
+    except Exception as error:  # A damaged torch fails in many ways; each is reported.
         yield Diagnosis("torch", f"{type(error).__name__}: {error}", broken=True)
         return
     name = torch.cuda.get_device_name(machine.device) if machine.device.type == "cuda" else ""
@@ -117,14 +114,14 @@ def _folders(data: Path | None, results: Path) -> Iterator[Diagnosis]:
 def _data_sets(data: Path | None) -> Iterator[Diagnosis]:
     cards = {entry.card.data: entry.card for entry in task_registry(plugins=False).declared()}
     for name, card in sorted(cards.items()):
-        state = find_task_data(card, data)
+        state = data_availability(card, data)
         # Only what should have come with the package can be broken.
         yield Diagnosis(name, state, broken=card.ships and state == "missing")
 
 
 def _weights() -> Iterator[Diagnosis]:
     for entry in method_registry(plugins=False).declared():
-        yield Diagnosis(entry.card.name, find_method_weights(entry))
+        yield Diagnosis(entry.card.name, weights_availability(entry))
 
 
 def _extras() -> Iterator[Diagnosis]:

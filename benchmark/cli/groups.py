@@ -36,10 +36,17 @@ class Group(TyperGroup):
 
 
 class Deferred(NamedTuple):
-    """A command by the module that holds its `app`, and its line in the help."""
+    """A command that is imported when it is called.
+
+    Attributes:
+        module: Name of its module.
+        summary: Its line in the help.
+        app: Name of its Typer app in that module.
+    """
 
     module: str
     summary: str
+    app: str = "app"
 
 
 class DeferredGroup(Group):
@@ -56,7 +63,8 @@ class DeferredGroup(Group):
         """Import a command."""
         del ctx
         if cmd_name not in self.commands and cmd_name in self.deferred:
-            command = typer.main.get_command(importlib.import_module(self.deferred[cmd_name].module).app)
+            deferred = self.deferred[cmd_name]
+            command = typer.main.get_command(getattr(importlib.import_module(deferred.module), deferred.app))
             command.name = cmd_name
             self.commands[cmd_name] = command
         return self.commands.get(cmd_name)

@@ -1,4 +1,4 @@
-"""`comface-bench leaderboard`: pages from result files, and whether they are fresh."""
+"""`comface-bench leaderboard`: pages from result files, and the check that they are up to date."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 
 from comface_bench.cli.groups import Group, make_app
 from comface_bench.cli.options import Json, Results
+from comface_bench.cli.output import print_json
 
 app = make_app(Group)
 
@@ -62,7 +63,6 @@ def check(
 
     Exit status: 0 they are what a build would write, 1 they aren't, 2 usage or missing input.
     """
-    from comface_bench.cli.tables import print_json
     from comface_bench.leaderboards.pages import check as check_pages
 
     folder = _out(results, out)

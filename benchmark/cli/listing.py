@@ -1,23 +1,39 @@
-"""`comface-bench list`: names, where they come from, and what they need."""
+"""`comface-bench list` and `show`: names and their origin, all declared facts, availability of files."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 import typer
 
 from comface_bench.cli.groups import make_app
-from comface_bench.cli.options import Data, Json, NoPlugins, Plugins
-from comface_bench.cli.presence import find_method_weights, find_task_data
-from comface_bench.cli.tables import print_json, print_table
+from comface_bench.cli.options import Data, Json, NoPlugins, Plugins, complete_name
+from comface_bench.cli.output import print_facts, print_json, print_table
+from comface_bench.core.card import Family, MethodCard, TaskCard, card_digest
+from comface_bench.core.errors import BenchError, UnknownNameError
+from comface_bench.core.names import method_options, parse_name, unknown_name
+from comface_bench.core.protocol import (
+    ProtocolCard,
+    protocol_names,
+    protocol_registry,
+    resolve_protocol,
+)
+from comface_bench.core.registry import Entry, Registry, method_registry, task_registry
+from comface_bench.core.weights import locate_weights
 
 app = make_app()
+show_app = make_app()
+
+WeightsAvailability = Literal["present", "missing", "not needed"]
+DataAvailability = Literal["ships", "found", "missing"]
 
 
 class Kind(StrEnum):
-    """What can be listed."""
+    """Kinds of names that `list` takes."""
 
     METHODS = "methods"
     TASKS = "tasks"
@@ -34,11 +50,11 @@ def list_names(
 ) -> None:
     """List methods, tasks or protocols; installed plugins are named without being loaded."""
     if kind is Kind.METHODS:
-        rows, families = _methods(plugin, not no_plugins)
+        rows, families = _list_methods(plugin, not no_plugins)
     elif kind is Kind.TASKS:
-        rows, families = _tasks(plugin, not no_plugins, data)
+        rows, families = _list_tasks(plugin, not no_plugins, data)
     else:
-        rows, families = _protocols(plugin, not no_plugins), []
+        rows, families = _list_protocols(plugin, not no_plugins), []
     if as_json:
         print_json({kind.value: rows} | ({} if kind is Kind.PROTOCOLS else {"families": families}))
         return
@@ -51,9 +67,7 @@ def list_names(
         )
 
 
-def _methods(files: list[Path], plugins: bool) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
-    from comface_bench.core.registry import method_registry
-
+def _list_methods(files: list[Path], plugins: bool) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
     registry = method_registry(files, plugins)
     known = {entry.card.name: entry for entry in registry.declared()}
     rows = []
@@ -63,19 +77,17 @@ def _methods(files: list[Path], plugins: bool) -> tuple[list[dict[str, str]], li
             row |= {
                 "backbone": entry.card.backbone,
                 "group": entry.card.group,
-                "weights": find_method_weights(entry),
+                "weights": weights_availability(entry),
                 "origin": origin,
                 "summary": entry.card.summary,
             }
         rows.append(row if entry else row | {"origin": origin})
-    return rows, [_family(family) for family in registry.families()]
+    return rows, [_family_row(family) for family in registry.families()]
 
 
-def _tasks(
+def _list_tasks(
     files: list[Path], plugins: bool, data: Path | None
 ) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
-    from comface_bench.core.registry import task_registry
-
     registry = task_registry(files, plugins)
     known = {entry.card.name: entry.card for entry in registry.declared()}
     rows = []
@@ -86,17 +98,15 @@ def _tasks(
                 "data": card.data,
                 "target": card.target,
                 "unit": card.unit,
-                "available": find_task_data(card, data),
+                "available": data_availability(card, data),
                 "origin": origin,
                 "summary": card.summary,
             }
         rows.append(row if card else row | {"origin": origin})
-    return rows, [_family(family) for family in registry.families()]
+    return rows, [_family_row(family) for family in registry.families()]
 
 
-def _protocols(files: list[Path], plugins: bool) -> list[dict[str, str]]:
-    from comface_bench.core.protocol import protocol_names, protocol_registry
-
+def _list_protocols(files: list[Path], plugins: bool) -> list[dict[str, str]]:
     registry = protocol_registry(files, plugins)
     summaries = {entry.card.name: entry.card.summary for entry in registry.declared()}
     origins = registry.names()
@@ -106,5 +116,115 @@ def _protocols(files: list[Path], plugins: bool) -> list[dict[str, str]]:
     ]
 
 
-def _family(family: Any) -> dict[str, str]:
+def _family_row(family: Any) -> dict[str, str]:
     return {"name": f"{family.prefix}…", "example": family.example, "origin": family.origin}
+
+
+@show_app.command()
+def show(
+    name: Annotated[
+        str,
+        typer.Argument(help="A method, task or protocol.", autocompletion=complete_name, show_default=False),
+    ],
+    data: Data = None,
+    as_json: Json = False,
+    plugin: Plugins = [],  # noqa: B006 - typer reads the default and never changes it
+    no_plugins: NoPlugins = False,
+) -> None:
+    """Show all facts of a method, a task or a protocol."""
+    base, options = parse_name(name)
+    protocols = protocol_registry(plugin, not no_plugins)
+    if base in protocols.names():
+        _show_protocol(protocols, base, options, as_json)
+        return
+    entry = _find(base, protocols, plugin, not no_plugins)
+    kind = "task" if isinstance(entry.card, TaskCard) else "method"
+    available = data_availability(entry.card, data) if kind == "task" else weights_availability(entry)
+    facts = {
+        "kind": kind,
+        **dataclasses.asdict(entry.card),
+        "origin": entry.origin,
+        "digest": card_digest(entry.card),
+        "available" if kind == "task" else "weights": available,
+    }
+    if as_json:
+        print_json(facts)
+    else:
+        print_facts((key.replace("_", " "), _format_value(value)) for key, value in facts.items())
+
+
+def _find(name: str, protocols: Registry[ProtocolCard], files: list[Path], plugins: bool) -> Entry[Any]:
+    registries: list[Any] = [method_registry(files, plugins), task_registry(files, plugins)]
+    for registry in registries:
+        try:
+            found: Entry[Any] = registry.get(name)
+        except UnknownNameError:
+            if any(name.startswith(family.prefix) for family in registry.families()):
+                raise  # It knows the family, and which of its names come near.
+            continue
+        return found
+    known = [known for registry in registries for known in registry.names()]
+    error = unknown_name(name, [*known, *protocols.names()], "method, task or protocol")
+    raise UnknownNameError(error.message, "See them: comface-bench list methods, … tasks, … protocols")
+
+
+def _show_protocol(
+    protocols: Registry[ProtocolCard], name: str, options: Mapping[str, str], as_json: bool
+) -> None:
+    families: dict[str, dict[str, Any]] = {
+        family: resolve_protocol(name, family, options, registry=protocols).facts()
+        for family in get_args(Family)
+    }
+    summary = protocols.get(name).card.summary
+    if as_json:
+        print_json({"kind": "protocol", "name": name, "summary": summary, "values": families})
+        return
+    print_facts([("kind", "protocol"), ("name", name), ("summary", summary)])
+    typer.echo("")
+    for values in families.values():
+        if changes := values.pop("augmentation", None):
+            values |= {
+                "augmentation": changes.pop("name"),
+                **{f"  {key}": value for key, value in changes.items()},
+            }
+    keys = [key for key in next(iter(families.values())) if key != "name"]
+    rows = [
+        [key.replace("_", " "), *(_format_value(values[key]) for values in families.values())] for key in keys
+    ]
+    print_table(["family of tasks", *families], rows)
+
+
+def _format_value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        lines = {key: _format_value(entry) for key, entry in value.items()}
+        return "\n".join(f"{key}: {line}" for key, line in lines.items() if line)
+    if isinstance(value, (tuple, list)):
+        return ", ".join(_format_value(entry) for entry in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "" if value is None else str(value)
+
+
+def weights_availability(entry: Entry[MethodCard]) -> WeightsAvailability:
+    """Return whether a method's weights are there, for its default options; their digest isn't checked."""
+    own = entry.hook("find_weights")
+    if own is None:
+        if entry.card.checkpoint is None:
+            return "not needed"
+        return "missing" if locate_weights(entry.card) is None else "present"
+    try:
+        return "not needed" if own(entry.card, method_options(entry.card, {})) is None else "present"
+    except BenchError:
+        return "missing"
+
+
+def data_availability(card: TaskCard, data: Path | None) -> DataAvailability:
+    """Return whether the data set of a task is there; nothing in it is read."""
+    from comface_bench.data.task import data_location
+
+    found = data_location(card, data).exists()
+    if card.ships and found:
+        return "ships"
+    return "found" if found else "missing"

@@ -1,4 +1,4 @@
-"""The entry point: the table of commands, and what becomes of errors."""
+"""The entry point: the table of commands, errors and exit statuses."""
 
 from __future__ import annotations
 
@@ -21,14 +21,16 @@ class _Root(DeferredGroup):
     deferred: ClassVar[Mapping[str, Deferred]] = {
         "run": Deferred(f"{_HERE}.run", "Run methods on tasks and write the leaderboard."),
         "list": Deferred(f"{_HERE}.listing", "List methods, tasks or protocols."),
-        "show": Deferred(f"{_HERE}.show", "Show all facts of a method, task or protocol."),
+        "show": Deferred(f"{_HERE}.listing", "Show all facts of a method, task or protocol.", "show_app"),
         "data": Deferred(f"{_HERE}.data", "Check and prepare data sets."),
         "new": Deferred(f"{_HERE}.new", "Write the plugin file of a new method or task."),
         "test": Deferred(f"{_HERE}.test", "Check that a method or task keeps its contract."),
         "weights": Deferred(f"{_HERE}.weights", "List, fetch, verify and convert weights."),
         "synth": Deferred(f"{_HERE}.synth", "Render synthetic faces."),
         "pretrain": Deferred(f"{_HERE}.pretrain", "Pre-train ComFace on synthetic faces."),
-        "export": Deferred(f"{_HERE}.export", "Write a pre-training's weights and model card."),
+        "export": Deferred(
+            f"{_HERE}.pretrain", "Write a pre-training's weights and model card.", "export_app"
+        ),
         "results": Deferred(f"{_HERE}.results", "Check, compare, unite and export result files."),
         "submission": Deferred(f"{_HERE}.submission", "Pack results for a board; check such packages."),
         "leaderboard": Deferred(f"{_HERE}.leaderboard", "Write leaderboards from result files."),
@@ -63,10 +65,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        arguments: What follows the program's name; the process's own by default.
+        arguments: The words after the program's name; the process's own by default.
 
     Returns:
-        The exit status of an error: its own, or 1 for one that nobody foresaw. Everything else leaves
+        The exit status of an error: its own, or 1 for an unexpected one. Everything else leaves
         by SystemExit: 0 if all was done, 1 if a unit failed, 2 after a usage error.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -96,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def print_error(message: str, hint: str = "") -> None:
-    """Print what is wrong, and what to do, to stderr."""
+    """Print an error, and the remedy, to stderr."""
     typer.echo(f"error: {message}", err=True)
     if hint:
         typer.echo(hint, err=True)

@@ -1,4 +1,4 @@
-"""`comface-bench data prepare`: from what a data set's owners give out to the layout that the tasks read."""
+"""`comface-bench data prepare`: a data set as its owners give it out, in the layout that the tasks read."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from comface_bench.cli.bars import counted
 from comface_bench.cli.groups import Group, make_app
 from comface_bench.cli.options import Json
-from comface_bench.cli.tables import print_facts, print_json
+from comface_bench.cli.output import print_facts, print_json
+from comface_bench.cli.progress import progress_bar
 from comface_bench.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def disfa(
                 f"{_left_out(found.no_face, found.several_faces)}"
             )
 
-    with counted("finding faces", as_json) as progress:
+    with progress_bar("finding faces", as_json) as progress:
         report = prepare_disfa(
             source,
             data,
@@ -115,7 +115,7 @@ def edema(
         raise UsageError(f"--name {name}: expected Edema-A or Edema-B")
     from comface_bench.prepare.edema import prepare_edema
 
-    with counted("finding faces", as_json) as progress:
+    with progress_bar("finding faces", as_json) as progress:
         report = prepare_edema(
             source,
             data,
@@ -155,7 +155,7 @@ def fgnet(
     """Copy FG-NET's images under their published names, and compare them with the published digests."""
     from comface_bench.prepare.fgnet import prepare_fgnet
 
-    with counted("copying images", as_json) as progress:
+    with progress_bar("copying images", as_json) as progress:
         report = prepare_fgnet(source, data, progress=progress)
     if as_json:
         print_json(dataclasses.asdict(report))

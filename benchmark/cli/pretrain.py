@@ -1,4 +1,4 @@
-"""`comface-bench pretrain`: train ComFace on corpora of synthetic faces."""
+"""`comface-bench pretrain` and `export`: ComFace on corpora of synthetic faces, and its weights as a file."""
 
 from __future__ import annotations
 
@@ -9,19 +9,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from comface_bench.cli.groups import make_app
-from comface_bench.cli.options import Json
-from comface_bench.core.errors import UsageError, WeightsMissingError
+from comface_bench.cli.options import Device, Json
+from comface_bench.cli.progress import LogLine, watch_training
+from comface_bench.core.errors import MissingExtraError, UsageError, WeightsMissingError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from torch import nn
 
     from comface_bench.comface.pretrain.faces import FaceDataset
+    from comface_bench.comface.pretrain.folder import TrainingFolder
     from comface_bench.comface.pretrain.settings import Settings
     from comface_bench.engine.precision import Machine
 
 app = make_app()
+export_app = make_app()
 
 
 @app.command()
@@ -48,7 +51,7 @@ def pretrain(
             "--from", metavar="FILE", help="Weights, as export writes them, that the backbone starts from."
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Device = "auto",
     threads: Annotated[int, typer.Option(min=1, help="Threads that decode images, in each process.")] = 2,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write events for TensorBoard too; needs tensorboard.")
@@ -98,7 +101,6 @@ def _train(
     as_json: bool,
 ) -> None:
     from comface_bench.baselines.networks import feature_width
-    from comface_bench.cli.pretraining import watch_training
     from comface_bench.comface.pretrain.distributed import join_processes, leave_processes
     from comface_bench.comface.pretrain.faces import FaceDataset
     from comface_bench.comface.pretrain.folder import TrainingFolder
@@ -118,12 +120,61 @@ def _train(
         if processes.first:
             folder.begin(describe(settings, faces, machine, processes.size, origin))
             stack.enter_context(folder.lock())
-        trainer.run(stack.enter_context(watch_training(folder, processes.first, tensorboard, as_json)))
+        listeners: list[Callable[[LogLine], None]] = []
+        if processes.first and tensorboard:
+            listeners.append(stack.enter_context(_write_events(folder)))
+        if processes.first:
+            listeners.append(stack.enter_context(watch_training(as_json)))
+        trainer.run(lambda line: _report_line(line, listeners))
     # Only here: a process that fails must die at once, so that torchrun ends those that wait for it.
     leave_processes()
     if processes.first and not as_json:
         typer.echo(out)
         typer.echo(f"comface-bench export {out}", err=True)
+
+
+def _report_line(line: LogLine, listeners: list[Callable[[LogLine], None]]) -> None:
+    for listener in listeners:
+        listener(line)
+
+
+@contextlib.contextmanager
+def _write_events(folder: TrainingFolder) -> Iterator[Callable[[LogLine], None]]:
+    """Write a training's log as events for TensorBoard.
+
+    Raises:
+        MissingExtraError: TensorBoard isn't installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise MissingExtraError(
+            "--tensorboard needs tensorboard", "pip install 'comface-bench[train]'"
+        ) from None
+    writer: Any = None
+
+    def write(line: LogLine) -> None:
+        nonlocal writer
+        if writer is None:
+            # Events of steps that are done again are dropped by the reader.
+            writer = SummaryWriter(str(folder.root / "tensorboard"), purge_step=line["step"] + 1)
+        _write_scalars(writer, line)
+
+    try:
+        yield write
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+def _write_scalars(writer: Any, line: LogLine) -> None:
+    part = "train" if line["kind"] == "step" else "validation"
+    for name in ("loss", "inter", "intra", "spread", "learning_rate", "images_per_second"):
+        if name in line:
+            writer.add_scalar(f"{part}/{name}", line[name], line["step"])
+    for name, r in line.get("correlation", {}).items():
+        if r is not None:
+            writer.add_scalar(f"correlation/{name}", r, line["step"])
 
 
 def start_backbone(name: str, seed: int, file: Path | None) -> tuple[nn.Module, dict[str, Any]]:
@@ -132,7 +183,7 @@ def start_backbone(name: str, seed: int, file: Path | None) -> tuple[nn.Module, 
     Args:
         name: Of its topology.
         seed: Of random weights.
-        file: What `comface-bench export` wrote; None for random weights.
+        file: A file that `comface-bench export` wrote; None for random weights.
 
     Returns:
         The backbone, and where it comes from: `sha256` of the file and the facts in it; empty for random
@@ -162,9 +213,9 @@ def require_unseen(settings: Settings, faces: FaceDataset, origin: Mapping[str, 
     """Make sure that no earlier training has learnt from people who are held out now.
 
     Args:
-        settings: Who is held out: a matter of `seed` and `validation_share`.
+        settings: `seed` and `validation_share` decide who is held out.
         faces: The corpora.
-        origin: What `start_backbone` says.
+        origin: Facts of the earlier training, as `start_backbone` returns them.
 
     Raises:
         UsageError: An earlier training of the same people held others out.
@@ -191,7 +242,7 @@ def require_unseen(settings: Settings, faces: FaceDataset, origin: Mapping[str, 
 def describe(
     settings: Settings, faces: FaceDataset, machine: Machine, processes: int, origin: dict[str, Any]
 ) -> dict[str, Any]:
-    """Say what a training is: what decides it, and what it ran on first."""
+    """Describe a training: settings, corpora and start, which decide it, and the machine of its beginning."""
     from comface_bench.results.environment import describe_environment
 
     corpora = {
@@ -227,3 +278,28 @@ def _people(card: Mapping[str, Any]) -> dict[str, dict[str, str]]:
 
     sources = card.get("sources") or {}
     return {"sources": {PEOPLE: sources[PEOPLE]}} if PEOPLE in sources else {}
+
+
+@export_app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the pre-training.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="File to write; by default comface-BACKBONE.safetensors here."),
+    ] = None,
+) -> None:
+    """Write the best network of a pre-training as safetensors, with a model card beside it.
+
+    Use it: comface-bench run --method comface -o backbone=resnet18 -o checkpoint=FILE --task age
+    """
+    from comface_bench.baselines.networks import build_backbone, feature_width
+    from comface_bench.comface.export import export as write
+    from comface_bench.comface.pretrain.folder import TrainingFolder
+
+    opened = TrainingFolder(folder)
+    name = opened.read()["settings"]["backbone"]
+    target = out or Path(f"comface-{name}.safetensors")
+    if target.suffix != ".safetensors":
+        raise UsageError(f"--out {target}: not called .safetensors")
+    for path in write(opened, build_backbone(name), feature_width(name), target):
+        typer.echo(path)

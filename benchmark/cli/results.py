@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from comface_bench.cli.findings import counted, plain, print_differences, print_findings
 from comface_bench.cli.groups import Group, make_app
 from comface_bench.cli.options import Json, NoPlugins, Plugins, Results
+from comface_bench.cli.output import format_count, print_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from comface_bench.core.card import MethodCard, TaskCard
+    from comface_bench.core.findings import Finding
     from comface_bench.core.registry import Registry
+    from comface_bench.results.comparison import Pairs, RecordDifference
 
 app = make_app(Group)
 
@@ -48,7 +52,7 @@ def validate(paths: Paths = None, results: Results = Path("results"), as_json: J
     found = [finding for path in records for finding in validate_record(path)]
     found += [finding for path in named if path.is_dir() for finding in validate_strays(path)]
     found += check_together(records)
-    print_findings(found, len(records), "valid", as_json)
+    _print_findings(found, len(records), "valid", as_json)
 
 
 @app.command()
@@ -77,14 +81,14 @@ def recompute(
     if update:
         for path in _update(records, plugin, not no_plugins):
             if not as_json:
-                typer.echo(f"{plain(str(path))}: updated")
+                typer.echo(f"{_escape(str(path))}: updated")
     found = []
     for path in records:
         here = recompute_record(path)
         found += here
         if not here and not as_json:
-            typer.echo(f"{plain(str(path))}: equal")
-    print_findings(found, len(records), f"equal within {TOLERANCE:g}", as_json)
+            typer.echo(f"{_escape(str(path))}: equal")
+    _print_findings(found, len(records), f"equal within {TOLERANCE:g}", as_json)
 
 
 @app.command()
@@ -116,7 +120,7 @@ def diff(
 
     for path in (a, b):
         _must_exist(path)
-    print_differences(compare_results(a, b, measured=measured), as_json)
+    _print_differences(compare_results(a, b, measured=measured), as_json)
 
 
 @app.command()
@@ -146,12 +150,12 @@ def merge(
     merged = unite(folders, into, prefer)
     for conflict in merged.conflicts:
         one, other = conflict.files
-        typer.echo(plain(f"conflict: {conflict.record}: {conflict.what}: {one} and {other}"))
+        typer.echo(_escape(f"conflict: {conflict.record}: {conflict.what}: {one} and {other}"))
     if merged.conflicts and prefer is None:
         typer.echo("nothing was written; say whose word counts: --prefer first or --prefer last", err=True)
         raise typer.Exit(1)
-    counts = f"{counted(merged.records, 'record')} with {counted(merged.units, 'unit')}"
-    typer.echo(f"{into}: {counts}; {counted(len(merged.written), 'record')} written")
+    counts = f"{format_count(merged.records, 'record')} with {format_count(merged.units, 'unit')}"
+    typer.echo(f"{into}: {counts}; {format_count(len(merged.written), 'record')} written")
 
 
 @app.command()
@@ -293,3 +297,71 @@ def _must_exist(path: Path) -> None:
             f"there is no record or folder of results {path}",
             "Name another, or make one: comface-bench run --method M --task T",
         )
+
+
+def _print_findings(found: Sequence[Finding], records: int, good: str, as_json: bool) -> None:
+    """Print findings, each hint once, and how many there are; exit with status 1 if there are any.
+
+    Args:
+        found: Of all records.
+        records: Number of records that were checked.
+        good: The verdict if nothing was found.
+        as_json: Print one JSON document instead.
+
+    Raises:
+        typer.Exit: Something was found.
+    """
+    if as_json:
+        facts = [dataclasses.asdict(finding) for finding in found]
+        print_json({"ok": not found, "records": records, "findings": facts})
+    else:
+        for finding in found:
+            typer.echo(_escape(str(finding)))
+        for hint in dict.fromkeys(finding.hint for finding in found if finding.hint):
+            typer.echo(f"  {_escape(hint)}")
+        wrong = "1 thing is wrong" if len(found) == 1 else f"{len(found)} things are wrong"
+        typer.echo(f"{format_count(records, 'record')}: {wrong if found else good}")
+    if found:
+        raise typer.Exit(1)
+
+
+def _print_differences(found: Sequence[RecordDifference], as_json: bool) -> None:
+    """Print differences under the record that they are of; exit with status 1 if there are any.
+
+    Raises:
+        typer.Exit: There are differences.
+    """
+    if as_json:
+        print_json({"equal": not found, "differences": [dataclasses.asdict(item) for item in found]})
+    else:
+        for record, items in groupby(found, key=lambda item: item.record):
+            typer.echo(_escape(f"{record}:"))
+            for item in items:
+                typer.echo(_escape(f"  {_describe_difference(item)}"))
+        typer.echo(format_count(len(found), "difference") if found else "equal")
+    if found:
+        raise typer.Exit(1)
+
+
+def _describe_difference(item: RecordDifference) -> str:
+    if not item.field:
+        side = "only in the first" if item.b is None else "only in the second"
+        return f"{item.unit}: {side}" if item.unit else side
+    place = f"{item.unit}: {item.field}" if item.unit else item.field
+    if item.pairs is not None:
+        return f"{place}: {_describe_pairs(item.pairs)}"
+    size = f" (differs by {item.size:.6g})" if item.size is not None else ""
+    return f"{place}: {item.a!r} and {item.b!r}{size}"
+
+
+def _describe_pairs(pairs: Pairs) -> str:
+    parts = [f"{format_count(pairs.shared, 'pair')} in both"]
+    parts += [f"{pairs.only_a} only in the first"] if pairs.only_a else []
+    parts += [f"{pairs.only_b} only in the second"] if pairs.only_b else []
+    parts += [f"{pairs.other_y} with another true change"] if pairs.other_y else []
+    return ", ".join([*parts, f"{pairs.other_yhat} answered otherwise, by up to {pairs.largest:.6g}"])
+
+
+def _escape(text: str) -> str:
+    """Escape characters that a terminal would obey; names in foreign files may hold any."""
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)

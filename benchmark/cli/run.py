@@ -1,24 +1,45 @@
-"""`comface-bench run`: from names to records, a closing table and leaderboard pages."""
+"""`comface-bench run`: the command, the plan that a dry run prints, and the summary table at the end."""
 
 from __future__ import annotations
 
+import json
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from comface_bench.cli.complete import complete_method, complete_protocol, complete_task
 from comface_bench.cli.groups import InterruptedRunError, make_app
-from comface_bench.cli.options import Data, Json, NoPlugins, Plugins, Results, parse_numbers
+from comface_bench.cli.options import (
+    Data,
+    Device,
+    Json,
+    NoPlugins,
+    Plugins,
+    Results,
+    complete_method,
+    complete_protocol,
+    complete_task,
+    parse_numbers,
+)
+from comface_bench.cli.output import print_table
+from comface_bench.cli.progress import watch_run, write_event
 from comface_bench.core.errors import BenchError
 from comface_bench.core.names import parse_options
 
 if TYPE_CHECKING:
     from comface_bench.execute.plan import Plan, Request
     from comface_bench.execute.run import Finished
+    from comface_bench.results.schema import Record
+    from comface_bench.stats.metrics import MetricValue
 
 app = make_app()
+
+_SHOWN_METRICS = 2
+"""Metrics of a task in the summary table: its primary one and the next."""
+_TITLES = {"mae": "MAE", "pearson": "r", "rmse": "RMSE", "acc": "Acc."}
+_IN_UNIT = ("mae", "rmse")
 
 
 @app.command()
@@ -67,7 +88,7 @@ def run(
             show_default=False,
         ),
     ] = [],  # noqa: B006
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Device = "auto",
     precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16 (as -o precision=…).")] = "auto",
     plugin: Plugins = [],  # noqa: B006
     no_plugins: NoPlugins = False,
@@ -100,9 +121,7 @@ def run(
     )
     plan = make_plan(request)
     if dry_run:
-        from comface_bench.cli.planned import print_plan
-
-        print_plan(plan, as_json)
+        _print_plan(plan, as_json)
         return
     try:
         finished = _execute(plan, request, as_json)
@@ -111,9 +130,7 @@ def run(
             "interrupted; finished units are kept", "The same command goes on from there."
         ) from None
     if not as_json:
-        from comface_bench.cli.closing import print_closing
-
-        print_closing(finished.records)
+        _print_summary_table(finished.records)
     if not no_leaderboard:
         try:
             _build_leaderboard(finished, results, as_json)
@@ -128,15 +145,13 @@ def run(
 
 
 def _execute(plan: Plan, request: Request, as_json: bool) -> Finished:
-    from comface_bench.cli.progress import watch
     from comface_bench.execute.run import run_plan
 
-    with watch(plan, as_json) as report:
+    with watch_run(plan, as_json) as report:
         return run_plan(plan, request, report)
 
 
 def _build_leaderboard(finished: Finished, results: Path, as_json: bool) -> None:
-    from comface_bench.cli.progress import write_event
     from comface_bench.core.events import Event
     from comface_bench.leaderboards.pages import refresh
     from comface_bench.results.store import LEADERBOARD, file_stem
@@ -153,3 +168,88 @@ def _build_leaderboard(finished: Finished, results: Path, as_json: bool) -> None
         write_event(Event("notice", text))
     else:
         typer.echo(text)
+
+
+def _print_plan(plan: Plan, as_json: bool) -> None:
+    """Print each unit with its key and whether it is finished, and what is skipped and why."""
+    rows = [
+        {
+            "method": cell.method_name,
+            "task": cell.task.name,
+            "protocol": cell.protocol.name,
+            "fold": unit.fold,
+            "seed": unit.seed,
+            "key": unit.key(),
+            "done": unit not in cell.missing,
+        }
+        for cell in plan.cells
+        for unit in cell.units
+    ]
+    if as_json:
+        for row in rows:
+            typer.echo(json.dumps(row))
+        for skip in plan.skips:
+            typer.echo(json.dumps({"skipped": skip.label, "reason": skip.reason, "hint": skip.hint}))
+        return
+    headings = ["method", "task", "protocol", "fold", "seed", "key", "state"]
+    print_table(
+        headings,
+        [
+            [
+                *(str(row[name]) for name in headings[:5]),
+                str(row["key"])[:12],
+                "done" if row["done"] else "missing",
+            ]
+            for row in rows
+        ],
+        numbers=("fold", "seed"),
+    )
+    missing = sum(not row["done"] for row in rows)
+    typer.echo(f"\n{len(rows)} units: {len(rows) - missing} done, {missing} to run")
+    for skip in plan.skips:
+        typer.echo(f"skipped: {skip.label}: {skip.reason}")
+        if skip.hint:
+            typer.echo(f"  {skip.hint}")
+
+
+def _print_summary_table(records: Iterable[Record]) -> None:
+    """Print a row for each record: metrics, those of the no-change baseline, folds done, seconds.
+
+    A metric that the baseline doesn't have, such as a correlation, has no such column.
+    """
+    records = list(records)
+    metrics = sorted({name for record in records for name in record.task.metrics[:_SHOWN_METRICS]})
+    compared = {
+        name
+        for record in records
+        for name in metrics
+        if (value := record.summary.constant.get(name)) is not None and value.value is not None
+    }
+    headings = ["method", "task"]
+    for name in metrics:
+        title = _TITLES.get(name, name)
+        headings += [title, f"no change: {title}"] if name in compared else [title]
+    headings += ["folds", "seconds"]
+    rows = [_summary_row(record, metrics, compared) for record in records]
+    print_table(headings, rows, numbers=headings[2:])
+    for record in records:
+        if record.no_better_than_baseline:
+            typer.echo(f"{record.method.name} on {record.task.name} is no better than always answering 0")
+
+
+def _summary_row(record: Record, metrics: Iterable[str], compared: set[str]) -> list[str]:
+    task, summary = record.task, record.summary
+    cells = [record.method.name, task.name]
+    for name in metrics:
+        unit = f" {task.unit}" if name in _IN_UNIT else ""
+        cells.append(_format_metric(record.primary.get(name), unit))
+        if name in compared:
+            cells.append(_format_metric(summary.constant.get(name), unit))
+    failed = f" ({len(record.failures)} failed)" if record.failures else ""
+    cells.append(f"{len(summary.folds_done)}/{task.folds}{failed}")
+    cells.append(f"{sum(unit.seconds for unit in record.units):.1f}")
+    return cells
+
+
+def _format_metric(value: MetricValue | None, unit: str) -> str:
+    return "—" if value is None or value.value is None else f"{value.value:.3f}{unit}"

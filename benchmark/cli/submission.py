@@ -1,4 +1,4 @@
-"""`comface-bench submission`: adding a row to the board by a pull request."""
+"""`comface-bench submission`: packages that add a row to the board by a pull request."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from comface_bench.cli.groups import Group, make_app
 from comface_bench.cli.options import Json, Results
-from comface_bench.cli.tables import print_json
+from comface_bench.cli.output import print_json
 
 app = make_app(Group)
 

@@ -1,4 +1,4 @@
-"""`comface-bench test`: whether a method or task keeps its contract."""
+"""`comface-bench test`: checks of a method's or task's contract."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from comface_bench.cli.complete import complete_method, complete_task
 from comface_bench.cli.groups import Group, make_app
-from comface_bench.cli.options import Data, Json, NoPlugins, Plugins
-from comface_bench.cli.tables import print_json, print_table
+from comface_bench.cli.options import Data, Json, NoPlugins, Plugins, complete_method, complete_task
+from comface_bench.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
     from comface_bench.contract.rules import RuleOutcome

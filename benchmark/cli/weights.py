@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from comface_bench.cli.complete import complete_method
 from comface_bench.cli.groups import Group, make_app
-from comface_bench.cli.options import Json, NoPlugins, Plugins
-from comface_bench.cli.tables import print_json, print_table
+from comface_bench.cli.options import Json, NoPlugins, Plugins, complete_method
+from comface_bench.cli.output import print_json, print_table
+from comface_bench.cli.progress import transfer_bar
 from comface_bench.core.errors import BenchError, UsageError
 
 app = make_app(Group)
@@ -102,7 +100,7 @@ def fetch(
             check_published(part, card)
             read_tensors(part)
 
-        with _transfer_bar(card.checkpoint.file) as progress:
+        with transfer_bar(card.checkpoint.file) as progress:
             fetch_file(card.checkpoint.url, path, check, progress)
     check_weights(path, card)
     typer.echo(path)
@@ -207,22 +205,3 @@ def _generators() -> list[dict[str, Any]]:
 
 def _size(size: int | None) -> str:
     return "" if size is None else f"{size / 1e6:,.1f} MB"
-
-
-@contextlib.contextmanager
-def _transfer_bar(what: str) -> Iterator[Callable[[int, int | None], None]]:
-    if not sys.stderr.isatty():
-        yield lambda done, total: None  # noqa: ARG005 - nobody watches
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task(what, total=None)
-        yield lambda done, total: progress.update(bar, completed=done, total=total)

@@ -23,7 +23,7 @@ def test_help_of_one_command_imports_no_other(imported):
     assert process.returncode == 0
     assert "--dry-run" in process.stdout
     assert "comface_bench.cli.run" in modules
-    assert not modules & {f"comface_bench.cli.{name}" for name in ("doctor", "show", "listing", "data")}
+    assert not modules & {f"comface_bench.cli.{name}" for name in ("doctor", "listing", "data")}
 
 
 def test_version(call):
@@ -73,7 +73,7 @@ def test_unforeseen_error_exits_1_and_asks_for_debug(call, monkeypatch):
     def fail(*_, **__):
         raise ZeroDivisionError("oh")
 
-    monkeypatch.setattr("comface_bench.core.protocol.protocol_names", fail)
+    monkeypatch.setattr("comface_bench.cli.listing.protocol_names", fail)
     status, _, err = call("list", "protocols")
     assert status == 1
     assert err == "error: ZeroDivisionError: oh\nThis was not foreseen; --debug shows where it happened.\n"

@@ -6,8 +6,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from comface_bench.cli.live import LiveDisplay
-from comface_bench.cli.progress import Lines, Pace, describe_seconds
+from comface_bench.cli.progress import RunDisplay, RunLines, RunPace, format_seconds
 from comface_bench.core.events import Event
 
 NAMES = {"method": "m", "task": "t", "protocol": "finetune"}
@@ -29,7 +28,7 @@ STORY = [
 
 def test_pace_counts_items_within_a_stage_and_seconds_by_epochs():
     now = [100.0]
-    pace = Pace(lambda: now[0])
+    pace = RunPace(lambda: now[0])
     pace.note(Event("stage", "e", epoch=1, total=64, fold=0, seed=0, **NAMES))
     for _ in range(4):
         now[0] += 1
@@ -41,7 +40,7 @@ def test_pace_counts_items_within_a_stage_and_seconds_by_epochs():
 
 def test_pace_of_a_resumed_unit_counts_its_own_epochs_only():
     now = [0.0]
-    pace = Pace(lambda: now[0])
+    pace = RunPace(lambda: now[0])
     pace.note(Event("stage", "e", epoch=8, total=64, fold=0, seed=0, **NAMES))
     now[0] = 3.0
     assert pace.left(Event("epoch", epoch=8, total=10)) == pytest.approx(2 * 3)
@@ -49,7 +48,7 @@ def test_pace_of_a_resumed_unit_counts_its_own_epochs_only():
 
 def test_heads_of_all_folds_count_images():
     now = [0.0]
-    pace = Pace(lambda: now[0])
+    pace = RunPace(lambda: now[0])
     pace.note(Event("stage", "encoding", total=64, **NAMES))
     now[0] = 2.0
     pace.note(Event("progress", "encoding", amount=64, **NAMES))
@@ -58,7 +57,7 @@ def test_heads_of_all_folds_count_images():
 
 def test_lines_are_one_for_each_stage_epoch_and_unit():
     written = []
-    lines = Lines(written.append)
+    lines = RunLines(written.append)
     for event in STORY:
         lines.report(event)
     assert written[:3] == ["2 units, 1 done", "m · t · finetune", "  reading 4 images"]
@@ -77,7 +76,7 @@ def plan():
 def test_live_display_prints_the_same_story_above_its_bars(plan):
     drawn = io.StringIO()
     console = Console(file=drawn, force_terminal=True, width=100)
-    with LiveDisplay(plan, console) as display:
+    with RunDisplay(plan, console) as display:
         for event in STORY[:-2]:
             display.report(event)
         units, now = display._progress.tasks
@@ -90,7 +89,7 @@ def test_live_display_prints_the_same_story_above_its_bars(plan):
 
 
 def test_live_display_moves_within_an_epoch(plan):
-    with LiveDisplay(plan, Console(file=io.StringIO(), force_terminal=True)) as display:
+    with RunDisplay(plan, Console(file=io.StringIO(), force_terminal=True)) as display:
         for event in STORY[:4]:
             display.report(event)
         display.report(Event("progress", "epoch 1", epoch=1, amount=5, total=10, fold=0, seed=0, **NAMES))
@@ -102,4 +101,4 @@ def test_live_display_moves_within_an_epoch(plan):
     [(0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")],
 )
 def test_durations(seconds, text):
-    assert describe_seconds(seconds) == text
+    assert format_seconds(seconds) == text

@@ -14,7 +14,7 @@ from torch import nn
 from typer.main import get_command
 
 from comface_bench.cli.pretrain import app, start_backbone
-from comface_bench.cli.pretraining import Lines, describe_line
+from comface_bench.cli.progress import TrainingLines, describe_line
 from comface_bench.comface.pretrain.folder import TrainingFolder
 from comface_bench.core.digest import digest_file
 from comface_bench.core.errors import WeightsFormatError
@@ -168,7 +168,7 @@ def test_tensorboard_has_the_curves(call, words, small_backbones, tmp_path):
 
 def test_lines_come_once_a_minute_and_with_each_epoch():
     now, lines = [0.0], []
-    tell = Lines(lines.append, lambda: now[0])
+    tell = TrainingLines(lines.append, lambda: now[0])
     step = {"kind": "step", "epoch": 1, "inter": 4.0, "intra": 0.5, "images_per_second": 100.0}
     for second, progress in ((0, 0.0), (30, 0.1), (60, 0.2), (90, 0.3)):
         now[0] = float(second)

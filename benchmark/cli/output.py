@@ -1,4 +1,4 @@
-"""Printing tables and JSON to stdout."""
+"""Output on stdout: tables, facts, JSON, and the text forms that several commands share."""
 
 from __future__ import annotations
 
@@ -46,3 +46,8 @@ def print_facts(facts: Iterable[tuple[str, str]]) -> None:
 def print_json(value: Any) -> None:
     """Print one JSON document."""
     typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def format_count(count: int, noun: str) -> str:
+    """Return a number with its noun, such as `1 record` or `2 records`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
