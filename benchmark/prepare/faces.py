@@ -2,7 +2,7 @@
 
 The default detector is dlib's frontal one (HOG features and a linear classifier; King, 2009). Its model is
 compiled into the wheel, so nothing is fetched at run time; it gives the same boxes on each run; it is the
-fastest of those that `benchmarks/faces.py` compares, and in 97 % of FG-NET's photographs it finds the one
+fastest of those that `timings/faces.py` compares, and in 97 % of FG-NET's photographs it finds the one
 face and no second. MTCNN finds 99 %, but the wheel that carries it pins an old torch; OpenCV's cascades find
 94 % with false faces among them, and OpenCV 5 no longer brings them; its YuNet needs a file of weights.
 

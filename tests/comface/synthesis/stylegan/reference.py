@@ -1,7 +1,7 @@
 """StyleGAN written once more, slowly, in float64 and numpy, as the definitions have it.
 
 Nothing is fused, folded or done in place; images and kernels are walked tap by tap. It shares no code with
-the package. Loaded by path, by the tests and by benchmarks/stylegan.py.
+the package. Loaded by path, by the tests and by timings/stylegan.py.
 """
 
 from __future__ import annotations

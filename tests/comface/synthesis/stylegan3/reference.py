@@ -3,7 +3,7 @@
 Two forms, neither of which shares code with the package. In numpy and scipy, float64: everything, tap by tap
 or by scipy's own resampling; for small networks. In torch, `direct_synthesis`: zeros stuffed in, padded or
 cut, filtered at the full rate, every d-th sample kept; for timings at full size. Loaded by path, by the tests
-and by benchmarks/stylegan3.py.
+and by timings/stylegan3.py.
 """
 
 from __future__ import annotations

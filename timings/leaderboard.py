@@ -1,7 +1,7 @@
 """Build of the pages of 5,000 records: seconds and memory, against only reading the files.
 
 14 tasks × 357 methods, each 4 folds of 5 subjects with 3 pairs. Processor seconds are given too, as other
-programs on the same cores lengthen the others. Run: python benchmarks/leaderboard.py
+programs on the same cores lengthen the others. Run: python timings/leaderboard.py
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A step reads and decodes JPEGs, augments, contrasts, measures and optimises; the bare one does none of it.
 Both take turns of ten steps in one process, so that a busy machine slows them alike.
 
-Run: python benchmarks/pretrain.py CORPUS [image size, 112] [pairs, 64] [seconds, 60] [device, auto]
+Run: python timings/pretrain.py CORPUS [image size, 112] [pairs, 64] [seconds, 60] [device, auto]
 """
 
 from __future__ import annotations

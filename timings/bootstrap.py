@@ -2,7 +2,7 @@
 
 12 methods on 14 tasks with 2,000 resamples: 12 action units of DISFA's size (27 people, 1,000 pairs each),
 age of FG-NET's (82 people, 5,808 pairs) and weight of 40 patients. Both ways give the same numbers
-(tests/stats/test_bootstrap.py). Run: python benchmarks/bootstrap.py
+(tests/stats/test_bootstrap.py). Run: python timings/bootstrap.py
 """
 
 from __future__ import annotations

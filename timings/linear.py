@@ -1,6 +1,6 @@
 """Linear evaluation with shared features against one run per unit, in one process.
 
-    python benchmarks/linear.py
+    python timings/linear.py
 
 Both ways give the same predictions (tests/engine/test_linear.py); this prints how much faster the shared
 one is for the 12 action units of synthfaces, 3 folds each, with a small untrained backbone.

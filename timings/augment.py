@@ -1,7 +1,7 @@
 """Images/s of batched views against torchvision v2, one sample at a time, as a ratio.
 
 Both do Table C's changes on float images on one core: the reference composes torchvision's own
-transforms, which draw for themselves. Run: python benchmarks/augment.py
+transforms, which draw for themselves. Run: python timings/augment.py
 """
 
 from __future__ import annotations

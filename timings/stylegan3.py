@@ -5,7 +5,7 @@ what isn't kept; both compute in float32 on one core, and the difference of thei
 are those that the core works, whatever else it has to do. At 1024 pixels ours is timed alone; the ratio is
 that of a network of 256 pixels with the same channels at its end, since the reference would take 8 GB.
 
-Run: python benchmarks/stylegan3.py [images at 1024 pixels]
+Run: python timings/stylegan3.py [images at 1024 pixels]
 """
 
 from __future__ import annotations

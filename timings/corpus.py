@@ -1,6 +1,6 @@
 """Random pair reads from a corpus against raw reads of the same images as files of their own.
 
-Run: python benchmarks/corpus.py
+Run: python timings/corpus.py
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Loading a DISFA tree of full size against reading the bytes of its label files.
 
-    python benchmarks/disfa.py
+    python timings/disfa.py
 
 Lays out 27 subjects with 324 label files and 130,814 frames of a few bytes, and prints how long a task
 takes to load (labels, joining, and the content digest of each frame), alone and as a ratio.

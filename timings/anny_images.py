@@ -2,7 +2,7 @@
 
 Each record is one identity and one attribute, with a view of its own for each image, JPEG included.
 
-Run: python benchmarks/anny_images.py [seconds [cpu|cuda|cuda:N|auto]]
+Run: python timings/anny_images.py [seconds [cpu|cuda|cuda:N|auto]]
 """
 
 from __future__ import annotations

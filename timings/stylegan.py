@@ -1,7 +1,7 @@
 """Images/s of StyleGAN at 1024 pixels against the slow reference of its tests, as a ratio in one run.
 
 Weights are random; both make the same image, whose difference is printed. The reference computes in
-float64 and with nothing fused, on one core like ours. Run: python benchmarks/stylegan.py
+float64 and with nothing fused, on one core like ours. Run: python timings/stylegan.py
 """
 
 from __future__ import annotations

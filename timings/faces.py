@@ -1,6 +1,6 @@
 """Face detectors by recall and speed, on FG-NET and on the rendered faces that ship with the package.
 
-    python benchmarks/faces.py --fgnet DIR [--every 4] [--yunet FILE]
+    python timings/faces.py --fgnet DIR [--every 4] [--yunet FILE]
 
 Every image holds one face, so `one` is recall without a second, false face. Detectors whose package isn't
 there are left out. dlib is the one that `data prepare` uses; the others are its references: the cascades of
