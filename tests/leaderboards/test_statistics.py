@@ -324,18 +324,6 @@ def test_what_is_not_resampled_is_placed_by_its_value_alone(made, tmp_path, monk
     assert poor.to_best.p.reason == "not tested for this metric"
 
 
-def test_a_metric_that_only_later_records_have_is_shown_for_those(made, tmp_path):
-    made.add(tmp_path, method="a", facts={"metrics": ["mae"]})
-    made.add(tmp_path, method="b", facts={"metrics": ["mae", "pearson"]}, noise=2.0)
-    (board,) = read_document(tmp_path).boards
-    assert board.metrics == ("mae", "pearson")
-    assert board.best == {"mae": "a", "pearson": "b"}
-    earlier, later = (row.cells for row in board.rows)
-    assert set(earlier) == {"mae"}
-    assert later["pearson"].rank == 1
-    assert later["pearson"].interval.low < later["pearson"].value.value
-
-
 def test_a_task_whose_first_metric_is_not_resampled_is_no_part_of_a_ranking(made, tmp_path, monkeypatch):
     for task, metrics in (("age", ["spearman", "mae"]), ("age-b", ["mae"]), ("age-c", ["mae"])):
         monkeypatch.setitem(made.add.__globals__, "METRICS", metrics)
