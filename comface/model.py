@@ -1,6 +1,6 @@
 """The ComFace network: one backbone with an inter-personal projector and intra-personal heads.
 
-The supplement (B.1, Figure C) names the two branches and says that the intra-personal one is a Siamese
+The supplement (B.1, Figure C) names the two branches and describes the intra-personal one as a Siamese
 network ending in a linear layer that downstream tasks can start from. The rest isn't published, so it is
 ours: features are normalised by their batch before both branches (without that neither loss moved in
 300 steps), the projector has two layers, and heads are linear, without bias, on the difference of
@@ -27,7 +27,8 @@ class PairOutput(NamedTuple):
     Attributes:
         projections: Of unit length, float32 (2N, P): the first images', then the second ones'.
         changes: float32 (N, 1 or 2): by the shared head, then by the attribute's own if it has one.
-        spread: How much features differ within the batch, over their size; 0 if all are equal. A scalar.
+        spread: Standard deviation of the features within the batch over their mean size, a scalar; 0 if all
+            are equal.
     """
 
     projections: Tensor

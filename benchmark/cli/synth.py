@@ -214,8 +214,8 @@ def quality(
     import dataclasses
 
     from comface_bench.comface.corpus.read import Corpus
+    from comface_bench.comface.corpus.score_store import draw_histogram, load_matplotlib, write_quality
     from comface_bench.comface.quality.recogniser import RecogniserTraining, train_recogniser
-    from comface_bench.comface.quality.score_store import draw_histogram, load_matplotlib, write_quality
     from comface_bench.comface.quality.serfiq import estimate_quality
     from comface_bench.engine.precision import choose_machine
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from comface_bench.comface.corpus.layout import Layout
+from comface_bench.comface.corpus.score_store import quality_faults
 from comface_bench.comface.corpus.shard import (
     decode_image,
     index_tables,
@@ -16,7 +17,6 @@ from comface_bench.comface.corpus.shard import (
     scan_records,
     shard_digests,
 )
-from comface_bench.comface.quality.score_store import quality_faults
 from comface_bench.core.errors import DataFormatError
 
 if TYPE_CHECKING:

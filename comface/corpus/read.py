@@ -135,7 +135,7 @@ class Corpus:
 
         Raises:
             IndexError: No such record or image.
-            DataFormatError: The shard is shorter than its index says.
+            DataFormatError: The shard is shorter than its index requires.
             DataMissingError: The shard has gone.
         """
         if not 0 <= number < self._count:

@@ -40,7 +40,7 @@ def describe_corpus(corpus: Corpus, sample: int = 50) -> list[AttributeStatistic
 
     Args:
         corpus: Opened for reading.
-        sample: How many records of each attribute are looked into, evenly spread; counts are of all.
+        sample: Number of records of each attribute whose images are read, evenly spread; counts are of all.
     """
     plan = corpus.description.plan
     found = []

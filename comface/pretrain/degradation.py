@@ -92,8 +92,8 @@ def light_from_one_side(images: Tensor, slope: Amounts, direction: Amounts) -> T
 
     Args:
         images: RGB (N, 3, S, S); overwritten.
-        slope: Logarithm of the brightness lost from the middle to the far edge, (N,).
-        direction: Where the light stands, in radians from the right towards the bottom, (N,).
+        slope: Decrease of the logarithm of the brightness from the middle to the far edge, (N,).
+        direction: Of the light, in radians from the right towards the bottom, (N,).
     """
     across = torch.linspace(-1, 1, images.shape[-1], device=images.device)
     right, down, all_over = (
@@ -136,7 +136,7 @@ def add_grain(images: Tensor, deviation: Amounts, corners: Amounts) -> Tensor:
     Args:
         images: RGB (N, 3, S, S).
         deviation: Of the noise, (N,).
-        corners: Where in the field, which has no edges, each picture's part begins, (N, 2) in [0, 1).
+        corners: Corner of each image's part in the field, which wraps around, (N, 2) in [0, 1).
     """
     field, along = _noise_field(), np.arange(images.shape[-1])
     parts = [

@@ -11,7 +11,7 @@ import numpy as np
 from comface_bench.comface.corpus.layout import Layout, corpus_digest
 from comface_bench.comface.corpus.plan import disjoint_pairs
 from comface_bench.comface.corpus.read import Corpus
-from comface_bench.comface.quality.score_store import identity_scores, read_quality
+from comface_bench.comface.corpus.score_store import identity_scores, read_quality
 from comface_bench.comface.synthesis.generator import people_key
 from comface_bench.core.digest import digest_file
 from comface_bench.core.errors import DataFormatError, UsageError

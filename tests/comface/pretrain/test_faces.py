@@ -122,7 +122,7 @@ def test_nobody_to_hold_out_is_an_error(corpus, settings):
 
 
 def test_low_quality_identities_are_left_out(corpus, settings, tmp_path):
-    from comface_bench.comface.quality.score_store import write_quality
+    from comface_bench.comface.corpus.score_store import write_quality
 
     copy = tmp_path / "corpus"
     shutil.copytree(corpus, copy)

@@ -1,55 +1,14 @@
 """A small corpus of faces that a recogniser can learn, and a small recogniser of it."""
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from comface_bench.comface.corpus.generate import generate
-from comface_bench.comface.corpus.layout import Description
-from comface_bench.comface.corpus.plan import CorpusPlan
 from comface_bench.comface.corpus.read import Corpus
 from comface_bench.comface.quality import recogniser
 from comface_bench.comface.quality.recogniser import IdentityNetwork, RecogniserTraining, train_recogniser
-from comface_bench.comface.quality.score_store import write_quality
-from comface_bench.comface.synthesis.generator import GeneratorCard
 
 SIDE = 32
-
-
-class Patches:
-    """Each identity is a pattern of coloured patches; α adds noise until nothing is left of it."""
-
-    card = GeneratorCard("patches", SIDE, ("noise",), "CC0-1.0", {}, {})
-
-    def identities(self, seed, count, first=0):
-        return [(seed, first + number) for number in range(count)]
-
-    def render(self, identity, attribute, alphas):
-        own = np.random.default_rng(identity).uniform(0, 255, (3, 4, 4)).repeat(8, 1).repeat(8, 2)
-        images = []
-        for alpha in alphas:
-            noise = np.random.default_rng([*identity, round(10 * alpha) + 50]).uniform(0, 255, own.shape)
-            share = (alpha + 5) / 10
-            images.append((1 - share) * own + share * noise)
-        return np.stack(images).astype(np.uint8)
-
-
-@pytest.fixture(scope="session")
-def patches():
-    return Patches
-
-
-@pytest.fixture(scope="session")
-def make_patches():
-    """Generate a corpus of patches."""
-
-    def make(root, *plan, card=Patches.card, generator=Patches, **options):
-        plan = CorpusPlan(*plan, **options)
-        generate(root, generator, Description.of(card, plan, suffix="png"))
-        return root
-
-    return make
 
 
 @pytest.fixture(scope="session")
@@ -81,10 +40,3 @@ def trained(root, small_network):
         network = train_recogniser(corpus, RecogniserTraining(steps=60, batch=8, size=SIDE))[0]
     torch.set_num_threads(threads)
     return network
-
-
-@pytest.fixture
-def scored(tmp_path, make_patches):
-    root = make_patches(tmp_path / "scored", 0, ("noise",), 3, alphas=4)
-    write_quality(root, np.linspace(0.8, 0.9, 12, dtype=np.float32).reshape(3, 4), {})
-    return root

@@ -8,6 +8,7 @@ import torch
 from comface_bench.cli.main import main
 from comface_bench.comface.corpus.layout import Layout
 from comface_bench.comface.corpus.read import Corpus
+from comface_bench.comface.corpus.score_store import read_quality
 from comface_bench.comface.quality import recogniser
 from comface_bench.comface.quality.recogniser import (
     RecogniserTraining,
@@ -15,7 +16,6 @@ from comface_bench.comface.quality.recogniser import (
     prefetch,
     train_recogniser,
 )
-from comface_bench.comface.quality.score_store import read_quality
 from comface_bench.core.errors import UsageError
 
 SIDE = 32

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+
 THRESHOLDS = (0.0, 0.1, 0.2, 0.4, 0.6)
 """Those of the supplement's Table H."""
 _MIDDLE_QUANTILE, _UPPER_QUANTILE = 0.5, 0.9
@@ -50,7 +51,7 @@ class Calibration:
         """Fit to the q of a corpus, of any shape.
 
         Raises:
-            UnitError: So many q are equal that nothing tells images apart.
+            UnitError: Too many q are equal to rank the images.
         """
         quantiles = np.quantile(robust.astype(np.float64), (_MIDDLE_QUANTILE, _UPPER_QUANTILE))
         middle, upper = (float(value) for value in quantiles)
