@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from comface_bench.core.errors import ResultError, UsageError
 from comface_bench.results.predictions import read_predictions
-from comface_bench.results.record import load_record, read_sound
+from comface_bench.results.record import load_record, read_sound, score_unit
+from comface_bench.results.schema import MethodAbout, TaskAbout
 from comface_bench.results.store import RecordFiles, ResultStore
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from comface_bench.results.predictions import FoldSeed, Prediction
-    from comface_bench.results.record import Content
+    from comface_bench.results.record import Content, Header
     from comface_bench.results.schema import Record, UnitResult
 
 
@@ -289,10 +290,10 @@ def _unite(union: _Union, other: Content, path: Path, record: str, prefer: Prefe
         return conflicts
     conflicts = []
     mine = union.content
-    if not mine.header.task.fold_subjects:
-        mine.header = dataclasses.replace(mine.header, task=other.header.task)
-    for place, unit in other.units.items():
+    mine.take_header(_united_header(mine.header, other.header))
+    for place, found in other.units.items():
         stored = mine.units.get(place)
+        unit = score_unit(found, other.texts[place], mine.header.task.metrics)
         if stored is not None and not _same(stored, unit):
             files = (union.units_from[place], path)
             conflicts.append(Conflict(record, f"fold {place[0]}, seed {place[1]}", files))
@@ -305,21 +306,36 @@ def _unite(union: _Union, other: Content, path: Path, record: str, prefer: Prefe
     return conflicts
 
 
+def _united_header(one: Header, other: Header) -> Header:
+    """Return the first of two headers of one digest, completed by what only the other one knows."""
+    task = other.task if len(other.task.metrics) > len(one.task.metrics) else one.task
+    abouts = [about for about in (one.task.about, other.task.about) if about != TaskAbout()]
+    known = {
+        "fold_subjects": one.task.fold_subjects or other.task.fold_subjects,
+        "about": abouts[0] if abouts else TaskAbout(),
+    }
+    method = other.method if one.method.about == MethodAbout() else one.method
+    return dataclasses.replace(one, task=task.model_copy(update=known), method=method)
+
+
 def _differing_header(one: Content, other: Content) -> list[str]:
     """Name the facts that keep two records of one name from being one record."""
     found = []
     a, b = one.header, other.header
+    deciding = a.digest != b.digest
     for part, fields in (
-        ("task", ("name", "card_digest", "manifest_digest", "split", "split_digest", "metrics", "folds")),
+        ("task", ("name", "card_digest", "manifest_digest", "split", "split_digest", "folds")),
         ("method", ("name", "card_digest", "options", "checkpoint_digest")),
         ("protocol", ("name", "digest")),
         ("provenance", ("kind",)),
     ):
+        if part != "provenance" and not deciding:
+            continue  # Cards may still differ in what decides no prediction.
         first, second = getattr(a, part), getattr(b, part)
         found += [f"{part}.{name}" for name in fields if getattr(first, name) != getattr(second, name)]
     if a.task.fold_subjects and b.task.fold_subjects and a.task.fold_subjects != b.task.fold_subjects:
         found.append("task.fold_subjects")
-    return found or (["task, method or protocol"] if a.digest != b.digest else [])
+    return found or (["task, method or protocol"] if deciding else [])
 
 
 def _same(one: UnitResult, other: UnitResult) -> bool:

@@ -361,27 +361,37 @@ def update_record(path: Path, task: TaskCard | None = None, method: MethodCard |
         UnknownNameError: A metric of the task doesn't exist.
     """
     from comface_bench.results.record import load_record, read_sound
-    from comface_bench.results.schema import dump_json, update_method, update_task
 
     files = RecordFiles(path)
     with files.lock():
         before, content = load_record(path), read_sound(path, files.predictions)
-        header = content.header
-        if task is not None:
-            header = dataclasses.replace(header, task=update_task(header.task, task))
-        if method is not None and header.provenance.kind != "submitted":
-            header = dataclasses.replace(header, method=update_method(header.method, method))
-        content.take_header(header)
-        after = content.record()
-        if (after.units, after.task.aggregate) == (before.units, before.task.aggregate):
-            # Another release of numpy may give another last digit: what was measured stays.
-            after = after.model_copy(update={"summary": before.summary})
-        packed = hashlib.sha256(files.predictions.read_bytes()).hexdigest()
-        record = dump_json(after.model_copy(update={"predictions_digest": packed}).seal()).encode()
+        content.take_header(_current_header(content.header, task, method))
+        record = _resealed(content.record(), before, files.predictions.read_bytes())
         changed = record != path.read_bytes()
         if changed:
             replace_file(path, record)
     return changed
+
+
+def _current_header(header: Header, task: TaskCard | None, method: MethodCard | None) -> Header:
+    from comface_bench.results.schema import update_method, update_task
+
+    if task is not None:
+        header = dataclasses.replace(header, task=update_task(header.task, task))
+    if method is not None and header.provenance.kind != "submitted":
+        header = dataclasses.replace(header, method=update_method(header.method, method))
+    return header
+
+
+def _resealed(record: Record, before: Record, predictions: bytes) -> bytes:
+    """Write a record for the predictions file that is there; the summary of before stays if it still holds."""
+    from comface_bench.results.schema import dump_json
+
+    facts: dict[str, Any] = {"predictions_digest": hashlib.sha256(predictions).hexdigest()}
+    if (record.units, record.task.aggregate) == (before.units, before.task.aggregate):
+        # Another release of numpy may give another last digit: what was computed stays.
+        facts["summary"] = before.summary
+    return dump_json(record.model_copy(update=facts).seal()).encode()
 
 
 class RecordWriter:

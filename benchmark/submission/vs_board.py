@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from comface_bench.core.card import TaskCard, deciding_facts
 from comface_bench.core.errors import ResultError
 from comface_bench.core.names import parse_name
 from comface_bench.results.predictions import read_predictions
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from comface_bench.results.predictions import Prediction
-    from comface_bench.results.schema import Record
+    from comface_bench.results.schema import Record, TaskInfo
     from comface_bench.submission.package import FieldProblem
 
 
@@ -147,7 +148,9 @@ def check_beside(record: Record, own: RecordPredictions, peers: Sequence[Peer]) 
     for peer in others:
         task = peer.record.task
         if peer.record.provenance.kind == "ours" and task.split == record.task.split:
-            for field in ("card_digest", "manifest_digest", "split_digest"):
+            if _decided(task) != _decided(record.task):
+                yield "task.card", f"decides other predictions than that of the board's {peer.label}"
+            for field in ("manifest_digest", "split_digest"):
                 if getattr(task, field) != getattr(record.task, field):
                     yield f"task.{field}", f"not that of the board's {peer.label}"
         if (task.manifest_digest, task.split_digest) == (
@@ -184,6 +187,10 @@ def check_destination(
         if other.method.card_digest != record.method.card_digest:
             yield "method.card_digest", f"another method has this name on the board: {label}"
             return
+
+
+def _decided(task: TaskInfo) -> dict[str, Any]:
+    return deciding_facts(task.card, TaskCard)
 
 
 def _check_true_changes(own: RecordPredictions, peer: Peer) -> Iterator[FieldProblem]:

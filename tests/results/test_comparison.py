@@ -183,6 +183,21 @@ def test_two_results_of_one_unit_are_a_conflict(fill, tmp_path, prefer):
     assert recompute_record(into / "age/linear/scratch.json") == []
 
 
+def test_metrics_that_one_folder_lacks_are_no_conflict(tmp_path, made):
+    task, *rest = made.header()
+    more = task.model_copy(update={"metrics": [*task.metrics, "rmse"], "unit": "months"})
+    for folder, header, folds in (("old", task, (0, 1)), ("new", more, (1, 2)), ("straight", more, range(3))):
+        with ResultStore(tmp_path / folder).open(header, *rest) as writer:
+            for fold in folds:
+                writer.add(*made.run(fold))
+    expected = ResultStore(tmp_path / "straight").load("age", "linear", "scratch")
+    for order in (("old", "new"), ("new", "old")):
+        into = tmp_path / "-".join(order)
+        merged = merge_results([tmp_path / folder for folder in order], into)
+        assert merged.conflicts == []
+        assert ResultStore(into).load("age", "linear", "scratch") == expected
+
+
 @pytest.mark.parametrize("prefer", [None, "first", "last"])
 def test_other_digests_under_one_name_are_a_conflict(fill, tmp_path, prefer):
     a, b = fill("a", [(0, 0)]), fill("b", [(1, 0)], values={"epochs": 5})

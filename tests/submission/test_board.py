@@ -56,7 +56,18 @@ def test_other_true_changes(made, board, tmp_path, monkeypatch):
     ]
 
 
-@pytest.mark.parametrize("field", ["card_digest", "manifest_digest", "split_digest"])
+def test_another_task_under_the_name(made, board):
+    """What the card says besides what decides predictions may be of another release."""
+    record, answers = read(made.results / f"{made.stem}.json")
+    for changes, other_task in (({"target": "weight"}, True), ({"metrics": ["mae"], "unit": "a"}, False)):
+        task = record.task.model_copy(update={"card": record.task.card | changes})
+        other = record.model_copy(update={"task": task})
+        found = list(check_beside(other, answers, read_peers(board, "synth-age", [])))
+        message = "decides other predictions than that of the board's synth-age/linear/scratch"
+        assert (("task.card", message) in found) == other_task
+
+
+@pytest.mark.parametrize("field", ["manifest_digest", "split_digest"])
 def test_other_data_or_folds(made, board, field):
     """A row of other data would keep the whole board from being ranked."""
     record, answers = read(made.results / f"{made.stem}.json")
