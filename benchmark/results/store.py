@@ -384,7 +384,7 @@ def _current_header(header: Header, task: TaskCard | None, method: MethodCard | 
 
 
 def _resealed(record: Record, before: Record, predictions: bytes) -> bytes:
-    """Write a record for the predictions file that is there; the summary of before stays if it still holds."""
+    """Write a record for the predictions that are there; the summary of before stays if it still holds."""
     from comface_bench.results.schema import dump_json
 
     facts: dict[str, Any] = {"predictions_digest": hashlib.sha256(predictions).hexdigest()}
