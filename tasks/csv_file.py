@@ -76,7 +76,7 @@ def configure(card: TaskCard, chosen: Mapping[str, str]) -> TaskCard:
 
     Raises:
         DataMissingError: The file isn't there.
-        UsageError: The target isn't a column of numbers, or isn't said where there are several; the range
+        UsageError: The target isn't a column of numbers, or isn't named where there are several; the range
             is none; the rule of pairs needs a column that isn't there.
     """
     for key in ("target", "unit"):

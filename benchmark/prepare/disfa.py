@@ -1,6 +1,6 @@
 """DISFA: from the cameras' videos to frames that show a face, numbered as the labels are.
 
-What is written, under the data root:
+Output, under the data root:
 
     DISFA/frames/SN001/00001.jpg   square crops; frame 1 is the video's first, and the labels' first line
     DISFA/ActionUnit_Labels/…      copied, if they lie beside the videos
@@ -216,9 +216,9 @@ def find_videos(source: Path, camera: Camera) -> list[Video]:
 def _camera(path: Path, source: Path) -> str | None:
     folders = path.relative_to(source).parts[:-1]
     for name in (path.name, *folders, source.name):
-        said = {match[0].lower() for match in _CAMERA.finditer(name)}
-        if len(said) == 1:
-            return said.pop()
+        sides = {match[0].lower() for match in _CAMERA.finditer(name)}
+        if len(sides) == 1:
+            return sides.pop()
     return None
 
 
@@ -326,7 +326,7 @@ def find_labels(root: Path) -> Path | None:
 
 
 def copy_labels(source: Path, target: Path) -> bool:
-    """Copy the label files, unless the target has some; says whether it has labels afterwards."""
+    """Copy the label files, unless the target has some; return True if it has labels afterwards."""
     if find_labels(target):
         return True
     if not (labels := find_labels(source)):

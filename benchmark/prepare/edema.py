@@ -1,6 +1,6 @@
 """Edema: from images or videos of sessions to crops of the face's centre, and the table that the tasks read.
 
-What is written, under the data root:
+Output, under the data root:
 
     Edema-A/manifest.csv    image,patient,day,phase,weight_kg
     Edema-A/images/…        square crops, one folder per patient and session
@@ -321,8 +321,8 @@ def _read_facts(line: Line, problems: ProblemList) -> tuple[str, ...] | None:
 
 def _find_file(source: Path, line: Line, problems: ProblemList) -> Path | None:
     if bool(line["image"]) == bool(line["video"]):
-        said = "both an image and a video" if line["image"] else "neither an image nor a video"
-        problems.add(line.where, said, "Name one file a line.")
+        message = "both an image and a video" if line["image"] else "neither an image nor a video"
+        problems.add(line.where, message, "Name one file a line.")
         return None
     path = (source / _name(line)).resolve()
     if not path.is_relative_to(source.resolve()):

@@ -63,7 +63,7 @@ def read_frames(path: Path, wanted: Callable[[int], bool]) -> Iterator[tuple[int
 
 
 def count_frames(path: Path) -> int:
-    """Return how many frames a video's header promises; 0 if it says nothing or can't be read.
+    """Return the number of frames in a video's header; 0 if there is none or it can't be read.
 
     Raises:
         MissingExtraError: PyAV isn't installed.

@@ -49,7 +49,7 @@ class LabelFile(Generic[Key]):
         return not (self.mistakes or self.outside)
 
     def add_label(self, line: int, key: Key, name: str, text: str) -> None:
-        """Add one label, or note down why it can't be used.
+        """Add one label, or record why it can't be used.
 
         Args:
             line: 1-based number of its line.
@@ -72,7 +72,7 @@ class LabelFile(Generic[Key]):
                 self.outside.add(str(value), where, f"intensity {value} isn't within 0 to 5", RAW_LABELS)
 
     def reject_line(self, line: int, text: str, expected: str, last: bool) -> None:
-        """Note down a line that isn't of the form of a label.
+        """Record a line that isn't of the form of a label.
 
         Args:
             line: Its 1-based number.

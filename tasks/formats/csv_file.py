@@ -78,7 +78,7 @@ def label_columns(table: Table) -> list[str]:
 def _read_line(
     line: Line, wanted: list[str], labels: list[str], problems: ProblemList
 ) -> dict[str, Any] | None:
-    """Read one row; note everything down that is wrong with it, and return None if anything is."""
+    """Read one row; report everything that is wrong with it, and return None if anything is."""
     before = len(problems)
     if empty := [column for column in wanted if not line[column]]:
         problems.add(line.where, f"{', '.join(empty)} is empty", "Fill it in, or take the row out.")

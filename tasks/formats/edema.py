@@ -5,8 +5,8 @@ The data sets of the paper are private; this is the format that the suite define
     manifest.csv   header `image,patient,day,phase,weight_kg` in any order; phase is pre or post
     any images     named relative to the folder of manifest.csv
 
-A first line `# comface-bench edema 1` may state the version. A column `checked` may say `yes` for a weight
-that looks wrong and isn't: it silences the rules of `edema_weights` for that row. Other columns aren't read.
+A first line `# comface-bench edema 1` may state the version. A column `checked` with `yes` confirms a weight
+that looks wrong and isn't: the rules of `check_weights` leave that row out. Other columns aren't read.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def _check_header(table: Table, problems: ProblemList) -> None:
 
 
 def _read_line(line: Line, problems: ProblemList) -> Weighing | None:
-    """Read one row; note everything down that is wrong with it, and return None if anything is."""
+    """Read one row; report everything that is wrong with it, and return None if anything is."""
     before = len(problems)
     if empty := [column for column in COLUMNS if not line[column]]:
         problems.add(line.where, f"{', '.join(empty)} is empty", "Fill it in, or take the row out.")
@@ -259,11 +259,11 @@ def _check_ratio(patient: str, own: list[Weighing], problems: ProblemList) -> bo
     ratio = heavy.kg / light.kg
     if ratio <= MOST_PATIENT_RATIO:
         return True
-    said = f"{patient} weighs {heavy.kg:g} kg here and {light.kg:g} kg in line {_line(light)}"
+    message = f"{patient} weighs {heavy.kg:g} kg here and {light.kg:g} kg in line {_line(light)}"
     remedy = "Correct the wrong one"
     if abs(ratio / POUNDS_PER_KG - 1) <= POUNDS_TOLERANCE:
-        said, remedy = f"{said}, 2.2 times as much: pounds?", f"Divide pounds by {POUNDS_PER_KG}"
-    problems.add(heavy.where, said, f"{remedy}, {_CHECKED}.")
+        message, remedy = f"{message}, 2.2 times as much: pounds?", f"Divide pounds by {POUNDS_PER_KG}"
+    problems.add(heavy.where, message, f"{remedy}, {_CHECKED}.")
     return False
 
 
@@ -287,15 +287,17 @@ def _check_change(
         return
     pre, post = (phases[phase][0].kg for phase in ("pre", "post"))
     where = phases["post"][0].where
-    said = f"{patient}, day {day}: {pre:g} kg before treatment and {post:g} kg after it"
+    message = f"{patient}, day {day}: {pre:g} kg before treatment and {post:g} kg after it"
     if abs(post - pre) > MOST_SESSION_CHANGE * pre:
         problems.add(
             where,
-            f"{said}, a change of {abs(post - pre) / pre:.1%}",
+            f"{message}, a change of {abs(post - pre) / pre:.1%}",
             f"Correct the wrong weight or day, {_CHECKED}.",
         )
     elif post > pre:
-        problems.add(where, f"{said}, which is more", f"Swap pre and post if they were mistaken, {_CHECKED}.")
+        problems.add(
+            where, f"{message}, which is more", f"Swap pre and post if they were mistaken, {_CHECKED}."
+        )
 
 
 def _line(one: Weighing) -> str:

@@ -1,4 +1,4 @@
-"""Folders and text files as people have them, and mistakes in them that repeat.
+"""Folders and text files as found in practice, and mistakes in them that repeat.
 
 Names are read in any case, files of operating systems among the data are passed over, and text may have a
 byte-order mark and either line ending.
@@ -156,7 +156,7 @@ class RepeatedProblems:
         return bool(self._first)
 
     def add(self, kind: str, where: str, message: str, remedy: str) -> None:
-        """Note down a mistake.
+        """Record a mistake.
 
         Args:
             kind: Key that all mistakes of its kind share.

@@ -1,4 +1,4 @@
-"""CSV files as people have them, read with the lines that their rows start in.
+"""CSV files as found in practice, read with the lines that their rows start in.
 
 RFC 4180: commas, quoted cells that may hold commas and line ends, UTF-8 with or without a byte-order
 mark, any line ending. Blank lines are passed over, blanks around a cell don't count.
@@ -16,7 +16,7 @@ from pathlib import Path
 from comface_bench.core.problems import ProblemList
 
 MARK = "# comface-bench"
-"""A first line that starts so says which format and version the file is of."""
+"""Start of a first line that states the format and version of the file."""
 
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _SEPARATORS = {";": "';'", "\t": "tabs", "|": "'|'"}
@@ -65,7 +65,7 @@ class Table:
 
 
 def read_table(path: Path, problems: ProblemList) -> Table:
-    """Read a CSV file; rows that can't be read are noted down and left out.
+    """Read a CSV file; rows that can't be read are reported and left out.
 
     Args:
         path: A file that exists.
