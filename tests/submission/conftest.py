@@ -21,7 +21,7 @@ from comface_bench.results.record import Content, Header, load_record
 from comface_bench.results.schema import MethodInfo, Provenance, Record, UnitResult, dump_json
 from comface_bench.results.store import RecordFiles, ResultStore
 from comface_bench.stats.metrics import compute_metrics, no_change_baseline
-from comface_bench.submission import vs_installed as installed
+from comface_bench.submission import vs_installed
 from comface_bench.submission.check import check_bytes, publishable
 from comface_bench.submission.package import (
     NOTE,
@@ -214,7 +214,7 @@ def put(place, value):
 def read_once():
     """One installation for all checks, so that its data are read once."""
     with pytest.MonkeyPatch.context() as context:
-        context.setattr(installed, "Installation", functools.cache(installed.Installation))
+        context.setattr(vs_installed, "Installation", functools.cache(vs_installed.Installation))
         yield
 
 

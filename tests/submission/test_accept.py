@@ -1,6 +1,7 @@
 """Accepting: from a package to a row of a board, whole or not at all."""
 
 import dataclasses
+import shutil
 
 import pytest
 
@@ -16,10 +17,31 @@ from comface_bench.submission.pack import pack
 from comface_bench.submission.package import write_archive
 
 
+@pytest.fixture(scope="module")
+def scratch_row(made, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scratch")
+    made.run(folder, method="scratch", luck=9)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def again(made, tmp_path_factory):
+    """Another run of the submitted method."""
+    folder = tmp_path_factory.mktemp("again")
+    made.run(folder, luck=7)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def newer(made, again):
+    """Its package, with another note."""
+    return pack(again, dataclasses.replace(made.note(), code="https://a.org/"))[0]
+
+
 @pytest.fixture
-def board(made, tmp_path):
+def board(scratch_row, tmp_path):
     """A board with one row of its maintainers."""
-    made.run(tmp_path / "board", method="scratch", luck=9)
+    shutil.copytree(scratch_row, tmp_path / "board")
     return tmp_path / "board"
 
 
@@ -90,16 +112,15 @@ def test_rows_of_the_maintainers_stay_even_if_they_come_meanwhile(made, board, p
     assert load_record(board / f"{made.stem}.json").provenance.kind == "ours"
 
 
-def test_earlier_submissions_are_replaced_when_asked(made, board, package, tmp_path):
+def test_earlier_submissions_are_replaced_when_asked(made, board, package, again, newer, tmp_path):
     accept(package, board)
-    made.run(tmp_path / "again", luck=7)
-    newer = tmp_path / "newer.zip"
-    newer.write_bytes(pack(tmp_path / "again", made.note())[0])
+    other = tmp_path / "newer.zip"
+    other.write_bytes(newer)
     with pytest.raises(ResultError, match="already on the board") as caught:
-        accept(newer, board)
+        accept(other, board)
     assert "--replace" in caught.value.hint
-    (path,) = accept(newer, board, replace=True)
-    assert load_record(path).units == load_record(tmp_path / "again" / f"{made.stem}.json").units
+    (path,) = accept(other, board, replace=True)
+    assert load_record(path).units == load_record(again / f"{made.stem}.json").units
 
 
 def test_a_refused_package_leaves_no_trace(made, board, tmp_path):
@@ -114,15 +135,12 @@ def test_a_refused_package_leaves_no_trace(made, board, tmp_path):
 @pytest.mark.parametrize("step", range(6))
 @pytest.mark.parametrize("replace", [False, True])
 def test_an_error_on_the_way_leaves_what_was_there(
-    made, board, package, tmp_path, monkeypatch, step, replace
+    board, package, newer, tmp_path, monkeypatch, step, replace
 ):
     if replace:
         accept(package, board)
-        made.run(tmp_path / "again", luck=7)
         package = tmp_path / "newer.zip"
-        package.write_bytes(
-            pack(tmp_path / "again", dataclasses.replace(made.note(), code="https://a.org/"))[0]
-        )
+        package.write_bytes(newer)
     before = tree(board)
     left = [step]
     writes = ("replace_file", "sync_folder")

@@ -1,16 +1,202 @@
-"""Members of a package by their names, sizes and kinds."""
+"""The form of a package: archive, members, texts and note. Each kind of attack is refused by name."""
 
+import contextlib
 import gzip
 import io
 import os
 import pickle
+import re
+import stat
+import struct
 import tempfile
+import time
+import tracemalloc
+import warnings
+import zipfile
 import zlib
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from comface_bench.submission import package as contents
+from comface_bench.submission import package
+from comface_bench.submission.package import (
+    ArchiveError,
+    name_problem,
+    read_archive,
+    write_archive,
+    write_note,
+)
+
+MEMBERS = {"a/b/c.json": b"{}\n", "submission.toml": b"schema = 1\n"}
+
+
+def zipped(members=None, method=zipfile.ZIP_STORED, change=None, comment=b""):
+    """What another tool would write."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of names that stand twice
+        for name, data in members or MEMBERS.items():
+            entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+            entry.compress_type = method
+            entry.create_system, entry.external_attr = 3, 0o100644 << 16
+            if change:
+                change(entry)
+            file.writestr(entry, data)
+        file.comment = comment
+    return buffer.getvalue()
+
+
+def refusal(data):
+    with pytest.raises(ArchiveError) as caught:
+        read_archive(data)
+    return f"{caught.value.place}: {caught.value.message}"
+
+
+def test_one_form():
+    data = write_archive(MEMBERS)
+    assert data == write_archive(dict(reversed(MEMBERS.items()))) == zipped()
+    assert read_archive(data) == MEMBERS
+    with zipfile.ZipFile(io.BytesIO(data)) as file:
+        assert file.testzip() is None
+        assert {name: file.read(name) for name in file.namelist()} == MEMBERS
+
+
+@given(st.dictionaries(st.text("abc/.XY", min_size=1, max_size=8), st.binary(max_size=50), max_size=5))
+def test_round_trip(members):
+    lower = {name.lower() for name in members}
+    if len(lower) < len(members) or any(name.endswith("/") for name in members):
+        return
+    assert read_archive(write_archive(members)) == members
+
+
+def test_names_twice_and_in_two_cases():
+    assert "stands twice" in refusal(zipped([("a", b"1"), ("a", b"2")]))
+    assert "upper and lower case" in refusal(zipped([("A/b", b"1"), ("a/b", b"2")]))
+
+
+def test_links_folders_and_devices():
+    def become(mode):
+        return lambda entry: setattr(entry, "external_attr", (mode | 0o777) << 16)
+
+    assert "a link" in refusal(zipped(change=become(stat.S_IFLNK)))
+    assert "no plain file" in refusal(zipped(change=become(stat.S_IFIFO)))
+    assert "no plain file" in refusal(zipped(change=become(stat.S_IFDIR)))
+
+
+def test_encrypted():
+    data = bytearray(write_archive(MEMBERS))
+    directory = data.index(b"PK\x01\x02")
+    data[directory + 8] |= 1
+    assert "a/b/c.json: encrypted" in refusal(bytes(data))
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_compressed(method):
+    assert "compressed" in refusal(zipped([("a", b"0" * 1000)], method))
+
+
+def test_extra_fields_comments_and_bytes_around():
+    def extra(entry):
+        entry.extra = struct.pack("<HH4s", 0x5455, 4, b"home")
+
+    def remark(entry):
+        entry.comment = b"by alice"
+
+    assert "extra field" in refusal(zipped(change=extra))
+    assert "comment" in refusal(zipped(change=remark))
+    assert "comment" in refusal(zipped(comment=b"by alice"))
+    good = write_archive(MEMBERS)
+    assert "not a zip file" in refusal(b"#!/bin/sh\n" + good)
+    assert "bytes behind it" in refusal(good + b"more")
+    gap = good.index(b"PK\x01\x02")
+    assert refusal(good[:gap] + b"hidden" + good[gap:])
+    other_date = zipped(change=lambda entry: setattr(entry, "date_time", (2026, 1, 2, 3, 4, 6)))
+    assert "headers" in refusal(other_date)
+
+
+def test_a_local_header_that_says_otherwise():
+    data = bytearray(write_archive(MEMBERS))
+    place = data.index(b"a/b/c.json")
+    data[place : place + 10] = b"../../etc!"
+    assert "contradict" in refusal(bytes(data))
+    data = bytearray(write_archive(MEMBERS))
+    data[data.index(b"{}\n")] ^= 1
+    assert "contradict" in refusal(bytes(data)), "the checksum no longer fits"
+
+
+def test_names_outside_ascii():
+    assert "isn't ASCII" in refusal(zipped([("a\u202eb", b"")]))
+
+
+def overlapping(count, kernel=b"0" * 2**20):
+    """A bomb of overlapping members: every entry of the directory points at the same bytes."""
+    name = b"a0000"
+    local = struct.pack("<4s5H3I2H", b"PK\x03\x04", 20, 0, 0, 0, 33, 0, len(kernel), len(kernel), 5, 0)
+    body = local + name + kernel
+    entries = b"".join(
+        struct.pack(
+            "<4s6H3I5H2I",
+            *(b"PK\x01\x02", 0x314, 20, 0, 0, 0, 33, 0, len(kernel), len(kernel), 5, 0, 0, 0, 0),
+            *(0o100644 << 16, 0),
+        )
+        + b"a%04d" % number
+        for number in range(count)
+    )
+    end = struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, count, count, len(entries), len(body), 0)
+    return body + entries + end
+
+
+def test_bombs_are_refused_quickly_and_without_memory():
+    bombs = [
+        zipped([("a", bytes(10**7))], zipfile.ZIP_DEFLATED),
+        zipped([("a.zip", zipped([("b", bytes(10**7))], zipfile.ZIP_DEFLATED))], zipfile.ZIP_DEFLATED),
+        overlapping(200),
+        overlapping(60_000),
+    ]
+    tracemalloc.start()
+    start = time.perf_counter()
+    reasons = [refusal(bomb) for bomb in bombs]
+    seconds = time.perf_counter() - start
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [reason.split(": ")[1].split()[0].strip(";") for reason in reasons] == [
+        "compressed",
+        "compressed",
+        "overlaps",
+        "60000",
+    ]
+    assert seconds < 1
+    assert peak < 10 * 2**20
+
+
+def test_too_big_or_too_many(monkeypatch):
+    assert "members" in refusal(write_archive({f"m{number}": b"" for number in range(202)}))
+    monkeypatch.setattr(package, "PACKAGE_BYTES", 100)
+    assert "bigger than 100 bytes" in refusal(write_archive(MEMBERS))
+
+
+@pytest.mark.parametrize("data", [b"", b"PK", b"PK\x03\x04" + bytes(40), b"PK\x05\x06" + b"\xff" * 18])
+def test_no_zip(data):
+    assert refusal(data)
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_refused_or_read(data):
+    with contextlib.suppress(ArchiveError):
+        assert write_archive(read_archive(data)) == data
+
+
+@given(st.data())
+def test_any_change_of_a_byte_is_refused_or_changes_a_member(data):
+    good = write_archive(MEMBERS)
+    place = data.draw(st.integers(0, len(good) - 1))
+    changed = bytearray(good)
+    changed[place] ^= data.draw(st.integers(1, 255))
+    with contextlib.suppress(ArchiveError):
+        assert read_archive(bytes(changed)) != MEMBERS
+
 
 TABLE = "synth-age/linear/my-net.predictions.csv.gz"
 JSON = "synth-age/linear/my-net.json"
@@ -118,10 +304,131 @@ def test_predictions_that_are_something_else(made, data, reason):
 
 def test_predictions_are_unpacked_no_further_than_the_cap(made, monkeypatch):
     size = len(zlib.decompress(made.members[TABLE], 31))
-    monkeypatch.setattr(contents, "UNPACKED_BYTES", size)
+    monkeypatch.setattr(package, "UNPACKED_BYTES", size)
     assert made.check(made.members).ok
-    monkeypatch.setattr(contents, "UNPACKED_BYTES", size - 1)
+    monkeypatch.setattr(package, "UNPACKED_BYTES", size - 1)
     assert "unpacks to more than" in made.told(made.check(made.members))
     monkeypatch.undo()
-    monkeypatch.setattr(contents, "TOTAL_BYTES", size - 1)
+    monkeypatch.setattr(package, "TOTAL_BYTES", size - 1)
     assert "all predictions unpack to more than" in made.told(made.check(made.members))
+
+
+HOSTILE = {
+    "<script>alert(1)</script>": "U+003C",
+    "a|b": "U+007C",
+    "a`b": "U+0060",
+    "a\u202eb": "U+202E",
+    "a\u2066b": "U+2066",
+    "a\u200bb": "U+200B",
+    "=cmd()": "formula",
+    "@sum": "U+0040",
+    "-1+1": "formula",
+    "+1": "formula",
+    "a\x1b[31mb": "U+001B",
+    "a\rb": "U+000D",
+    "\\input{x}": "U+005C",
+    "$x$": "U+0024",
+    "a_{b}": "U+007B",
+    "[a](https://b.c)": "U+005B",
+    "![a](b)": "U+0021",
+    "#1": "U+0023",
+    "sсratch": "U+0441",
+    "ｃomface": "U+FF43",
+    "\ud800": "U+D800",
+    "/etc/passwd": "path",
+    "a, ~/x": "U+007E",
+    "../x": "path",
+    "of home/alice/x": "path",
+    "C:/x": "path",
+    "file:x": "path",
+    "a" * 500: "500 characters",
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=ascii)
+def test_hostile_texts_in_records(made, text):
+    place = ("method.name", "task.unit", "method.card.backbone", "environment.cpu", "units.0.details.device")[
+        len(text) % 5
+    ]
+    report = made.check(made.forge(made.members, made.put(place, text)))
+    assert any(place in finding.place and HOSTILE[text] in finding.message for finding in report.findings)
+    assert_harmless(report.markdown(), text)
+    made.told(report)
+
+
+def test_hostile_keys_in_records(made):
+    found = made.told(made.check(made.forge(made.members, made.put("method.card.<img src=x>", 1))))
+    assert "U+003C" in found
+
+
+@pytest.mark.parametrize("text", [*HOSTILE, "a b", "a//b", "a/", ".a", "", "a" * 121], ids=ascii)
+def test_hostile_names(made, text):
+    """Were they to get by the rule on texts, they are no names either."""
+    assert name_problem(text)
+
+
+def assert_harmless(page, text):
+    """Nothing in a summary is Markdown or HTML but what the summary itself is made of."""
+    assert page.isascii()
+    cells = re.findall(r"<code>(.*?)</code>", page)
+    assert cells
+    for cell in cells:
+        assert re.fullmatch(r"(?:[A-Za-z0-9 -]|&#\d{2,3};)*", cell)
+    rest = re.sub(r"<code>.*?</code>", "", page)
+    assert not re.search(r"<[^u]|`|\[|\]|@|http|\\", rest)
+    if len(text) > 3:
+        assert text not in page
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"description": ""}, "description"),
+        ({"description": "a" * 301}, "description"),
+        ({"description": "see <b>"}, "description"),
+        ({"description": "mail me: a@b.org"}, "description"),
+        ({"licence": "=1+1"}, "licence"),
+        ({"code": "http://example.org/x"}, "code"),
+        ({"code": "javascript:alert(1)"}, "code"),
+        ({"code": "https://user:word@example.org/x"}, "code"),
+        ({"code": "https://example.org:99/x"}, "code"),
+        ({"code": "https://127.0.0.1/x"}, "code"),
+        ({"code": "https://localhost/x"}, "code"),
+        ({"code": "https://xn--e1afmkfd.com/x"}, "code"),
+        ({"code": "https://exаmple.org/"}, "code"),
+        ({"code": "https://example.org/x?y=<z>"}, "code"),
+        ({"code": "https://example.org/a b"}, "code"),
+        ({"code": "https://example.org/" + "a" * 300}, "code"),
+        ({"weights": "ftp://example.org"}, "weights"),
+        ({"code": ""}, "code"),
+        ({"training_data": ()}, "training_data"),
+        ({"training_data": ("none", "VGGFace2")}, "training_data"),
+        ({"training_data": ("a|b", "VGGFace2")}, "training_data"),
+        ({"training_data": ("x" * 61, "VGGFace2")}, "training_data"),
+        ({"method": "other-net"}, "method.name"),
+        ({"training_data": ("none",)}, "method.card.trained_on"),
+    ],
+)
+def test_notes(made, changes, field):
+    report = made.check({**made.members, NOTE: write_note(made.note(**changes)).encode()})
+    assert field in {finding.place for finding in report.findings}
+    made.told(report)
+    assert_harmless(report.markdown(), str(changes))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda text: text.replace("schema = 1", "schema = 2"), "schema"),
+        (lambda text: text + "# from alice\n", "not written as"),
+        (lambda text: text + 'contact = "a@b.org"\n', "contact"),
+        (lambda text: text.replace('licence = "Apache-2.0"\n', ""), "licence"),
+        (lambda text: text.replace('"Apache-2.0"', "1"), "texts"),
+        (lambda text: "x = " + "[" * 3000, "no TOML"),
+        (lambda text: text + "#" * 9000, "bytes; at most"),
+        (lambda text: "", "schema"),
+    ],
+)
+def test_notes_of_another_form(made, change, reason):
+    text = change(made.members[NOTE].decode())
+    assert reason in made.told(made.check({**made.members, NOTE: text.encode()}))
