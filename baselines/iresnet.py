@@ -38,7 +38,7 @@ _LIGHTNING_CALLBACKS = (
     "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
     "pytorch_lightning.callbacks.lr_monitor.LearningRateMonitor",
 )
-"""What the trainer's files of those years name beside the weights."""
+"""Classes that the trainer's files of those years name beside the weights."""
 _FIRST_KEY = "input_layer.0.weight"
 
 ARCFACE = MethodCard(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     Build = Callable[[Mapping[str, str], Path | None, int], nn.Module]
-    """What a method's card names as `build`: `function(options, weights, seed)`."""
+    """The function that a method's card names as `build`: options, weights file, seed."""
 
 _WIDTHS = {"resnet50": 2048, "resnet18": 512, "resnet101": 2048, "vit_base_patch16": 768}
 

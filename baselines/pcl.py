@@ -1,4 +1,4 @@
-"""PCL: expression and pose, told apart without labels on video frames of faces.
+"""PCL: expression and pose, separated without labels on video frames of faces.
 
 The feature is the trunk's map before either head, which the authors' linear evaluation takes, flattened:
 6,272 numbers at their 100 pixels, 25,088 at the paper's 224. Flattened is the default, because that is the

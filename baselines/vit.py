@@ -38,7 +38,7 @@ AUTHORS_FILES = {
 """Method → the authors' own file, which serves as well as timm's."""
 
 _DINOV3_FIXED = ("rope_embed.periods", "mask_token")
-"""What the network needs no weights for: rotary frequencies that follow from its size, and masking."""
+"""Tensors of the authors' file without use: rotary frequencies, which follow from the size, and masking."""
 
 
 def _on_the_hub(model: str) -> Checkpoint:

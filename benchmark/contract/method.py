@@ -76,7 +76,7 @@ def check_method_contract(
 
 
 def draw_images(size: int) -> Tensor:
-    """Draw three smooth RGB images that look nothing alike.
+    """Draw three smooth RGB images that differ strongly.
 
     Args:
         size: Side in pixels.
@@ -91,7 +91,7 @@ def draw_images(size: int) -> Tensor:
 
 
 def fingerprint(encoder: Encoder) -> str:
-    """Sum a method up on one fixed image of 224 pixels, to be compared between machines and files.
+    """Summarise a method's feature of one fixed image of 224 pixels, to compare machines and files.
 
     Returns:
         The feature's length, mean, standard deviation and first three values, to four digits.

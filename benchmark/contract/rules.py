@@ -21,5 +21,5 @@ class RuleOutcome:
 
     @property
     def holds(self) -> bool:
-        """Whether the rule holds."""
+        """True if the rule holds."""
         return not self.broken

@@ -31,7 +31,7 @@ def pack(
 
     Args:
         results: Folder of records; nothing in it is changed.
-        note: What is told beside the numbers; it names the method.
+        note: Facts about the method that accompany the numbers; it names the method.
         tasks: Names and patterns of tasks; none takes all that there are.
         protocols: Names and patterns of protocols, likewise.
         incomplete: Pack records with missing or failed folds, too.

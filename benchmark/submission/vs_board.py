@@ -30,7 +30,7 @@ FoldAndSeed = tuple[int, int]
 _FEWEST_PAIRS = 5
 """Pairs below which two series may be alike by chance."""
 _COPY_TOLERANCE = 1e-9
-"""How far below 1 the correlation of a copy may lie."""
+"""Largest difference from 1 of the correlation of a copy."""
 
 
 class RecordPredictions(NamedTuple):

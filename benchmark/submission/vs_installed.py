@@ -309,7 +309,7 @@ def task_vs_installed(
 def open_installed_task(
     entry: Entry[TaskCard], options: dict[str, str], data: Path | None, tables: Tables, unchecked: list[str]
 ) -> Task | None:
-    """Open a task with its data, or say why not."""
+    """Open a task with its data; where that fails, `unchecked` receives the reason."""
     from comface_bench.data.task import open_task
 
     name = entry.card.name

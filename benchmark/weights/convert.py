@@ -23,7 +23,7 @@ _LICENCES = {
 
 
 class Converted(NamedTuple):
-    """What was written: the file, how many tensors, and the names of code that were read past.
+    """The result of a conversion: the file, how many tensors, and the names of code that were read past.
 
     Beside the file lies another with the ending .json: its source and the SHA-256 of that, its licence where
     it is known, and the shape and type of each tensor.
@@ -92,7 +92,7 @@ def convert_weights(source: Path, target: Path | None = None, licence: str = "")
 
 
 def converted_name(name: str) -> str:
-    """Return what a checkpoint of a name is called once it is converted, if nobody says otherwise."""
+    """Return the default name of a checkpoint's converted file."""
     # `moco.pth.tar` is no archive: both endings go. `cc12m.1x.pth` keeps its middle.
     for ending in (".tar", ".pth", ".pt", ".bin", ".pkl", ".ckpt"):
         name = name.removesuffix(ending)

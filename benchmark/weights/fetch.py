@@ -138,7 +138,7 @@ def fetch_file(
 
 
 def _transfer_all(url: str, part: PartialFile, progress: Progress, waits: Sequence[float]) -> None:
-    """Get a file in as many tries as bring it on, and in some that don't.
+    """Get a file, trying again where a connection breaks; `waits` limits tries in a row that bring nothing.
 
     Raises:
         WeightsMissingError: Too many tries in a row brought nothing.
@@ -167,7 +167,7 @@ def _transfer(url: str, part: PartialFile, progress: Progress) -> None:
     """
     begun, mark = part.size(), part.mark()
     if begun and not mark:
-        begun = 0  # Nobody could tell whether the rest belongs to the same file.
+        begun = 0  # Without a mark, the rest may belong to another version of the file.
     headers = {"User-Agent": f"comface-bench/{__version__}", "Accept-Encoding": "identity"}
     if begun:
         headers |= {"Range": f"bytes={begun}-", "If-Range": mark}
@@ -282,7 +282,7 @@ def _reason(error: BaseException) -> str:
 
 
 def verify_weights(path: Path, card: MethodCard, accept: bool = False) -> str:
-    """Verify a method's file, and say in a few words what is known of it.
+    """Verify a method's file, and return a short summary of its tensors and digest.
 
     Args:
         path: The file.
@@ -295,5 +295,5 @@ def verify_weights(path: Path, card: MethodCard, accept: bool = False) -> str:
     tensors = read_tensors(path)
     published = check_weights(path, card, accept)
     digest = f"SHA-256 {weights_digest(path)}"
-    told = f"as published ({published})" if published else digest
-    return f"{path.name}, {len(tensors)} tensors, {told}"
+    known = f"as published ({published})" if published else digest
+    return f"{path.name}, {len(tensors)} tensors, {known}"

@@ -179,7 +179,7 @@ class StoredTensor:
 
 
 class StoredModule:
-    """A module of torch: what its `__dict__` held."""
+    """A module of torch: the content of its `__dict__`."""
 
     separator = "."
 
@@ -376,7 +376,7 @@ class _Reader(pickle._Unpickler):
 
 
 def _encode(text: Any, encoding: Any = "latin1") -> bytes:
-    """Do what Python 3 asks for where it writes bytes for Python 2."""
+    """Encode a text as Python 3 asks for where it writes bytes for Python 2."""
     if type(text) is not str or encoding not in ("latin1", "latin-1"):
         raise pickle.UnpicklingError("only bytes are decoded")
     return text.encode("latin-1")

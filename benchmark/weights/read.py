@@ -143,8 +143,8 @@ def _check(path: Path, name: object, value: object, size: int) -> Tensor:
             raise WeightsFormatError(f"{path.name}: {name}: {error}") from error
     if not isinstance(name, str) or type(value) not in (torch.Tensor, torch.nn.Parameter):
         # Not its repr: a hostile value may have none, or one without end.
-        told = repr(name) if isinstance(name, str | int) else f"under a {type(name).__name__}"
-        raise WeightsFormatError(f"{path.name}: entry {told} is no tensor")
+        shown = repr(name) if isinstance(name, str | int) else f"under a {type(name).__name__}"
+        raise WeightsFormatError(f"{path.name}: entry {shown} is no tensor")
     assert isinstance(value, torch.Tensor)
     plain = value.layout is torch.strided and value.device.type == "cpu" and not value.is_quantized
     if not plain or value.dtype not in _plain_types():

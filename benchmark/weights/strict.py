@@ -89,10 +89,10 @@ def load_strictly(
     ]
     faults = [("lacks", missing), ("has unknown", strange), ("has the wrong shape of", shapes)]
     if any(names for _, names in faults):
-        told = "; ".join(
+        listed = "; ".join(
             f"{verb} {len(names)}: {', '.join(names[:3])}{' …' if len(names) > 3 else ''}"
             for verb, names in faults
             if names
         )
-        raise WeightsFormatError(f"{path.name} doesn't fit the network: it {told}")
+        raise WeightsFormatError(f"{path.name} doesn't fit the network: it {listed}")
     module.load_state_dict({**wanted, **kept}, strict=True)
