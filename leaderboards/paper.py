@@ -68,7 +68,7 @@ def published_metrics(task: str, protocol: str) -> list[str]:
         if (cell_task, cell_protocol) == (task, protocol)
         for metric in values
     }
-    return [metric for metric in METRICS if metric in found]
+    return [metric for metric in paper_metrics() if metric in found]
 
 
 @functools.cache

@@ -12,13 +12,12 @@ from comface_bench.core.digest import digest
 from comface_bench.core.errors import UsageError
 from comface_bench.leaderboards.document import OVERALL, rows_by_group
 from comface_bench.leaderboards.formatting import DASH, format_value
-from comface_bench.leaderboards.paper import COMFACE
+from comface_bench.leaderboards.paper import COMFACE, paper_metrics
 from comface_bench.leaderboards.site.charts import curves
 from comface_bench.leaderboards.site.record import draw_plots, facts
 from comface_bench.leaderboards.site.strips import forest, rank_plot
 from comface_bench.leaderboards.site.templates import render
 from comface_bench.results.store import ResultStore, file_stem
-from comface_bench.stats.metrics import METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -209,7 +208,7 @@ def _rank(row: BoardRow, metric: str) -> float:
 
 def _published(rows: Sequence[BoardRow]) -> list[str]:
     """Name the metrics that the paper has for any row."""
-    return [name for name in METRICS if any(name in row.paper for row in rows)]
+    return [name for name in paper_metrics() if any(name in row.paper for row in rows)]
 
 
 def _compared_with_comface(board: Board) -> bool:
