@@ -29,12 +29,12 @@ _3DGANTEX = "https://github.com/rohit7044/3DGANTex (commit 4b703c8)"
 
 @dataclass(frozen=True)
 class BoundaryFile:
-    """A file of a direction as somebody publishes it.
+    """A published file of a direction.
 
     Attributes:
         file: Its name.
         source: Its publisher.
-        sha256: Its digest, or empty where nobody has seen the file.
+        sha256: Its digest, or empty if unknown.
         folder: Folder of `boundary_files` that it ships in, or empty.
     """
 
@@ -174,7 +174,7 @@ _SHIPPED = Path(__file__).parent / "boundary_files"
 
 @dataclass(frozen=True, eq=False)
 class Boundary:
-    """A direction, checked.
+    """A checked direction.
 
     Attributes:
         attribute: Its name.
@@ -201,7 +201,7 @@ def direction_folders(generator: str, chosen: Path | None = None) -> list[Path]:
 
     Args:
         generator: Its name, and that of its folder in the weights folder.
-        chosen: A folder of the user's, looked at first.
+        chosen: A folder of the user's, searched first.
 
     Raises:
         UsageError: The user's isn't a folder.
@@ -225,7 +225,7 @@ def find_boundaries(
         Attribute → direction, in the order of `specs`, or of `wanted`.
 
     Raises:
-        UsageError: Nobody knows a wanted attribute.
+        UsageError: A wanted attribute is unknown.
         WeightsMissingError: Files of wanted attributes aren't there; all of them are named.
         WeightsFormatError: A file holds no direction.
     """
@@ -249,7 +249,7 @@ def find_boundaries(
 
 
 def read_direction(path: Path) -> NDArray[np.float64]:
-    """Read a direction from a .npy file, of which nothing is run.
+    """Read a direction from a .npy file without running code from it.
 
     Returns:
         Shape (512,), with the length that it is stored at.

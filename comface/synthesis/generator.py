@@ -24,15 +24,15 @@ name its file has. Generators without a checkpoint have none: their people are t
 
 
 def people_key(name: str, sources: Mapping[str, str], seed: int) -> str:
-    """Name whom a generator draws from a seed: identities of one key and number are one person.
+    """Return the key of the people that a generator draws from a seed: one key and number are one person.
 
     Directions and versions of packages don't count: the same people stay held out with another attribute
     and after an update.
 
     Args:
-        name: Of the generator.
+        name: Name of the generator.
         sources: Its card's, or `PEOPLE` alone of them.
-        seed: Of the identities.
+        seed: Seed of the identities.
     """
     return "/".join([name, *([sources[PEOPLE]] if PEOPLE in sources else []), str(seed)])
 
@@ -105,13 +105,13 @@ GENERATORS: Final = {
 """Name → module with `make(options)`."""
 
 PATH_OPTIONS: Final = ("checkpoint", "boundaries")
-"""Options of generators that say where files lie; what is in them, their cards say by digest."""
+"""Options of generators that are paths; cards identify the files by digest."""
 
 MACHINE_OPTIONS: Final = ("device", "batch")
-"""Options that can move the last bits of an image, and no more."""
+"""Options that can change no more than the last bits of an image."""
 
 RESUMABLE_OPTIONS: Final = (*PATH_OPTIONS, *MACHINE_OPTIONS)
-"""Options that may be other where a corpus is gone on with."""
+"""Options that may change when a corpus is resumed."""
 
 
 def open_generator(name: str, options: Mapping[str, str]) -> Generator:

@@ -39,7 +39,7 @@ def missing_files(name: str, options: Mapping[str, str]) -> list[WeightsMissingE
         options: As `open_generator` takes them; `attributes` says which directions are needed.
 
     Raises:
-        UsageError: The folder of directions is none, or nobody knows a direction.
+        UsageError: The folder of directions is none, or a direction is unknown.
     """
     if name not in PUBLISHED_FILES:
         return []
@@ -72,7 +72,7 @@ def available_directions(name: str, options: Mapping[str, str]) -> tuple[list[st
     """Return the attributes whose files are there, and those whose files aren't; two empty lists for others.
 
     Raises:
-        UsageError: The folder of directions is none.
+        UsageError: The folder of directions isn't one.
     """
     if name not in PUBLISHED_FILES:
         return [], []

@@ -1,1 +1,1 @@
-"""A renderer of faces on anny's head model and warp's ray caster; imports neither until it renders."""
+"""Renderer of faces: anny's head model, rasterised and shaded by warp; both are imported at first use."""

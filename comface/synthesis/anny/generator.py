@@ -1,4 +1,4 @@
-"""The generator `anny`: rendered heads with exact attributes, open to everybody."""
+"""The generator `anny`: rendered heads with exact attributes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _KEY = "corpus"  # no subject of synthfaces has a key that begins so
 
 @dataclasses.dataclass(frozen=True)
 class AnnyIdentity:
-    """An identity with its base moment and its one view.
+    """An identity with its base state and its view.
 
     Attributes:
         seed, number: Seed and number that it was drawn by.
@@ -57,9 +57,9 @@ class AnnyGenerator:
 
     Args:
         size: Height and width of the images in pixels, 32 or more.
-        nuisance: Whether pose, light, camera and background change from image to image of a record; if not,
-            nothing but the attribute does, as in the paper's images.
-        device: Where images are drawn: `cpu`, `cuda` or `cuda:N`; `auto` takes a GPU if there is one.
+        nuisance: Pose, light, camera and background change from image to image of a record; if not, nothing
+            but the attribute does, as in the paper's images.
+        device: Device of the kernels: `cpu`, `cuda` or `cuda:N`; `auto` takes a GPU if there is one.
 
     Raises:
         UsageError: The size is too small, or the device isn't there.
@@ -84,7 +84,7 @@ class AnnyGenerator:
                 "version": VERSION,
                 "size": self._size,
                 "nuisance": "on" if self._nuisance else "off",
-                # Left out on processors, so that corpora from before there was a choice can be gone on with.
+                # Left out on processors, so that corpora begun before the option existed can be resumed.
                 **({} if self._device == CPU else {"device": self._device.kind}),
             },
         )
@@ -109,7 +109,7 @@ class AnnyGenerator:
         return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
 
     def _view(self, identity: AnnyIdentity, attribute: str, alpha: float) -> View:
-        # Only noise differs where nothing else does: a sensor never repeats itself.
+        # The sensor's noise differs in each image.
         # The base image has one noise, whichever attribute it stands for.
         place = (attribute, round(10 * alpha)) if alpha else ("base", 0)
         key = (identity.seed, _KEY, identity.number, *place)

@@ -57,7 +57,7 @@ class StrandRoots:
     Attributes:
         corners, barycentric: Each root is a mean of three vertices (N, 3) with these shares (N, 3).
         canonical: Template positions (N, 3), cm.
-        random: Uniform random numbers of each root (N, 6), the same for everybody.
+        random: Uniform random numbers of each root (N, 6), the same for all people.
     """
 
     corners: Ints

@@ -20,15 +20,15 @@ def skin_shader() -> SimpleNamespace:
     noise = shared.noise
     spots = shared.spots
     sample_map = shared.sample_map
-    harmonics = shared.harmonics
-    lit = shared.lit
-    fifth = shared.fifth
-    lobe = shared.lobe
+    evaluate_harmonics = shared.evaluate_harmonics
+    shadow_visibility = shared.shadow_visibility
+    fifth_power = shared.fifth_power
+    specular_lobe = shared.specular_lobe
     blend = shared.blend
 
     @wp.func
     @no_type_check
-    def skin(
+    def shade_skin(
         c: wp.vec3,
         m: wp.vec4,
         attributes: wp.vec4,
@@ -42,7 +42,7 @@ def skin_shader() -> SimpleNamespace:
         shadow: wp.array(dtype=wp.uint64),
         taps: wp.array(dtype=wp.vec2),
         diffuse_light: wp.array(dtype=wp.vec3),
-        mirror_light: wp.array(dtype=wp.vec3),
+        specular_light: wp.array(dtype=wp.vec3),
         material: material_type,
         scene: shared.Scene,
     ):
@@ -130,12 +130,12 @@ def skin_shader() -> SimpleNamespace:
         grainy += wp.vec3(middle[1], middle[2] * 1.5, middle[0]) * (0.035 + 0.10 * material.fine)
         grainy += wp.vec3(pores[1], pores[2], pores[3]) * material.pores
         grainy = grainy * (1.0 - 0.5 * scalp) + wp.vec3(fine[2], 0.0, 0.0) * (0.25 * lip)
-        bump = scene.turn * (slope + grainy)
+        bump = scene.rotation * (slope + grainy)
         bumped = wp.normalize(n - (bump - n * wp.dot(bump, n)))
 
         key = scene.key
         towards = wp.normalize(scene.eye - p)
-        shade = lit(shadow, taps, scene, p + n * 0.18, 0.10, scene.spread * 1.6)
+        shade = shadow_visibility(shadow, taps, scene, p + n * 0.18, 0.10, scene.spread * 1.6)
         flat = wp.dot(n, key)
         rough = wp.dot(bumped, key)
         wrap = wp.vec3(0.34, 0.17, 0.11) * bare
@@ -145,8 +145,8 @@ def skin_shader() -> SimpleNamespace:
         bleed = wp.vec3(wp.sqrt(shade) * 0.55 + shade * 0.45, shade, shade * (0.9 + 0.1 * shade))
         direct = wp.vec3(wp.max(cr, 0.0) * bleed[0], wp.max(cg, 0.0) * bleed[1], wp.max(cb, 0.0) * bleed[2])
         # The relief turns the ambient light as well.
-        smooth_light = harmonics(diffuse_light, n)
-        rough_light = harmonics(diffuse_light, bumped)
+        smooth_light = evaluate_harmonics(diffuse_light, n)
+        rough_light = evaluate_harmonics(diffuse_light, bumped)
         ratio = wp.vec3(
             0.6 + 0.4 * rough_light[0] / smooth_light[0],
             0.3 + 0.7 * rough_light[1] / smooth_light[1],
@@ -168,35 +168,37 @@ def skin_shader() -> SimpleNamespace:
         gloss = wp.max(gloss, 0.1) * bare * (1.0 - 0.6 * scalp) * (1.0 - 0.5 * shaven)
         half = wp.normalize(towards + key)
         grazing = 1.0 - wp.max(wp.dot(half, towards), 0.0)
-        fresnel = 0.028 + 0.972 * fifth(grazing)
+        fresnel = 0.028 + 0.972 * fifth_power(grazing)
         nh = wp.dot(bumped, half)
-        shine = (0.65 * lobe(nh, 14.0) + 0.35 * lobe(nh, 55.0 + 60.0 * lip)) * fresnel * gloss
+        shine = (
+            (0.65 * specular_lobe(nh, 14.0) + 0.35 * specular_lobe(nh, 55.0 + 60.0 * lip)) * fresnel * gloss
+        )
         total += scene.key_colour * (shine * shade * wp.max(rough, 0.0))
         facing = wp.clamp(0.5 * wp.dot(bumped, towards) + 0.5 * wp.dot(n, towards), 0.1, 1.0)
         mirrored = bumped * (2.0 * wp.dot(bumped, towards)) - towards
         # Rough skin mirrors less at grazing angles than glass does.
-        edge = 0.028 + 0.06 * fifth(1.0 - facing)
-        total += harmonics(mirror_light, mirrored) * (edge * gloss * visibility * visibility)
+        edge = 0.028 + 0.06 * fifth_power(1.0 - facing)
+        total += evaluate_harmonics(specular_light, mirrored) * (edge * gloss * visibility * visibility)
         return total
 
-    return SimpleNamespace(skin=skin)
+    return SimpleNamespace(skin=shade_skin)
 
 
 @functools.lru_cache(maxsize=1)
 def eye_and_strand_shaders() -> SimpleNamespace:
-    """Return warp's functions `eyeball` and `strand_light`, the light that they send to the camera."""
+    """Return warp's functions `shade_eye` and `shade_strand`, the light that they send to the camera."""
     wp, shared, material_type = load_warp(), shader_functions(), material_struct()
     step = shared.step
     noise = shared.noise
-    harmonics = shared.harmonics
-    lit = shared.lit
-    fifth = shared.fifth
-    lobe = shared.lobe
+    evaluate_harmonics = shared.evaluate_harmonics
+    shadow_visibility = shared.shadow_visibility
+    fifth_power = shared.fifth_power
+    specular_lobe = shared.specular_lobe
     blend = shared.blend
 
     @wp.func
     @no_type_check
-    def eyeball(
+    def shade_eye(
         c: wp.vec3,
         p: wp.vec3,
         n: wp.vec3,
@@ -205,7 +207,7 @@ def eye_and_strand_shaders() -> SimpleNamespace:
         left: wp.int32,
         shadow: wp.array(dtype=wp.uint64),
         taps: wp.array(dtype=wp.vec2),
-        mirror_light: wp.array(dtype=wp.vec3),
+        specular_light: wp.array(dtype=wp.vec3),
         cube: wp.array(dtype=wp.vec4),
         material: material_type,
         scene: shared.Scene,
@@ -224,7 +226,7 @@ def eye_and_strand_shaders() -> SimpleNamespace:
         off = unit - material.gaze * cosine
         turn = wp.atan2(off[1], off[0])
         # In the head's frame, height under the upper lid's edge and over the lower one's.
-        q = wp.transpose(scene.turn) * p
+        q = wp.transpose(scene.rotation) * p
         below = upper[0] + upper[1] * q[0] + upper[2] * q[0] * q[0] - q[1]
         above = q[1] - (lower[0] + lower[1] * q[0] + lower[2] * q[0] * q[0])
         spots = noise(cube, unit * 9.0)
@@ -248,29 +250,29 @@ def eye_and_strand_shaders() -> SimpleNamespace:
         colour = blend(colour, wp.vec3(0.004, 0.004, 0.004), pupil)
         lash_shadow = 0.42 + 0.58 * step((below - 0.02) / 0.36)
         rim = 0.55 + 0.45 * step((above + 0.02) / 0.14)
-        shade = lit(shadow, taps, scene, p + n * 0.1, 0.12, scene.spread * 1.2)
+        shade = shadow_visibility(shadow, taps, scene, p + n * 0.1, 0.12, scene.spread * 1.2)
         diffuse = wp.max((wp.dot(n, scene.key) + 0.25) / 1.56, 0.0) * shade
-        light = irradiance * 0.6 + harmonics(mirror_light, n) * 0.34 + scene.key_colour * diffuse
+        light = irradiance * 0.6 + evaluate_harmonics(specular_light, n) * 0.34 + scene.key_colour * diffuse
         total = wp.cw_mul(colour, light) * (lash_shadow * rim)
         towards = wp.normalize(scene.eye - p)
-        axis = scene.turn * material.gaze
+        axis = scene.rotation * material.gaze
         # The cornea bulges: highlights lie as on a smaller ball.
         bulge = step((0.50 - angle) / 0.1)
         cornea = wp.normalize(n + axis * (0.0 - 0.25 * bulge) + (n - axis) * (0.45 * bulge))
         half = wp.normalize(towards + scene.key)
         size = 420.0 / (1.0 + 5.0 * scene.spread)
-        glint = wp.min(lobe(wp.dot(cornea, half), size) * 0.07, 2.5)
+        glint = wp.min(specular_lobe(wp.dot(cornea, half), size) * 0.07, 2.5)
         total += scene.key_colour * glint * (0.25 + 0.75 * shade)
         mirrored = cornea * (2.0 * wp.dot(cornea, towards)) - towards
-        edge = 0.012 + 0.5 * fifth(1.0 - wp.clamp(wp.dot(cornea, towards), 0.0, 1.0))
-        total += harmonics(mirror_light, mirrored) * (edge * lash_shadow * visibility)
+        edge = 0.012 + 0.5 * fifth_power(1.0 - wp.clamp(wp.dot(cornea, towards), 0.0, 1.0))
+        total += evaluate_harmonics(specular_light, mirrored) * (edge * lash_shadow * visibility)
         tear = wp.exp(0.0 - 0.5 * wp.pow((above - 0.03) / 0.035, 2.0))
-        total += harmonics(mirror_light, wp.normalize(n + wp.vec3(0.0, 0.8, 0.2))) * (0.10 * tear)
+        total += evaluate_harmonics(specular_light, wp.normalize(n + wp.vec3(0.0, 0.8, 0.2))) * (0.10 * tear)
         return total
 
     @wp.func
     @no_type_check
-    def strand_light(
+    def shade_strand(
         p: wp.vec3,
         tangent: wp.vec3,
         colour: wp.vec3,
@@ -285,17 +287,17 @@ def eye_and_strand_shaders() -> SimpleNamespace:
         out = wp.normalize(p - scene.head)
         towards = wp.normalize(scene.eye - p)
         if kind == 3:
-            return wp.cw_mul(colour, harmonics(diffuse_light, out)) * 0.7
+            return wp.cw_mul(colour, evaluate_harmonics(diffuse_light, out)) * 0.7
         if kind == 4:
             ball = wp.normalize(out + towards - tangent * wp.dot(out + towards, tangent))
-            glint = lobe(wp.dot(ball, wp.normalize(towards + scene.key)), 60.0) * 0.05
-            light = harmonics(diffuse_light, ball)
+            glint = specular_lobe(wp.dot(ball, wp.normalize(towards + scene.key)), 60.0) * 0.05
+            light = evaluate_harmonics(diffuse_light, ball)
             return wp.cw_mul(colour, light) + scene.key_colour * glint + light * 0.03
-        shade = lit(shadow, taps, scene, p + out * 0.15, 0.28, 0.45 + scene.spread)
+        shade = shadow_visibility(shadow, taps, scene, p + out * 0.15, 0.28, 0.45 + scene.spread)
         sine = wp.sqrt(wp.max(1.0 - wp.pow(wp.dot(tangent, scene.key), 2.0), 0.0))
         facing = wp.clamp(0.45 + 0.55 * wp.dot(out, scene.key), 0.0, 1.0)
         inner = 0.30 + 0.70 * depth
-        light = harmonics(diffuse_light, out) * inner
+        light = evaluate_harmonics(diffuse_light, out) * inner
         total = wp.cw_mul(
             colour, light * 0.85 + scene.key_colour * (sine * facing * shade * (0.4 + 0.5 * inner))
         )
@@ -318,4 +320,4 @@ def eye_and_strand_shaders() -> SimpleNamespace:
         )
         return total
 
-    return SimpleNamespace(eyeball=eyeball, strand_light=strand_light)
+    return SimpleNamespace(shade_eye=shade_eye, shade_strand=shade_strand)

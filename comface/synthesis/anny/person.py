@@ -22,7 +22,7 @@ NECKLINES = ("crew", "vee", "roll", "collar")
 
 @dataclass(frozen=True)
 class State:
-    """A moment of a person.
+    """The state of a person in one image.
 
     Attributes:
         years: Age.
@@ -94,8 +94,8 @@ _SPREAD_BOTH: dict[str, float] = {
     "ear-wing-incr": 0.22,
 }
 
-_VARIETY = 1.2
-"""Spread of the shape changes over the table's, which keeps everybody inoffensive."""
+_SHAPE_VARIETY = 1.2
+"""Factor of the shape changes' spread over that of the tables."""
 
 _TONES: tuple[Colour, ...] = (
     (0.885, 0.725, 0.635),
@@ -129,9 +129,9 @@ GLASSES = ("", "round", "square", "rimless")
 
 
 def stream(*key: object) -> np.random.Generator:
-    """Return the random numbers that belong to a key, the same on every machine.
+    """Return the random generator of a key, the same on every machine.
 
-    Keys of people begin with what they are for: synthfaces' with its seed, a number, those of corpora for
+    Keys of people begin with their purpose: synthfaces' with its seed, a number, those of corpora for
     pre-training with a word. So no person is in both, whatever the seeds.
     """
     text = "\x1f".join(str(part) for part in ("synthfaces", *key))
@@ -143,7 +143,7 @@ class Person:
     """An identity.
 
     Attributes:
-        gender: 0 female to 1 male, anny's scale turned so that 1 is male in every use here.
+        gender: 0 female to 1 male, in anny's scale turned so that 1 is male.
         ancestry: Shares of anny's african, asian, caucasian.
         build: anny's weight phenotype, [0, 1].
         muscle: anny's muscle phenotype, [0, 1].
@@ -154,7 +154,7 @@ class Person:
         freckles: Freckles and small moles, [0, 1].
         mottle: Unevenness of the skin's tone, [0, 1].
         oil: Gloss of forehead, nose and cheeks, [0, 1].
-        shadows: Darkness under the eyes, [0, 1].
+        eye_shadows: Darkness under the eyes, [0, 1].
         makeup: Lids, lashes and lips made up, [0, 1].
         hairstyle: One of `HAIRSTYLES`.
         length: Length of the hair over the usual one of its hairstyle, about 1.
@@ -172,8 +172,8 @@ class Person:
         frames: Colour of their frames, sRGB.
         ageing_rate: Rate of ageing, about 1.
         grey_onset: Age at which grey hair starts.
-        offset: Place of this skin in the noise, 3 numbers.
-        growth: Seed of the strands.
+        noise_offset: Position of this skin in the noise, 3 numbers.
+        hair_seed: Seed of the strands.
     """
 
     gender: float
@@ -342,7 +342,7 @@ def _hairstyle_odds(male: bool, coiled: bool) -> dict[str, float]:
 
 def _within(random: np.random.Generator, spread: float) -> float:
     """Draw a normal number cut at two standard deviations."""
-    return float(np.clip(random.normal(0, spread), -2 * spread, 2 * spread)) * _VARIETY
+    return float(np.clip(random.normal(0, spread), -2 * spread, 2 * spread)) * _SHAPE_VARIETY
 
 
 def _palette(colours: tuple[Colour, ...], place: float) -> Colour:

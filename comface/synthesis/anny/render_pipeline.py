@@ -177,12 +177,12 @@ def _scene(inputs: RenderInputs, view: View, camera: Camera, shadow_camera: Came
     """Return the kernel's `Scene`."""
     wp = load_warp()
     scene = shader_functions().Scene()
-    scene.turn = wp.mat33(*(float(v) for v in camera.rotation.ravel()))
+    scene.rotation = wp.mat33(*(float(v) for v in camera.rotation.ravel()))
     scene.eye = wp.vec3(0.0, 0.0, view.distance)
     scene.key = wp.vec3(*(float(v) for v in np.array(view.key_light.direction, np.float32)))
     scene.key_colour = wp.vec3(*view.key_light.colour)
     scene.spread = view.key_light.spread
-    scene.shadow_turn = wp.mat33(*(float(v) for v in shadow_camera.rotation.ravel()))
+    scene.shadow_rotation = wp.mat33(*(float(v) for v in shadow_camera.rotation.ravel()))
     scene.shadow_half_height, scene.shadow_width = shadow_camera.half_height, shadow_camera.size
     centre = camera.rotation @ np.array([0.0, 0.55 * inputs.eye_distance, -0.55 * inputs.eye_distance])
     scene.head = wp.vec3(*(float(v) for v in centre))

@@ -43,7 +43,7 @@ class Environment:
     """All light but the key light: a sky, a horizon, a ground, and soft lights.
 
     Attributes:
-        kind: One of `KINDS`.
+        kind: One of `LIGHTING_KINDS`.
         sky, horizon, ground: Radiance upwards, level and downwards.
         lights: Windows, lamps, softboxes.
     """
@@ -198,7 +198,7 @@ class View:
 
 
 def draw_view(random: np.random.Generator, turning: float = 1.0) -> View:
-    """Draw a camera, pose, light and background; `turning` scales how far the head turns."""
+    """Draw a camera, pose, light and background; `turning` scales the head's rotation."""
     environment, key_light = draw_lighting(random)
     return View(
         yaw=turning * float(np.clip(random.normal(0, 10), -24, 24)),

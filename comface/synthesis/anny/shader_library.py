@@ -29,7 +29,7 @@ def noise_cube() -> Floats:
 
 
 SCENE_FIELDS: Final = {
-    "mat33": ("turn", "shadow_turn"),
+    "mat33": ("rotation", "shadow_rotation"),
     "vec3": ("eye", "key", "key_colour", "head"),
     "float32": ("spread", "shadow_half_height", "footprint"),
     "int32": ("shadow_width",),
@@ -105,7 +105,7 @@ def shader_functions() -> SimpleNamespace:
 
     @wp.func
     @no_type_check
-    def harmonics(coefficients: wp.array(dtype=wp.vec3), n: wp.vec3):
+    def evaluate_harmonics(coefficients: wp.array(dtype=wp.vec3), n: wp.vec3):
         total = coefficients[0]
         total += coefficients[1] * n[1] + coefficients[2] * n[2] + coefficients[3] * n[0]
         total += coefficients[4] * (n[0] * n[1]) + coefficients[5] * (n[1] * n[2])
@@ -115,7 +115,7 @@ def shader_functions() -> SimpleNamespace:
 
     @wp.func
     @no_type_check
-    def lit(
+    def shadow_visibility(
         samples: wp.array(dtype=wp.uint64),
         taps: wp.array(dtype=wp.vec2),
         scene: scene,
@@ -123,7 +123,7 @@ def shader_functions() -> SimpleNamespace:
         bias: wp.float32,
         blur: wp.float32,
     ):
-        p = scene.shadow_turn * place
+        p = scene.shadow_rotation * place
         width = float(scene.shadow_width)
         scale = 0.5 * width / scene.shadow_half_height
         x = p[0] * scale + 0.5 * width
@@ -141,13 +141,13 @@ def shader_functions() -> SimpleNamespace:
 
     @wp.func
     @no_type_check
-    def fifth(value: wp.float32):
+    def fifth_power(value: wp.float32):
         square = value * value
         return square * square * value
 
     @wp.func
     @no_type_check
-    def lobe(cosine: wp.float32, sharpness: wp.float32):
+    def specular_lobe(cosine: wp.float32, sharpness: wp.float32):
         return wp.pow(wp.max(cosine, 0.0), sharpness) * (sharpness + 8.0) / 8.0
 
     @wp.func
@@ -161,9 +161,9 @@ def shader_functions() -> SimpleNamespace:
         noise=noise,
         spots=spots,
         sample_map=sample_map,
-        harmonics=harmonics,
-        lit=lit,
-        fifth=fifth,
-        lobe=lobe,
+        evaluate_harmonics=evaluate_harmonics,
+        shadow_visibility=shadow_visibility,
+        fifth_power=fifth_power,
+        specular_lobe=specular_lobe,
         blend=blend,
     )

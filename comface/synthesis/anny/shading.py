@@ -17,11 +17,11 @@ def shade_kernel() -> Any:
     """Return the kernel that shades four samples, those of a pixel, in a thread."""
     wp, shared, material_type = load_warp(), shader_functions(), material_struct()
     owner = image_index()
-    harmonics = shared.harmonics
-    lit = shared.lit
-    lobe = shared.lobe
-    skin = skin_shader().skin
-    eyeball, strand_light = eye_and_strand_shaders().eyeball, eye_and_strand_shaders().strand_light
+    evaluate_harmonics = shared.evaluate_harmonics
+    shadow_visibility = shared.shadow_visibility
+    specular_lobe = shared.specular_lobe
+    shade_skin = skin_shader().skin
+    shade_eye, shade_strand = eye_and_strand_shaders().shade_eye, eye_and_strand_shaders().shade_strand
 
     @wp.kernel(module="unique")
     @no_type_check
@@ -51,7 +51,7 @@ def shade_kernel() -> Any:
         all_shadow: wp.array2d(dtype=wp.uint64),
         taps: wp.array(dtype=wp.vec2),
         all_diffuse_light: wp.array2d(dtype=wp.vec3),
-        all_mirror_light: wp.array2d(dtype=wp.vec3),
+        all_specular_light: wp.array2d(dtype=wp.vec3),
         all_materials: wp.array(dtype=material_type),
         scenes: wp.array(dtype=shared.Scene),
         all_out: wp.array2d(dtype=wp.vec4),
@@ -98,7 +98,7 @@ def shade_kernel() -> Any:
         wrinkle_map = all_wrinkle_maps[image]
         shadow = all_shadow[image]
         diffuse_light = all_diffuse_light[image]
-        mirror_light = all_mirror_light[image]
+        specular_light = all_specular_light[image]
         material = all_materials[image]
         scene = scenes[image]
         for k in range(shown):
@@ -125,7 +125,7 @@ def shade_kernel() -> Any:
                 u = wp.clamp(u, 0.0, 1.0)
                 v = wp.clamp(v, 0.0, 1.0 - u)
                 w = 1.0 - u - v
-                n = wp.normalize(scene.turn * (normals[ia] * u + normals[ib] * v + normals[ic] * w))
+                n = wp.normalize(scene.rotation * (normals[ia] * u + normals[ib] * v + normals[ic] * w))
                 p = placed[ia] * u + placed[ib] * v + placed[ic] * w
                 at = canonical[ia] * u + canonical[ib] * v + canonical[ic] * w
                 light = irradiance[ia] * u + irradiance[ib] * v + irradiance[ic] * w
@@ -133,7 +133,7 @@ def shade_kernel() -> Any:
                 kind = part[ia]
                 if kind == 0:
                     m = masks[ia] * u + masks[ib] * v + masks[ic] * w
-                    colour = skin(
+                    colour = shade_skin(
                         at,
                         m,
                         more,
@@ -147,13 +147,24 @@ def shade_kernel() -> Any:
                         shadow,
                         taps,
                         diffuse_light,
-                        mirror_light,
+                        specular_light,
                         material,
                         scene,
                     )
                 elif kind == 1 or kind == 2:
-                    colour = eyeball(
-                        at, p, n, light, more[2], 2 - kind, shadow, taps, mirror_light, cube, material, scene
+                    colour = shade_eye(
+                        at,
+                        p,
+                        n,
+                        light,
+                        more[2],
+                        2 - kind,
+                        shadow,
+                        taps,
+                        specular_light,
+                        cube,
+                        material,
+                        scene,
                     )
                 else:
                     albedo = material.teeth * wp.clamp((at[2] - 11.5) / 1.9, 0.08, 1.0)
@@ -164,12 +175,12 @@ def shade_kernel() -> Any:
                         across = wp.abs(at[0])
                         gap = across - 0.8 * wp.floor(across / 0.8 + 0.5)
                         albedo = albedo * (1.0 - 0.30 * wp.exp(0.0 - 0.5 * gap * gap / 0.0036))
-                    shade = lit(shadow, taps, scene, p + n * 0.1, 0.15, scene.spread)
-                    open_light = light + harmonics(diffuse_light, n) * 0.75
+                    shade = shadow_visibility(shadow, taps, scene, p + n * 0.1, 0.15, scene.spread)
+                    open_light = light + evaluate_harmonics(diffuse_light, n) * 0.75
                     facing = wp.max(wp.dot(n, scene.key) * 0.8 + 0.2, 0.0) * wp.max(shade, 0.4)
                     colour = wp.cw_mul(albedo, open_light + scene.key_colour * facing)
                     half = wp.normalize(wp.normalize(scene.eye - p) + scene.key)
-                    colour += scene.key_colour * (lobe(wp.dot(n, half), 50.0) * 0.03 * gloss * shade)
+                    colour += scene.key_colour * (specular_lobe(wp.dot(n, half), 50.0) * 0.03 * gloss * shade)
             else:
                 s = number - count
                 first = segments[s]
@@ -192,7 +203,7 @@ def shade_kernel() -> Any:
                     hair = strand[s] * 64 + int(wp.floor(offset * scene.footprint * 22.0)) + 32
                     chance = float((wp.uint32(hair) * wp.uint32(747796405)) >> wp.uint32(8)) / 16777216.0
                     tint = tint * (0.80 + 0.40 * chance)
-                colour = strand_light(
+                colour = shade_strand(
                     p, tangent, tint, depth, kinds[s], material.sheen, shadow, taps, diffuse_light, scene
                 )
             result = wp.vec4(colour[0], colour[1], colour[2], 1.0)

@@ -50,8 +50,8 @@ def from_tensorflow(variables: Mapping[str, Tensor]) -> dict[str, Tensor]:
         variables: Those of the whole generator (`dlatent_avg`), of `mapping/…` and of `synthesis/…`.
 
     Returns:
-        The state dict of `StyleGanNetwork`. Variables that nothing is known of keep their names, so that
-        loading tells of them.
+        The state dict of `StyleGanNetwork`. Unknown variables keep their names, so that loading
+        reports them.
 
     Raises:
         WeightsFormatError: They are no StyleGAN's; or one has another number of axes than it should.
@@ -74,7 +74,7 @@ def from_tensorflow(variables: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _table(blocks: int) -> Iterator[tuple[str, str, LayoutChange]]:
-    """Yield (key, variable, what is done to it)."""
+    """Yield (key, variable, change of its layout)."""
     yield "truncation.w_avg", "dlatent_avg", _as_is
     yield "synthesis.lod", "synthesis/lod", _number
     yield "synthesis.layer0.first_layer", "synthesis/4x4/Const/const", _as_is

@@ -170,7 +170,7 @@ class StyleGanNetwork(nn.Module):
         return self.truncation.w_avg
 
     def prepare(self) -> Self:
-        """Make what the layers compute with of the stored weights; call it again when these change."""
+        """Compute the layers' kernels from the stored weights; call it again when these change."""
         for module in self.modules():
             if isinstance(module, Convolution):
                 module.prepare()
@@ -180,8 +180,8 @@ class StyleGanNetwork(nn.Module):
 def draw_weights(network: StyleGanNetwork, seed: int) -> None:
     """Fill a network with the random weights that training starts from, for tests and timings.
 
-    Biases, noise strengths and the mean of w, which start at 0, are drawn as well: nothing may hide behind
-    zeros.
+    Biases, noise strengths and the mean of w, which start at 0, are drawn as well, so that their effect
+    shows.
     """
     random = torch.Generator().manual_seed(seed)
     for name, tensor in network.state_dict().items():
@@ -196,7 +196,7 @@ def draw_weights(network: StyleGanNetwork, seed: int) -> None:
 
 
 def check_constants(network: StyleGanNetwork) -> None:
-    """Make sure that what a file stores without being free is what the network computes with.
+    """Make sure that a file's constants are those that the network computes with.
 
     Raises:
         WeightsFormatError: Another blur's kernel, or a generator that hasn't grown to its resolution.

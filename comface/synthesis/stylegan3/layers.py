@@ -34,7 +34,7 @@ class Workspace:
         Args:
             number: Of the block.
             shape: (N, C, H, W).
-            like: Has the type and the device.
+            like: A tensor of the type and the device.
         """
         n, c, h, w = shape
         block = self._blocks.get(number)
@@ -190,7 +190,7 @@ class FourierInput(nn.Module):
         return features.permute(0, 3, 1, 2)
 
     def _place(self, code: Tensor) -> Tensor:
-        """Return the turn and the move that a code asks for, (N, 3, 3)."""
+        """Return the rotation and the translation that a code asks for, (N, 3, 3)."""
         placement = self.affine(code)
         cos, sin, x, y = (placement / placement[:, :2].norm(dim=1, keepdim=True)).unbind(1)
         one, zero = torch.ones_like(x), torch.zeros_like(x)

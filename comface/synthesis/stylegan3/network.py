@@ -107,8 +107,8 @@ class StyleGan3Network(nn.Module):
 def draw_weights(network: StyleGan3Network, seed: int) -> None:
     """Fill a network with the random weights that training starts from, for tests and timings.
 
-    Biases, magnitudes and the mean of w, which start at constants, are drawn as well: nothing may hide
-    behind zeros. The input's waves lie within its band; filters are those of the design.
+    Biases, magnitudes and the mean of w, which start at constants, are drawn as well, so that their
+    effect shows. The input's waves lie within its band; filters are those of the design.
     """
     random = torch.Generator().manual_seed(seed)
     source = network.synthesis.input

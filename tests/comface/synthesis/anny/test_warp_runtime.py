@@ -103,7 +103,7 @@ def test_card_names_a_gpu_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="warp has no compiler for CUDA there")
 @pytest.mark.parametrize("module", ["raster", "ambient_visibility", "camera_response", "shading"])
-def test_kernels_compile_for_a_gpu(module: str, tmp_path: Path) -> None:
+def test_kernels_compile_for_a_gpu(module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No GPU is needed for that, and it's no proof that they run."""
     source = importlib.import_module(f"comface_bench.comface.synthesis.anny.{module}")
     made = source.shade_kernel() if module == "shading" else source._kernels()
@@ -111,6 +111,8 @@ def test_kernels_compile_for_a_gpu(module: str, tmp_path: Path) -> None:
     everything = [made] if module == "shading" else getattr(made, "__dict__", made).values()
     kernels = [one for one in everything if isinstance(one, warp.Kernel)]
     for kernel in kernels:
+        # The optimiser would take two thirds of the time.
+        monkeypatch.setitem(kernel.module.options, "mode", "debug")
         warp.compile_aot_module(kernel.module, arch=80, module_dir=str(tmp_path), use_ptx=True)
     assert len(list(tmp_path.glob("*.ptx"))) == len(kernels) > 0
 
