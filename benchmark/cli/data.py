@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from comface_bench.cli import prepare
-from comface_bench.cli.groups import Group, make_app
-from comface_bench.cli.options import Data, Json, NoPlugins, Plugins, complete_task
+from comface_bench.cli.commands import Data, Group, Json, NoPlugins, Plugins, complete_task, make_app
 from comface_bench.cli.output import format_count, print_facts, print_json, print_table
 from comface_bench.cli.progress import progress_bar
 

@@ -14,9 +14,8 @@ from typing import NamedTuple
 
 import typer
 
-from comface_bench.cli.groups import make_app
+from comface_bench.cli.commands import Data, Results, make_app
 from comface_bench.cli.listing import data_availability, weights_availability
-from comface_bench.cli.options import Data, Results
 from comface_bench.cli.output import print_facts
 from comface_bench.core.errors import BenchError
 from comface_bench.core.registry import (

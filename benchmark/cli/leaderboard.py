@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from comface_bench.cli.groups import Group, make_app
-from comface_bench.cli.options import Json, Results
+from comface_bench.cli.commands import Group, Json, Results, make_app
 from comface_bench.cli.output import print_json
 
 app = make_app(Group)

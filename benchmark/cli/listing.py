@@ -10,8 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 
 import typer
 
-from comface_bench.cli.groups import make_app
-from comface_bench.cli.options import Data, Json, NoPlugins, Plugins, complete_name
+from comface_bench.cli.commands import Data, Json, NoPlugins, Plugins, complete_name, make_app
 from comface_bench.cli.output import print_facts, print_json, print_table
 from comface_bench.core.card import Family, MethodCard, TaskCard, card_digest
 from comface_bench.core.errors import BenchError, UnknownNameError

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar
 
 import typer
 
-from comface_bench.cli.groups import Deferred, DeferredGroup
+from comface_bench.cli.commands import Deferred, DeferredGroup
 from comface_bench.core.errors import BenchError
 from comface_bench.version import __version__
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from comface_bench.cli.groups import Group, make_app
+from comface_bench.cli.commands import Group, make_app
 
 app = make_app(Group)
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from comface_bench.cli.groups import Group, make_app
-from comface_bench.cli.options import Json
+from comface_bench.cli.commands import Group, Json, make_app
 from comface_bench.cli.output import print_facts, print_json
 from comface_bench.cli.progress import progress_bar
 from comface_bench.core.errors import UsageError

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from comface_bench.cli.groups import make_app
-from comface_bench.cli.options import Device, Json
+from comface_bench.cli.commands import Device, Json, make_app
 from comface_bench.cli.progress import LogLine, watch_training
 from comface_bench.core.errors import MissingExtraError, UsageError, WeightsMissingError
 

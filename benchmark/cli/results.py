@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from comface_bench.cli.groups import Group, make_app
-from comface_bench.cli.options import Json, NoPlugins, Plugins, Results
+from comface_bench.cli.commands import Group, Json, NoPlugins, Plugins, Results, make_app
 from comface_bench.cli.output import format_count, print_json
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from comface_bench.cli.groups import InterruptedRunError, make_app
-from comface_bench.cli.options import (
+from comface_bench.cli.commands import (
     Data,
     Device,
+    InterruptedRunError,
     Json,
     NoPlugins,
     Plugins,
@@ -21,6 +21,7 @@ from comface_bench.cli.options import (
     complete_method,
     complete_protocol,
     complete_task,
+    make_app,
     parse_numbers,
 )
 from comface_bench.cli.output import print_table

@@ -9,9 +9,8 @@ from typing import Annotated
 
 import typer
 
+from comface_bench.cli.commands import Device, Group, Json, make_app
 from comface_bench.cli.corpus_request import describe_request, print_forecast, request_corpus
-from comface_bench.cli.groups import Group, make_app
-from comface_bench.cli.options import Device, Json
 from comface_bench.cli.output import print_json, print_table
 from comface_bench.cli.progress import progress_bar
 from comface_bench.core.errors import UsageError

@@ -7,8 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from comface_bench.cli.groups import Group, make_app
-from comface_bench.cli.options import Data, Json, NoPlugins, Plugins, complete_method, complete_task
+from comface_bench.cli.commands import (
+    Data,
+    Group,
+    Json,
+    NoPlugins,
+    Plugins,
+    complete_method,
+    complete_task,
+    make_app,
+)
 from comface_bench.cli.output import print_json, print_table
 
 if TYPE_CHECKING:

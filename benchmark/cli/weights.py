@@ -8,8 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from comface_bench.cli.groups import Group, make_app
-from comface_bench.cli.options import Json, NoPlugins, Plugins, complete_method
+from comface_bench.cli.commands import Group, Json, NoPlugins, Plugins, complete_method, make_app
 from comface_bench.cli.output import print_json, print_table
 from comface_bench.cli.progress import transfer_bar
 from comface_bench.core.errors import BenchError, UsageError

@@ -1,0 +1,177 @@
+"""Declaration of commands: groups, which import a command when it is called, shared options, completion.
+
+An unknown command is answered with the nearest known ones; Ctrl-C has an exit status of its own.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, NamedTuple
+
+import typer
+from typer.core import TyperGroup
+
+from comface_bench.core.errors import BenchError, UnknownNameError, UsageError
+from comface_bench.core.names import unknown_name
+
+
+class InterruptedRunError(BenchError):
+    """A run that the user stopped by Ctrl-C."""
+
+    exit_status = 130
+
+
+class Group(TyperGroup):
+    """A group that answers an unknown command with the nearest known ones."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that the arguments name.
+
+        Raises:
+            UnknownNameError: There is none.
+        """
+        known = self.list_commands(ctx)
+        if args[0] not in known and not args[0].startswith("-"):
+            error = unknown_name(args[0], known, "command")
+            raise UnknownNameError(error.message, f"See them all: {ctx.command_path} --help")
+        return super().resolve_command(ctx, args)
+
+
+class Deferred(NamedTuple):
+    """A command that is imported when it is called.
+
+    Attributes:
+        module: Name of its module.
+        summary: Its line in the help.
+        app: Name of its Typer app in that module.
+    """
+
+    module: str
+    summary: str
+    app: str = "app"
+
+
+class DeferredGroup(Group):
+    """A group of commands whose modules are imported when one is called; its help imports none."""
+
+    deferred: ClassVar[Mapping[str, Deferred]] = {}
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names in the order in which the help shows them."""
+        del ctx
+        return list(self.deferred)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Import a command."""
+        del ctx
+        if cmd_name not in self.commands and cmd_name in self.deferred:
+            deferred = self.deferred[cmd_name]
+            command = typer.main.get_command(getattr(importlib.import_module(deferred.module), deferred.app))
+            command.name = cmd_name
+            self.commands[cmd_name] = command
+        return self.commands.get(cmd_name)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the help's list of commands without importing them."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.summary) for name, command in self.deferred.items()])
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; Ctrl-C becomes an error with an exit status of its own.
+
+        Raises:
+            InterruptedRunError: The user pressed Ctrl-C.
+        """
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise InterruptedRunError("interrupted") from None
+
+
+def make_app(cls: type[TyperGroup] | None = None) -> typer.Typer:
+    """Make the `app` of a command's module: plain help, no completion options of its own."""
+    return typer.Typer(cls=cls, add_completion=False, rich_markup_mode=None, no_args_is_help=cls is not None)
+
+
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        "--data", metavar="DIR", help="Data root [default: COMFACE_DATA, else data].", show_default=False
+    ),
+]
+Results = Annotated[Path, typer.Option("--results", metavar="DIR", help="Folder of records.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Plugins = Annotated[
+    list[Path],
+    typer.Option(
+        "--plugin",
+        metavar="FILE",
+        help="Python file with further methods or tasks; repeatable.",
+        show_default=False,
+    ),
+]
+NoPlugins = Annotated[bool, typer.Option("--no-plugins", help="Leave installed plugins out.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+def parse_numbers(text: str, option: str) -> tuple[int, ...]:
+    """Parse `0,1` into numbers, in order and without repeats.
+
+    Args:
+        text: Whole numbers with commas between them.
+        option: The option that they were given to, for the error message.
+
+    Raises:
+        UsageError: A part is no whole number, or there is none.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise UsageError(f"{option} {text}: expected whole numbers with commas between them, such as 0,1")
+    return tuple(dict.fromkeys(int(part) for part in parts))
+
+
+def complete_method(incomplete: str) -> list[str]:
+    """Offer methods, and an example of each open family, for the last name of a comma list."""
+    return _complete_last(incomplete, _methods())
+
+
+def complete_task(incomplete: str) -> list[str]:
+    """Offer tasks for the last name of a comma list."""
+    return _complete_last(incomplete, _tasks())
+
+
+def complete_protocol(incomplete: str) -> list[str]:
+    """Offer protocols."""
+    return _complete_last(incomplete, _protocols())
+
+
+def complete_name(incomplete: str) -> list[str]:
+    """Offer methods, tasks and protocols."""
+    return _complete_last(incomplete, [*_methods(), *_tasks(), *_protocols()])
+
+
+def _complete_last(incomplete: str, names: Iterable[str]) -> list[str]:
+    before, comma, begun = incomplete.rpartition(",")
+    return [before + comma + name for name in names if name.startswith(begun)]
+
+
+def _methods() -> list[str]:
+    from comface_bench.core.registry import method_registry
+
+    registry = method_registry()
+    return [*registry.names(), *(family.example for family in registry.families())]
+
+
+def _tasks() -> list[str]:
+    from comface_bench.core.registry import task_registry
+
+    return list(task_registry().names())
+
+
+def _protocols() -> list[str]:
+    from comface_bench.core.protocol import protocol_names
+
+    return protocol_names()
