@@ -92,7 +92,7 @@ def _print(found: DataCheck, subjects: bool) -> None:
             ("manifest digest", found.manifest_digest),
             ("split", found.split),
             ("split digest", found.split_digest),
-            ("constant answer", _constant(found)),
+            ("no-change baseline", _constant(found)),
             ("notes", "\n".join(found.notes)),
         ]
     )

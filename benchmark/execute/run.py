@@ -157,7 +157,7 @@ def _groups(cells: Sequence[PlannedRecord]) -> Iterator[tuple[PlannedRecord, ...
 
 
 def _record_event(cell: PlannedRecord, record: Record) -> Event:
-    """Tell a record's primary metric, with the constant answer beside it."""
+    """Tell a record's primary metric, with the no-change baseline beside it."""
     name = record.task.metrics[0]
     value, constant = record.primary[name].value, record.summary.constant[name].value
     shown = ", ".join(

@@ -208,7 +208,7 @@ def test_a_results_folder_that_cannot_be_written_is_said_before_any_work(
     assert not any(event.kind == "stage" for event in events)
 
 
-def test_the_record_event_tells_the_metric_and_the_constant_answer(make_request: MakeRequest) -> None:
+def test_the_record_event_has_the_metric_and_the_no_change_baseline(make_request: MakeRequest) -> None:
     events: list[Event] = []
     (record,) = run(make_request(folds=[0]), events).records
     (told,) = [event for event in events if event.kind == "record"]

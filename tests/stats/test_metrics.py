@@ -107,7 +107,7 @@ def test_a_predicted_zero_is_wrong_and_a_true_zero_is_left_out():
     assert value("acc", [1, -1, 2, 0], [0, -3, 1, 5]) == pytest.approx(2 / 3)
 
 
-def test_constant_answer():
+def test_no_change_baseline():
     names = list(METRICS)
     answer = no_change_baseline([3, -1, 0], names)
     assert list(answer) == names
