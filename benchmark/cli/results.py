@@ -74,7 +74,7 @@ def recompute(
 
     From the predictions alone; only --update changes files. The exit status is 1 if any number differs.
     """
-    from comface_bench.results.recompute import TOLERANCE, recompute_record
+    from comface_bench.results.validation import TOLERANCE, recompute_record
 
     records = _records(paths or [results])
     if update:

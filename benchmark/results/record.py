@@ -13,8 +13,15 @@ import pydantic
 
 from comface_bench.core.errors import ResultError
 from comface_bench.results.predictions import SIZE_LIMIT, digest_text, encode, read_texts
-from comface_bench.results.schema import Record, Summary, dump_json, header_digest
-from comface_bench.results.versions import SCHEMA_VERSION, NewerVersionError, migrate
+from comface_bench.results.schema import (
+    SCHEMA_VERSION,
+    NewerVersionError,
+    Record,
+    Summary,
+    dump_json,
+    header_digest,
+    migrate,
+)
 from comface_bench.stats.metrics import MetricValue, compute_metrics, no_change_baseline
 from comface_bench.stats.predictions import counted_folds
 

@@ -25,7 +25,6 @@ from comface_bench.results.predictions import (
     read_texts,
     unit_text,
 )
-from comface_bench.results.versions import migrate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -329,6 +328,8 @@ class ResultStore:
         Reads no more than that needs, and neither locks nor changes anything; a file that can't be read
         counts as empty. Units that a killed run only staged are not among them: opening merges those.
         """
+        from comface_bench.results.schema import migrate
+
         files = RecordFiles(self.record_path(task, protocol, method))
         try:
             units = migrate(json.loads(files.path.read_bytes()))["units"]

@@ -1,7 +1,7 @@
 """Checks of result files that anybody may have written.
 
 A record is held to its schema, to itself (digests, keys, names, folds, plausible numbers), to the predictions
-beside it, and to the other records of its task.
+beside it, and to the other records of its task; every metric is computed again from the predictions alone.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import re
 import zlib
 from collections import Counter
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
 
 from comface_bench.core.card import MethodCard, TaskCard, stored_card_digest
 from comface_bench.core.digest import digest
-from comface_bench.core.errors import ResultError, UsageError
-from comface_bench.core.findings import Finding
+from comface_bench.core.errors import BenchError, ResultError, UsageError
+from comface_bench.core.findings import Finding, LineIndex
 from comface_bench.results.predictions import (
     GZIP_HEADER,
     HEADER,
@@ -29,18 +29,25 @@ from comface_bench.results.predictions import (
     read_texts,
     row_text,
 )
-from comface_bench.results.record import Fault, MalformedError, Parsed, load_record, parse, read_bytes
-from comface_bench.results.schema import dump_json, text_digest
+from comface_bench.results.record import (
+    Fault,
+    MalformedError,
+    Parsed,
+    load_record,
+    parse,
+    read_bytes,
+    summarise,
+)
+from comface_bench.results.schema import SCHEMA_VERSION, dump_json, text_digest
 from comface_bench.results.store import RecordFiles, ResultStore
-from comface_bench.results.versions import SCHEMA_VERSION
-from comface_bench.stats.metrics import METRICS
+from comface_bench.stats.metrics import METRICS, compute_metrics, no_change_baseline
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from comface_bench.results.predictions import FoldSeed, Prediction
-    from comface_bench.results.schema import Record, UnitResult
+    from comface_bench.results.schema import Record, Summary, UnitResult
     from comface_bench.stats.metrics import MetricValue
 
 
@@ -447,51 +454,111 @@ def _check_range(record: Record, rows: list[Prediction]) -> Iterator[Fault]:
             break
 
 
-class LineIndex:
-    """Finds fields in a record as comface-bench writes it: indented, one value a line.
+TOLERANCE: Final = 1e-9
+"""Largest difference that is still equal, relative to max(1, |value|)."""
+
+_OTHER_NUMBERS = (
+    "Its numbers aren't those of its predictions: don't count it, and make it again: comface-bench run"
+)
+
+
+def recompute_record(path: Path) -> list[Finding]:
+    """Compute every metric of every unit, the no-change baseline's and the summary again; nothing is changed.
 
     Args:
-        data: The file's bytes; one that isn't laid out so has no lines to name.
+        path: The record's JSON; its predictions are read from beside it.
+
+    Returns:
+        Where a stored number isn't the one computed, or can't be; empty if all are equal.
     """
+    predictions = RecordFiles(path).predictions
+    file = path
+    try:
+        record = load_record(path)
+        file = predictions
+        texts = read_texts(predictions)
+        rows = {
+            place: [parse_line(line, f"fold {place[0]}, seed {place[1]}") for line in text.splitlines()]
+            for place, text in texts.items()
+        }
+    except BenchError as error:
+        return [Finding(str(file), "", error.message.removeprefix(f"{file}: "), error.hint)]
+    missing = [unit for unit in record.units if (unit.fold, unit.seed) not in rows]
+    if missing:
+        return [
+            Finding(
+                str(predictions), f"fold {unit.fold}, seed {unit.seed}", "has no predictions", _OTHER_NUMBERS
+            )
+            for unit in missing
+        ]
+    differences = list(_differences(record, rows, texts))
+    lines = LineIndex(path.read_bytes() if differences else b"")
+    return [
+        Finding(str(path), place, message, _OTHER_NUMBERS, lines.of(place)) for place, message in differences
+    ]
 
-    def __init__(self, data: bytes) -> None:
-        self._heights: dict[int, int] = {}
-        self._facts: Any = None
+
+def _differences(
+    record: Record, rows: Mapping[FoldSeed, list[Prediction]], texts: Mapping[FoldSeed, str]
+) -> Iterator[tuple[str, str]]:
+    again = {}
+    for number, unit in enumerate(record.units):
         try:
-            facts = json.loads(data)
-            if json.dumps(facts, indent=1).encode() == data.rstrip(b"\n"):
-                self._facts = facts
-        except (ValueError, RecursionError):
-            pass
-
-    def of(self, place: str) -> int | None:
-        """Return the line of a field, from 1.
-
-        Args:
-            place: Names and numbers from the outside in, such as `units.0.metrics.mae`. Where the last ones
-                aren't in the file, the line is that of the innermost one that is.
-        """
-        line, value, found = 1, self._facts, False
-        for part in place.split("."):
-            items = _items(value)
-            if part not in items:
-                break
-            names = list(items)
-            line += 1 + sum(self._height(items[name]) for name in names[: names.index(part)])
-            value, found = items[part], True
-        return line if found else None
-
-    def _height(self, value: Any) -> int:
-        """Return the number of lines that a value takes up."""
-        items = _items(value)
-        if not items:
-            return 1
-        if id(value) not in self._heights:
-            self._heights[id(value)] = 2 + sum(map(self._height, items.values()))
-        return self._heights[id(value)]
+            fresh = _recompute_unit(record, unit, rows[unit.fold, unit.seed])
+        except (BenchError, ValueError) as error:
+            yield f"units.{number}", f"can't be computed: {error}"
+            return
+        again[unit.fold, unit.seed] = fresh
+        for field in ("metrics", "constant"):
+            stored, computed = getattr(unit, field), getattr(fresh, field)
+            yield from _compare_metrics(stored, computed, f"units.{number}.{field}")
+        for field in ("n_pairs", "n_subjects"):
+            yield from _compare_exactly(unit, fresh, field, f"units.{number}")
+    failures = {(failure.fold, failure.seed): failure for failure in record.failures}
+    summary = summarise(record.task, again, failures, texts)
+    for field in ("pooled", "fold_mean", "constant"):
+        yield from _compare_metrics(
+            getattr(record.summary, field), getattr(summary, field), f"summary.{field}"
+        )
+    for field in ("n_pairs", "n_subjects", "folds_done", "seeds", "complete"):
+        yield from _compare_exactly(record.summary, summary, field, "summary")
 
 
-def _items(value: Any) -> dict[str, Any]:
-    if isinstance(value, dict):
-        return value
-    return {str(number): inner for number, inner in enumerate(value)} if isinstance(value, list) else {}
+def _recompute_unit(record: Record, unit: UnitResult, rows: list[Prediction]) -> UnitResult:
+    y, yhat = [row.y for row in rows], [row.yhat for row in rows]
+    return unit.model_copy(
+        update={
+            "metrics": compute_metrics(y, yhat, record.task.metrics),
+            "constant": no_change_baseline(y, record.task.metrics),
+            "n_pairs": len(rows),
+            "n_subjects": len({row.subject for row in rows}),
+        }
+    )
+
+
+def _compare_metrics(
+    stored: Mapping[str, MetricValue], computed: Mapping[str, MetricValue], place: str
+) -> Iterator[tuple[str, str]]:
+    if set(stored) != set(computed):
+        yield place, "its metrics aren't the task's"
+    for name in stored.keys() & computed.keys():
+        if not _equal(stored[name], computed[name]):
+            yield f"{place}.{name}", f"{_shown(stored[name])} is stored, but it is {_shown(computed[name])}"
+
+
+def _compare_exactly(
+    stored: UnitResult | Summary, computed: UnitResult | Summary, field: str, place: str
+) -> Iterator[tuple[str, str]]:
+    one, other = getattr(stored, field), getattr(computed, field)
+    if one != other:
+        yield f"{place}.{field}", f"{one} is stored, but it is {other}"
+
+
+def _equal(stored: MetricValue, computed: MetricValue) -> bool:
+    if stored.value is None or computed.value is None:
+        return stored == computed
+    return abs(stored.value - computed.value) <= TOLERANCE * max(1.0, abs(computed.value))
+
+
+def _shown(metric: MetricValue) -> str:
+    return f"none ({metric.reason})" if metric.value is None else repr(metric.value)

@@ -287,9 +287,8 @@ def check_alone(root: Path, stem: str) -> Iterator[RawFinding]:
         root: Folder that the package was written into.
         stem: The record, `<task>/<protocol>/<method>`.
     """
-    from comface_bench.results.recompute import recompute_record
     from comface_bench.results.record import load_record
-    from comface_bench.results.validation import validate_record
+    from comface_bench.results.validation import recompute_record, validate_record
 
     path = root / f"{stem}{RECORD}"
     found = validate_record(path)

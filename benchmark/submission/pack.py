@@ -85,11 +85,10 @@ def _choose(results: Path, method: str, tasks: Sequence[str], protocols: Sequenc
 
 def _read(path: Path, incomplete: bool) -> tuple[bytes, bytes]:
     """Read a sound record as it may be given away, and its predictions."""
-    from comface_bench.results.recompute import recompute_record
     from comface_bench.results.record import load_record
     from comface_bench.results.schema import dump_json
     from comface_bench.results.store import RecordFiles
-    from comface_bench.results.validation import validate_record
+    from comface_bench.results.validation import recompute_record, validate_record
 
     if found := validate_record(path) or recompute_record(path):
         raise ResultError(

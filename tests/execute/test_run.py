@@ -17,8 +17,8 @@ from comface_bench.core.errors import PluginError, UsageError
 from comface_bench.core.events import Event
 from comface_bench.execute.plan import Request, make_plan
 from comface_bench.execute.run import Finished, run_plan
-from comface_bench.results.recompute import recompute_record
 from comface_bench.results.store import ResultStore
+from comface_bench.results.validation import recompute_record
 
 MakeRequest = Callable[..., Request]
 

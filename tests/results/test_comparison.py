@@ -8,9 +8,8 @@ from comface_bench.core.errors import ResultError, UsageError
 from comface_bench.results import comparison as merging
 from comface_bench.results.comparison import Pairs, compare_results, merge_results
 from comface_bench.results.predictions import digest_rows
-from comface_bench.results.recompute import recompute_record
 from comface_bench.results.store import RecordFiles, ResultStore
-from comface_bench.results.validation import validate_record
+from comface_bench.results.validation import recompute_record, validate_record
 
 
 @pytest.fixture

@@ -14,23 +14,24 @@ from hypothesis import strategies as st
 
 from comface_bench.core.errors import ResultError, UsageError
 from comface_bench.core.registry import method_registry, task_registry
-from comface_bench.results.recompute import recompute_record
 from comface_bench.results.record import load_record
 from comface_bench.results.schema import (
+    SCHEMA_VERSION,
     Failure,
     MethodAbout,
+    NewerVersionError,
     Record,
     TaskAbout,
     UnitResult,
     dump_json,
     generate_schema,
     header_digest,
+    migrate,
     read_schema,
     text_digest,
 )
 from comface_bench.results.store import ResultStore, update_record
-from comface_bench.results.validation import validate_record
-from comface_bench.results.versions import SCHEMA_VERSION, NewerVersionError, migrate
+from comface_bench.results.validation import recompute_record, validate_record
 from comface_bench.stats.metrics import MetricValue
 
 

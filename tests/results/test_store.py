@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comface_bench.core.errors import ResultError, UsageError
-from comface_bench.results.recompute import recompute_record
 from comface_bench.results.store import ResultStore
+from comface_bench.results.validation import recompute_record
 from comface_bench.stats.metrics import compute_metrics
 
 

@@ -7,9 +7,8 @@ import pytest
 
 from comface_bench.core.errors import ResultError
 from comface_bench.leaderboards import build
-from comface_bench.results.recompute import recompute_record
 from comface_bench.results.record import load_record
-from comface_bench.results.validation import validate_record
+from comface_bench.results.validation import recompute_record, validate_record
 from comface_bench.submission import accept as accepting
 from comface_bench.submission.accept import accept
 from comface_bench.submission.check import RefusedError
