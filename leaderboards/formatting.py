@@ -20,10 +20,11 @@ DIGITS = 10
 
 
 def format_value(name: str, value: float | None) -> str:
-    """Print a metric: three decimals, or a percentage with one; a dash for none."""
+    """Print a metric with the decimals of its card, perhaps as a percentage; a dash for none."""
     if value is None:
         return DASH
-    return fixed(100 * value, 1) if METRICS[name].percent else fixed(value, 3)
+    metric = METRICS[name]
+    return fixed(100 * value if metric.percent else value, metric.digits)
 
 
 def signed_text(name: str, value: float | None) -> str:

@@ -25,7 +25,7 @@ from comface_bench.stats.significance import (
     holm,
     swap_tests,
 )
-from comface_bench.stats.weighted import RESAMPLED
+from comface_bench.stats.weighted import is_resampled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -95,7 +95,7 @@ def board_statistics(
         detectable={name: own[name].detectable if name in own else missing for name in metrics},
         comparable=comparable,
     )
-    return board, only(own[metrics[0]].scores, ranked) if ranked and metrics[0] in RESAMPLED else None
+    return board, only(own[metrics[0]].scores, ranked) if ranked and is_resampled(metrics[0]) else None
 
 
 def only(scores: Scores, methods: Sequence[str]) -> Scores:
@@ -156,7 +156,7 @@ def _columns(
         }
         by_fold = score({name: one.by_fold for name, one in given.items()}, metrics, resamples, values)
     # Differences are tested in what the paper reports, and in the task's primary metric.
-    tested = [name for name in metrics if name in RESAMPLED and name in (metrics[0], *paper_metrics())]
+    tested = [name for name in metrics if is_resampled(name) and name in (metrics[0], *paper_metrics())]
     answers = {name: given[name].counted for name in ranked}
     tests = {
         reference: _test(answers, names, reference, data)

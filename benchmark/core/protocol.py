@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, get_origin, 
 from comface_bench.core.card import Family
 from comface_bench.core.digest import digest
 from comface_bench.core.errors import PluginError, UnknownNameError, UsageError
-from comface_bench.core.registry import Registry, loaded_plugin_files
+from comface_bench.core.registry import Registry, declared_cards, loaded_plugin_files
 
 PROTOCOLS_GROUP = "comface_bench.protocols"
 
@@ -168,11 +168,14 @@ def find_protocol_card(name: str) -> ProtocolCard | None:
     Built-in protocols, plugin files that this process has loaded (the latest first), installed plugins.
     """
     base = name.partition("+")[0]
-    files = [(path,) for path in reversed(loaded_plugin_files())]
-    registries = [protocol_registry(chosen, plugins=False) for chosen in ((), *files)]
-    for registry in (*registries, protocol_registry()):
-        with contextlib.suppress(UnknownNameError, PluginError):
-            return registry.get(base).card
+    cards = [entry.card for entry in protocol_registry(plugins=False).declared()]
+    for module in reversed(loaded_plugin_files()):
+        cards += declared_cards(module, ProtocolCard)
+    for card in cards:
+        if card.name == base:
+            return card
+    with contextlib.suppress(UnknownNameError, PluginError):
+        return protocol_registry().get(base).card
     return None
 
 

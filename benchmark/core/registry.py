@@ -113,10 +113,9 @@ def load_plugin_file(path: Path) -> ModuleType:
     return module
 
 
-def loaded_plugin_files() -> list[Path]:
-    """Return the plugin files that this process has loaded, in that order."""
-    modules = [module for name, module in sys.modules.items() if name.startswith(_FILE_PREFIX)]
-    return [Path(module.__file__) for module in modules if module.__file__]
+def loaded_plugin_files() -> list[ModuleType]:
+    """Return the modules of the plugin files that this process has loaded, in that order."""
+    return [module for name, module in sys.modules.items() if name.startswith(_FILE_PREFIX)]
 
 
 class Named(Protocol):
@@ -128,6 +127,12 @@ class Named(Protocol):
 
 
 CardT = TypeVar("CardT", bound=Named)
+
+
+def declared_cards(module: ModuleType, kind: type[CardT]) -> list[CardT]:
+    """Return the cards of one kind that a module declares, as `CARDS` and `CARD`."""
+    cards = [*getattr(module, "CARDS", ()), *([module.CARD] if hasattr(module, "CARD") else [])]
+    return [card for card in cards if isinstance(card, kind)]
 
 
 @dataclass(frozen=True)
@@ -223,18 +228,12 @@ class Registry(Generic[CardT]):
         entries: dict[str, Entry[CardT]],
         families: list[Family[CardT]],
     ) -> None:
-        for card in self._cards(module):
+        for card in declared_cards(module, self._card_type):
             if card.name in entries:
                 raise self._duplicate(card.name, entries[card.name].origin, origin)
             entries[card.name] = Entry(card, origin, module.__name__)
         if hasattr(module, "FAMILY"):
             families.append(Family(module.FAMILY, module.EXAMPLE, origin, module))
-
-    def _cards(self, module: ModuleType) -> list[CardT]:
-        cards = list(getattr(module, "CARDS", ()))
-        if hasattr(module, "CARD"):
-            cards.append(module.CARD)
-        return [card for card in cards if isinstance(card, self._card_type)]
 
     def _duplicate(self, name: str, first: str, second: str) -> DuplicateNameError:
         return DuplicateNameError(
@@ -274,7 +273,7 @@ class Registry(Generic[CardT]):
         if name in offered:
             plugin = offered[name]
             module = load_plugin(plugin)
-            for card in self._cards(module):
+            for card in declared_cards(module, self._card_type):
                 if card.name == name:
                     return Entry(card, plugin.origin, module.__name__)
             raise PluginError(f"plugin {plugin.origin} offers {name!r} but declares no such card")

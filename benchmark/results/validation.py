@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-import math
 import re
 import zlib
 from collections import Counter
@@ -169,9 +168,6 @@ def _digest_pairs(text: str) -> str:
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _NUMBER = r"(0|[1-9][0-9]{0,17})"
 _NUMBERS = re.compile(f"{_NUMBER}(,{_NUMBER})*")
-_FROM_ZERO = ("mae", "rmse")
-_LOWEST = {"acc": 0.0}
-"""Metrics that aren't errors lie between this, -1 by default, and 1."""
 _ROUNDING = 1e-9
 AGAIN = "Take the file as it was written, or make it again: comface-bench run"
 
@@ -285,14 +281,15 @@ def _check_metrics(metrics: Mapping[str, MetricValue], place: str) -> Iterator[F
     for name, metric in metrics.items():
         if metric.value is None or name not in METRICS:
             continue
-        low = 0.0 if name in _FROM_ZERO else _LOWEST.get(name, -1.0)
-        high = math.inf if name in _FROM_ZERO else 1.0
+        low, high = METRICS[name].low, METRICS[name].high
         if not low - _ROUNDING <= metric.value <= high + _ROUNDING:
             yield Fault(f"{place}.{name}", f"{metric.value!r} isn't between {low:g} and {high:g}")
 
 
 def _check_training(record: Record, unit: UnitResult, place: str) -> Iterator[Fault]:
-    epochs, curve = record.protocol.values.get("epochs"), unit.validation_curve
+    curve = unit.validation_curve
+    # A protocol without epochs may have a curve of its own.
+    epochs = record.protocol.values.get("epochs", len(curve))
     if len(curve) != epochs:
         yield Fault(f"{place}.validation_curve", f"{len(curve)} epochs, but the protocol has {epochs}")
     if any(loss < 0 for loss in curve):

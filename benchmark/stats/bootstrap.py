@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from comface_bench.core.digest import digest
-from comface_bench.stats.weighted import RESAMPLED, reason_of, weighted_metrics
+from comface_bench.stats.weighted import is_resampled, reason_of, weighted_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -106,7 +106,7 @@ class Scores:
         metric: Key of `METRICS`.
         values: The metric of each method.
         draws: The metric on each resample by method, shape (R,); NaN where it has no value. Empty where the
-            metric isn't one of `RESAMPLED`.
+            metric has no resampled form.
         left_out: The metric without one subject at a time by method, shape (subjects,); empty as `draws`.
         pairs: Stands for the pairs that each method was scored on; equal for equal pairs.
         reasons: Why the first resample without a value has none, by method; only where so many are without
@@ -161,7 +161,7 @@ def score(
         ValueError: A subject isn't among those that were drawn from.
     """
     names = list(names)
-    resampled = [name for name in names if name in RESAMPLED]
+    resampled = [name for name in names if is_resampled(name)]
     if values is None:
         values = {method: given.metrics(names) for method, given in predictions.items()}
     draws: dict[str, dict[str, Vector]] = {}

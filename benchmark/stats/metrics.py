@@ -7,19 +7,24 @@ would be an honest stand-in.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
 from comface_bench.core.errors import UnknownNameError
+from comface_bench.core.registry import Registry, declared_cards, loaded_plugin_files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
     from numpy.typing import ArrayLike, NDArray
 
     Vector = NDArray[np.float64]
+    Matrix = NDArray[np.float64]
+
+METRICS_GROUP = "comface_bench.metrics"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,9 +52,76 @@ class MetricValue:
             raise ValueError(f"a metric's value is finite or None, not {self.value}")
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Moments:
+    """Second moments of y and ŷ around their means, for R weightings of the subjects.
+
+    y and ŷ have an origin and a scale each; `ratios` bring them to one scale.
+
+    Attributes:
+        pairs: Number of pairs, shape (R,).
+        means: Of y and of ŷ, from their origins, shape (R,) each.
+        squares: Sums of squared deviations of y and of ŷ, and of their products, shape (R,) each.
+        ratios: What y and ŷ are multiplied by to be on one scale.
+        bias: Difference of their origins on that scale.
+        spread: Where neither y nor ŷ is constant, shape (R,).
+    """
+
+    pairs: Vector
+    means: tuple[Vector, Vector]
+    squares: tuple[Vector, Vector, Vector]
+    ratios: tuple[float, float]
+    bias: float
+    spread: NDArray[np.bool_]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Totals:
+    """Sums over pairs for R weightings of the subjects, shape (R,) each.
+
+    Attributes:
+        pairs: Number of pairs.
+        errors, squares: Absolute and squared errors, of errors divided by 2**exponent.
+        hits, changed: Pairs whose sign is right, and pairs with a true change.
+        exponent: Scale of the errors.
+        moments: Gives the second moments, computed at the first call.
+        own: Sums of the metric's own terms, shape (K, R).
+    """
+
+    pairs: Vector
+    errors: Vector
+    squares: Vector
+    hits: Vector
+    changed: Vector
+    exponent: int
+    moments: Callable[[], Moments]
+    own: Matrix
+
+    def unscaled(self, errors: Vector) -> Vector:
+        """Return errors in the target's unit; NaN beyond the range of float64."""
+        with np.errstate(over="ignore"):
+            found: Vector = np.ldexp(errors, self.exponent)
+        return np.where(np.isfinite(found), found, np.nan)
+
+
 @dataclasses.dataclass(frozen=True)
-class Metric:
-    """A metric: its names, which direction is better, and its function.
+class Resampled:
+    """A metric under weights of subjects, for intervals and tests.
+
+    Attributes:
+        value: Maps totals to the metric's values, shape (R,); NaN where it has none.
+        needs: Which common sums it uses, of `pairs`, `errors`, `squares`, `hits`, `changed`, `moments`.
+        terms: Maps (y, ŷ) to further terms of each pair, (K, N); their sums are `own`.
+    """
+
+    value: Callable[[Totals], Vector]
+    needs: tuple[str, ...] = ()
+    terms: Callable[[Vector, Vector], Matrix] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class MetricCard:
+    """What a metric is called, which direction is better, and how it is computed.
 
     Attributes:
         name: Key in records, such as `mae`.
@@ -58,6 +130,11 @@ class Metric:
         has_unit: True if the value is in the target's unit, False if it is a pure number.
         percent: True if tables print the value times 100.
         compute: Maps (y, ŷ), two float64 vectors of one length, finite, to a value.
+        resampled: Its form under weights of subjects; None leaves it without intervals and tests.
+        digits: Decimals in tables.
+        short: Heading in narrow tables; empty if it is `name`.
+        low, high: No value lies outside.
+        summary: One line.
     """
 
     name: str
@@ -66,6 +143,33 @@ class Metric:
     has_unit: bool
     percent: bool
     compute: Callable[[Vector, Vector], MetricValue]
+    resampled: Resampled | None = None
+    digits: int = 3
+    short: str = ""
+    low: float = -math.inf
+    high: float = math.inf
+    summary: str = ""
+
+    @classmethod
+    def mean_of(cls, name: str, title: str, term: Callable[[Vector, Vector], Vector], **facts: Any) -> Self:
+        """Make the card of a metric that is a mean over pairs; the resampled form is derived.
+
+        Args:
+            name: Key in records.
+            title: Heading in tables.
+            term: Maps (y, ŷ) to a number for each pair, shape (N,).
+            **facts: Further fields; by default the metric is a pure number, higher is better.
+        """
+
+        def compute(y: Vector, yhat: Vector) -> MetricValue:
+            return _defined(float(np.mean(term(y, yhat)))) if y.size else MetricValue(None, "no pair")
+
+        def terms(y: Vector, yhat: Vector) -> Matrix:
+            return np.asarray(term(y, yhat), dtype=np.float64)[None]
+
+        form = Resampled(lambda totals: totals.own[0] / totals.pairs, ("pairs",), terms)
+        facts = {"higher_is_better": True, "has_unit": False, "percent": False, **facts}
+        return cls(name, title, compute=compute, resampled=form, **facts)
 
 
 def compute_metrics(y: ArrayLike, yhat: ArrayLike, names: Iterable[str]) -> dict[str, MetricValue]:
@@ -133,26 +237,177 @@ def acc(y: Vector, yhat: Vector) -> MetricValue:
     return MetricValue(float(np.mean(np.sign(y[signed]) == np.sign(yhat[signed]))))
 
 
-METRICS: dict[str, Metric] = {
-    metric.name: metric
-    for metric in (
-        Metric("mae", "MAE", higher_is_better=False, has_unit=True, percent=False, compute=mae),
-        Metric("rmse", "RMSE", higher_is_better=False, has_unit=True, percent=False, compute=rmse),
-        Metric("pearson", "Corr.", higher_is_better=True, has_unit=False, percent=False, compute=pearson),
-        Metric(
-            "spearman", "Spearman", higher_is_better=True, has_unit=False, percent=False, compute=spearman
-        ),
-        Metric("ccc", "CCC", higher_is_better=True, has_unit=False, percent=False, compute=ccc),
-        Metric("icc31", "ICC(3,1)", higher_is_better=True, has_unit=False, percent=False, compute=icc31),
-        Metric("acc", "Acc. (%)", higher_is_better=True, has_unit=False, percent=True, compute=acc),
-    )
-}
+def _resample_pearson(moments: Moments) -> Vector:
+    yy, hh, yh = moments.squares
+    correlation: Vector = np.clip(yh / (np.sqrt(yy) * np.sqrt(hh)), -1, 1)
+    return correlation
 
 
-def _metric(name: str) -> Metric:
-    if name not in METRICS:
-        raise UnknownNameError(f"no metric is called {name!r}", f"Metrics: {', '.join(METRICS)}")
-    return METRICS[name]
+def _resample_agreement(moments: Moments, *, absolute: bool) -> Vector:
+    (yy, hh, yh), (p, q) = moments.squares, moments.ratios
+    both = p * p * yy + q * q * hh
+    if absolute:
+        bias = moments.bias + p * moments.means[0] - q * moments.means[1]
+        both = both + moments.pairs * bias * bias
+    agreement: Vector = 2 * p * q * yh / both
+    return agreement
+
+
+def _of_moments(value: Callable[[Moments], Vector]) -> Resampled:
+    def of_totals(totals: Totals) -> Vector:
+        moments = totals.moments()
+        return np.where(moments.spread, value(moments), np.nan)
+
+    return Resampled(of_totals, ("moments",))
+
+
+def _resample_mae(totals: Totals) -> Vector:
+    return totals.unscaled(totals.errors / totals.pairs)
+
+
+def _resample_rmse(totals: Totals) -> Vector:
+    return totals.unscaled(np.sqrt(totals.squares / totals.pairs))
+
+
+def _resample_acc(totals: Totals) -> Vector:
+    return totals.hits / totals.changed
+
+
+CARDS = (
+    MetricCard(
+        "mae",
+        "MAE",
+        higher_is_better=False,
+        has_unit=True,
+        percent=False,
+        compute=mae,
+        resampled=Resampled(_resample_mae, ("pairs", "errors")),
+        short="MAE",
+        low=0.0,
+        summary="mean absolute error",
+    ),
+    MetricCard(
+        "rmse",
+        "RMSE",
+        higher_is_better=False,
+        has_unit=True,
+        percent=False,
+        compute=rmse,
+        resampled=Resampled(_resample_rmse, ("pairs", "squares")),
+        short="RMSE",
+        low=0.0,
+        summary="root of the mean squared error",
+    ),
+    MetricCard(
+        "pearson",
+        "Corr.",
+        higher_is_better=True,
+        has_unit=False,
+        percent=False,
+        compute=pearson,
+        resampled=_of_moments(_resample_pearson),
+        short="r",
+        low=-1.0,
+        high=1.0,
+        summary="Pearson's correlation",
+    ),
+    MetricCard(
+        "spearman",
+        "Spearman",
+        higher_is_better=True,
+        has_unit=False,
+        percent=False,
+        compute=spearman,
+        low=-1.0,
+        high=1.0,
+        summary="rank correlation; without intervals",
+    ),
+    MetricCard(
+        "ccc",
+        "CCC",
+        higher_is_better=True,
+        has_unit=False,
+        percent=False,
+        compute=ccc,
+        resampled=_of_moments(functools.partial(_resample_agreement, absolute=True)),
+        low=-1.0,
+        high=1.0,
+        summary="concordance correlation coefficient",
+    ),
+    MetricCard(
+        "icc31",
+        "ICC(3,1)",
+        higher_is_better=True,
+        has_unit=False,
+        percent=False,
+        compute=icc31,
+        resampled=_of_moments(functools.partial(_resample_agreement, absolute=False)),
+        low=-1.0,
+        high=1.0,
+        summary="intraclass correlation of y and ŷ as two fixed raters",
+    ),
+    MetricCard(
+        "acc",
+        "Acc. (%)",
+        higher_is_better=True,
+        has_unit=False,
+        percent=True,
+        compute=acc,
+        resampled=Resampled(_resample_acc, ("hits", "changed")),
+        digits=1,
+        short="Acc.",
+        low=0.0,
+        high=1.0,
+        summary="share of pairs with a change whose sign is right",
+    ),
+)
+
+
+def metric_registry(files: Iterable[Path] = (), plugins: bool = True) -> Registry[MetricCard]:
+    """Return the registry of metrics: those of this module, plugins and plugin files."""
+    return Registry("metric", MetricCard, __name__, METRICS_GROUP, files, plugins)
+
+
+class _Metrics(Mapping[str, MetricCard]):
+    """Name → card: the built-in ones, then those of plugin files that are loaded, then installed plugins.
+
+    An installed plugin is loaded when its name is looked up. Of two files with one name the later counts.
+    """
+
+    def __getitem__(self, name: str) -> MetricCard:
+        known = _BUILT_IN.get(name) or _of_files().get(name)
+        if known is not None:
+            return known
+        try:
+            return metric_registry().get(name).card
+        except UnknownNameError:
+            raise KeyError(name) from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys([*_BUILT_IN, *_of_files(), *metric_registry().names()]))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __contains__(self, name: object) -> bool:
+        return name in _BUILT_IN or name in [*self]
+
+
+def _of_files() -> dict[str, MetricCard]:
+    cards = [card for module in loaded_plugin_files() for card in declared_cards(module, MetricCard)]
+    return {card.name: card for card in cards if card.name not in _BUILT_IN}
+
+
+_BUILT_IN = {card.name: card for card in CARDS}
+METRICS: Mapping[str, MetricCard] = _Metrics()
+
+
+def _metric(name: str) -> MetricCard:
+    try:
+        return METRICS[name]
+    except KeyError:
+        known = ", ".join(METRICS)
+        raise UnknownNameError(f"no metric is called {name!r}", f"Metrics: {known}") from None
 
 
 def _vector(values: ArrayLike, name: str) -> Vector:

@@ -20,7 +20,7 @@ import numpy as np
 from comface_bench.stats.bootstrap import LEVEL, NOT_RESAMPLED, Interval, Scores, generator, interval_of
 from comface_bench.stats.metrics import METRICS, MetricValue
 from comface_bench.stats.predictions import Part, PredictionSet
-from comface_bench.stats.weighted import SUMS, SubjectSums, matmul, needed_sums
+from comface_bench.stats.weighted import SubjectSums, matmul, needed_sums
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -161,7 +161,7 @@ def swap_test(
     Args:
         ours: A method's predictions.
         theirs: Another's, on the same pairs.
-        names: Members of `RESAMPLED`.
+        names: Metrics that have a resampled form.
         swaps: Of the task's test subjects.
 
     Returns:
@@ -169,7 +169,7 @@ def swap_test(
         where a metric has none, or the pairs or subjects differ.
 
     Raises:
-        UnknownNameError: A name isn't one of `RESAMPLED`.
+        UnknownNameError: A metric has none.
     """
     common = sorted(set(ours.parts) & set(theirs.parts))
     reason = None
@@ -198,21 +198,37 @@ def _gaps(ours: Part, theirs: Part, swaps: Swaps, names: Sequence[str]) -> dict[
             np.concatenate([ours.subject, theirs.subject + count]),
             np.concatenate([ours.y, theirs.y]),
             np.concatenate([ours.yhat, theirs.yhat]),
-        )
+        ),
+        names,
     )
     half = len(sums.columns) // 2
     present = sums.columns[:half]
     flips = swaps.flips if half == swaps.flips.shape[1] else swaps.flips[:, present]
-    mine, other = sums.sums[:half], sums.sums[half:]
-    needed = needed_sums(names)
-    moved = np.zeros((SUMS, len(flips)))
-    moved[needed] = matmul(flips, (other - mine)[:, needed]).T
-    kept, exchanged = mine.sum(axis=0)[:, None] + moved, other.sum(axis=0)[:, None] - moved
-    there = sums.metrics_of(kept, names, lambda rows: np.concatenate([1 - flips[rows], flips[rows]], axis=1))
+    kept, exchanged = _exchange(sums.sums, flips, needed_sums(names))
+    own = {name: _exchange(terms, flips, list(range(terms.shape[1]))) for name, terms in sums.own.items()}
+    mine, others = ({name: both[side] for name, both in own.items()} for side in (0, 1))
+    there = sums.metrics_of(
+        kept, mine, names, lambda rows: np.concatenate([1 - flips[rows], flips[rows]], axis=1)
+    )
     back = sums.metrics_of(
-        exchanged, names, lambda rows: np.concatenate([flips[rows], 1 - flips[rows]], axis=1)
+        exchanged, others, names, lambda rows: np.concatenate([flips[rows], 1 - flips[rows]], axis=1)
     )
     return {name: there[name] - back[name] for name in names}
+
+
+def _exchange(sums: Matrix, flips: Matrix, columns: list[int]) -> tuple[Matrix, Matrix]:
+    """Return both methods' totals after each swap, shape (K, swaps) each.
+
+    Args:
+        sums: Each subject's sums, those of one method before those of the other, shape (2 · subjects, K).
+        flips: 0 or 1, shape (swaps, subjects).
+        columns: The ones that are needed; the others keep what they were.
+    """
+    half = len(sums) // 2
+    mine, other = sums[:half], sums[half:]
+    moved = np.zeros((sums.shape[1], len(flips)))
+    moved[columns] = matmul(flips, (other - mine)[:, columns]).T
+    return mine.sum(axis=0)[:, None] + moved, other.sum(axis=0)[:, None] - moved
 
 
 def _p(differences: Vector, ours: MetricValue, theirs: MetricValue, *, exact: bool) -> MetricValue:

@@ -9,15 +9,16 @@ values equal those of the repeated rows to rounding.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from comface_bench.core.errors import UnknownNameError
-from comface_bench.stats.metrics import METRICS, compute_metrics
+from comface_bench.stats.metrics import METRICS, Moments, Resampled, Totals, compute_metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from numpy.typing import NDArray
 
@@ -27,14 +28,16 @@ if TYPE_CHECKING:
     Matrix = NDArray[np.float64]
 
 
-RESAMPLED = tuple(name for name in METRICS if name != "spearman")
-"""Metrics that have weighted values."""
-
-SUMS = 13
-"""Number of sums that are kept of each subject."""
-
-_NEEDED = {"mae": (0, 3), "rmse": (0, 4), "acc": (5, 6)}
-_CORRELATIONS = (0, 1, 2, *range(7, SUMS))
+_SUMS = (
+    *("pairs", "y", "yhat", "errors", "squares", "hits", "changed"),
+    *("within_yy", "within_hh", "within_yh", "between_yy", "between_hh", "between_yh"),
+)
+"""Sums that are kept of each subject, in the order of the columns of `SubjectSums.sums`."""
+_NEEDS = {
+    **{name: (name,) for name in ("pairs", "errors", "squares", "hits", "changed")},
+    "moments": ("pairs", "y", "yhat", *_SUMS[7:]),
+}
+"""What metrics declare that they need → sums."""
 _BLOCK = 2**17  # weights handled at a time, so that intermediates stay in the cache
 _SOUND = 1e-3  # share of the squares that must be left after subtraction: three of sixteen digits go
 _ENDS = np.minimum, np.maximum
@@ -46,18 +49,16 @@ def weighted_metrics(predictions: PredictionSet, weights: Matrix, names: Iterabl
     Args:
         predictions: A method's predictions on S subjects.
         weights: Whole numbers from 0, shape (R, S).
-        names: Members of `RESAMPLED`.
+        names: Metrics that have a resampled form.
 
     Returns:
         By name, shape (R,); NaN where the metric of the repeated rows has no value in one of the parts.
 
     Raises:
-        UnknownNameError: A name isn't one of `RESAMPLED`.
+        UnknownNameError: A metric has none.
     """
     names = list(names)
-    for name in names:
-        if name not in RESAMPLED:
-            raise UnknownNameError(f"{name!r} isn't resampled", f"One of {', '.join(RESAMPLED)}.")
+    _forms(names)
     sums = {name: np.zeros(len(weights)) for name in names}
     for part in predictions.parts.values():
         for name, values in _part_metrics(part, weights, names).items():
@@ -65,9 +66,31 @@ def weighted_metrics(predictions: PredictionSet, weights: Matrix, names: Iterabl
     return {name: total / len(predictions.parts) for name, total in sums.items()}
 
 
+def is_resampled(name: str) -> bool:
+    """Return whether a metric has weighted values, and so intervals and tests."""
+    return name in METRICS and METRICS[name].resampled is not None
+
+
+def _forms(names: Iterable[str]) -> dict[str, Resampled]:
+    """Return the resampled forms of metrics.
+
+    Raises:
+        UnknownNameError: A metric has none.
+    """
+    forms = {}
+    for name in names:
+        form = METRICS[name].resampled if name in METRICS else None
+        if form is None:
+            known = ", ".join(name for name in METRICS if is_resampled(name))
+            raise UnknownNameError(f"{name!r} isn't resampled", f"One of {known}.")
+        forms[name] = form
+    return forms
+
+
 def needed_sums(names: Iterable[str]) -> list[int]:
-    """Return which of the `SUMS` columns of `SubjectSums.sums` metrics are made of, ascending."""
-    return sorted({column for name in names for column in _NEEDED.get(name, _CORRELATIONS)})
+    """Return which columns of `SubjectSums.sums` metrics are made of, ascending."""
+    needs = {need for form in _forms(names).values() for need in form.needs}
+    return sorted({_SUMS.index(name) for need in needs for name in _NEEDS[need]})
 
 
 def reason_of(predictions: PredictionSet, weights: Vector, name: str) -> str | None:
@@ -82,7 +105,7 @@ def reason_of(predictions: PredictionSet, weights: Vector, name: str) -> str | N
 
 
 def _part_metrics(part: Part, weights: Matrix, names: list[str]) -> dict[str, Vector]:
-    sums = SubjectSums.of(part)
+    sums = SubjectSums.of(part, names)
     step = max(1, _BLOCK // len(sums.columns))
     present = weights if len(sums.columns) == weights.shape[1] else weights[:, sums.columns]
     blocks = [sums.metrics(present[start : start + step], names) for start in range(0, len(present), step)]
@@ -100,7 +123,8 @@ class SubjectSums:
 
     Attributes:
         columns: Index of each subject with pairs, shape (C,).
-        sums: Sums over each subject's pairs that add up over subjects, shape (C, SUMS): see `of`.
+        sums: Sums over each subject's pairs that add up over subjects, shape (C, number of `_SUMS`).
+        own: Metric → sums of its own terms, shape (C, K).
         means: Each subject's mean y and mean ŷ, shape (2, C).
         ranges: Smallest and largest y, smallest and largest ŷ of each subject, shape (4, C).
         exponent: Scale of the errors.
@@ -110,6 +134,7 @@ class SubjectSums:
 
     columns: NDArray[np.intp]
     sums: Matrix
+    own: Mapping[str, Matrix]
     means: Matrix
     ranges: Matrix
     exponent: int
@@ -117,8 +142,8 @@ class SubjectSums:
     bias: float
 
     @classmethod
-    def of(cls, part: Part) -> Self:
-        """Sum a part's pairs subject by subject."""
+    def of(cls, part: Part, names: Iterable[str]) -> Self:
+        """Sum a part's pairs subject by subject, as metrics need it."""
         starts = np.flatnonzero(np.diff(part.subject, prepend=-1))
         sizes = np.diff(starts, append=part.subject.size)
         exponent = _exponent(part.y, part.yhat)
@@ -133,9 +158,16 @@ class SubjectSums:
         within = np.add.reduceat(terms, starts, axis=1)
         between = [total_a * total_a / sizes, total_b * total_b / sizes, total_a * total_b / sizes]
         largest = max(exponent_a, exponent_b)
+        forms = _forms(names)
+        own = {
+            name: np.add.reduceat(form.terms(part.y, part.yhat), starts, axis=1).T
+            for name, form in forms.items()
+            if form.terms is not None
+        }
         return cls(
             columns=part.subject[starts],
             sums=np.stack([sizes, total_a, total_b, *within, *between], axis=1),
+            own=own,
             means=np.stack([total_a, total_b]) / sizes,
             ranges=np.stack([end.reduceat(v, starts) for v in (part.y, part.yhat) for end in _ENDS]),
             exponent=exponent,
@@ -156,61 +188,48 @@ class SubjectSums:
     def metrics(self, weights: Matrix, names: Iterable[str]) -> dict[str, Vector]:
         """Compute metrics for weights of shape (R, C); each of shape (R,)."""
         totals = np.ascontiguousarray(matmul(weights, self.sums).T)
-        return self.metrics_of(totals, names, lambda rows: weights[rows])
+        own = {name: matmul(weights, sums).T for name, sums in self.own.items()}
+        return self.metrics_of(totals, own, names, lambda rows: weights[rows])
 
     def metrics_of(
-        self, totals: Matrix, names: Iterable[str], weights: Callable[[slice | NDArray[np.bool_]], Matrix]
+        self,
+        totals: Matrix,
+        own: Mapping[str, Matrix],
+        names: Iterable[str],
+        weights: Callable[[slice | NDArray[np.bool_]], Matrix],
     ) -> dict[str, Vector]:
         """Compute metrics from weighted totals of `sums`, each of shape (R,).
 
         Args:
-            totals: `sums` times weights, shape (SUMS, R); those of `needed_sums` will do.
-            names: Members of `RESAMPLED`.
+            totals: `sums` times weights, shape (number of `_SUMS`, R); those of `needed_sums` will do.
+            own: Metric → its `own` sums times weights, shape (K, R).
+            names: Metrics that have a resampled form.
             weights: Gives the weights, shape (·, C), of chosen rows; few are asked for.
         """
-        names = list(names)
-        n, total_y, total_yhat, errors, squares, hits, changed, *moments = totals
-        found: dict[str, Vector] = {}
+        n, _, _, errors, squares, hits, changed, *_ = totals
+        moments = functools.cache(lambda: self._moments(totals, weights))
+        none = np.empty((0, len(n)))
+        found = {}
         with np.errstate(divide="ignore", invalid="ignore"):
-            if "mae" in names:
-                found["mae"] = _unscaled(errors / n, self.exponent)
-            if "rmse" in names:
-                found["rmse"] = _unscaled(np.sqrt(squares / n), self.exponent)
-            if "acc" in names:
-                found["acc"] = hits / changed
-            if len(found) == len(names):
-                return found
-            means = total_y / n, total_yhat / n
-            within, between = moments[:3], moments[3:]
-            shifts = means[0] * total_y, means[1] * total_yhat, means[0] * total_yhat
-            yy, hh, yh = (w + (b - s) for w, b, s in zip(within, between, shifts, strict=True))
-            unsound = ~((yy > _SOUND * (within[0] + between[0])) & (hh > _SOUND * (within[1] + between[1])))
-            if unsound.any():
-                exact = self._centred(weights(unsound), means[0][unsound], means[1][unsound])
-                for whole, kept, again in zip((yy, hh, yh), within, exact, strict=True):
-                    whole[unsound] = kept[unsound] + again
-            spread = self._spread(n, weights)
-            found |= {
-                name: np.where(spread, self._correlation(name, n, means, (yy, hh, yh)), np.nan)
-                for name in names
-                if name not in found
-            }
-        return {name: found[name] for name in names}
+            for name, form in _forms(names).items():
+                mine = own.get(name, none)
+                given = Totals(n, errors, squares, hits, changed, self.exponent, moments, mine)
+                found[name] = np.asarray(form.value(given), dtype=np.float64)
+        return found
 
-    def _correlation(
-        self, name: str, n: Vector, means: tuple[Vector, Vector], moments: tuple[Vector, Vector, Vector]
-    ) -> Vector:
-        yy, hh, yh = moments
-        if name == "pearson":
-            correlation: Vector = np.clip(yh / (np.sqrt(yy) * np.sqrt(hh)), -1, 1)
-            return correlation
-        p, q = self.ratios
-        both = p * p * yy + q * q * hh
-        if name == "ccc":
-            bias = self.bias + p * means[0] - q * means[1]
-            both = both + n * bias * bias
-        agreement: Vector = 2 * p * q * yh / both
-        return agreement
+    def _moments(self, totals: Matrix, weights: Callable[[slice | NDArray[np.bool_]], Matrix]) -> Moments:
+        n, total_y, total_yhat, _, _, _, _, *squares = totals
+        means = total_y / n, total_yhat / n
+        within, between = squares[:3], squares[3:]
+        shifts = means[0] * total_y, means[1] * total_yhat, means[0] * total_yhat
+        yy, hh, yh = (w + (b - s) for w, b, s in zip(within, between, shifts, strict=True))
+        unsound = ~((yy > _SOUND * (within[0] + between[0])) & (hh > _SOUND * (within[1] + between[1])))
+        if unsound.any():
+            exact = self._centred(weights(unsound), means[0][unsound], means[1][unsound])
+            for whole, kept, again in zip((yy, hh, yh), within, exact, strict=True):
+                whole[unsound] = kept[unsound] + again
+        spread = self._spread(n, weights)
+        return Moments(n, means, (yy, hh, yh), self.ratios, self.bias, spread)
 
     def _centred(self, weights: Matrix, mean_y: Vector, mean_yhat: Vector) -> tuple[Vector, Vector, Vector]:
         """Sum squares and products of subjects' means around each weighting's own means, shape (R,) each."""
@@ -235,12 +254,6 @@ def _standard(values: Vector) -> tuple[Vector, float, int]:
     deviations = scaled - shift
     further = _exponent(deviations)
     return np.ldexp(deviations, -further), float(np.ldexp(shift, -further)), exponent + further
-
-
-def _unscaled(values: Vector, exponent: int) -> Vector:
-    with np.errstate(over="ignore"):
-        found: Vector = np.ldexp(values, exponent)
-    return np.where(np.isfinite(found), found, np.nan)
 
 
 # OpenBLAS hands no product of fewer multiplications to its threads.

@@ -16,9 +16,9 @@ from comface_bench.results.record import summarise
 from comface_bench.stats.bootstrap import Resamples, interval_of, score
 from comface_bench.stats.metrics import METRICS, compute_metrics, no_change_baseline
 from comface_bench.stats.predictions import ALL_FOLDS, Part, PredictionSet
-from comface_bench.stats.weighted import RESAMPLED, matmul, reason_of, weighted_metrics
+from comface_bench.stats.weighted import is_resampled, matmul, reason_of, weighted_metrics
 
-NAMES = list(RESAMPLED)
+NAMES = [name for name in METRICS if is_resampled(name)]
 
 
 def make_rows(subject, y, yhat, fold=None, seed=0):
@@ -324,7 +324,7 @@ def test_pairs_are_the_same_in_any_order_and_for_any_seed():
     assert PredictionSet.of(rows, "pooled").pairs == PredictionSet.of(again, "pooled").pairs
     other = [rows[0]._replace(y=7.0), *rows[1:]]
     assert PredictionSet.of(rows, "pooled").pairs != PredictionSet.of(other, "pooled").pairs
-    with pytest.raises(ValueError, match="no row"):
+    with pytest.raises(ValueError, match="no prediction"):
         PredictionSet.of([], "pooled")
 
 
