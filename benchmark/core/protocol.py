@@ -6,7 +6,6 @@ units. The built-in cards are in `comface_bench.engine.protocols`; plugins bring
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,8 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, get_origin, 
 
 from comface_bench.core.card import Family
 from comface_bench.core.digest import digest
-from comface_bench.core.errors import PluginError, UnknownNameError, UsageError
-from comface_bench.core.registry import Registry, declared_cards, loaded_plugin_files
+from comface_bench.core.errors import PluginError, UsageError
+from comface_bench.core.registry import Registry
 
 PROTOCOLS_GROUP = "comface_bench.protocols"
 
@@ -107,9 +106,7 @@ class ProtocolCard:
         together: The function is given all units of a method and a data set at once, because they share
             features; otherwise one unit at a time.
         version: Raised when the function computes something else.
-        order: Place among the protocols on pages and in lists, ascending.
-        heading: Name in the headings of pages; empty if it is `name`.
-        paper: Values that the paper publishes under this name are comparable with its results.
+        order: Place in lists, ascending.
         summary: One line.
     """
 
@@ -122,8 +119,6 @@ class ProtocolCard:
     together: bool = False
     version: int = 1
     order: int = 100
-    heading: str = ""
-    paper: bool = False
     summary: str = ""
 
     def __post_init__(self) -> None:
@@ -160,23 +155,6 @@ def protocol_names(registry: Registry[ProtocolCard] | None = None) -> list[str]:
     registry = registry or protocol_registry()
     declared = sorted(registry.declared(), key=lambda entry: (entry.card.order, entry.card.name))
     return list(dict.fromkeys([*(entry.card.name for entry in declared), *registry.names()]))
-
-
-def find_protocol_card(name: str) -> ProtocolCard | None:
-    """Return the card of a protocol that a record names, overrides allowed, or None where it isn't known.
-
-    Built-in protocols, plugin files that this process has loaded (the latest first), installed plugins.
-    """
-    base = name.partition("+")[0]
-    cards = [entry.card for entry in protocol_registry(plugins=False).declared()]
-    for module in reversed(loaded_plugin_files()):
-        cards += declared_cards(module, ProtocolCard)
-    for card in cards:
-        if card.name == base:
-            return card
-    with contextlib.suppress(UnknownNameError, PluginError):
-        return protocol_registry().get(base).card
-    return None
 
 
 def override_keys(settings: type[Protocol]) -> list[str]:

@@ -38,7 +38,7 @@ from comface_bench.core.weights import find_weights, weights_digest
 from comface_bench.data.manifest import Manifest
 from comface_bench.data.task import Task, open_task
 from comface_bench.results.store import ResultStore
-from comface_bench.stats.metrics import METRICS
+from comface_bench.stats.metrics import metric_registry
 
 DEFAULT_PROTOCOL = "linear"
 DEFAULT_RESULTS = Path("results")
@@ -168,10 +168,11 @@ def make_plan(request: Request) -> Plan:
             ready_methods.append(_ReadyMethod.find(method, for_methods))
         except WeightsMissingError as error:
             _skip_or_raise(method.explicit, method.name, error, skips)
+    metrics = metric_registry(request.plugin_files, request.use_plugins).names()
     for named in tasks:
         for metric in named.entry.card.metrics:
-            if metric not in METRICS:
-                raise unknown_name(metric, METRICS, "metric")
+            if metric not in metrics:
+                raise unknown_name(metric, metrics, "metric")
     manifests: dict[tuple[str, Path], Manifest] = {}
     cells = []
     store = ResultStore(request.results)

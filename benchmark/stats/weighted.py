@@ -160,7 +160,7 @@ class SubjectSums:
         largest = max(exponent_a, exponent_b)
         forms = _forms(names)
         own = {
-            name: np.add.reduceat(form.terms(part.y, part.yhat), starts, axis=1).T
+            name: np.add.reduceat(np.asarray(form.terms(part.y, part.yhat), float), starts, axis=1).T
             for name, form in forms.items()
             if form.terms is not None
         }

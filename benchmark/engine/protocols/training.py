@@ -126,7 +126,6 @@ LINEAR = ProtocolCard(
     by_family=TABLES_C_TO_E,
     together=True,
     order=10,
-    paper=True,
     summary="frozen backbone, linear pair head, 20 epochs (Tables C–E; setting a, or b by head_start)",
 )
 
@@ -138,7 +137,6 @@ FINETUNE = ProtocolCard(
     values={**SHARED, "views": "pair", "epochs": 10},
     by_family=TABLES_C_TO_E,
     order=20,
-    paper=True,
     summary="backbone and head trained, 10 epochs (Tables C–E; setting c, d where a head is pre-trained)",
 )
 
