@@ -109,12 +109,24 @@ Plugins = Annotated[
     typer.Option(
         "--plugin",
         metavar="FILE",
-        help="Python file with further methods or tasks; repeatable.",
+        help="Python file with further methods, tasks, protocols or metrics; repeatable.",
         show_default=False,
     ),
 ]
 NoPlugins = Annotated[bool, typer.Option("--no-plugins", help="Leave installed plugins out.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+def load_metrics(files: Iterable[Path]) -> None:
+    """Load plugin files, whose metrics count from then on.
+
+    Raises:
+        PluginError: A file can't be loaded.
+        DuplicateNameError: Two metrics have one name.
+    """
+    from comface_bench.stats.metrics import metric_registry
+
+    metric_registry(files).names()
 
 
 def parse_numbers(text: str, option: str) -> tuple[int, ...]:

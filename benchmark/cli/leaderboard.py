@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from comface_bench.cli.commands import Group, Json, Results, make_app
+from comface_bench.cli.commands import Group, Json, Plugins, Results, load_metrics, make_app
 from comface_bench.cli.output import print_json
 
 app = make_app(Group)
@@ -34,6 +34,7 @@ def build(
     force: Annotated[
         bool, typer.Option("--force", help="Replace pages that were changed since a build wrote them.")
     ] = False,
+    plugin: Plugins = [],  # noqa: B006 - typer reads the default and never changes it
 ) -> None:
     """Write pages, leaderboard.csv, leaderboard.json and the site; the same bytes for the same results.
 
@@ -42,6 +43,7 @@ def build(
     from comface_bench.leaderboards.pages import SITE
     from comface_bench.leaderboards.pages import build as build_pages
 
+    load_metrics(plugin)
     out = _out(results, out)
     pages = build_pages(results, out, html=not no_html, force=force)
     plain = [page for page in pages if not page.relative_to(out).as_posix().startswith(SITE)]
@@ -56,6 +58,7 @@ def check(
     results: Results = Path("results"),
     out: Out = None,
     no_html: Annotated[bool, typer.Option("--no-html", help="Expect no HTML site.")] = False,
+    plugin: Plugins = [],  # noqa: B006 - typer reads the default and never changes it
     as_json: Json = False,
 ) -> None:
     """Build again in memory and compare with the files that are there; nothing is written.
@@ -64,6 +67,7 @@ def check(
     """
     from comface_bench.leaderboards.pages import check as check_pages
 
+    load_metrics(plugin)
     folder = _out(results, out)
     found = check_pages(results, folder, html=False if no_html else None)
     words = ["comface-bench", "leaderboard", "build", "--results", str(results)]

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
@@ -24,6 +24,9 @@ from comface_bench.core.protocol import (
 from comface_bench.core.registry import Entry, Registry, method_registry, task_registry
 from comface_bench.core.weights import locate_weights
 
+if TYPE_CHECKING:
+    from comface_bench.stats.metrics import MetricCard
+
 app = make_app()
 show_app = make_app()
 
@@ -37,6 +40,7 @@ class Kind(StrEnum):
     METHODS = "methods"
     TASKS = "tasks"
     PROTOCOLS = "protocols"
+    METRICS = "metrics"
 
 
 @app.command()
@@ -47,15 +51,18 @@ def list_names(
     plugin: Plugins = [],  # noqa: B006 - typer reads the default and never changes it
     no_plugins: NoPlugins = False,
 ) -> None:
-    """List methods, tasks or protocols; installed plugins are named without being loaded."""
+    """List methods, tasks, protocols or metrics; installed plugins are named without being loaded."""
     if kind is Kind.METHODS:
         rows, families = _list_methods(plugin, not no_plugins)
     elif kind is Kind.TASKS:
         rows, families = _list_tasks(plugin, not no_plugins, data)
-    else:
+    elif kind is Kind.PROTOCOLS:
         rows, families = _list_protocols(plugin, not no_plugins), []
+    else:
+        rows, families = _list_metrics(plugin, not no_plugins), []
     if as_json:
-        print_json({kind.value: rows} | ({} if kind is Kind.PROTOCOLS else {"families": families}))
+        open_kind = kind in (Kind.METHODS, Kind.TASKS)
+        print_json({kind.value: rows} | ({"families": families} if open_kind else {}))
         return
     headings = list(dict.fromkeys(key for row in rows for key in row))
     print_table(headings, [[row.get(key, "") for key in headings] for row in rows])
@@ -115,6 +122,21 @@ def _list_protocols(files: list[Path], plugins: bool) -> list[dict[str, str]]:
     ]
 
 
+def _list_metrics(files: list[Path], plugins: bool) -> list[dict[str, str]]:
+    from comface_bench.stats.metrics import metric_registry
+
+    registry = metric_registry(files, plugins)
+    known = {entry.card.name: entry.card for entry in registry.declared()}
+    rows = []
+    for name, origin in registry.names().items():
+        row = {"name": name}
+        if card := known.get(name):
+            row |= {"title": card.title, "better": "higher" if card.higher_is_better else "lower"}
+            row |= {"origin": origin, "summary": card.summary}
+        rows.append(row if card else row | {"origin": origin})
+    return rows
+
+
 def _family_row(family: Any) -> dict[str, str]:
     return {"name": f"{family.prefix}…", "example": family.example, "origin": family.origin}
 
@@ -123,22 +145,31 @@ def _family_row(family: Any) -> dict[str, str]:
 def show(
     name: Annotated[
         str,
-        typer.Argument(help="A method, task or protocol.", autocompletion=complete_name, show_default=False),
+        typer.Argument(
+            help="A method, task, protocol or metric.", autocompletion=complete_name, show_default=False
+        ),
     ],
     data: Data = None,
     as_json: Json = False,
     plugin: Plugins = [],  # noqa: B006 - typer reads the default and never changes it
     no_plugins: NoPlugins = False,
 ) -> None:
-    """Show all facts of a method, a task or a protocol."""
+    """Show all facts of a method, a task, a protocol or a metric."""
     base, options = parse_name(name)
     protocols = protocol_registry(plugin, not no_plugins)
     if base in protocols.names():
         _show_protocol(protocols, base, options, as_json)
         return
     entry = _find(base, protocols, plugin, not no_plugins)
+    if not isinstance(entry.card, (MethodCard, TaskCard)):
+        _show_metric(entry, as_json)
+        return
     kind = "task" if isinstance(entry.card, TaskCard) else "method"
-    available = data_availability(entry.card, data) if kind == "task" else weights_availability(entry)
+    available = (
+        data_availability(entry.card, data)
+        if isinstance(entry.card, TaskCard)
+        else weights_availability(entry)
+    )
     facts = {
         "kind": kind,
         **dataclasses.asdict(entry.card),
@@ -162,9 +193,37 @@ def _find(name: str, protocols: Registry[ProtocolCard], files: list[Path], plugi
                 raise  # It knows the family, and which of its names come near.
             continue
         return found
+    # Last: the module of metrics imports numpy.
+    from comface_bench.stats.metrics import metric_registry
+
+    metrics = metric_registry(files, plugins)
+    if name in metrics.names():
+        return metrics.get(name)
     known = [known for registry in registries for known in registry.names()]
-    error = unknown_name(name, [*known, *protocols.names()], "method, task or protocol")
-    raise UnknownNameError(error.message, "See them: comface-bench list methods, … tasks, … protocols")
+    known += [*protocols.names(), *metrics.names()]
+    error = unknown_name(name, known, "method, task, protocol or metric")
+    raise UnknownNameError(
+        error.message, "See them: comface-bench list methods, … tasks, … protocols, … metrics"
+    )
+
+
+def _show_metric(entry: Entry[MetricCard], as_json: bool) -> None:
+    card = entry.card
+    facts = {
+        "kind": "metric",
+        "name": card.name,
+        "title": card.title,
+        "better": "higher" if card.higher_is_better else "lower",
+        "unit": "the target's" if card.has_unit else "percent" if card.percent else "none",
+        "digits": card.digits,
+        "intervals": card.resampled is not None,
+        "summary": card.summary,
+        "origin": entry.origin,
+    }
+    if as_json:
+        print_json(facts)
+    else:
+        print_facts((key, _format_value(value)) for key, value in facts.items())
 
 
 def _show_protocol(

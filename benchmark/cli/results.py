@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from comface_bench.cli.commands import Group, Json, NoPlugins, Plugins, Results, make_app
+from comface_bench.cli.commands import Group, Json, NoPlugins, Plugins, Results, load_metrics, make_app
 from comface_bench.cli.output import format_count, print_json
 
 if TYPE_CHECKING:
@@ -38,7 +38,12 @@ def _results() -> None:
 
 
 @app.command()
-def validate(paths: Paths = None, results: Results = Path("results"), as_json: Json = False) -> None:
+def validate(
+    paths: Paths = None,
+    results: Results = Path("results"),
+    plugin: Plugins = [],  # noqa: B006 - typer reads the default and never changes it
+    as_json: Json = False,
+) -> None:
     """Check records and the predictions beside them.
 
     Schema, digests and keys, plausible numbers, folds and pairs; all that is wrong is listed, and the exit
@@ -46,6 +51,7 @@ def validate(paths: Paths = None, results: Results = Path("results"), as_json: J
     """
     from comface_bench.results.validation import check_together, validate_record, validate_strays
 
+    load_metrics(plugin)
     named = paths or [results]
     records = _records(named)
     found = [finding for path in records for finding in validate_record(path)]
@@ -76,6 +82,7 @@ def recompute(
     """
     from comface_bench.results.validation import TOLERANCE, recompute_record
 
+    load_metrics(plugin)
     records = _records(paths or [results])
     if update:
         for path in _update(records, plugin, not no_plugins):

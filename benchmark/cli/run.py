@@ -39,8 +39,6 @@ app = make_app()
 
 _SHOWN_METRICS = 2
 """Metrics of a task in the summary table: its primary one and the next."""
-_TITLES = {"mae": "MAE", "pearson": "r", "rmse": "RMSE", "acc": "Acc."}
-_IN_UNIT = ("mae", "rmse")
 
 
 @app.command()
@@ -218,6 +216,8 @@ def _print_summary_table(records: Iterable[Record]) -> None:
 
     A metric that the baseline doesn't have, such as a correlation, has no such column.
     """
+    from comface_bench.stats.metrics import METRICS
+
     records = list(records)
     metrics = sorted({name for record in records for name in record.task.metrics[:_SHOWN_METRICS]})
     compared = {
@@ -228,7 +228,7 @@ def _print_summary_table(records: Iterable[Record]) -> None:
     }
     headings = ["method", "task"]
     for name in metrics:
-        title = _TITLES.get(name, name)
+        title = METRICS[name].short or name
         headings += [title, f"no change: {title}"] if name in compared else [title]
     headings += ["folds", "seconds"]
     rows = [_summary_row(record, metrics, compared) for record in records]
@@ -239,10 +239,12 @@ def _print_summary_table(records: Iterable[Record]) -> None:
 
 
 def _summary_row(record: Record, metrics: Iterable[str], compared: set[str]) -> list[str]:
+    from comface_bench.stats.metrics import METRICS
+
     task, summary = record.task, record.summary
     cells = [record.method.name, task.name]
     for name in metrics:
-        unit = f" {task.unit}" if name in _IN_UNIT else ""
+        unit = f" {task.unit}" if METRICS[name].has_unit else ""
         cells.append(_format_metric(record.primary.get(name), unit))
         if name in compared:
             cells.append(_format_metric(summary.constant.get(name), unit))

@@ -133,3 +133,13 @@ def test_show_offers_near_names_of_all_kinds(call, wrong, right):
     assert status == 2
     assert "Did you mean" in err
     assert right in err.splitlines()[0]
+
+
+def test_metrics(call):
+    rows = rows_of(call("list", "metrics", "--json")[1], "metrics")
+    assert list(rows) == ["acc", "ccc", "icc31", "mae", "pearson", "rmse", "spearman"]
+    assert (rows["mae"]["title"], rows["mae"]["better"]) == ("MAE", "lower")
+    shown = json.loads(call("show", "spearman", "--json")[1])
+    assert (shown["kind"], shown["intervals"], shown["unit"]) == ("metric", False, "none")
+    text = call("show", "acc")[1].splitlines()
+    assert [line.split()[1:] for line in text if line.startswith(("unit", "digits"))] == [["percent"], ["1"]]

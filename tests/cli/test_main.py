@@ -81,7 +81,7 @@ def test_unforeseen_error_exits_1_and_asks_for_debug(call, monkeypatch):
 
 def test_main_returns_the_status_of_an_error(capsys):
     assert main(["show", "nothing-like-it"]) == 2
-    assert "error: no method, task or protocol" in capsys.readouterr().err
+    assert "error: no method, task, protocol or metric" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_main_returns_the_status_of_an_error(capsys):
         ("comface-bench run --task synth-w", {"synth-weight"}),
         ("comface-bench run --protocol ", {"linear", "finetune", "quick"}),
         ("comface-bench show fine", {"finetune"}),
-        ("comface-bench list ", {"methods", "tasks", "protocols"}),
+        ("comface-bench list ", {"methods", "tasks", "protocols", "metrics"}),
         ("comface-bench doc", {"doctor"}),
     ],
 )
