@@ -20,6 +20,7 @@ from comface_bench.comface.synthesis.generator import GeneratorCard
 PRELOADED = [
     "pytest",
     "torch",
+    "torchvision",
     "torch._dynamo",  # imported by the first optimiser of a process, which takes seconds
     "comface_bench.comface.pretrain.faces",
     "comface_bench.comface.pretrain.train",
@@ -39,6 +40,9 @@ sys.path[:] = path
 if arguments[0] == "-c":
     sys.argv = ["-c", *arguments[2:]]
     exec(compile(arguments[1], "-c", "exec"), {"__name__": "__main__"})
+elif arguments[0] == "-m":
+    sys.argv = arguments[1:]
+    runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
 else:
     sys.argv = arguments
     runpy.run_path(arguments[0], run_name="__main__")
@@ -95,7 +99,7 @@ class ForkedProcess:
 
 @pytest.fixture(scope="session")
 def fork():
-    """Start `python ARGUMENTS` (a file, or -c and code) as a process that needn't import torch first."""
+    """Start `python ARGUMENTS` (a file, or -m, or -c) as a process that needn't import torch first."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
 

@@ -2,8 +2,6 @@
 
 import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -54,13 +52,10 @@ def settings():
 
 @pytest.fixture
 def start(fork):
-    """Start `python ARGUMENTS` in one process, or in several that find each other as torchrun starts them.
-
-    They are forked from a server that has imported torch, unless `fresh` asks for new ones.
-    """
+    """Start `python ARGUMENTS` in one process, or in several that find each other as torchrun starts them."""
     started = []
 
-    def run(arguments, processes=1, fresh=False):
+    def run(arguments, processes=1):
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             port = listener.getsockname()[1]
@@ -69,7 +64,7 @@ def start(fork):
         environments = [
             {**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)
         ]
-        jobs = [_popen(arguments, own) if fresh else fork(arguments, own) for own in environments]
+        jobs = [fork(arguments, own) for own in environments]
         started.extend(jobs)
         return jobs
 
@@ -80,22 +75,12 @@ def start(fork):
         job.stdout.close()
 
 
-def _popen(arguments, env):
-    return subprocess.Popen(
-        [sys.executable, *arguments],
-        env=env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
 @pytest.fixture
 def two_processes(start):
     """Run `python ARGUMENTS` in two processes to their end; returns the output of each."""
 
-    def run(arguments, fresh=False):
-        jobs = start(arguments, 2, fresh)
+    def run(arguments):
+        jobs = start(arguments, 2)
         said = [job.communicate(timeout=180)[0] for job in jobs]
         assert [job.returncode for job in jobs] == [0, 0], "\n".join(said)
         return said

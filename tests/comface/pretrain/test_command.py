@@ -271,9 +271,8 @@ def test_torchrun_leaves_every_option_alone():
     assert parsed.training_script_args == ["pretrain", *options]
 
 
-@pytest.mark.slow
 def test_as_torchrun_starts_it(two_processes, words, tmp_path):
-    said = two_processes(["-m", "comface_bench", *words], fresh=True)
+    said = two_processes(["-m", "comface_bench", *words])
     assert "epoch 1/1 · validation" in said[0]
     assert "epoch" not in said[1]
     assert (tmp_path / "run" / "best.pt").exists()
