@@ -17,6 +17,7 @@ import typer
 from comface_bench.cli.commands import Data, Results, make_app
 from comface_bench.cli.listing import data_availability, weights_availability
 from comface_bench.cli.output import print_facts
+from comface_bench.core.card import data_root
 from comface_bench.core.errors import BenchError
 from comface_bench.core.registry import (
     METHODS_GROUP,
@@ -90,8 +91,6 @@ def _device() -> Iterator[Diagnosis]:
 
 
 def _folders(data: Path | None, results: Path) -> Iterator[Diagnosis]:
-    from comface_bench.data.task import data_root
-
     folders = {
         "data root": data_root(data),
         "weights": weights_folder(),

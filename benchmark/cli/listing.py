@@ -12,7 +12,7 @@ import typer
 
 from comface_bench.cli.commands import Data, Json, NoPlugins, Plugins, complete_name, make_app
 from comface_bench.cli.output import print_facts, print_json, print_table
-from comface_bench.core.card import Family, MethodCard, TaskCard, card_digest
+from comface_bench.core.card import Family, MethodCard, TaskCard, card_digest, data_location
 from comface_bench.core.errors import BenchError, UnknownNameError
 from comface_bench.core.names import method_options, parse_name, unknown_name
 from comface_bench.core.protocol import (
@@ -280,8 +280,6 @@ def weights_availability(entry: Entry[MethodCard]) -> WeightsAvailability:
 
 def data_availability(card: TaskCard, data: Path | None) -> DataAvailability:
     """Return whether the data set of a task is there; nothing in it is read."""
-    from comface_bench.data.task import data_location
-
     found = data_location(card, data).exists()
     if card.ships and found:
         return "ships"

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from comface_bench.contract.rules import RuleOutcome
-from comface_bench.core.card import TaskCard
+from comface_bench.core.card import TaskCard, data_location
 from comface_bench.core.errors import DataMissingError
 from comface_bench.core.names import parse_name
 from comface_bench.core.registry import Entry, Registry
 from comface_bench.data.check import DataCheck, check_data
 from comface_bench.data.splits import PARTS
-from comface_bench.data.task import Task, configure, data_location, open_task
+from comface_bench.data.task import Task, configure, open_task
 from comface_bench.stats.metrics import METRICS
 
 

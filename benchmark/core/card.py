@@ -9,8 +9,10 @@ costs nobody a finished result.
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from comface_bench.core.digest import digest
@@ -261,3 +263,23 @@ def _without(declared: Mapping[str, Any], kind: type, left_out: Collection[str])
         for name, value in declared.items()
         if kinds.get(name) not in left_out
     }
+
+
+def data_root(data: Path | None) -> Path:
+    """Return the data root: the argument, else COMFACE_DATA, else `data` in the working folder."""
+    return data or Path(os.environ.get("COMFACE_DATA") or "data")
+
+
+def shipped_root() -> Path:
+    """Return the folder of the faces that ship with the package."""
+    import importlib.resources
+
+    return Path(str(importlib.resources.files("comface_bench.tasks"))) / "synthfaces"
+
+
+def data_location(card: TaskCard, data: Path | None) -> Path:
+    """Return the folder or file that holds a task's data."""
+    if card.location:
+        return Path(card.location)
+    root = shipped_root() if card.ships else data_root(data)
+    return root / card.data.removeprefix("synthfaces/")

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from comface_bench.core.card import TaskCard
+from comface_bench.core.card import TaskCard, data_location, data_root
 from comface_bench.core.names import parse_name
 from comface_bench.core.problems import Problem, ProblemList
 from comface_bench.core.registry import Registry, task_registry
 from comface_bench.data.manifest import Manifest
 from comface_bench.data.pairs import PairSampler
-from comface_bench.data.task import Task, configure, data_location, data_root, open_task, read_manifest
+from comface_bench.data.task import Task, configure, open_task, read_manifest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

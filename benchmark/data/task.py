@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.resources
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from comface_bench.core.card import TaskCard
+from comface_bench.core.card import TaskCard, data_location, data_root
 from comface_bench.core.errors import DataFormatError, DataMissingError, UsageError
 from comface_bench.core.names import differing_task_options, format_name, parse_name, task_options
 from comface_bench.core.problems import ProblemList
@@ -112,16 +111,6 @@ class Task:
         return self.sampler.draw(self.folds[fold].train, self.card.train_pairs, count, seed)
 
 
-def data_root(data: Path | None) -> Path:
-    """Return the data root: the argument, else COMFACE_DATA, else `data` in the working folder."""
-    return data or Path(os.environ.get("COMFACE_DATA") or "data")
-
-
-def shipped_root() -> Path:
-    """Return the folder of the faces that ship with the package."""
-    return Path(str(importlib.resources.files("comface_bench.tasks"))) / "synthfaces"
-
-
 def load_task(name: str, data: Path | str | None = None, registry: Registry[TaskCard] | None = None) -> Task:
     """Load a task's manifest and folds.
 
@@ -179,14 +168,6 @@ def configure(entry: Entry[TaskCard], options: Mapping[str, str]) -> tuple[TaskC
     own = {key: value for key, value in chosen.items() if key != "split"}
     change = entry.hook("configure") if entry.card.options else None
     return (change(entry.card, own) if change else entry.card), chosen
-
-
-def data_location(card: TaskCard, data: Path | None) -> Path:
-    """Return the folder or file that holds a task's data."""
-    if card.location:
-        return Path(card.location)
-    root = shipped_root() if card.ships else data_root(data)
-    return root / card.data.removeprefix("synthfaces/")
 
 
 def read_manifest(

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from comface_bench.core.card import data_root
 from comface_bench.core.errors import (
     DataFormatError,
     DataMissingError,
@@ -15,7 +16,7 @@ from comface_bench.core.errors import (
     UsageError,
 )
 from comface_bench.core.registry import task_registry
-from comface_bench.data.task import data_root, load_task, open_task
+from comface_bench.data.task import load_task, open_task
 
 DISFA = [f"SN{number:03d}" for number in (*range(1, 14), 16, 17, 18, 21, *range(23, 33))]
 UNITS = (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26)
