@@ -184,6 +184,8 @@ class RecordFiles:
 
 
 LEADERBOARD = "leaderboard"
+_EARLIER_KEYS = (1, 2)
+"""Versions of records in which keys hashed more than what decides predictions."""
 
 
 class ResultStore:
@@ -328,11 +330,9 @@ class ResultStore:
         Reads no more than that needs, and neither locks nor changes anything; a file that can't be read
         counts as empty. Units that a killed run only staged are not among them: opening merges those.
         """
-        from comface_bench.results.schema import migrate
-
         files = RecordFiles(self.record_path(task, protocol, method))
         try:
-            units = migrate(json.loads(files.path.read_bytes()))["units"]
+            units = _units_of(json.loads(files.path.read_bytes()))
             texts = read_texts(files.predictions)
             return {
                 (unit["fold"], unit["seed"]): unit["key"]
@@ -341,6 +341,16 @@ class ResultStore:
             }
         except (OSError, ValueError, KeyError, TypeError, ResultError):
             return {}
+
+
+def _units_of(facts: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a record's units, under the keys of today; the models are needed for earlier keys alone."""
+    if facts["schema_version"] in _EARLIER_KEYS:
+        from comface_bench.results.schema import migrate
+
+        facts = migrate(facts)
+    units: list[dict[str, Any]] = facts["units"]
+    return units
 
 
 def update_record(path: Path, task: TaskCard | None = None, method: MethodCard | None = None) -> bool:
