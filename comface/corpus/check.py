@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from comface_bench.comface.corpus.shard import StoredRecord
 
 
-class Fault(NamedTuple):
+class CorpusFault(NamedTuple):
     """A fault of a corpus.
 
     Attributes:
@@ -43,7 +43,7 @@ class Fault(NamedTuple):
 
 def check_corpus(
     root: Path, *, pictures: bool = False, progress: Callable[[int, int], None] | None = None
-) -> list[Fault]:
+) -> list[CorpusFault]:
     """Check a corpus against its own plan and digests.
 
     Args:
@@ -60,57 +60,59 @@ def check_corpus(
     """
     layout = Layout(root)
     description = layout.read()
-    faults: list[Fault] = []
+    faults: list[CorpusFault] = []
     known = {layout.description, layout.begin_lock, layout.journal, layout.shards}
     known |= {layout.quality, layout.quality_report}
     sizes = _Sizes(description.generator["resolution"])
     for shard in range(description.shards):
         known |= {*layout.files(shard), layout.partial(shard), layout.lock(shard)}
         if missing := layout.missing(shard):
-            faults.append(Fault(missing[0], "missing", f"comface-bench synth corpus --out {root}"))
+            faults.append(CorpusFault(missing[0], "missing", f"comface-bench synth corpus --out {root}"))
         else:
             faults += _check_shard(layout, description, shard, sizes if pictures else None)
         if progress:
             progress(shard + 1, description.shards)
     again = f"comface-bench synth quality {root}"
-    faults += [Fault(path, message, again) for path, message in quality_faults(layout)]
+    faults += [CorpusFault(path, message, again) for path, message in quality_faults(layout)]
     strangers = sorted(path for path in layout.root.rglob("*") if path not in known)
     return (
         faults
         + sizes.faults(layout)
-        + [Fault(path, "not a file of the corpus", "Move it away.") for path in strangers]
+        + [CorpusFault(path, "not a file of the corpus", "Move it away.") for path in strangers]
     )
 
 
-def _check_shard(layout: Layout, description: Description, shard: int, sizes: _Sizes | None) -> list[Fault]:
+def _check_shard(
+    layout: Layout, description: Description, shard: int, sizes: _Sizes | None
+) -> list[CorpusFault]:
     tar, again = layout.tar(shard), layout.remake_command(shard)
     faults = []
     try:
         facts = json.loads(layout.done(shard).read_text(encoding="utf-8"))
     except ValueError as error:
-        return [Fault(layout.done(shard), str(error), again)]
+        return [CorpusFault(layout.done(shard), str(error), again)]
     for name, digest in shard_digests(layout, shard).items():
         if facts.get(name) != digest:
-            faults.append(Fault(layout.done(shard), f"{name} isn't that of the file", again))
+            faults.append(CorpusFault(layout.done(shard), f"{name} isn't that of the file", again))
     with tar.open("rb") as stream:
         stored, fault = scan_records(stream)
         if fault:
-            faults.append(Fault(tar, fault, again))
+            faults.append(CorpusFault(tar, fault, again))
         size = description.records_per_shard
         planned = list(description.plan.stretch(shard * size, size))
         if len(stored) != len(planned):
-            return [*faults, Fault(tar, f"{len(stored)} records, not {len(planned)}", again)]
+            return [*faults, CorpusFault(tar, f"{len(stored)} records, not {len(planned)}", again)]
         try:
             for one, wanted in zip(stored, planned, strict=True):
                 require_planned(one, wanted, str(tar))
         except DataFormatError as error:
-            return [*faults, Fault(tar, error.message, again)]
+            return [*faults, CorpusFault(tar, error.message, again)]
         tables = index_tables(stored, description.plan.attributes)
         for path, table in zip((layout.records(shard), layout.images(shard)), tables, strict=True):
             if path.read_bytes() != npy_bytes(table):
-                faults.append(Fault(path, "other rows than the tar has", again))
+                faults.append(CorpusFault(path, "other rows than the tar has", again))
         if facts.get("records") != len(tables[0]) or facts.get("images") != len(tables[1]):
-            faults.append(Fault(layout.done(shard), "counts other records or images", again))
+            faults.append(CorpusFault(layout.done(shard), "counts other records or images", again))
         if sizes is not None:
             faults += _check_pictures(tar, stored, sizes, again)
     return faults
@@ -134,9 +136,9 @@ class _Sizes:
         self._found[shape] = (count + 1, first_tar, first_place)
         return False
 
-    def faults(self, layout: Layout) -> list[Fault]:
+    def faults(self, layout: Layout) -> list[CorpusFault]:
         return [
-            Fault(
+            CorpusFault(
                 tar,
                 f"{place}: {shape[0]} × {shape[1]} pixels, not {self._side}"
                 + (f"; so are {count - 1} more images of the corpus" if count > 1 else ""),
@@ -146,7 +148,7 @@ class _Sizes:
         ]
 
 
-def _check_pictures(tar: Path, stored: list[StoredRecord], sizes: _Sizes, again: str) -> list[Fault]:
+def _check_pictures(tar: Path, stored: list[StoredRecord], sizes: _Sizes, again: str) -> list[CorpusFault]:
     faults = []
     with tar.open("rb") as stream:
         for one in stored:
@@ -158,8 +160,8 @@ def _check_pictures(tar: Path, stored: list[StoredRecord], sizes: _Sizes, again:
                 try:
                     image = decode_image(stream.read(length))
                 except OSError as error:
-                    faults.append(Fault(tar, f"{place}: {error}", again))
+                    faults.append(CorpusFault(tar, f"{place}: {error}", again))
                     continue
                 if sizes.fits(image.shape[1:], tar, place) and np.ptp(image) == 0:
-                    faults.append(Fault(tar, f"{place}: a single colour", again))
+                    faults.append(CorpusFault(tar, f"{place}: a single colour", again))
     return faults
