@@ -13,7 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from comface_bench.core.errors import UnknownNameError
 from comface_bench.core.files import file_lock
+from comface_bench.core.registry import load_plugin_file, loaded_plugin_files
 from comface_bench.leaderboards.document import BoardEntry, Document
 from comface_bench.leaderboards.document_json import leaderboard_json
 from comface_bench.leaderboards.manifest_writer import LIST, Manifest, digests_of, stamp_of, write_files
@@ -22,6 +24,7 @@ from comface_bench.leaderboards.paper import natural_order, protocol_order
 from comface_bench.leaderboards.spreadsheet import leaderboard_csv
 from comface_bench.leaderboards.statistics import Arranged, board_statistics, rankings
 from comface_bench.results.store import ResultStore, file_stem
+from comface_bench.stats.metrics import METRICS
 from comface_bench.stats.predictions import PredictionSet
 from comface_bench.version import __version__
 
@@ -135,6 +138,7 @@ def read_document(results: Path | str, workers: int | None = None) -> Document:
 
     Raises:
         ResultError: A file isn't a record, or predictions aren't the record's.
+        UnknownNameError: A record has a metric that nothing here declares.
     """
     store = ResultStore(Path(results))
     folders: dict[Path, list[Path]] = {}
@@ -150,7 +154,8 @@ def read_document(results: Path | str, workers: int | None = None) -> Document:
         from concurrent.futures import ProcessPoolExecutor
 
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        files = [str(module.__file__) for module in loaded_plugin_files()]
+        with ProcessPoolExecutor(workers, context, _load_plugin_files, (files,)) as pool:
             boards = list(pool.map(read, folders.values()))
     boards.sort(key=lambda made: (natural_order(made[0].task), protocol_order(made[0].protocol)))
     return Document(tuple(board for board, _ in boards), rankings(boards))
@@ -250,7 +255,7 @@ def _read_board(root: Path, paths: Sequence[Path]) -> tuple[Board, Scores | None
     store = ResultStore(root)
     entries: list[BoardEntry] = []
     arranged: dict[str, Arranged] = {}
-    records = [store.load_at(path) for path in paths]
+    records = [_load_known(store, path) for path in paths]
     # A metric that the task gained since some of them ran is computed from their predictions.
     ordered = sorted(records, key=lambda record: -len(record.task.metrics))
     metrics = list(dict.fromkeys(name for record in ordered for name in record.task.metrics))
@@ -259,6 +264,29 @@ def _read_board(root: Path, paths: Sequence[Path]) -> tuple[Board, Scores | None
         if record.units:
             arranged[record.method.name] = _arrange(store, record)
     return board_statistics(sorted(entries, key=lambda entry: entry.order), arranged)
+
+
+def _load_known(store: ResultStore, path: Path) -> Record:
+    """Read a record whose metrics are all declared here.
+
+    Raises:
+        ResultError: The file isn't a record.
+        UnknownNameError: A plugin that isn't loaded declares one of its metrics.
+    """
+    record = store.load_at(path)
+    for name in record.task.metrics:
+        if METRICS.get(name) is None:
+            raise UnknownNameError(
+                f"{path}: no metric is called {name!r}",
+                "Install the plugin that declares it, or name its file: --plugin FILE",
+            )
+    return record
+
+
+def _load_plugin_files(files: Sequence[str]) -> None:
+    """Load into a new process what the process that started it has loaded."""
+    for file in files:
+        load_plugin_file(Path(file))
 
 
 def _arrange(store: ResultStore, record: Record) -> Arranged:

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from comface_bench.core.errors import ResultError, UsageError
+from comface_bench.core.errors import ResultError, UnknownNameError, UsageError
+from comface_bench.core.registry import load_plugin_file
 from comface_bench.leaderboards import build, load, pages, readme
 from comface_bench.leaderboards.document import Document
 from comface_bench.leaderboards.manifest_writer import Manifest
-from comface_bench.leaderboards.pages import check, family_file, read_document, refresh
+from comface_bench.leaderboards.pages import check, family_file, read_document, refresh, render
 from comface_bench.results.store import LEADERBOARD
 
 
@@ -364,6 +365,31 @@ def test_the_committed_pages_table_and_plot_are_fresh(tmp_path, monkeypatch):
 
 
 def test_an_empty_document_has_no_families():
-    from comface_bench.leaderboards.pages import render
-
     assert set(render(Document((), ()))) == {"README.md", "overall.md", "leaderboard.csv", "leaderboard.json"}
+
+
+PLUGIN = """
+import numpy as np
+from comface_bench.stats.metrics import MetricCard
+
+CARD = MetricCard.mean_of(
+    "close", "Close (%)", lambda y, yhat: np.abs(y - yhat) <= 9, percent=True, digits=1
+)
+"""
+
+
+def test_a_metric_of_a_plugin_file_is_known_to_all_processes_and_missed_by_name(
+    results, made, tmp_path, monkeypatch
+):
+    (tmp_path / "close.py").write_text(PLUGIN)
+    module = load_plugin_file(tmp_path / "close.py")
+    for task in ("age", "synth-age"):
+        made.add(results, task, method="a", facts={"metrics": ["mae", "close"]})
+    document = read_document(results, workers=2)
+    assert [board.metrics for board in document.boards] == [("mae", "close")] * 2
+    assert plain(document) == plain(read_document(results))
+    assert "Close (%) ↑" in render(document)["age/finetune.md"].decode()
+    monkeypatch.delitem(sys.modules, module.__name__)
+    with pytest.raises(UnknownNameError, match=r"a\.json: no metric is called 'close'") as caught:
+        build(results, tmp_path / "out")
+    assert "--plugin" in caught.value.hint
