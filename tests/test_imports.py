@@ -227,6 +227,21 @@ def test_dependencies_point_one_way():
     assert violations(ROOT) == []
 
 
+def rule() -> str:
+    """The rule as docs/architecture.md prints it, a layer a row."""
+    rows = ["| Layer | May import |", "|---|---|"]
+    for layer, allowed in ALLOWED.items():
+        name = f"`{layer}`" if layer else "`comface_bench` itself"
+        rows.append(f"| {name} | {', '.join(f'`{other}`' for other in sorted(allowed)) or 'nothing'} |")
+    return "\n".join(rows)
+
+
+def test_the_document_shows_the_same_rule():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    _, _, rest = text.partition("<!-- rule -->\n")
+    assert rest.partition("\n<!-- end of rule -->")[0] == rule()
+
+
 def test_no_module_imports_itself_by_way_of_others():
     graph = graph_of(ROOT)
     assert [path for path in circles(graph) if set(path) not in KNOWN_CIRCLES] == []
