@@ -1,4 +1,4 @@
-"""What may import what: layers that point one way, and commands that stay light."""
+"""Imports: layers that point one way, no circles, and commands that stay light."""
 
 import ast
 import functools

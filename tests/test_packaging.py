@@ -1,4 +1,4 @@
-"""What pyproject.toml says against what the source is."""
+"""pyproject.toml against the source."""
 
 import ast
 import itertools

@@ -41,7 +41,7 @@ def format_name(base: str, options: Mapping[str, object]) -> str:
 
 
 def is_pattern(text: str) -> bool:
-    """Tell whether a name holds a wildcard of the shell (`*`, `?` or `[`)."""
+    """Return whether a name holds a wildcard of the shell (`*`, `?` or `[`)."""
     return any(sign in text for sign in "*?[")
 
 
@@ -83,10 +83,10 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 TASK_OPTIONS = ("split",)
-"""What every task takes."""
+"""Options of every task."""
 
 METHOD_OPTIONS: Mapping[str, tuple[str, ...]] = {"preprocess": ("native", "imagenet")}
-"""What every method takes. `preprocess=imagenet` feeds RGB with ImageNet's mean and standard deviation,
+"""Options of every method. `preprocess=imagenet` feeds RGB with ImageNet's mean and standard deviation,
 whatever the authors did, to measure how much of a result hangs on it."""
 
 

@@ -1,4 +1,4 @@
-"""Problems: everything that is wrong with a data set, told at once rather than one by one."""
+"""Problems: everything that is wrong with a data set, reported at once rather than one by one."""
 
 from __future__ import annotations
 

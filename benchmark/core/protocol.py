@@ -92,7 +92,7 @@ class Protocol:
 
 @dataclass(frozen=True)
 class ProtocolCard:
-    """What a protocol is: what is trained, the values of its settings, and the function that does it.
+    """A protocol: what is trained, the values of its settings, and the function that trains or solves units.
 
     Attributes:
         name: Name on the command line.

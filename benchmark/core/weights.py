@@ -58,7 +58,7 @@ class KnownDigest:
     published: str = ""
 
     def is_of(self, path: Path) -> bool:
-        """Tell, without reading it, whether a file is unchanged since it was noted."""
+        """Return, without reading it, whether a file is unchanged since it was noted."""
         status = path.stat()
         return (status.st_size, status.st_mtime_ns) == (self.size, self.mtime_ns)
 
@@ -241,7 +241,7 @@ def missing_weights(card: MethodCard) -> WeightsMissingError:
 
 
 def is_direct(url: str) -> bool:
-    """Tell whether an address is that of the file itself, which a program can fetch."""
+    """Return whether an address is that of the file itself, which a program can fetch."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     page = "/blob/" in parts.path or any(host == name or host.endswith(f".{name}") for name in _FOR_PEOPLE)

@@ -47,7 +47,7 @@ class Checkpoint:
 
     @property
     def due(self) -> bool:
-        """Whether the last time is long enough ago."""
+        """True if the last state was saved long enough ago."""
         return time.perf_counter() - self._saved >= self._interval
 
     def save(self, state: dict[str, Any], *, at_once: bool = False) -> bool:

@@ -1,4 +1,4 @@
-"""Jobs: what a protocol's function is given, and what it returns."""
+"""Jobs: the units that a protocol's function is given, what they share, and the outcomes that it returns."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Job:
 
 @dataclass(frozen=True, eq=False)
 class RunContext:
-    """What the jobs of one call share.
+    """Everything that the jobs of one call share.
 
     Attributes:
         encoder: Freshly built, on the run's device; the call may train it.

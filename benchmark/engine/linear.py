@@ -202,7 +202,7 @@ def _train_epoch(
         batch = slice(start, start + protocol.batch_size)
         first, second = views.values[x[:, batch]], views.values[y[:, batch]]
         predicted = predict(protocol.head, weights.unsqueeze(1), first, second)
-        # The mean over each head's own pairs, summed over heads: no head feels another.
+        # The mean over each head's own pairs, summed over heads: gradients of heads are separate.
         loss = pair_loss(protocol.loss, predicted, target[:, batch]).mean(dim=1).sum()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]

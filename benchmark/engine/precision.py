@@ -24,7 +24,7 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 
 @dataclass(frozen=True)
 class Machine:
-    """Where and how a run computes.
+    """The device and the precision that a run computes with.
 
     Attributes:
         device: `cpu`, `cuda` or `cuda:N`.

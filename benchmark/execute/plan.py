@@ -46,7 +46,7 @@ DEFAULT_RESULTS = Path("results")
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for.
+    """A request of the user, as typed.
 
     Attributes:
         methods, tasks: Names, comma lists or patterns.

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Finished:
-    """What running a plan left.
+    """The result of running a plan.
 
     Attributes:
         records: One a cell, in the plan's order; a cell that couldn't start has none.
@@ -157,7 +157,7 @@ def _groups(cells: Sequence[PlannedRecord]) -> Iterator[tuple[PlannedRecord, ...
 
 
 def _record_event(cell: PlannedRecord, record: Record) -> Event:
-    """Tell a record's primary metric, with the no-change baseline beside it."""
+    """Report a record's primary metric, with the no-change baseline beside it."""
     name = record.task.metrics[0]
     value, constant = record.primary[name].value, record.summary.constant[name].value
     shown = ", ".join(
@@ -286,7 +286,7 @@ class GroupRunner:
         return outcomes
 
     def _has_pairs(self, item: _Work) -> bool:
-        """Tell whether a unit can be validated and tested; one that can't fails alone."""
+        """Return whether a unit can be validated and tested; one that can't fails alone."""
         try:
             for part in PARTS:
                 item.cell.task.pairs(item.unit.fold, part)

@@ -1,5 +1,6 @@
 """Running plans: records, failures, and kills."""
 
+import contextlib
 import json
 import os
 import random
@@ -278,51 +279,82 @@ def test_a_metric_that_a_task_gains_is_computed_without_a_run(
 
 
 DRIVER = """
-import sys
+import os, sys, traceback
 from pathlib import Path
-import torch
+import torch, torch._dynamo  # the latter else in each run, at its first step
 torch.set_num_threads(1)
-from comface_bench.engine import checkpoint
+from comface_bench.engine import checkpoint, encoder, finetune
+from comface_bench.results import environment, schema
 from comface_bench.execute.run import run_plan
 from comface_bench.execute.plan import Request, make_plan
 checkpoint.SAVE_INTERVAL_S = 0.0
-data, plugin, results = map(Path, sys.argv[1:])
+data, plugin = map(Path, sys.argv[1:])
 options = {"split": "balanced-4", "image_size": "16", "epochs": "3", "pairs_per_epoch": "64"}
-request = Request(["tiny"], ["age"], "finetune", options, data, results, plugin_files=[plugin])
-plan = make_plan(request)
-print("ready", flush=True)
-run_plan(plan, request)
-print("done", flush=True)
+
+
+def run(results):
+    request = Request(["tiny"], ["age"], "finetune", options, data, results, plugin_files=[plugin])
+    plan = make_plan(request)
+    print("ready", os.getpid(), flush=True)
+    run_plan(plan, request)
+
+
+for line in sys.stdin:
+    pid = os.fork()
+    if pid == 0:
+        try:
+            run(Path(line.strip()))
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+    print("ended", os.waitpid(pid, 0)[1], flush=True)
 """
+
+
+class Runs:
+    """Processes that run the same plan, forked from one that has imported torch.
+
+    Args:
+        server: That process.
+    """
+
+    def __init__(self, server: subprocess.Popen[str]) -> None:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        self._ask, self._answers = server.stdin, server.stdout
+
+    def run(self, results: Path, kill_after: float | None = None) -> tuple[int, float]:
+        """Run the plan; return how the process ended and how many seconds it ran."""
+        self._ask.write(f"{results}\n")
+        self._ask.flush()
+        ready, pid = self._answers.readline().split()
+        assert ready == "ready"
+        began = time.perf_counter()
+        if kill_after is not None:
+            time.sleep(kill_after)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+        ended, status = self._answers.readline().split()
+        assert ended == "ended"
+        return os.waitstatus_to_exitcode(int(status)), time.perf_counter() - began
 
 
 def kill_and_resume(data: Path, plugin: Path, folder: Path, kills: int) -> None:
     """Kill runs at random moments until one ends, and compare with an unbroken run."""
     driver = folder / "driver.py"
     driver.write_text(DRIVER)
+    command = [sys.executable, str(driver), str(data), str(plugin)]
     environment = {**os.environ, "COMFACE_CACHE": str(folder / "cache")}
-
-    def start(results: Path) -> subprocess.Popen[str]:
-        command = [sys.executable, str(driver), str(data), str(plugin), str(results)]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-
-    whole = start(folder / "whole")
-    assert whole.stdout is not None
-    whole.stdout.readline()
-    began = time.perf_counter()
-    assert whole.wait() == 0
-    length = time.perf_counter() - began
-    moments = random.Random(4)
-    for _ in range(kills):
-        process = start(folder / "killed")
-        assert process.stdout is not None
-        process.stdout.readline()
-        time.sleep(moments.uniform(0, length))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
-    last = start(folder / "killed")
-    assert last.wait() == 0
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, env=environment, **pipes) as server:
+        runs, moments = Runs(server), random.Random(4)
+        status, length = runs.run(folder / "whole")
+        assert status == 0
+        killed = [runs.run(folder / "killed", moments.uniform(0, length))[0] for _ in range(kills)]
+        assert -signal.SIGKILL in killed
+        assert runs.run(folder / "killed")[0] == 0
+        server.communicate()
     name = ("age+split=balanced-4", make_plan_protocol(), "tiny")
     unbroken, resumed = (ResultStore(folder / kind).load(*name) for kind in ("whole", "killed"))
     assert unbroken is not None
