@@ -19,8 +19,7 @@ from comface_bench.comface.synthesis.anny.glasses import glasses_strands
 from comface_bench.comface.synthesis.anny.hair_generation import FRAME, HAIR
 from comface_bench.comface.synthesis.anny.hair_roots import eyelid_edges, hair_roots
 from comface_bench.comface.synthesis.anny.head_model import EYE_LEFT, EYE_RIGHT, blend, blendshape_weights
-from comface_bench.comface.synthesis.anny.raster import StrandGeometry
-from comface_bench.comface.synthesis.anny.render_pipeline import look_at_point
+from comface_bench.comface.synthesis.anny.raster import StrandGeometry, look_at_point
 from comface_bench.comface.synthesis.anny.strand_set import (
     HAIR_PARAMETERS,
     StrandSet,

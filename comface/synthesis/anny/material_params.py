@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,44 +11,15 @@ from comface_bench.comface.synthesis.anny.hair_generation import natural_curl
 from comface_bench.comface.synthesis.anny.head_model import EYE_LEFT, EYE_RIGHT
 from comface_bench.comface.synthesis.anny.labels import MAX_INTENSITY, sagging
 from comface_bench.comface.synthesis.anny.person import stream
+from comface_bench.comface.synthesis.anny.shader_library import material_struct
 from comface_bench.comface.synthesis.anny.strand_set import GREY_HAIR, grey_hair_share, hair_colour
 from comface_bench.comface.synthesis.anny.uv_maps import WRINKLES
-from comface_bench.comface.synthesis.anny.warp_runtime import load_warp, warp_struct
+from comface_bench.comface.synthesis.anny.warp_runtime import load_warp
 
 if TYPE_CHECKING:
     from comface_bench.comface.synthesis.anny.arrays import Floats
     from comface_bench.comface.synthesis.anny.head_model import HeadModel
     from comface_bench.comface.synthesis.anny.person import Person, State
-
-
-MATERIAL_FIELDS: Final = {
-    "vec3": ("skin", "lips", "hair", "beard", "iris", "white", "teeth", "cloth", "noise_offset", "gaze"),
-    "vec4": ("eye_left", "eye_right"),
-    "float32": (
-        "blush",
-        "freckles",
-        "mottle",
-        "oil",
-        "eye_shadows",
-        "makeup",
-        "stubble",
-        "moustache",
-        "sheen",
-        "brow",
-        "bag",
-        "sag",
-        "spots",
-        "fine",
-        "pores",
-    ),
-}
-"""Fields of the warp structure `Material` by the name of their type."""
-
-
-@functools.lru_cache(maxsize=1)
-def material_struct() -> Any:
-    """Return the warp structure `Material`."""
-    return warp_struct("Material", __name__, MATERIAL_FIELDS)
 
 
 def material_params(head: HeadModel, person: Person, state: State) -> Any:

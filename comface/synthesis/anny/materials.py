@@ -7,8 +7,7 @@ import functools
 from types import SimpleNamespace
 from typing import no_type_check
 
-from comface_bench.comface.synthesis.anny.material_params import material_struct
-from comface_bench.comface.synthesis.anny.shader_library import shader_functions
+from comface_bench.comface.synthesis.anny.shader_library import material_struct, shader_functions
 from comface_bench.comface.synthesis.anny.warp_runtime import load_warp
 
 

@@ -55,6 +55,12 @@ class Camera:
     size: int
 
 
+def look_at_point(eye_centre: Floats, eye_distance: float) -> Floats:
+    """Return the point (3,) that the camera looks at and the head rotates about."""
+    target: Floats = eye_centre - np.array([0, 0.20 * eye_distance, 1.1 * eye_distance])
+    return target
+
+
 def camera_structs(cameras: Sequence[Camera], device: Device) -> Any:
     """Return the cameras of K images as warp structures."""
     kind = _kernels().Camera

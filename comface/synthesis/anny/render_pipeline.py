@@ -10,15 +10,15 @@ import numpy as np
 
 from comface_bench.comface.synthesis.anny.ambient_visibility import sample_directions, view_rotation
 from comface_bench.comface.synthesis.anny.camera_response import apply_camera_response
-from comface_bench.comface.synthesis.anny.material_params import material_struct
 from comface_bench.comface.synthesis.anny.raster import (
     Camera,
     StrandBatch,
     VisibilityBuffer,
     camera_structs,
+    look_at_point,
     project,
 )
-from comface_bench.comface.synthesis.anny.shader_library import noise_cube, shader_functions
+from comface_bench.comface.synthesis.anny.shader_library import material_struct, noise_cube, shader_functions
 from comface_bench.comface.synthesis.anny.shading import shade_kernel
 from comface_bench.comface.synthesis.anny.uv_maps import SKIN_CHANNELS, face_uv_maps
 from comface_bench.comface.synthesis.anny.warp_runtime import load_warp
@@ -70,12 +70,6 @@ class RenderInputs:
     material: Any
     wrinkle_map: Floats
     skin_level: float
-
-
-def look_at_point(eye_centre: Floats, eye_distance: float) -> Floats:
-    """Return the point (3,) that the camera looks at and the head rotates about."""
-    target: Floats = eye_centre - np.array([0, 0.20 * eye_distance, 1.1 * eye_distance])
-    return target
 
 
 def render_images(

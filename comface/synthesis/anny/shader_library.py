@@ -1,4 +1,4 @@
-"""Functions that all shaders share: noise, lookups in maps, spherical harmonics, shadows, specular lobes.
+"""Structures and functions that all shaders share: noise, maps, spherical harmonics, shadows, specular lobes.
 
 No postponed annotations here: warp reads the functions' annotations as they are.
 """
@@ -7,7 +7,7 @@ No postponed annotations here: warp reads the functions' annotations as they are
 
 import functools
 from types import SimpleNamespace
-from typing import Final, no_type_check
+from typing import Any, Final, no_type_check
 
 import numpy as np
 
@@ -28,6 +28,28 @@ def noise_cube() -> Floats:
     return np.random.default_rng(20260101).uniform(-1, 1, (NOISE_SIZE**3, 4)).astype(np.float32)
 
 
+MATERIAL_FIELDS: Final = {
+    "vec3": ("skin", "lips", "hair", "beard", "iris", "white", "teeth", "cloth", "noise_offset", "gaze"),
+    "vec4": ("eye_left", "eye_right"),
+    "float32": (
+        "blush",
+        "freckles",
+        "mottle",
+        "oil",
+        "eye_shadows",
+        "makeup",
+        "stubble",
+        "moustache",
+        "sheen",
+        "brow",
+        "bag",
+        "sag",
+        "spots",
+        "fine",
+        "pores",
+    ),
+}
+"""Fields of the warp structure `Material` by the name of their type."""
 SCENE_FIELDS: Final = {
     "mat33": ("rotation", "shadow_rotation"),
     "vec3": ("eye", "key", "key_colour", "head"),
@@ -35,7 +57,13 @@ SCENE_FIELDS: Final = {
     "int32": ("shadow_width",),
     "mat44": ("lids",),
 }
-"""Fields of `Scene`, light and camera."""
+"""Fields of the warp structure `Scene`, light and camera, likewise."""
+
+
+@functools.lru_cache(maxsize=1)
+def material_struct() -> Any:
+    """Return the warp structure `Material`."""
+    return warp_struct("Material", __name__, MATERIAL_FIELDS)
 
 
 @functools.lru_cache(maxsize=1)

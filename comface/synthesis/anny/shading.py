@@ -6,9 +6,8 @@ No postponed annotations here: warp reads the functions' annotations as they are
 import functools
 from typing import Any, no_type_check
 
-from comface_bench.comface.synthesis.anny.material_params import material_struct
 from comface_bench.comface.synthesis.anny.materials import eye_and_strand_shaders, skin_shader
-from comface_bench.comface.synthesis.anny.shader_library import shader_functions
+from comface_bench.comface.synthesis.anny.shader_library import material_struct, shader_functions
 from comface_bench.comface.synthesis.anny.warp_runtime import image_index, load_warp
 
 
