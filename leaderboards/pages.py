@@ -17,11 +17,10 @@ from comface_bench.core.errors import UnknownNameError
 from comface_bench.core.files import file_lock
 from comface_bench.core.registry import load_plugin_file, loaded_plugin_files
 from comface_bench.leaderboards.document import BoardEntry, Document
-from comface_bench.leaderboards.document_json import leaderboard_json
+from comface_bench.leaderboards.export import leaderboard_csv, leaderboard_json
 from comface_bench.leaderboards.manifest_writer import LIST, Manifest, digests_of, stamp_of, write_files
 from comface_bench.leaderboards.markdown import board_page, family_page, index_page, overall_page
 from comface_bench.leaderboards.paper import natural_order, protocol_order
-from comface_bench.leaderboards.spreadsheet import leaderboard_csv
 from comface_bench.leaderboards.statistics import Arranged, board_statistics, rankings
 from comface_bench.results.store import ResultStore, file_stem
 from comface_bench.stats.metrics import METRICS

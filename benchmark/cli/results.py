@@ -187,9 +187,8 @@ def export(
     """
     from comface_bench.core.errors import UsageError
     from comface_bench.core.names import unknown_name
-    from comface_bench.leaderboards.latex import records_latex
+    from comface_bench.leaderboards.export import records_csv, records_latex
     from comface_bench.leaderboards.pages import read_entries
-    from comface_bench.leaderboards.spreadsheet import records_csv
 
     _records([results])
     entries = read_entries(results)
