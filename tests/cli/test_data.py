@@ -1,8 +1,6 @@
-"""`data check`, `synth render`, `leaderboard build` and `doctor`."""
+"""`data check`: counts, problems and exit statuses."""
 
 import json
-import os
-from pathlib import Path
 
 import pytest
 
@@ -68,71 +66,3 @@ def test_check_counts_each_subject_on_demand(call, data):
     assert rows[1] == ["001", "4", "4", "6", "6"]
     assert len(rows) == 9
     assert "training pairs" not in call(*words)[1]
-
-
-def test_render_refuses_a_folder_that_holds_something(call, tmp_path):
-    (tmp_path / "kept.txt").write_text("mine")
-    status, _, err = call("synth", "render", "--out", tmp_path)
-    assert status == 2
-    assert "isn't an empty folder" in err
-    assert [path.name for path in tmp_path.iterdir()] == ["kept.txt"]
-
-
-def test_render_passes_every_setting_on(call, tmp_path, monkeypatch):
-    seen = {}
-
-    def render(out, *, progress, **settings):
-        seen.update(settings, out=out)
-        progress(1, 1)
-
-    monkeypatch.setattr("comface_bench.comface.synthesis.synthfaces.render_synthfaces", render)
-    out = tmp_path / "new"
-    words = ["--sets", "edema,fgnet", "--seed", 5, "--size", 64, "--edema-days", 2, "--workers", 2]
-    assert call("synth", "render", "--out", out, *words)[0] == 0
-    assert seen == {
-        "out": out,
-        "sets": ["edema", "fgnet"],
-        "seed": 5,
-        "size": 64,
-        "disfa_subjects": 27,
-        "disfa_frames": 20,
-        "edema_patients": 24,
-        "edema_days": 2,
-        "fgnet_subjects": 40,
-        "fgnet_ages": 10,
-        "workers": 2,
-    }
-
-
-def test_leaderboard_build_names_its_pages(call, run_words, tmp_path):
-    assert call(*run_words("tiny", "--folds", "0", "--no-leaderboard"))[0] == 0
-    status, out, _ = call(
-        "leaderboard", "build", "--no-html", "--results", tmp_path / "results", "--out", tmp_path / "pages"
-    )
-    assert status == 0
-    pages = [Path(line) for line in out.splitlines()]
-    assert {"README.md", "overall.md", "leaderboard.csv", "leaderboard.json"} < {page.name for page in pages}
-    assert all(page.is_file() and page.is_relative_to(tmp_path / "pages") for page in pages)
-
-
-def test_leaderboard_build_wants_a_folder_of_results(call, tmp_path):
-    status, _, err = call("leaderboard", "build", "--results", tmp_path / "none")
-    assert status == 2
-    assert "comface-bench run" in err
-
-
-def test_doctor_finds_nothing_broken(call, data):
-    status, out, _ = call("doctor", "--data", data)
-    assert status == 0, out
-    for said in ("torch", "precision", "threads", "synthfaces/FGNET", "scratch", "nothing is broken"):
-        assert said in out
-    (line,) = [line for line in out.splitlines() if line.split()[:1] == ["FGNET"]]
-    assert line.split()[1] == "found"
-
-
-def test_doctor_exits_1_if_results_can_not_be_written(call, tmp_path):
-    (tmp_path / "file").write_text("no folder")
-    status, out, _ = call("doctor", "--results", tmp_path / "file" / "results")
-    assert status == 1
-    assert "broken: results" in out
-    assert os.environ["COMFACE_CACHE"] in out

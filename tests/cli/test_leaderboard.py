@@ -91,4 +91,16 @@ def test_no_results_folder(call, tmp_path, command):
     status, _, err = call("leaderboard", command, "--results", tmp_path / "none")
     assert status == 2
     assert "there is no folder of results" in err
+    assert "comface-bench run" in err
     assert not (tmp_path / "none").exists()
+
+
+def test_leaderboard_build_names_its_pages(call, run_words, tmp_path):
+    assert call(*run_words("tiny", "--folds", "0", "--no-leaderboard"))[0] == 0
+    status, out, _ = call(
+        "leaderboard", "build", "--no-html", "--results", tmp_path / "results", "--out", tmp_path / "pages"
+    )
+    assert status == 0
+    pages = [Path(line) for line in out.splitlines()]
+    assert {"README.md", "overall.md", "leaderboard.csv", "leaderboard.json"} < {page.name for page in pages}
+    assert all(page.is_file() and page.is_relative_to(tmp_path / "pages") for page in pages)

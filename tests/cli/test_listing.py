@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -77,21 +76,17 @@ def test_plugin_file_is_listed_with_its_origin(call, tmp_path):
     assert rows["mine"]["origin"] == str(tmp_path / "own.py")
 
 
-def test_installed_plugin_is_named_without_being_loaded(tmp_path):
+def test_installed_plugin_is_named_without_being_loaded(call, tmp_path, monkeypatch):
     (tmp_path / "greedy.py").write_text("raise SystemExit('loaded')")
     info = tmp_path / "greedy-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: greedy\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[comface_bench.methods]\ngreedy = greedy\n")
-    process = subprocess.run(
-        [sys.executable, "-m", "comface_bench", "list", "methods", "--json"],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-    )
-    assert process.returncode == 0, process.stderr
-    assert rows_of(process.stdout, "methods")["greedy"] == {"name": "greedy", "origin": "greedy (greedy)"}
+    monkeypatch.syspath_prepend(tmp_path)
+    status, out, _ = call("list", "methods", "--json")
+    assert status == 0
+    assert rows_of(out, "methods")["greedy"] == {"name": "greedy", "origin": "greedy (greedy)"}
+    assert "greedy" not in sys.modules
 
 
 def test_show_has_every_fact_and_prose_of_a_card(call):

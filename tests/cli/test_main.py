@@ -1,9 +1,5 @@
 """The entry point: help, version, errors and their exit statuses, completion."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 
 from comface_bench.cli.main import _Root, main
@@ -96,15 +92,10 @@ def test_main_returns_the_status_of_an_error(capsys):
         ("comface-bench doc", {"doctor"}),
     ],
 )
-def test_shell_completion(line, expected, tmp_path):
-    words = line.split(" ")
-    asked = {
-        "_COMFACE_BENCH_COMPLETE": "complete_bash",
-        "COMP_WORDS": line,
-        "COMP_CWORD": str(len(words) - 1),
-    }
-    command = [sys.executable, "-m", "comface_bench"]
-    ran = subprocess.run(command, env=os.environ | asked, cwd=tmp_path, capture_output=True, text=True)
-    offered = set(ran.stdout.split())
+def test_shell_completion(call, monkeypatch, line, expected):
+    monkeypatch.setenv("_COMFACE_BENCH_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", line)
+    monkeypatch.setenv("COMP_CWORD", str(len(line.split(" ")) - 1))
+    offered = set(call()[1].split())
     assert expected <= offered
     assert len(offered) == len(expected) or line.endswith("--method ")

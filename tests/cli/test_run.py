@@ -114,13 +114,17 @@ def test_fold_that_does_not_exist_is_refused(call, run_words):
     assert "Its folds are 0 to 3." in err
 
 
-def test_interrupt_exits_130_and_keeps_finished_units(run_words, spawn, call, tmp_path):
-    words = [*run_words("slow"), "--protocol", "finetune", "-o", "batch_size=4", "--json"]
+def test_interrupt_exits_130_and_keeps_finished_units(run_words, spawn, call, tmp_path, monkeypatch):
+    # The second unit waits as soon as the first one's record is there.
+    monkeypatch.setenv("TINY_WAITS", str(tmp_path / "results"))
+    words = [*run_words("waiting"), "--protocol", "finetune", "-o", "batch_size=4", "--json"]
     process = spawn(*words)
     for line in process.stdout:
         if json.loads(line)["kind"] == "unit":
             break
-    time.sleep(0.3)
+    while not list((tmp_path / "results").rglob("waiting.json")):
+        time.sleep(0.01)
+    time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
@@ -128,6 +132,7 @@ def test_interrupt_exits_130_and_keeps_finished_units(run_words, spawn, call, tm
     assert "Traceback" not in err
     (record,) = ResultStore(tmp_path / "results").records()
     assert len(record.units) >= 1
+    monkeypatch.delenv("TINY_WAITS")
     assert call(*words[:-1])[0] == 0
     (record,) = ResultStore(tmp_path / "results").records()
     assert record.summary.complete

@@ -1,4 +1,4 @@
-"""`synth corpus`, `check`, `sheets` and `statistics`: what is printed, and with which status they end."""
+"""`synth`: what `corpus`, `check`, `sheets`, `statistics` and `render` print, and their exit statuses."""
 
 import json
 import sys
@@ -270,3 +270,39 @@ def test_anny_makes_a_corpus(call, tmp_path):
     more = ("--attributes", "age", "--identities", "1", "--alphas", "2", "-o", "size=32")
     assert call("synth", "corpus", "--out", tmp_path / "anny", *more)[0] == 0
     assert call("synth", "check", tmp_path / "anny", "--pictures")[0] == 0
+
+
+def test_render_refuses_a_folder_that_holds_something(call, tmp_path):
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "kept.txt").write_text("mine")
+    status, _, err = call("synth", "render", "--out", full)
+    assert status == 2
+    assert "isn't an empty folder" in err
+    assert [path.name for path in full.iterdir()] == ["kept.txt"]
+
+
+def test_render_passes_every_setting_on(call, tmp_path, monkeypatch):
+    seen = {}
+
+    def render(out, *, progress, **settings):
+        seen.update(settings, out=out)
+        progress(1, 1)
+
+    monkeypatch.setattr("comface_bench.comface.synthesis.synthfaces.render_synthfaces", render)
+    out = tmp_path / "new"
+    words = ["--sets", "edema,fgnet", "--seed", 5, "--size", 64, "--edema-days", 2, "--workers", 2]
+    assert call("synth", "render", "--out", out, *words)[0] == 0
+    assert seen == {
+        "out": out,
+        "sets": ["edema", "fgnet"],
+        "seed": 5,
+        "size": 64,
+        "disfa_subjects": 27,
+        "disfa_frames": 20,
+        "edema_patients": 24,
+        "edema_days": 2,
+        "fgnet_subjects": 40,
+        "fgnet_ages": 10,
+        "workers": 2,
+    }
