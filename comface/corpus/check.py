@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -85,36 +85,59 @@ def check_corpus(
 def _check_shard(
     layout: Layout, description: Description, shard: int, sizes: _Sizes | None
 ) -> list[CorpusFault]:
-    tar, again = layout.tar(shard), layout.remake_command(shard)
-    faults = []
+    tar, done, again = layout.tar(shard), layout.done(shard), layout.remake_command(shard)
     try:
-        facts = json.loads(layout.done(shard).read_text(encoding="utf-8"))
+        facts = json.loads(done.read_text(encoding="utf-8"))
     except ValueError as error:
-        return [CorpusFault(layout.done(shard), str(error), again)]
-    for name, digest in shard_digests(layout, shard).items():
-        if facts.get(name) != digest:
-            faults.append(CorpusFault(layout.done(shard), f"{name} isn't that of the file", again))
+        return [CorpusFault(done, str(error), again)]
+    digests = shard_digests(layout, shard).items()
+    faults = [
+        CorpusFault(done, f"{name} isn't that of the file", again)
+        for name, digest in digests
+        if facts.get(name) != digest
+    ]
     with tar.open("rb") as stream:
-        stored, fault = scan_records(stream)
-        if fault:
-            faults.append(CorpusFault(tar, fault, again))
-        size = description.records_per_shard
-        planned = list(description.plan.stretch(shard * size, size))
-        if len(stored) != len(planned):
-            return [*faults, CorpusFault(tar, f"{len(stored)} records, not {len(planned)}", again)]
-        try:
-            for one, wanted in zip(stored, planned, strict=True):
-                require_planned(one, wanted, str(tar))
-        except DataFormatError as error:
-            return [*faults, CorpusFault(tar, error.message, again)]
-        tables = index_tables(stored, description.plan.attributes)
-        for path, table in zip((layout.records(shard), layout.images(shard)), tables, strict=True):
-            if path.read_bytes() != npy_bytes(table):
-                faults.append(CorpusFault(path, "other rows than the tar has", again))
-        if facts.get("records") != len(tables[0]) or facts.get("images") != len(tables[1]):
-            faults.append(CorpusFault(layout.done(shard), "counts other records or images", again))
-        if sizes is not None:
-            faults += _check_pictures(tar, stored, sizes, again)
+        stored, message = scan_records(stream)
+    if message:
+        faults.append(CorpusFault(tar, message, again))
+    if message := _unplanned(stored, description, shard, tar):
+        return [*faults, CorpusFault(tar, message, again)]
+    faults += _check_index(layout, description, shard, stored, facts)
+    if sizes is not None:
+        faults += _check_pictures(tar, stored, sizes, again)
+    return faults
+
+
+def _unplanned(stored: list[StoredRecord], description: Description, shard: int, tar: Path) -> str | None:
+    """Return a message if the records of a shard aren't the planned ones."""
+    size = description.records_per_shard
+    planned = list(description.plan.stretch(shard * size, size))
+    if len(stored) != len(planned):
+        return f"{len(stored)} records, not {len(planned)}"
+    try:
+        for one, wanted in zip(stored, planned, strict=True):
+            require_planned(one, wanted, str(tar))
+    except DataFormatError as error:
+        return error.message
+    return None
+
+
+def _check_index(
+    layout: Layout,
+    description: Description,
+    shard: int,
+    stored: list[StoredRecord],
+    facts: dict[str, Any],
+) -> list[CorpusFault]:
+    again = layout.remake_command(shard)
+    records, images = index_tables(stored, description.plan.attributes)
+    faults = [
+        CorpusFault(path, "other rows than the tar has", again)
+        for path, table in ((layout.records(shard), records), (layout.images(shard), images))
+        if path.read_bytes() != npy_bytes(table)
+    ]
+    if facts.get("records") != len(records) or facts.get("images") != len(images):
+        faults.append(CorpusFault(layout.done(shard), "counts other records or images", again))
     return faults
 
 

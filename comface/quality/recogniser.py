@@ -10,6 +10,7 @@ import dataclasses
 import math
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
@@ -140,32 +141,16 @@ def train_recogniser(
         raise UsageError("quality needs a corpus of two identities or more")
     network = build_network(len(names), training.seed).to(device).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=training.rate)
-    warm = max(1, training.steps // 10)
-
-    def factor(step: int) -> float:
-        after = (step - warm) / max(1, training.steps - warm)
-        return (step + 1) / warm if step < warm else 0.5 * (1 + math.cos(math.pi * after))
-
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_rate_factor, steps=training.steps))
     random = np.random.default_rng([training.seed, 0x5E4F])
     batches = (_draw_batch(corpus, labels, training.batch, random) for _ in range(training.steps))
-
-    def read(batch: _Batch) -> tuple[_Batch, Tensor]:
-        places = list(zip(batch.records.tolist(), batch.places, strict=True))
-        images = load_images(corpus, places, training.size)
-        flipped = torch.from_numpy(batch.flipped)[:, None, None, None]
-        return batch, torch.where(flipped, images.flip(3), images)
-
+    read = partial(_read_batch, corpus, training.size)
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if network.classes.is_cuda else []):
         torch.manual_seed(training.seed)
         for step, (batch, images) in enumerate(prefetch(read, batches)):
-            target = torch.from_numpy(labels[batch.records]).to(device)
-            loss = torch.nn.functional.cross_entropy(network(images.to(device)), target)
-            if not math.isfinite(loss.item()):
+            loss = _take_step(network, optimizer, images.to(device), torch.from_numpy(labels[batch.records]))
+            if not math.isfinite(loss):
                 raise UnitError(f"the recogniser's loss isn't finite at step {step}", "Lower --rate.")
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
             schedule.step()
             if progress:
                 progress(step + 1, training.steps)
@@ -177,7 +162,7 @@ def load_images(corpus: Corpus, places: list[tuple[int, int]], size: int) -> Ten
     images = np.stack([corpus.image(int(number), int(index)) for number, index in places])
     pixels = torch.from_numpy(images).float() / 255
     if pixels.shape[-1] != size:
-        pixels = torch.nn.functional.interpolate(pixels, (size, size), mode="bilinear", antialias=True)
+        pixels = nn.functional.interpolate(pixels, (size, size), mode="bilinear", antialias=True)
     mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET.mean, IMAGENET.std))
     return (pixels - mean) / std
 
@@ -204,6 +189,32 @@ def _draw_batch(corpus: Corpus, labels: NDArray[np.intp], size: int, random: np.
     chosen = _draw_records(labels, size, random)
     places = [int(random.integers(_training_images(corpus, int(number)))) for number in chosen]
     return _Batch(chosen, places, random.random(len(chosen)) < 0.5)
+
+
+def _read_batch(corpus: Corpus, size: int, batch: _Batch) -> tuple[_Batch, Tensor]:
+    images = load_images(corpus, list(zip(batch.records.tolist(), batch.places, strict=True)), size)
+    flipped = torch.from_numpy(batch.flipped)[:, None, None, None]
+    return batch, torch.where(flipped, images.flip(3), images)
+
+
+def _take_step(
+    network: IdentityNetwork, optimizer: torch.optim.Optimizer, images: Tensor, target: Tensor
+) -> float:
+    """Take one step and return its loss; with a loss that isn't finite the weights stay."""
+    loss = nn.functional.cross_entropy(network(images), target.to(images.device))
+    value = float(loss.item())
+    if math.isfinite(value):
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    return value
+
+
+def _rate_factor(step: int, steps: int) -> float:
+    """Return the factor of the learning rate: a linear rise, then a cosine to 0."""
+    warm = max(1, steps // 10)
+    after = (step - warm) / max(1, steps - warm)
+    return (step + 1) / warm if step < warm else 0.5 * (1 + math.cos(math.pi * after))
 
 
 def _draw_records(labels: NDArray[np.intp], batch: int, random: np.random.Generator) -> NDArray[np.intp]:
