@@ -51,7 +51,6 @@ ALLOWED = {
     "baselines": {"core", "comface", "weights"},
     "weights": {"core"},
     "comface": {
-        "core.augmentation",
         "core.card",
         "core.digest",
         "core.errors",

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torchvision.transforms import v2
 
-from comface_bench.core.augmentation import TABLE_C, Augmentation
+from comface_bench.core.card import TABLE_C, Augmentation
 from comface_bench.data.augment import render
 
 BATCH = 32

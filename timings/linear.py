@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from comface_bench.core.augmentation import AUGMENTATIONS
+from comface_bench.core.card import AUGMENTATIONS
 from comface_bench.core.events import ignore
 from comface_bench.core.protocol import resolve_protocol
 from comface_bench.core.registry import task_registry

@@ -31,7 +31,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from comface_bench.core.augmentation import Augmentation
+from comface_bench.core.card import Augmentation
 
 if TYPE_CHECKING:
     from collections.abc import Callable

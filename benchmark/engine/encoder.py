@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from comface_bench.core.augmentation import AUGMENTATIONS, Augmentation
-from comface_bench.core.card import IMAGENET, MethodCard, Preprocess
+from comface_bench.core.card import AUGMENTATIONS, IMAGENET, Augmentation, MethodCard, Preprocess
 from comface_bench.core.errors import PluginError
 from comface_bench.core.names import method_options, parse_name
 from comface_bench.core.registry import Entry, Registry, method_registry

@@ -21,7 +21,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comface_bench.core.augmentation import NO_AUGMENTATION
+from comface_bench.core.card import NO_AUGMENTATION
 from comface_bench.core.digest import digest
 from comface_bench.core.errors import BenchError, PluginError, UnitError, UsageError
 from comface_bench.core.events import Event, Kind, Report, ignore

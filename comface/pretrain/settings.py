@@ -14,7 +14,7 @@ import tomllib
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, get_args, get_type_hints
 
-from comface_bench.core.augmentation import NO_AUGMENTATION, TABLE_B, TABLE_D, TABLE_E, Augmentation
+from comface_bench.core.card import NO_AUGMENTATION, TABLE_B, TABLE_D, TABLE_E, Augmentation
 from comface_bench.core.digest import digest
 from comface_bench.core.errors import UsageError
 from comface_bench.core.names import unknown_name

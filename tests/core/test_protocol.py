@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from comface_bench.core.augmentation import AUGMENTATIONS, Augmentation
+from comface_bench.core.card import AUGMENTATIONS, Augmentation
 from comface_bench.core.errors import UnknownNameError, UsageError
 from comface_bench.core.names import parse_name
 from comface_bench.core.protocol import (

@@ -9,8 +9,7 @@ from typing import get_args
 import pytest
 
 import comface_bench.core.unit as unit_module
-from comface_bench.core.augmentation import AUGMENTATIONS, TABLE_C
-from comface_bench.core.card import Checkpoint, MethodCard, Preprocess, TaskCard
+from comface_bench.core.card import AUGMENTATIONS, TABLE_C, Checkpoint, MethodCard, Preprocess, TaskCard
 from comface_bench.core.protocol import resolve_protocol
 from comface_bench.core.unit import Purpose, Unit, seed_for
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from torchvision.transforms.v2 import functional as reference
 
-from comface_bench.core.augmentation import NO_AUGMENTATION, TABLE_B, TABLE_C, TABLE_D, Augmentation
+from comface_bench.core.card import NO_AUGMENTATION, TABLE_B, TABLE_C, TABLE_D, Augmentation
 from comface_bench.data.augment import apply, draw_parameters, image_key, render, resize, uniforms
 
 CHANGES = (

@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from comface_bench.core.augmentation import TABLE_C
-from comface_bench.core.card import Preprocess
+from comface_bench.core.card import TABLE_C, Preprocess
 from comface_bench.core.protocol import Protocol, resolve_protocol
 from comface_bench.data.augment import image_key
 from comface_bench.data.image_store import open_image_store

@@ -12,8 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from comface_bench.core.augmentation import AUGMENTATIONS
-from comface_bench.core.card import Family
+from comface_bench.core.card import AUGMENTATIONS, Family
 from comface_bench.core.errors import UsageError
 from comface_bench.core.protocol import Protocol, ProtocolCard
 

@@ -18,8 +18,7 @@ from comface_bench.comface.pretrain.faces import FaceDataset
 from comface_bench.comface.pretrain.loader import Batch, augmented_images, load_batches, plain_images
 from comface_bench.comface.pretrain.settings import CurriculumStage
 from comface_bench.comface.pretrain.train import split_batches
-from comface_bench.core.augmentation import TABLE_E
-from comface_bench.core.card import IMAGENET
+from comface_bench.core.card import IMAGENET, TABLE_E
 from comface_bench.core.errors import DataFormatError, UnitError
 from comface_bench.data import augment
 from comface_bench.data.augment import render

@@ -15,7 +15,7 @@ from comface_bench.comface.pretrain.settings import (
     read_curriculum,
     stage_at,
 )
-from comface_bench.core.augmentation import TABLE_B
+from comface_bench.core.card import TABLE_B
 from comface_bench.core.errors import UsageError
 
 
