@@ -121,7 +121,7 @@ class Resampled:
 
 @dataclasses.dataclass(frozen=True)
 class MetricCard:
-    """What a metric is called, which direction is better, and how it is computed.
+    """A metric: its names, which direction is better, and its functions.
 
     Attributes:
         name: Key in records, such as `mae`.

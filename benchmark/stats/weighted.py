@@ -37,7 +37,7 @@ _NEEDS = {
     **{name: (name,) for name in ("pairs", "errors", "squares", "hits", "changed")},
     "moments": ("pairs", "y", "yhat", *_SUMS[7:]),
 }
-"""What metrics declare that they need → sums."""
+"""Sums by the name under which metrics declare that they need them."""
 _BLOCK = 2**17  # weights handled at a time, so that intermediates stay in the cache
 _SOUND = 1e-3  # share of the squares that must be left after subtraction: three of sixteen digits go
 _ENDS = np.minimum, np.maximum

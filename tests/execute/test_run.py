@@ -250,9 +250,12 @@ CARD = dataclasses.replace(AGE, name="ages", **{changes})
 
 
 def test_a_metric_that_a_task_gains_is_computed_without_a_run(
-    make_request: MakeRequest, plugin: Path, tmp_path: Path
+    make_request: MakeRequest, plugin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     metrics = ["mae", "pearson"]
+
+    def refuse(*_: object) -> None:
+        raise PermissionError("read only")
 
     def run_with(**changes: Any) -> tuple[list[str], Any]:
         # A plugin is loaded once a process, by its path.
@@ -274,6 +277,13 @@ def test_a_metric_that_a_task_gains_is_computed_without_a_run(
     assert more.task.card["overlaps"] == ["FFHQ"]
     path = ResultStore(tmp_path / "results").record_path(more.task.name, more.protocol.name, more.method.name)
     assert recompute_record(path) == []
+    with monkeypatch.context() as patch:
+        patch.setattr("comface_bench.results.store.replace_file", refuse)
+        metrics.append("rmse")
+        happened, shown = run_with()
+    assert happened == ["plan", "record"]
+    assert "rmse" in shown.summary.pooled
+    assert "rmse" not in path.read_text()
     happened, _ = run_with(version=2)
     assert "stage" in happened
 
