@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from comface_bench.leaderboards.formatting import DASH, INCOMPLETE, NO_BETTER, OVERLAP
 from comface_bench.leaderboards.paper import (
@@ -149,11 +149,14 @@ class Column:
 
     Attributes:
         value: The fact; None for none.
-        heading: In tables for readers; empty for facts that only files for programs hold.
-        shown: The fact as tables for readers print it, where that isn't the value itself.
+        table: Table of a board's page that has it, `Methods` or `Runs`; empty for facts that only files for
+            other programs hold.
+        heading: In that table.
+        shown: The fact as that table prints it, where that isn't the value itself.
     """
 
     value: Callable[[BoardEntry], Fact]
+    table: Literal["", "Methods", "Runs"] = ""
     heading: str = ""
     shown: Callable[[BoardEntry], str] | None = None
 
@@ -167,7 +170,7 @@ class Column:
         return f"{value:,}" if isinstance(value, int) else str(value or "")
 
 
-COLUMNS: Mapping[str, Column] = {
+COLUMNS: dict[str, Column] = {
     "task": Column(lambda entry: entry.task),
     "protocol": Column(lambda entry: entry.protocol),
     "method": Column(lambda entry: entry.method),
@@ -183,27 +186,28 @@ COLUMNS: Mapping[str, Column] = {
     "split_digest": Column(lambda entry: entry.version[1]),
     "aggregate": Column(lambda entry: entry.aggregate),
     "folds_done": Column(
-        lambda entry: entry.folds_done, "Folds", lambda entry: f"{entry.folds_done}/{entry.folds}"
+        lambda entry: entry.folds_done, "Runs", "Folds", lambda entry: f"{entry.folds_done}/{entry.folds}"
     ),
     "folds": Column(lambda entry: entry.folds),
-    "seeds": Column(lambda entry: entry.seeds, "Seeds"),
-    "pairs": Column(lambda entry: entry.n_pairs, "Pairs"),
-    "subjects": Column(lambda entry: entry.n_subjects, "Subjects"),
-    "failures": Column(lambda entry: entry.failures, "Failed"),
+    "seeds": Column(lambda entry: entry.seeds, "Runs", "Seeds"),
+    "pairs": Column(lambda entry: entry.n_pairs, "Runs", "Pairs"),
+    "subjects": Column(lambda entry: entry.n_subjects, "Runs", "Subjects"),
+    "failures": Column(lambda entry: entry.failures, "Runs", "Failed"),
     "overlap": Column(lambda entry: entry.overlap),
-    "trained_on": Column(lambda entry: entry.trained_on, "Pre-training"),
-    "training_scale": Column(lambda entry: entry.training_scale, "Images"),
-    "licence": Column(lambda entry: entry.licence, "Licence of the weights"),
+    "trained_on": Column(lambda entry: entry.trained_on, "Methods", "Pre-training"),
+    "training_scale": Column(lambda entry: entry.training_scale, "Methods", "Images"),
+    "licence": Column(lambda entry: entry.licence, "Methods", "Licence of the weights"),
     "parameters": Column(
-        lambda entry: entry.parameters, "Parameters", lambda entry: _count_text(entry.parameters)
+        lambda entry: entry.parameters, "Methods", "Parameters", lambda entry: _count_text(entry.parameters)
     ),
     "images_per_second": Column(
         lambda entry: entry.images_per_second,
+        "Runs",
         "Images/s",
         lambda entry: _speed_text(entry.images_per_second),
     ),
 }
-"""By name in `leaderboard.csv`, `leaderboard.json` and the CSV of records."""
+"""By name in `leaderboard.csv`, `leaderboard.json` and the CSV of records; all formats have every one."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -39,21 +39,23 @@ if TYPE_CHECKING:
 
 NAMES = ("task", "protocol", "method", "group", "kind")
 COUNTS = ("folds_done", "folds", "seeds", "pairs", "subjects", "failures")
-METHOD = ("overlap", "trained_on", "training_scale", "licence", "parameters", "images_per_second")
-DIGESTS = ("manifest_digest", "split_digest")
-FACTS = ("complete", *COUNTS, "idle", *METHOD, "target", "unit", "data", "split", *DIGESTS)
-HEADER = (
-    *(*NAMES, "metric"),
+FACTS = (
+    *("complete", *COUNTS, "idle", "overlap"),
+    *("trained_on", "training_scale", "licence", "parameters", "images_per_second"),
+    *("target", "unit", "data", "split", "manifest_digest", "split_digest"),
+)
+METRIC = (
     *("value", "low", "high", "fold_mean", "fold_low", "fold_high", "constant"),
     *("place", "tied"),
     *("best", "best_difference", "best_low", "best_high", "best_p"),
     *("comface_difference", "comface_low", "comface_high", "comface_p"),
     *("paper", "paper_table"),
-    *FACTS,
 )
-"""Columns of `leaderboard.csv`."""
+"""Columns of `leaderboard.csv` that belong to a metric."""
 RECORD = (*NAMES, "data", "target", "unit", "split", "complete", *COUNTS)
 """Columns of a table of records, before its metrics."""
+ROW_BEGINS = ("method", "group", "kind", "complete")
+"""Fields of a row of `leaderboard.json` before `ranked`; the others follow in the order of `COLUMNS`."""
 VERSION = 1
 """Of `leaderboard.json`; raised when a field changes its meaning or goes; new fields may come without it."""
 
@@ -80,12 +82,18 @@ _LATEX = {
 
 def leaderboard_csv(document: Document) -> str:
     """Write `leaderboard.csv`; values are in the metric's own unit (`acc` as a fraction)."""
-    lines: list[Sequence[str]] = [HEADER]
+    further = _csv_columns()
+    lines: list[Sequence[str]] = [csv_header()]
     for board in document.boards:
         for row in board.rows:
-            names, facts = _csv_facts(row.entry, NAMES), _csv_facts(row.entry, FACTS)
+            names, facts = _csv_facts(row.entry, NAMES), _csv_facts(row.entry, further)
             lines += [[*names, *_csv_metric(board, row, name), *facts] for name in board.metrics]
     return _write_csv(lines)
+
+
+def csv_header() -> list[str]:
+    """Return the columns of `leaderboard.csv`."""
+    return [*NAMES, "metric", *METRIC, *_csv_columns()]
 
 
 def records_csv(entries: Sequence[BoardEntry]) -> str:
@@ -125,6 +133,11 @@ def fact_cell(value: Fact) -> str:
     if isinstance(value, tuple):
         return text_cell(", ".join(map(str, value)))
     return text_cell(value) if isinstance(value, str) else number_cell(value)
+
+
+def _csv_columns() -> list[str]:
+    """Return the columns of facts: those that there were from the start, then further ones."""
+    return [*FACTS, *(name for name in COLUMNS if name not in (*NAMES, *FACTS, "aggregate"))]
 
 
 def _csv_facts(entry: BoardEntry, columns: Iterable[str]) -> list[str]:
@@ -222,10 +235,9 @@ def _json_ranking(ranking: Ranking) -> str:
 
 def _json_row(board: Board, row: BoardRow) -> dict[str, Any]:
     return {
-        **_json_facts(row, ("method", "group", "kind", "complete")),
+        **_json_facts(row, ROW_BEGINS),
         "ranked": row.entry.ranked and board.comparable,
-        **_json_facts(row, ("idle", "data", "target", "unit", "split", *DIGESTS, "aggregate")),
-        **_json_facts(row, (*COUNTS, *METHOD)),
+        **_json_facts(row, [name for name in COLUMNS if name not in ("task", "protocol", *ROW_BEGINS)]),
         "constant": {name: _json_value(value) for name, value in row.entry.baseline.items()},
         "paper": {name: {"value": _round(it.value), "table": it.table} for name, it in row.paper.items()},
         "cells": {name: _json_cell(cell) for name, cell in row.cells.items()},

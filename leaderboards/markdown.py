@@ -136,7 +136,7 @@ def board_page(board: Board) -> str:
         ("Further metrics", _further_metrics(board)),
         ("Differences", _differences(board)),
         ("Folds", _fold_means(board)),
-        ("Methods", _columns_table(board, ["trained_on", "training_scale", "licence", "parameters"], 4)),
+        ("Methods", _columns_table(board, "Methods", 4)),
         ("Runs", _runs(board)),
     ]
     parts += [[f"## {title}", "", *lines] for title, lines in sections if lines]
@@ -246,10 +246,9 @@ def _fold_means(board: Board) -> list[str]:
 
 def _runs(board: Board) -> list[str]:
     """Write how much was run for each row, how fast, and the baseline's error on the row's own pairs."""
-    names = ["folds_done", "seeds", "pairs", "subjects", "failures", "images_per_second"]
     errors = [name for name in board.metrics if METRICS[name].has_unit][:1]
     more = {f"{METRICS[name].title} of {NO_CHANGE}": partial(_own_baseline, name) for name in errors}
-    return _columns_table(board, names, more=more)
+    return _columns_table(board, "Runs", more=more)
 
 
 def _own_baseline(name: str, entry: BoardEntry) -> str:
@@ -259,7 +258,7 @@ def _own_baseline(name: str, entry: BoardEntry) -> str:
 
 def _columns_table(
     board: Board,
-    names: Sequence[str],
+    name: str,
     text_columns: int = 1,
     more: Mapping[str, Callable[[BoardEntry], str]] | None = None,
 ) -> list[str]:
@@ -267,15 +266,16 @@ def _columns_table(
 
     Args:
         board: The board.
-        names: Keys of `COLUMNS`.
+        name: Of the table, which `COLUMNS` have.
         text_columns: How many columns are left-aligned, the method's included.
         more: Further columns by heading, which is Markdown, as is what they print.
     """
     more = more or {}
-    header = ["Method", *(COLUMNS[name].heading for name in names), *more]
+    columns = [column for column in COLUMNS.values() if column.table == name]
+    header = ["Method", *(column.heading for column in columns), *more]
 
     def cells(row: BoardRow) -> list[str]:
-        facts = [escape(COLUMNS[name].text(row.entry)) or DASH for name in names]
+        facts = [escape(column.text(row.entry)) or DASH for column in columns]
         return [*facts, *(text(row.entry) for text in more.values())]
 
     return table(header, _grouped(board.rows, len(header), cells), text_columns)

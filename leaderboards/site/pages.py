@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from comface_bench.core.digest import digest
 from comface_bench.core.errors import UsageError
-from comface_bench.leaderboards.document import OVERALL, rows_by_group
+from comface_bench.leaderboards.document import COLUMNS, OVERALL, rows_by_group
 from comface_bench.leaderboards.formatting import DASH, format_value
 from comface_bench.leaderboards.paper import COMFACE, paper_metrics
 from comface_bench.leaderboards.site.charts import curves
@@ -32,6 +32,11 @@ if TYPE_CHECKING:
 FOLDER = "html"
 INDEX = "index.html"
 SHARED = ("style.css", "script.js")
+METHODS = (
+    *("trained_on", "training_scale", "licence", "parameters", "images_per_second"),
+    *("folds_done", "seeds", "pairs", "subjects", "failures"),
+)
+"""Columns that the template's table of methods prints in its own way; further ones follow as texts."""
 MOST_RECORDS = 1000
 """Where there are more records, only the best of each board have pages of their own."""
 
@@ -116,6 +121,7 @@ class _Site:
             groups=rows_by_group(board.rows),
             published=published,
             entries=[row.entry for row in board.rows],
+            further=[column for name, column in COLUMNS.items() if column.table and name not in METHODS],
             share=self._share,
             paths={row.entry.method: self._record_at(board, row.entry.method) for row in board.rows},
         )

@@ -1,8 +1,10 @@
 """Reading and building: the same bytes each time, golden pages, and no file of anybody else touched."""
 
+import csv
 import dataclasses
 import gzip
 import hashlib
+import io
 import json
 import multiprocessing
 import os
@@ -16,9 +18,10 @@ import pytest
 from comface_bench.core.errors import ResultError, UnknownNameError, UsageError
 from comface_bench.core.registry import load_plugin_file
 from comface_bench.leaderboards import build, load, pages, readme
-from comface_bench.leaderboards.document import Document
+from comface_bench.leaderboards.document import COLUMNS, Column, Document
 from comface_bench.leaderboards.manifest_writer import Manifest
 from comface_bench.leaderboards.pages import check, family_file, read_document, refresh, render
+from comface_bench.leaderboards.site import render_site
 from comface_bench.results.store import LEADERBOARD
 
 
@@ -362,6 +365,17 @@ def test_the_committed_pages_table_and_plot_are_fresh(tmp_path, monkeypatch):
     readme.write(results, page, plot)
     assert page.read_bytes() == (ROOT / "README.md").read_bytes()
     assert plot.read_bytes() == (ROOT / "docs" / "images" / "board.svg").read_bytes()
+
+
+def test_a_column_is_said_once_and_is_in_every_format(filled, document, monkeypatch):
+    column = Column(lambda entry: len(entry.method), "Runs", "Letters")
+    monkeypatch.setitem(COLUMNS, "letters", column)
+    pages = {name: data.decode() for name, data in (render(document) | render_site(document, filled)).items()}
+    assert "| Images/s | Letters |" in pages["age/finetune.md"]
+    assert ">Letters</th>" in pages["html/task/age/finetune.html"]
+    row = next(csv.DictReader(io.StringIO(pages["leaderboard.csv"])))
+    line = json.loads(pages["leaderboard.json"])["boards"][0]["rows"][0]
+    assert row["letters"] == str(line["letters"]) == str(len(line["method"]))
 
 
 def test_an_empty_document_has_no_families():
