@@ -33,10 +33,11 @@ FOLDERS = {
     "comface_bench": "benchmark",
 }
 """Package → its folder; the rest of the package lies in the last."""
-RUN = (
+COMMAND = (
     *("run", "--method", "timm/resnet18", "--task", "synth-age", "--protocol", "linear", "--folds", "0"),
-    *("-o", "epochs=1", "-o", "image_size=64", "--device", "cpu"),
+    *("-o", "epochs=1", "--device", "cpu"),
 )
+OPTIONS = ("-o", "image_size=64")
 
 
 def main() -> None:
@@ -53,13 +54,13 @@ def main() -> None:
     print_rooms(sources())
 
 
-def run(results: Path, words: Iterable[str] = RUN) -> None:
+def run(results: Path, options: Iterable[str] = OPTIONS) -> None:
     """Run the command and check that it leaves a Markdown page."""
     from comface_bench.cli.main import main as command
 
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         try:
-            status = command([*words, "--results", str(results)])
+            status = command([*COMMAND, *options, "--results", str(results)])
         except SystemExit as end:
             status = int(end.code or 0)
     assert status == 0 and any((results / "leaderboard").rglob("linear*.md")), f"the run failed: {status}"
