@@ -1,6 +1,7 @@
 """Hand-made runs: a header whose digests and keys are right, and units with their rows."""
 
 import dataclasses
+import os
 import random
 from types import SimpleNamespace
 
@@ -143,6 +144,14 @@ def failure(fold, seed=0):
     return Failure(
         fold=fold, seed=seed, key=key_of(fold, seed), error="UnitError", message="loss isn't finite", hint=""
     )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_fsync():
+    """Nothing need reach the disk, as no test takes the power away; calls are still made and counted."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        yield
 
 
 @pytest.fixture(scope="session")
