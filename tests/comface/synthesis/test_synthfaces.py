@@ -28,7 +28,7 @@ from comface_bench.comface.synthesis.synthfaces import (
     render_image,
     render_synthfaces,
 )
-from comface_bench.comface.synthesis.synthfaces_plan import disfa_subjects
+from comface_bench.comface.synthesis.synthfaces_plan import ImageSpec, disfa_subjects
 from comface_bench.core.errors import MissingExtraError, UsageError
 
 SHIPPED = Path(comface_bench.tasks.__file__).parent / "synthfaces"
@@ -39,6 +39,11 @@ FULL = Counts(27, 20, 24, 5, 40, 10)
 @pytest.fixture(scope="module")
 def about() -> dict[str, Any]:
     return json.loads((SHIPPED / "synthfaces.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def full_plan(about: dict[str, Any]) -> tuple[list[ImageSpec], dict[str, str]]:
+    return plan(about["seed"], SETS, FULL)
 
 
 def labels_of(folder: Path) -> np.ndarray:
@@ -122,8 +127,8 @@ def test_shipped_fgnet_tree_is_fgnets() -> None:
     assert 0.08 < modes.count("L") / len(modes) < 0.25 and set(modes) == {"L", "RGB"}
 
 
-def test_shipped_labels_are_the_plans(about: dict[str, Any]) -> None:
-    shots, tables = plan(about["seed"], SETS, FULL)
+def test_shipped_labels_are_the_plans(full_plan: tuple[list[ImageSpec], dict[str, str]]) -> None:
+    shots, tables = full_plan
     assert all((SHIPPED / name).read_text() == text for name, text in tables.items())
     assert all((SHIPPED / shot.path).is_file() for shot in shots)
 
@@ -167,7 +172,9 @@ def test_without_anny_the_hint_says_what_to_install(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(head_model, "load_head", head_model.load_head.__wrapped__)
     monkeypatch.setitem(sys.modules, "anny", None)
     with pytest.raises(MissingExtraError, match="synth"):
-        render_synthfaces(tmp_path, only=["FGNET/images/001A00.JPG"], fgnet_ages=70)
+        render_synthfaces(
+            tmp_path, sets=["fgnet"], only=["FGNET/images/001A00.JPG"], fgnet_subjects=1, fgnet_ages=70
+        )
 
 
 def test_importing_brings_neither_torch_nor_anny() -> None:
@@ -179,9 +186,11 @@ def test_importing_brings_neither_torch_nor_anny() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_rendering_again_gives_the_shipped_pictures(about: dict[str, Any]) -> None:
+def test_rendering_again_gives_the_shipped_pictures(
+    about: dict[str, Any], full_plan: tuple[list[ImageSpec], dict[str, str]]
+) -> None:
     pytest.importorskip("anny")
-    shots, _ = plan(about["seed"], SETS, FULL)
+    shots, _ = full_plan
     for shot in (shots[0], shots[1], shots[600], shots[777], shots[-1]):
         first = render_image(shot, about["size"])
         assert first == render_image(shot, about["size"])
@@ -253,5 +262,5 @@ def test_workers_have_one_thread_each(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(synthfaces, "ProcessPoolExecutor", lambda *_, **__: Pool())
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     only = ["FGNET/images/001A00.JPG"]
-    render_synthfaces(tmp_path, sets=["fgnet"], fgnet_ages=70, only=only, workers=2)
+    render_synthfaces(tmp_path, sets=["fgnet"], fgnet_subjects=1, fgnet_ages=70, only=only, workers=2)
     assert threads == ["1"] and os.environ["OMP_NUM_THREADS"] == "7"
