@@ -126,6 +126,7 @@ def test_videos_become_frames_a_checked_task_and_a_result(footage, tmp_path, mon
     # The first image is the video's first frame, and has the labels' first line: (12 + 1) mod 6.
     assert found["labels"]["first"] == ["frames/SN001/00001.jpg", 1]
     small = ("-o", "image_size=32", "-o", "epochs=1", "-o", "pairs_per_epoch=16", "--device", "cpu")
+    small += ("-o", "precision=float32")
     method = "scratch+backbone=resnet18"
     status, _, err = call(
         "run", "--method", method, "--task", task, "--protocol", "quick", *small, "--data", "data"

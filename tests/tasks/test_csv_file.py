@@ -266,6 +266,7 @@ def test_a_run_leaves_a_record_without_a_path(faces, tmp_path):
         image_size=32,
         epochs=1,
         pairs_per_epoch=16,
+        precision="float32",
     )
     assert record.task.name == "csv:faces.csv+pairs=pre-post+range=0:20+unit=points"
     assert (record.task.target, record.task.unit) == ("pain", "points")
