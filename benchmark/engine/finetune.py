@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,56 +58,152 @@ def run_finetune(
         UnitError: The loss left the finite numbers.
     """
     started = time.perf_counter()
-    machine = source.machine
-    reset_peak_memory(machine)
-    encoder.to(machine.device).requires_grad_()
-    seed = seed_for("head", job.task.seed_name, job.fold, job.seed)
-    width = encoder.measure(protocol.image_size)
-    head = start_head(protocol.head, protocol.head_start, encoder.own_head(job.task.card.target), width, seed)
-    head = head.to(machine.device).requires_grad_()
-    optimizer = torch.optim.Adam([*encoder.parameters(), head], lr=protocol.learning_rate, fused=True)
+    reset_peak_memory(source.machine)
+    unit = _Unit(job, encoder, protocol, source, report)
     saved = Checkpoint(checkpoint, key)
-    done, spent, curve, speed = 0, 0.0, [], Throughput()
-    best, best_epoch = _snapshot(encoder, head), 0
     if (state := saved.load()) is not None:
-        encoder.load_state_dict(state["model"])
-        with torch.no_grad():
-            head.copy_(state["head"])
-        optimizer.load_state_dict(state["optimizer"])
-        done, spent, curve = state["epoch"], state["seconds"], state["curve"]
-        best, best_epoch = state["best"], state["best_epoch"]
-        speed = Throughput(state.get("images", 0), state.get("training_seconds", 0.0))
-        report(Event("notice", f"{job.label}: going on after epoch {done}"))
-    validation = job.task.pairs(job.fold, "validation")
-    for epoch in range(done + 1, protocol.epochs + 1):
-        with speed.measure(2 * protocol.pairs_per_epoch):
-            _train_epoch(job, encoder, head, optimizer, source, epoch, protocol, report)
-        predicted = evaluate(encoder, head.detach(), validation, source, protocol)
-        loss = mean_loss(protocol.loss, predicted, validation.target)
-        check_finite(loss, job.label, epoch)
-        if loss < min(curve, default=float("inf")):
-            best, best_epoch = _snapshot(encoder, head), epoch
-        curve.append(loss)
-        saved.save(
-            {
-                "epoch": epoch,
-                "model": encoder.state_dict(),
-                "head": head.detach(),
-                "optimizer": optimizer.state_dict(),
-                "best": best,
-                "best_epoch": best_epoch,
-                "curve": curve,
-                "seconds": spent + time.perf_counter() - started,
-                "images": speed.images,
-                "training_seconds": speed.seconds,
-            }
-        )
+        unit.restore(state)
+        report(Event("notice", f"{job.label}: going on after epoch {unit.done}"))
+    for epoch in range(unit.done + 1, protocol.epochs + 1):
+        unit.train(epoch)
+        loss = unit.validate(epoch)
+        saved.save(unit.state(time.perf_counter() - started))
         report(Event("epoch", epoch=epoch, total=protocol.epochs, value=loss))
-    encoder.load_state_dict(best["model"])
-    predicted = evaluate(encoder, best["head"], job.task.pairs(job.fold, "test"), source, protocol)
-    seconds = spent + time.perf_counter() - started
-    facts: dict[str, str | int | float | bool | None] = {"images_per_second": speed.per_second}
-    return Outcome(predicted, best_epoch, curve, seconds, peak_memory_mb(machine), facts)
+    return unit.outcome(started)
+
+
+class _Unit:
+    """A unit in training; arguments as for `run_finetune`.
+
+    Attributes:
+        done: Epochs that are done.
+    """
+
+    def __init__(
+        self, job: Job, encoder: Encoder, protocol: Training, source: ImageSource, report: Report
+    ) -> None:
+        self._job, self._encoder, self._protocol = job, encoder, protocol
+        self._source, self._report = source, report
+        device = source.machine.device
+        encoder.to(device).requires_grad_()
+        self._head = self._start().to(device).requires_grad_()
+        weights = [*encoder.parameters(), self._head]
+        self._optimizer = torch.optim.Adam(weights, lr=protocol.learning_rate, fused=True)
+        self._speed = Throughput()
+        self._curve: list[float] = []
+        self._best, self._best_epoch = _snapshot(encoder, self._head), 0
+        self._validation = job.task.pairs(job.fold, "validation")
+        self.done, self._spent = 0, 0.0
+
+    def _start(self) -> Tensor:
+        job, protocol = self._job, self._protocol
+        seed = seed_for("head", job.task.seed_name, job.fold, job.seed)
+        own, width = self._encoder.own_head(job.task.card.target), self._encoder.measure(protocol.image_size)
+        return start_head(protocol.head, protocol.head_start, own, width, seed)
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up a state that `state` gave."""
+        self._encoder.load_state_dict(state["model"])
+        with torch.no_grad():
+            self._head.copy_(state["head"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self.done, self._spent, self._curve = state["epoch"], state["seconds"], state["curve"]
+        self._best, self._best_epoch = state["best"], state["best_epoch"]
+        self._speed = Throughput(state.get("images", 0), state.get("training_seconds", 0.0))
+
+    def state(self, seconds: float) -> dict[str, Any]:
+        """Return everything that the next epoch depends on.
+
+        Args:
+            seconds: Since this process began.
+        """
+        return {
+            "epoch": self.done,
+            "model": self._encoder.state_dict(),
+            "head": self._head.detach(),
+            "optimizer": self._optimizer.state_dict(),
+            "best": self._best,
+            "best_epoch": self._best_epoch,
+            "curve": self._curve,
+            "seconds": self._spent + seconds,
+            "images": self._speed.images,
+            "training_seconds": self._speed.seconds,
+        }
+
+    def train(self, epoch: int) -> None:
+        """Train for an epoch.
+
+        Raises:
+            UnitError: The loss left the finite numbers.
+        """
+        job, count = self._job, self._protocol.pairs_per_epoch
+        with self._speed.measure(2 * count):
+            pairs = job.task.draw(job.fold, job.seed, epoch, count)
+            stage = f"epoch {epoch}"
+            self._report(Event("stage", stage, fold=job.fold, seed=job.seed, epoch=epoch, total=len(pairs)))
+            self._encoder.train()
+            # Dropout and its like draw from torch's own generators: seeded anew each epoch, they are the
+            # same whether a unit was interrupted or not.
+            device = self._source.machine.device
+            with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+                torch.manual_seed(
+                    seed_for("dropout", f"{job.task.seed_name}/epoch {epoch}", job.fold, job.seed)
+                )
+                self._train_batches(pairs, epoch, stage)
+        self.done = epoch
+
+    def _train_batches(self, pairs: PairList, epoch: int, stage: str) -> None:
+        size = self._protocol.batch_size
+        for start in range(0, len(pairs), size):
+            loss = self._step(pairs, start, epoch)
+            check_finite(loss, self._job.label, epoch)
+            count = min(size, len(pairs) - start)
+            self._report(Event("progress", stage, epoch=epoch, amount=count, total=len(pairs), value=loss))
+
+    def _step(self, pairs: PairList, start: int, epoch: int) -> float:
+        protocol, batch = self._protocol, slice(start, start + self._protocol.batch_size)
+        rows = np.concatenate([pairs.x[batch], pairs.y[batch]])
+        half = len(rows) // 2
+        images = self._source.augmented(rows, view_numbers(epoch, start, half, protocol))
+        with self._source.machine.autocast():
+            features = self._encoder(images)
+        predicted = predict(protocol.head, self._head, features[:half], features[half:])
+        target = torch.from_numpy(pairs.target[batch]).to(predicted)
+        loss = pair_loss(protocol.loss, predicted, target).mean()
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._optimizer.step()
+        return float(loss.detach())
+
+    def validate(self, epoch: int) -> float:
+        """Return the validation loss, and keep the network if no epoch before was as good.
+
+        Raises:
+            UnitError: The loss left the finite numbers.
+        """
+        head = self._head.detach()
+        predicted = evaluate(self._encoder, head, self._validation, self._source, self._protocol)
+        loss = mean_loss(self._protocol.loss, predicted, self._validation.target)
+        check_finite(loss, self._job.label, epoch)
+        if loss < min(self._curve, default=float("inf")):
+            self._best, self._best_epoch = _snapshot(self._encoder, self._head), epoch
+        self._curve.append(loss)
+        return loss
+
+    def outcome(self, started: float) -> Outcome:
+        """Test the best network.
+
+        Args:
+            started: Time of `time.perf_counter` when this process began with the unit.
+        """
+        job, best = self._job, self._best
+        self._encoder.load_state_dict(best["model"])
+        pairs = job.task.pairs(job.fold, "test")
+        predicted = evaluate(self._encoder, best["head"], pairs, self._source, self._protocol)
+        seconds = self._spent + time.perf_counter() - started
+        memory = peak_memory_mb(self._source.machine)
+        facts: dict[str, str | int | float | bool | None] = {"images_per_second": self._speed.per_second}
+        return Outcome(predicted, self._best_epoch, self._curve, seconds, memory, facts)
 
 
 def evaluate(
@@ -119,57 +215,6 @@ def evaluate(
     features = encode(encoder, source.plain, rows, source.machine)
     x, y = places[: len(pairs)], places[len(pairs) :]
     return score_pairs(protocol.head, weight.cpu(), features, x, y)
-
-
-def _train_epoch(
-    job: Job,
-    encoder: Encoder,
-    head: Tensor,
-    optimizer: torch.optim.Optimizer,
-    source: ImageSource,
-    epoch: int,
-    protocol: Training,
-    report: Report,
-) -> None:
-    pairs = job.task.draw(job.fold, job.seed, epoch, protocol.pairs_per_epoch)
-    stage = f"epoch {epoch}"
-    report(Event("stage", stage, fold=job.fold, seed=job.seed, epoch=epoch, total=len(pairs)))
-    encoder.train()
-    # Dropout and its like draw from torch's own generators: seeded anew each epoch, they are the same
-    # whether a unit was interrupted or not.
-    device = source.machine.device
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed_for("dropout", f"{job.task.seed_name}/epoch {epoch}", job.fold, job.seed))
-        for start in range(0, len(pairs), protocol.batch_size):
-            loss = _step(encoder, head, optimizer, source, pairs, start, epoch, protocol)
-            check_finite(loss, job.label, epoch)
-            count = min(protocol.batch_size, len(pairs) - start)
-            report(Event("progress", stage, epoch=epoch, amount=count, total=len(pairs), value=loss))
-
-
-def _step(
-    encoder: Encoder,
-    head: Tensor,
-    optimizer: torch.optim.Optimizer,
-    source: ImageSource,
-    pairs: PairList,
-    start: int,
-    epoch: int,
-    protocol: Training,
-) -> float:
-    batch = slice(start, start + protocol.batch_size)
-    rows = np.concatenate([pairs.x[batch], pairs.y[batch]])
-    half = len(rows) // 2
-    images = source.augmented(rows, view_numbers(epoch, start, half, protocol))
-    with source.machine.autocast():
-        features = encoder(images)
-    predicted = predict(protocol.head, head, features[:half], features[half:])
-    target = torch.from_numpy(pairs.target[batch]).to(predicted)
-    loss = pair_loss(protocol.loss, predicted, target).mean()
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
-    return float(loss.detach())
 
 
 def view_numbers(

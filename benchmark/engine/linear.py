@@ -8,8 +8,9 @@ each alone gives.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,7 +55,7 @@ def run_linear(
         encoder: Frozen; left bit for bit as it was, which is checked.
         protocol: With `trains` = `head`.
         source: Renders the images.
-        report: Told of every batch and epoch.
+        report: Takes an event of every batch and epoch.
         checkpoint: File that epochs are saved in, and gone on from; None saves nothing.
         key: Of this training, all units and the precision together.
 
@@ -68,83 +69,130 @@ def run_linear(
     reset_peak_memory(source.machine)
     encoder.eval().requires_grad_(False)
     before = state_digest(encoder)
-    validation = [job.task.pairs(job.fold, "validation") for job in jobs]
-    test = [job.task.pairs(job.fold, "test") for job in jobs]
-    speed = Throughput()
-    plain = _SharedFeatures.encode([*validation, *test], encoder, source, None, report, speed)
-    width = plain.values.shape[1]
-    weights = torch.stack(
-        [
-            start_head(
-                protocol.head,
-                protocol.head_start,
-                encoder.own_head(job.task.card.target),
-                width,
-                seed_for("head", job.task.seed_name, job.fold, job.seed),
-            )
-            for job in jobs
-        ]
-    ).requires_grad_()
-    optimizer = torch.optim.Adam([weights], lr=protocol.learning_rate)
-    best = weights.detach().clone()
-    best_epoch = [0] * len(jobs)
-    curves: list[list[float]] = [[] for _ in jobs]
-    done, spent = 0, 0.0
+    heads = _Heads(jobs, encoder, protocol, source, report)
     saved = Checkpoint(checkpoint, key) if checkpoint is not None else None
     if saved is not None and (state := saved.load()) is not None:
-        with torch.no_grad():
-            weights.copy_(state["weights"])
-        optimizer.load_state_dict(state["optimizer"])
-        best, best_epoch, curves = state["best"], state["best_epoch"], state["curves"]
-        done, spent = state["epoch"], state["seconds"]
-        speed.images += state.get("images", 0)
-        speed.seconds += state.get("encoding_seconds", 0.0)
-        report(Event("notice", f"going on after epoch {done}"))
-    for epoch in range(done + 1, protocol.epochs + 1):
-        drawn = [job.task.draw(job.fold, job.seed, epoch, protocol.pairs_per_epoch) for job in jobs]
-        views = _SharedFeatures.encode(drawn, encoder, source, epoch, report, speed)
-        _train_epoch(weights, optimizer, views, drawn, protocol)
-        for number, pairs in enumerate(validation):
-            weight = weights[number].detach()
-            loss = mean_loss(protocol.loss, plain.score(weight, pairs, protocol), pairs.target)
-            curves[number].append(loss)
-            if loss < min(curves[number][:-1], default=float("inf")):
-                best[number], best_epoch[number] = weight, epoch
+        heads.restore(state)
+        report(Event("notice", f"going on after epoch {heads.done}"))
+    for epoch in range(heads.done + 1, protocol.epochs + 1):
+        heads.train(epoch)
+        heads.validate(epoch)
         if saved is not None:
-            saved.save(
-                {
-                    "epoch": epoch,
-                    "weights": weights.detach(),
-                    "optimizer": optimizer.state_dict(),
-                    "best": best,
-                    "best_epoch": best_epoch,
-                    "curves": curves,
-                    "seconds": spent + time.perf_counter() - started,
-                    "images": speed.images,
-                    "encoding_seconds": speed.seconds,
-                }
-            )
-        losses = [curve[-1] for curve in curves]
+            saved.save(heads.state(time.perf_counter() - started))
+        losses = [curve[-1] for curve in heads.curves]
         report(Event("epoch", epoch=epoch, total=protocol.epochs, value=float(np.mean(losses))))
     if state_digest(encoder) != before:
         raise UnitError(f"{encoder.name}: the frozen backbone changed while heads were trained")
-    seconds = (spent + time.perf_counter() - started) / len(jobs)
-    outcomes: list[Outcome | UnitError] = []
-    for number, (job, pairs) in enumerate(zip(jobs, test, strict=True)):
-        try:
-            for epoch, loss in enumerate(curves[number], start=1):
-                check_finite(loss, job.label, epoch)
-        except UnitError as error:
-            outcomes.append(error)
-            continue
-        predicted = plain.score(best[number], pairs, protocol)
-        memory = peak_memory_mb(source.machine)
-        facts: dict[str, str | int | float | bool | None] = {
-            "units_sharing_features": len(jobs),
-            "images_per_second": speed.per_second,
+    return heads.outcomes(time.perf_counter() - started)
+
+
+class _Heads:
+    """The heads of a linear run, trained in one batch; arguments as for `run_linear`.
+
+    Attributes:
+        done: Epochs that are done.
+        curves: Validation loss of each head after each epoch.
+    """
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        encoder: Encoder,
+        protocol: Training,
+        source: ImageSource,
+        report: Report,
+    ) -> None:
+        self._jobs, self._encoder, self._protocol = jobs, encoder, protocol
+        self._source, self._report = source, report
+        self._validation = [job.task.pairs(job.fold, "validation") for job in jobs]
+        self._test = [job.task.pairs(job.fold, "test") for job in jobs]
+        self._speed = Throughput()
+        self._plain = self._encode([*self._validation, *self._test], None)
+        starts = [self._start(job) for job in jobs]
+        self._weights = torch.stack(starts).requires_grad_()
+        self._optimizer = torch.optim.Adam([self._weights], lr=protocol.learning_rate)
+        self._best = self._weights.detach().clone()
+        self._best_epoch = [0] * len(jobs)
+        self.curves: list[list[float]] = [[] for _ in jobs]
+        self.done, self._spent = 0, 0.0
+
+    def _start(self, job: Job) -> Tensor:
+        seed = seed_for("head", job.task.seed_name, job.fold, job.seed)
+        own, width = self._encoder.own_head(job.task.card.target), self._plain.values.shape[1]
+        return start_head(self._protocol.head, self._protocol.head_start, own, width, seed)
+
+    def _encode(self, lists: Sequence[PairList], view: int | None) -> _SharedFeatures:
+        return _SharedFeatures.encode(lists, self._encoder, self._source, view, self._report, self._speed)
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up a state that `state` gave."""
+        with torch.no_grad():
+            self._weights.copy_(state["weights"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._best, self._best_epoch, self.curves = state["best"], state["best_epoch"], state["curves"]
+        self.done, self._spent = state["epoch"], state["seconds"]
+        self._speed.images += state.get("images", 0)
+        self._speed.seconds += state.get("encoding_seconds", 0.0)
+
+    def state(self, seconds: float) -> dict[str, Any]:
+        """Return everything that the next epoch depends on.
+
+        Args:
+            seconds: Since this process began.
+        """
+        return {
+            "epoch": self.done,
+            "weights": self._weights.detach(),
+            "optimizer": self._optimizer.state_dict(),
+            "best": self._best,
+            "best_epoch": self._best_epoch,
+            "curves": self.curves,
+            "seconds": self._spent + seconds,
+            "images": self._speed.images,
+            "encoding_seconds": self._speed.seconds,
         }
-        outcomes.append(Outcome(predicted, best_epoch[number], curves[number], seconds, memory, facts))
-    return outcomes
+
+    def train(self, epoch: int) -> None:
+        """Train all heads for an epoch on the views of its pairs."""
+        count = self._protocol.pairs_per_epoch
+        drawn = [job.task.draw(job.fold, job.seed, epoch, count) for job in self._jobs]
+        views = self._encode(drawn, epoch)
+        _train_epoch(self._weights, self._optimizer, views, drawn, self._protocol)
+        self.done = epoch
+
+    def validate(self, epoch: int) -> None:
+        """Note each head's validation loss, and its weight if no epoch before was as good."""
+        for number, pairs in enumerate(self._validation):
+            weight, curve = self._weights[number].detach(), self.curves[number]
+            predicted = self._plain.score(weight, pairs, self._protocol)
+            loss = mean_loss(self._protocol.loss, predicted, pairs.target)
+            if loss < min(curve, default=float("inf")):
+                self._best[number], self._best_epoch[number] = weight, epoch
+            curve.append(loss)
+
+    def outcomes(self, seconds: float) -> list[Outcome | UnitError]:
+        """Test the best weight of each head.
+
+        Args:
+            seconds: Since this process began.
+        """
+        share = (self._spent + seconds) / len(self._jobs)
+        return [self._outcome(number, share) for number in range(len(self._jobs))]
+
+    def _outcome(self, number: int, seconds: float) -> Outcome | UnitError:
+        curve = self.curves[number]
+        try:
+            for epoch, loss in enumerate(curve, start=1):
+                check_finite(loss, self._jobs[number].label, epoch)
+        except UnitError as error:
+            return error
+        predicted = self._plain.score(self._best[number], self._test[number], self._protocol)
+        facts: dict[str, str | int | float | bool | None] = {
+            "units_sharing_features": len(self._jobs),
+            "images_per_second": self._speed.per_second,
+        }
+        memory = peak_memory_mb(self._source.machine)
+        return Outcome(predicted, self._best_epoch[number], curve, seconds, memory, facts)
 
 
 class _SharedFeatures:

@@ -7,7 +7,7 @@ open_clip has to be asked which repository a tag is in.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -141,63 +141,14 @@ def make_plan(request: Request) -> Plan:
     Raises:
         BenchError: A name, option, fold or key is wrong, or data or weights are missing.
     """
-    method_names = method_registry(request.plugin_files, request.use_plugins)
-    task_names = task_registry(request.plugin_files, request.use_plugins)
-    wanted_methods, wanted_tasks = split_list(request.methods), split_list(request.tasks)
-    for kind, names in (("method", wanted_methods), ("task", wanted_tasks)):
-        if not names:
-            raise UsageError(f"no {kind} is named", f"See which there are: comface-bench list {kind}s")
-    methods = [
-        _Named(method_names, name, name in wanted_methods) for name in method_names.expand(wanted_methods)
-    ]
-    tasks = [_Named(task_names, name, name in wanted_tasks) for name in task_names.expand(wanted_tasks)]
-    protocols = protocol_registry(request.plugin_files, request.use_plugins)
-    protocol_name, protocol_options = parse_name(request.protocol)
-    protocol_entry = protocols.get(protocol_name)
-    shared, for_methods, for_tasks = divide_options(
-        request.options,
-        override_keys(protocol_entry.card.settings),
-        [item.entry.card for item in methods],
-        [item.entry.card for item in tasks],
-    )
-    overrides = {**protocol_options, **shared}
-    skips: list[Skip] = []
-    ready_methods = []
-    for method in methods:
-        try:
-            ready_methods.append(_ReadyMethod.find(method, for_methods))
-        except WeightsMissingError as error:
-            _skip_or_raise(method.explicit, method.name, error, skips)
-    metrics = metric_registry(request.plugin_files, request.use_plugins).names()
-    for named in tasks:
-        for metric in named.entry.card.metrics:
-            if metric not in metrics:
-                raise unknown_name(metric, metrics, "metric")
-    manifests: dict[tuple[str, Path], Manifest] = {}
-    cells = []
-    store = ResultStore(request.results)
-    for named in tasks:
-        try:
-            taken = {
-                key: text
-                for key, text in for_tasks.items()
-                if key in TASK_OPTIONS or key in named.entry.card.options
-            }
-            task = open_task(named.entry, {**taken, **named.options}, request.data, manifests)
-        except DataMissingError as error:
-            _skip_or_raise(named.explicit, named.name, error, skips)
-            continue
-        for ready in ready_methods:
-            if (refusal := _find_leak(ready.entry.card, task.card)) is not None:
-                explicit = named.explicit and ready.explicit
-                _skip_or_raise(explicit, f"{ready.entry.card.name} · {named.name}", refusal, skips)
-                continue
-            own_head = ready.entry.card.pretrained_head
-            protocol = resolve_protocol(protocol_name, task.card.family, overrides, own_head, protocols)
-            cells.append(_make_cell(ready, task, protocol, protocol_entry, request, store))
+    planner = _Planner(request)
+    methods = planner.ready_methods()
+    planner.check_metrics()
+    cells = [cell for task, named in planner.open_tasks() for cell in planner.cells(task, named, methods)]
+    skips = tuple(planner.skips)
     if not cells and skips:
         raise BenchError("nothing can run: " + "; ".join(skip.reason for skip in skips), skips[0].hint)
-    return Plan(_only_units(cells, request.units), tuple(skips))
+    return Plan(_only_units(cells, request.units), skips)
 
 
 CardT = TypeVar("CardT", bound=MethodCard | TaskCard)
@@ -211,6 +162,10 @@ class _Named(Generic[CardT]):
         self.name = name
         self.entry = registry.get(base)
         self.explicit = explicit
+
+
+def _expand(registry: Registry[CardT], wanted: Sequence[str]) -> list[_Named[CardT]]:
+    return [_Named(registry, name, name in wanted) for name in registry.expand(wanted)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,53 +193,142 @@ class _ReadyMethod:
         return cls(method.entry, chosen, named, weights, checkpoint_digest, method.explicit)
 
 
-def _make_cell(
-    ready: _ReadyMethod,
-    task: Task,
-    protocol: Protocol,
-    protocol_entry: Entry[ProtocolCard],
-    request: Request,
-    store: ResultStore,
-) -> PlannedRecord:
-    count = len(task.folds)
-    folds = range(count) if request.folds is None else sorted(set(request.folds))
-    seeds = sorted(set(request.seeds))
-    if not folds or not seeds or seeds[0] < 0:
-        raise UsageError("folds and seeds are whole numbers from 0, at least one of each")
-    for fold in folds:
-        if not 0 <= fold < count:
-            raise UsageError(f"task {task.name} has no fold {fold}", f"Its folds are 0 to {count - 1}.")
-    units = tuple(
-        Unit(
-            task=task.card,
-            task_options=task.chosen,
-            method=ready.entry.card,
-            method_options={**ready.options, **ready.named_options},
-            protocol=protocol,
-            manifest_digest=task.table.digest,
-            split_digest=task.split.digest,
-            checkpoint_digest=ready.checkpoint_digest,
-            fold=fold,
-            seed=seed,
+class _Planner:
+    """The names, options and registries of a request.
+
+    Attributes:
+        skips: Combinations left out so far.
+
+    Raises:
+        UsageError: A name or an option is wrong.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        origins = (request.plugin_files, request.use_plugins)
+        wanted = {"method": split_list(request.methods), "task": split_list(request.tasks)}
+        for kind, names in wanted.items():
+            if not names:
+                raise UsageError(f"no {kind} is named", f"See which there are: comface-bench list {kind}s")
+        self._methods = _expand(method_registry(*origins), wanted["method"])
+        self._tasks = _expand(task_registry(*origins), wanted["task"])
+        self._protocols = protocol_registry(*origins)
+        self._protocol_name, protocol_options = parse_name(request.protocol)
+        self._protocol = self._protocols.get(self._protocol_name)
+        shared, self._for_methods, self._for_tasks = divide_options(
+            request.options,
+            override_keys(self._protocol.card.settings),
+            [named.entry.card for named in self._methods],
+            [named.entry.card for named in self._tasks],
         )
-        for seed in seeds
-        for fold in folds
-    )
-    name = format_name(ready.entry.card.name, ready.named_options)
-    finished = store.finished_units(task.name, protocol.name, name)
-    missing = tuple(unit for unit in units if finished.get((unit.fold, unit.seed)) != unit.key())
-    return PlannedRecord(
-        ready.entry,
-        ready.options,
-        ready.named_options,
-        ready.weights,
-        ready.checkpoint_digest,
-        task,
-        protocol,
-        protocol_entry,
-        units,
-        missing,
-    )
+        self._overrides = {**protocol_options, **shared}
+        self._store = ResultStore(request.results)
+        self.skips: list[Skip] = []
+
+    def ready_methods(self) -> list[_ReadyMethod]:
+        """Find the weights of all methods.
+
+        Raises:
+            WeightsMissingError: They are missing for a method that was written out.
+        """
+        ready = []
+        for method in self._methods:
+            try:
+                ready.append(_ReadyMethod.find(method, self._for_methods))
+            except WeightsMissingError as error:
+                self._skip_or_raise(method.explicit, method.name, error)
+        return ready
+
+    def check_metrics(self) -> None:
+        """Check that the tasks' metrics are known.
+
+        Raises:
+            UnknownNameError: One isn't.
+        """
+        known = metric_registry(self._request.plugin_files, self._request.use_plugins).names()
+        for name in (name for named in self._tasks for name in named.entry.card.metrics):
+            if name not in known:
+                raise unknown_name(name, known, "metric")
+
+    def open_tasks(self) -> Iterator[tuple[Task, _Named[TaskCard]]]:
+        """Yield the tasks whose data are there.
+
+        Raises:
+            DataMissingError: They are missing for a task that was written out.
+        """
+        manifests: dict[tuple[str, Path], Manifest] = {}
+        for named in self._tasks:
+            taken = {*TASK_OPTIONS, *named.entry.card.options}
+            options = {key: text for key, text in self._for_tasks.items() if key in taken}
+            try:
+                task = open_task(named.entry, {**options, **named.options}, self._request.data, manifests)
+            except DataMissingError as error:
+                self._skip_or_raise(named.explicit, named.name, error)
+                continue
+            yield task, named
+
+    def cells(
+        self, task: Task, named: _Named[TaskCard], methods: Iterable[_ReadyMethod]
+    ) -> Iterator[PlannedRecord]:
+        """Yield what is planned on a task, a record for each method that may be tested on it."""
+        for method in methods:
+            card = method.entry.card
+            if (refusal := _find_leak(card, task.card)) is not None:
+                explicit = named.explicit and method.explicit
+                self._skip_or_raise(explicit, f"{card.name} · {named.name}", refusal)
+                continue
+            protocol = resolve_protocol(
+                self._protocol_name, task.card.family, self._overrides, card.pretrained_head, self._protocols
+            )
+            yield self._cell(method, task, protocol)
+
+    def _cell(self, method: _ReadyMethod, task: Task, protocol: Protocol) -> PlannedRecord:
+        units = tuple(
+            Unit(
+                task=task.card,
+                task_options=task.chosen,
+                method=method.entry.card,
+                method_options={**method.options, **method.named_options},
+                protocol=protocol,
+                manifest_digest=task.table.digest,
+                split_digest=task.split.digest,
+                checkpoint_digest=method.checkpoint_digest,
+                fold=fold,
+                seed=seed,
+            )
+            for seed, fold in self._places(task)
+        )
+        name = format_name(method.entry.card.name, method.named_options)
+        finished = self._store.finished_units(task.name, protocol.name, name)
+        return PlannedRecord(
+            method=method.entry,
+            options=method.options,
+            named_options=method.named_options,
+            weights=method.weights,
+            checkpoint_digest=method.checkpoint_digest,
+            task=task,
+            protocol=protocol,
+            protocol_entry=self._protocol,
+            units=units,
+            missing=tuple(unit for unit in units if finished.get((unit.fold, unit.seed)) != unit.key()),
+        )
+
+    def _places(self, task: Task) -> list[tuple[int, int]]:
+        """Return the repetitions and folds that are asked for, (seed, fold)."""
+        count, asked = len(task.folds), self._request.folds
+        folds = range(count) if asked is None else sorted(set(asked))
+        seeds = sorted(set(self._request.seeds))
+        if not folds or not seeds or seeds[0] < 0:
+            raise UsageError("folds and seeds are whole numbers from 0, at least one of each")
+        for fold in folds:
+            if not 0 <= fold < count:
+                raise UsageError(f"task {task.name} has no fold {fold}", f"Its folds are 0 to {count - 1}.")
+        return [(seed, fold) for seed in seeds for fold in folds]
+
+    def _skip_or_raise(self, explicit: bool, label: str, error: BenchError) -> None:
+        if explicit:
+            raise error
+        self.skips.append(Skip(label, error.message, error.hint))
 
 
 def _only_units(cells: Sequence[PlannedRecord], keys: Sequence[str]) -> tuple[PlannedRecord, ...]:
@@ -320,9 +364,3 @@ def _find_leak(method: MethodCard, task: TaskCard) -> UsageError | None:
         f"{method.name} was trained on the labels of {', '.join(leaked)}, which {task.name} tests",
         f"Leave the two apart; its card shows what it was trained on: comface-bench show {method.name}",
     )
-
-
-def _skip_or_raise(explicit: bool, label: str, error: BenchError, skips: list[Skip]) -> None:
-    if explicit:
-        raise error
-    skips.append(Skip(label, error.message, error.hint))
