@@ -1,4 +1,4 @@
-"""Checkpoints: what an epoch leaves, so that a killed run goes on from it.
+"""Checkpoints of training: the state after an epoch, which a killed run goes on from.
 
 Everything that the next epoch depends on is in the state. Random numbers are no part of it: pairs, views,
 head and dropout are functions of seeds and the epoch.
@@ -18,7 +18,7 @@ SAVE_INTERVAL_S = 20.0
 """Seconds between two saved epochs: what a kill can cost, beside the epoch in progress."""
 
 
-class Checkpoint:
+class TrainingCheckpoint:
     """The state of one training, in one file.
 
     Args:

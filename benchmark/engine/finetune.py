@@ -15,7 +15,7 @@ from comface_bench.core.errors import UnitError
 from comface_bench.core.events import Event, Report
 from comface_bench.core.unit import seed_for
 from comface_bench.data.pairs import PairList
-from comface_bench.engine.checkpoint import Checkpoint
+from comface_bench.engine.checkpoint import TrainingCheckpoint
 from comface_bench.engine.encoder import Encoder, ImageSource, encode
 from comface_bench.engine.heads import mean_loss, pair_loss, predict, score_pairs, start_head
 from comface_bench.engine.jobs import Job, Outcome, RunContext, check_finite
@@ -60,7 +60,7 @@ def run_finetune(
     started = time.perf_counter()
     reset_peak_memory(source.machine)
     unit = _Unit(job, encoder, protocol, source, report)
-    saved = Checkpoint(checkpoint, key)
+    saved = TrainingCheckpoint(checkpoint, key)
     if (state := saved.load()) is not None:
         unit.restore(state)
         report(Event("notice", f"{job.label}: going on after epoch {unit.done}"))

@@ -20,7 +20,7 @@ from comface_bench.core.errors import UnitError
 from comface_bench.core.events import Event, Report
 from comface_bench.core.unit import seed_for
 from comface_bench.data.pairs import PairList
-from comface_bench.engine.checkpoint import Checkpoint
+from comface_bench.engine.checkpoint import TrainingCheckpoint
 from comface_bench.engine.encoder import Encoder, ImageSource, encode, state_digest
 from comface_bench.engine.heads import mean_loss, pair_loss, predict, score_pairs, start_head
 from comface_bench.engine.jobs import Job, Outcome, RunContext, check_finite
@@ -70,7 +70,7 @@ def run_linear(
     encoder.eval().requires_grad_(False)
     before = state_digest(encoder)
     heads = _Heads(jobs, encoder, protocol, source, report)
-    saved = Checkpoint(checkpoint, key) if checkpoint is not None else None
+    saved = TrainingCheckpoint(checkpoint, key) if checkpoint is not None else None
     if saved is not None and (state := saved.load()) is not None:
         heads.restore(state)
         report(Event("notice", f"going on after epoch {heads.done}"))

@@ -16,7 +16,7 @@ from comface_bench.comface.pretrain.settings import learning_rate, stage_at
 from comface_bench.comface.pretrain.step import StepLosses, accumulate_gradients, split_chunks
 from comface_bench.comface.pretrain.validate import ValidationResult, validate
 from comface_bench.core.errors import DataFormatError, UnitError, UsageError
-from comface_bench.engine.checkpoint import Checkpoint, write_tensors
+from comface_bench.engine.checkpoint import TrainingCheckpoint, write_tensors
 
 if TYPE_CHECKING:
     from comface_bench.comface.pretrain.distributed import ProcessGroup
@@ -94,7 +94,7 @@ class Trainer:
         if processes.size > 1:
             ids = [machine.device] if machine.device.type == "cuda" else None
             self._wrapped = nn.parallel.DistributedDataParallel(self.network, ids)
-        self._saved = Checkpoint(folder.state, settings.digest(), save_seconds)
+        self._saved = TrainingCheckpoint(folder.state, settings.digest(), save_seconds)
         # `_place`: steps of the epoch that are done.
         self._step, self._epoch, self._place, self._seconds = 0, 1, 0, 0.0
         self._curve: list[float] = []
