@@ -99,8 +99,9 @@ def _request_paper(
     }
     for key, value in settled.items():
         if key in given and values[key] != value:
+            given_option, paper_option = _format_option(key, values[key]), _format_option(key, value)
             raise UsageError(
-                f"{_typed(key, values[key])} contradicts --plan {plan}, which is {_typed(key, value)}",
+                f"{given_option} contradicts --plan {plan}, which is {paper_option}",
                 f"Leave it out, or leave --plan {plan} out and give every option.",
             )
     named = set(split_list([values["attributes"]])) if "attributes" in given else set(paper.attributes)
@@ -145,7 +146,7 @@ def _request(
     return CorpusRequest(generator, arguments, names, settings, notes)
 
 
-def _typed(key: str, value: object) -> str:
+def _format_option(key: str, value: object) -> str:
     """Return an option as it is typed."""
     if isinstance(value, bool):
         return f"--{key}" if value else f"--no-{key}"
@@ -202,12 +203,12 @@ def print_forecast(layout: Layout, description: Description, as_json: bool) -> N
                 ("generator", found.generator),
                 ("attributes", f"{len(found.attributes)}: {', '.join(found.attributes)}"),
                 ("records", f"{found.records:,}"),
-                ("images", f"{found.images:,}" + _done(found.images_done)),
+                ("images", f"{found.images:,}" + _format_done(found.images_done)),
                 ("pairs", f"{found.pairs:,} in an epoch"),
                 ("shards", f"{found.shards:,}"),
                 ("an image", f"{found.image_bytes:,} bytes, from {found.measured_on}"),
-                ("expected", f"{_size(found.bytes)}" + _left(found.bytes, found.bytes_left)),
-                ("free", f"{_size(found.bytes_free)}" + ("" if found.fits else ": NOT ENOUGH")),
+                ("expected", f"{_format_size(found.bytes)}" + _format_left(found.bytes, found.bytes_left)),
+                ("free", f"{_format_size(found.bytes_free)}" + ("" if found.fits else ": NOT ENOUGH")),
                 ("missing", "\n".join(str(error) for error in missing) or "nothing"),
             ]
         )
@@ -229,13 +230,13 @@ def _require_same(layout: Layout, description: Description) -> None:
         )
 
 
-def _done(images: int) -> str:
+def _format_done(images: int) -> str:
     return f", {images:,} of them done" if images else ""
 
 
-def _left(whole: int, left: int) -> str:
-    return f", {_size(left)} of it to come" if left < whole else ""
+def _format_left(whole: int, left: int) -> str:
+    return f", {_format_size(left)} of it to come" if left < whole else ""
 
 
-def _size(size: int) -> str:
+def _format_size(size: int) -> str:
     return f"{size / 1e9:,.1f} GB" if size >= 1e8 else f"{size / 1e6:,.1f} MB"

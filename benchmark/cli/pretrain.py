@@ -117,7 +117,7 @@ def _train(
     )
     with contextlib.ExitStack() as stack:
         if processes.first:
-            folder.begin(describe(settings, faces, machine, processes.size, origin))
+            folder.begin(describe_training(settings, faces, machine, processes.size, origin))
             stack.enter_context(folder.lock())
         listeners: list[Callable[[LogLine], None]] = []
         if processes.first and tensorboard:
@@ -238,7 +238,7 @@ def require_unseen(settings: Settings, faces: FaceDataset, origin: Mapping[str, 
             )
 
 
-def describe(
+def describe_training(
     settings: Settings, faces: FaceDataset, machine: Machine, processes: int, origin: dict[str, Any]
 ) -> dict[str, Any]:
     """Describe a training: settings, corpora and start, which decide it, and the machine of its beginning."""

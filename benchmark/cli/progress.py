@@ -91,7 +91,7 @@ class Pace:
 
     @property
     def began(self) -> bool:
-        """Whether the measurement of the time left has begun."""
+        """True once the time left is being measured."""
         return self._began is not None
 
     def begin(self, position: float) -> None:

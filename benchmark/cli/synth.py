@@ -19,8 +19,8 @@ from comface_bench.core.names import split_list
 
 app = make_app(Group)
 
-KNOWS = 0.5
-"""Share of held-out images that a recogniser should name, for its scores to say something."""
+MIN_ACCURACY = 0.5
+"""Least share of held-out images that a recogniser must name for its scores to be meaningful."""
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the corpus.")]
 
 
@@ -88,9 +88,9 @@ def corpus(
     from comface_bench.comface.synthesis.requirements import require_files
     from comface_bench.core.names import parse_options
 
-    part, layout = _part(shard), Layout(out)
+    part, layout = _parse_part(shard), Layout(out)
     encoded = {"suffix": encoding, "quality": quality, "records_per_shard": records_per_shard}
-    given, own = _given(context), with_absolute_paths(parse_options(option))
+    given, own = _given_options(context), with_absolute_paths(parse_options(option))
     if layout.description.exists() and not given:
         description = layout.read()
         if dry_run:
@@ -229,7 +229,7 @@ def quality(
             robust = estimate_quality(opened, network, size, passes, progress)
     facts = {"training": dataclasses.asdict(training), "passes": passes, "held_out_accuracy": accuracy}
     report = write_quality(folder, robust, {**facts, "device": place.type})
-    if accuracy < KNOWS:
+    if accuracy < MIN_ACCURACY:
         typer.echo(
             "The recogniser hardly knows anybody, so its steadiness says little: give more --steps.", err=True
         )
@@ -246,14 +246,14 @@ def quality(
         typer.echo(histogram)
 
 
-def _part(text: str) -> tuple[int, int]:
+def _parse_part(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d+)/(\d+)", text)
     if not match:
         raise UsageError(f"--shard {text}: expected I/N, such as 2/8")
     return int(match[1]), int(match[2])
 
 
-def _given(context: typer.Context) -> set[str]:
+def _given_options(context: typer.Context) -> set[str]:
     """Return the options that the command line sets, but `-o`, of those that decide what a corpus holds."""
     sources = {name: context.get_parameter_source(name) for name in context.params}
     decided = {
