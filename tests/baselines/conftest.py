@@ -174,7 +174,14 @@ def shrink(monkeypatch):
 @pytest.fixture
 def undrawn(monkeypatch):
     """Leave the memory of new networks as it is, which is faster; every number must come from the file."""
-    for name in ("kaiming_uniform_", "trunc_normal_", "normal_", "uniform_", "xavier_uniform_"):
+    for name in (
+        "kaiming_uniform_",
+        "kaiming_normal_",
+        "trunc_normal_",
+        "normal_",
+        "uniform_",
+        "xavier_uniform_",
+    ):
         monkeypatch.setattr(torch.nn.init, name, lambda tensor, *_, **__: tensor)
     monkeypatch.setattr(timm.layers.weight_init, "_trunc_normal_", lambda tensor, *_, **__: tensor)
 

@@ -180,7 +180,7 @@ def test_features_are_the_authors(
         assert_same(found, wanted)
 
 
-def test_features_are_the_authors_at_the_real_width(shrink, write, draw_images, assert_same):
+def test_features_are_the_authors_at_the_real_width(undrawn, shrink, write, draw_images, assert_same):
     shrink(depth=1)
     real = draw_tower(image_shapes(768, 1))
     path = write(real)

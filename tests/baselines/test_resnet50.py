@@ -49,7 +49,7 @@ def narrow_resnet50(weights=None, num_classes=1000):
 
 
 @pytest.fixture
-def narrow(monkeypatch):
+def narrow(undrawn, monkeypatch):
     """Build the narrow network wherever the product asks for torchvision's."""
     monkeypatch.setattr(torchvision.models, "resnet50", narrow_resnet50)
     monkeypatch.setattr(resnet50, "VGGFACE2_IDENTITIES", IDENTITIES)
@@ -306,7 +306,9 @@ def test_features_are_the_authors(
     assert_same(found, expected(method))
 
 
-def test_features_are_the_authors_at_the_real_width(photos, as_input, normalise, save, tmp_path, assert_same):
+def test_features_are_the_authors_at_the_real_width(
+    undrawn, photos, as_input, normalise, save, tmp_path, assert_same
+):
     """Of an image that need not be square."""
     tensors = draw(3, classes=1000, make=torchvision.models.resnet50)
     path = save(tensors, tmp_path / "mine.pth")

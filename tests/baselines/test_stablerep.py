@@ -108,7 +108,7 @@ def test_features_are_the_authors(
 
 
 def test_features_are_the_authors_at_the_real_width(
-    shrink, write, draw_visual, author_forward, draw_images, assert_same
+    undrawn, shrink, write, draw_visual, author_forward, draw_images, assert_same
 ):
     shrink(depth=1)
     real = draw_visual(width=768, depth=1)

@@ -303,6 +303,16 @@ class TestPECore:
         other = pecore_by_hand(pecore_weights, normalise(images, *IMAGENET), transform)
         assert_other(other, expected)
 
+    def test_images_are_resized_to_whole_patches_bilinearly(self, pecore_weights, save, draw_images):
+        encoder, given = load_method("pecore", checkpoint=save(pecore_weights)), draw_images(100)
+        fitted, other = (
+            functional.interpolate(given, (96, 96), mode=mode, antialias=True).clamp(0, 1)
+            for mode in ("bilinear", "bicubic")
+        )
+        with torch.no_grad():
+            assert (encoder(given) - encoder(fitted)).abs().max() < 1e-4
+            assert (encoder(given) - encoder(other)).abs().max() > 1e-3
+
     def test_mutations_are_refused(self, pecore_weights, save):
         part = {name: tensor for name, tensor in pecore_weights.items() if name != "attn_pool.latent"}
         with pytest.raises(WeightsFormatError, match=r"attn_pool\.latent"):

@@ -82,13 +82,19 @@ def test_anything_but_tensors_by_name_is_refused(tmp_path, content, told):
     assert told in caught.value.message
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
-def test_values_that_are_not_finite_are_refused(tmp_path, value, dtype):
-    broken = torch.ones(5, dtype=dtype)
-    broken[3] = value
+@pytest.mark.parametrize(("size", "place"), [(1, 0), (5, 3), (1000, 998), (1000, 0)])
+def test_values_that_are_not_finite_are_refused(tmp_path, value, dtype, size, place):
+    broken = torch.ones(size, dtype=dtype)
+    broken[place] = value
     with pytest.raises(WeightsFormatError, match=r"a\.pth: b holds values that aren't finite"):
         read_tensors(save(tmp_path / "a.pth", {"a": torch.ones(1), "b": broken}))
+
+
+def test_a_tensor_without_numbers_is_read(tmp_path):
+    content = {"a": torch.ones(0), "b": torch.ones(3, 0, 2).half()}
+    assert_same(read_tensors(save(tmp_path / "a.pth", content)), content)
 
 
 @pytest.mark.parametrize("kind", ["safetensors", "zip", "legacy"])
