@@ -49,6 +49,13 @@ def test_no_identity_is_on_both_sides(faces, settings):
     assert len(set(held.attribute)) == 2
 
 
+@pytest.mark.parametrize("share", [0.25, 0.5])
+def test_as_many_are_held_out_as_declared(corpus, settings, share):
+    chosen = [dataclasses.replace(settings, validation_share=share, seed=seed) for seed in range(3, 33)]
+    held = [FaceDataset([corpus], one).held.mean() for one in chosen]
+    assert np.mean(held) == pytest.approx(share, abs=0.03)
+
+
 def test_a_person_is_held_out_whichever_corpora_are_learnt_from(corpus, settings, tmp_path):
     twice = FaceDataset([corpus, corpus], settings)
     once = FaceDataset([corpus], settings)
