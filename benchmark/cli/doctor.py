@@ -10,7 +10,7 @@ import platform
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import typer
 
@@ -19,9 +19,11 @@ from comface_bench.cli.listing import data_availability, weights_availability
 from comface_bench.cli.output import print_facts
 from comface_bench.core.card import data_root
 from comface_bench.core.errors import BenchError
+from comface_bench.core.protocol import PROTOCOLS_GROUP, protocol_registry
 from comface_bench.core.registry import (
     METHODS_GROUP,
     TASKS_GROUP,
+    Registry,
     installed_plugins,
     method_registry,
     task_registry,
@@ -131,13 +133,23 @@ def _extras() -> Iterator[Diagnosis]:
 
 
 def _plugins() -> Iterator[Diagnosis]:
-    if not (installed_plugins(METHODS_GROUP) or installed_plugins(TASKS_GROUP)):
-        yield Diagnosis("none", "no installed package offers a method or task")
-    for registry, group in ((method_registry(), METHODS_GROUP), (task_registry(), TASKS_GROUP)):
-        for plugin in installed_plugins(group):
-            try:
-                registry.get(plugin.name)
-            except BenchError as error:
-                yield Diagnosis(plugin.name, error.message, broken=True)
-            else:
-                yield Diagnosis(plugin.name, f"a {registry.kind} of {plugin.origin}")
+    from comface_bench.stats.metrics import METRICS_GROUP, metric_registry
+
+    groups: dict[str, Registry[Any]] = {
+        METHODS_GROUP: method_registry(),
+        TASKS_GROUP: task_registry(),
+        PROTOCOLS_GROUP: protocol_registry(),
+        METRICS_GROUP: metric_registry(),
+    }
+    offered = [
+        (registry, plugin) for group, registry in groups.items() for plugin in installed_plugins(group)
+    ]
+    if not offered:
+        yield Diagnosis("none", "no installed package offers a method, task, protocol or metric")
+    for registry, plugin in offered:
+        try:
+            registry.get(plugin.name)
+        except BenchError as error:
+            yield Diagnosis(plugin.name, error.message, broken=True)
+        else:
+            yield Diagnosis(plugin.name, f"a {registry.kind} of {plugin.origin}")

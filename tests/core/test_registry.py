@@ -11,7 +11,9 @@ import pytest
 
 from comface_bench.core import registry as registry_module
 from comface_bench.core.errors import DuplicateNameError, PluginError, UnknownNameError, UsageError
+from comface_bench.core.protocol import PROTOCOLS_GROUP, protocol_names, resolve_protocol
 from comface_bench.core.registry import method_registry, task_registry
+from comface_bench.stats.metrics import METRICS, METRICS_GROUP, compute_metrics, metric_registry
 
 ACTION_UNITS = (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26)
 PAPER_TASKS = [*(f"disfa-au{unit}" for unit in ACTION_UNITS), "edema-a", "edema-b", "age"]
@@ -316,3 +318,37 @@ def test_groups_are_kept_apart(install):
     install("theirs", "theirs_module", "", group=registry_module.TASKS_GROUP)
     assert "theirs" in task_registry().names()
     assert "theirs" not in method_registry().names()
+
+
+PROTOCOL = """
+import dataclasses
+from comface_bench.engine.protocols.training import LINEAR
+CARD = dataclasses.replace(LINEAR, name={name!r}, order=1)
+"""
+METRIC = """
+from comface_bench.stats.metrics import MetricCard
+CARD = MetricCard.mean_of({name!r}, "Mean", lambda y, yhat: yhat)
+"""
+
+
+def test_a_protocol_of_an_installed_package_is_resolved_by_its_name(install):
+    install("theirs", "their_protocol", PROTOCOL.format(name="theirs"), group=PROTOCOLS_GROUP)
+    assert protocol_names() == ["linear", "finetune", "quick", "theirs"]
+    assert "their_protocol" not in sys.modules
+    protocol = resolve_protocol("theirs", "age", {"epochs": "3"})
+    assert (protocol.name, protocol.trains) == ("theirs+epochs=3", "head")
+    install("quick", "other_protocol", PROTOCOL.format(name="quick"), group=PROTOCOLS_GROUP)
+    with pytest.raises(DuplicateNameError, match=r"two protocols are called 'quick'.*comface-bench.*fake"):
+        resolve_protocol("linear", "age")
+
+
+def test_a_metric_of_an_installed_package_is_found_by_its_name(install):
+    install("mean", "their_metric", METRIC.format(name="mean"), group=METRICS_GROUP)
+    assert "mean" in METRICS
+    assert list(METRICS)[-1] == "mean"
+    assert "their_metric" not in sys.modules
+    assert compute_metrics([1.0, 2.0], [3.0, 4.0], ["mean", "mae"])["mean"].value == 3.5
+    assert "mean" not in metric_registry(plugins=False).names()
+    install("mae", "other_metric", METRIC.format(name="mae"), group=METRICS_GROUP)
+    with pytest.raises(DuplicateNameError, match=r"two metrics are called 'mae'.*comface-bench.*fake"):
+        metric_registry().get("pearson")

@@ -14,7 +14,9 @@ from comface_bench.core.errors import DuplicateNameError, PluginError, UsageErro
 from comface_bench.core.protocol import protocol_names, protocol_registry
 from comface_bench.execute.plan import Request, make_plan
 from comface_bench.execute.run import run_plan
+from comface_bench.leaderboards import build
 from comface_bench.results.store import ResultStore
+from comface_bench.results.validation import recompute_record, validate_record
 
 RIDGE = """
 from dataclasses import dataclass, field
@@ -89,7 +91,7 @@ def request_of(make_request: MakeRequest, plugin: Path, make_ridge: Callable[...
     return make
 
 
-def test_it_runs_with_its_own_settings_and_function(request_of: MakeRequest) -> None:
+def test_it_runs_with_its_own_settings_and_function(request_of: MakeRequest, tmp_path: Path) -> None:
     request = request_of(seeds=[0, 1])
     finished = run_plan(make_plan(request), request)
     (record,) = finished.records
@@ -102,6 +104,11 @@ def test_it_runs_with_its_own_settings_and_function(request_of: MakeRequest) -> 
     errors = np.array([abs(row.y - row.yhat) for row in rows])
     assert errors.mean() < 0.7 * np.mean([abs(row.y) for row in rows])
     assert make_plan(request).cells[0].missing == ()
+    path = ResultStore(request.results).record_path(record.task.name, "ridge", "tiny")
+    assert validate_record(path) == []
+    assert recompute_record(path) == []
+    pages = [page.name for page in build(request.results, tmp_path / "board", html=True)]
+    assert {"ridge.md", "ridge.html"} <= set(pages)
 
 
 def test_its_settings_are_options_and_decide_the_key(request_of: MakeRequest) -> None:
