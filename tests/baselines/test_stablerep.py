@@ -7,6 +7,7 @@ from argparse import Namespace
 import pytest
 import torch
 
+from comface_bench.baselines import stablerep
 from comface_bench.baselines.networks import build_backbone
 from comface_bench.core.errors import WeightsFormatError
 from comface_bench.engine.encoder import load_method
@@ -132,6 +133,10 @@ def test_features_are_the_authors_at_full_size(
     wanted = author_forward(real, images, heads=12)
     assert_same(found, wanted)
     assert_other(author_forward(real, images, heads=12, statistics=HALF), wanted)
+
+
+def test_the_network_takes_the_input_that_the_card_declares(small, visual, write):
+    assert load_method("stablerep", checkpoint=write(visual | head())).preprocess == stablerep.CARD.preprocess
 
 
 def test_the_network_has_the_150_tensors_of_the_real_one(vit_shapes):

@@ -47,7 +47,7 @@ def test_an_installed_plugin_is_listed_with_its_origin(installed: Path) -> None:
 
 
 def test_an_installed_plugin_runs(installed: Path, tmp_path: Path) -> None:
-    quick = ["--protocol", "linear", "-o", "image_size=64", "-o", "epochs=1", "-o", "pairs_per_epoch=16"]
+    quick = ["--protocol", "linear", "-o", "image_size=32", "-o", "epochs=1", "-o", "pairs_per_epoch=16"]
     arguments = ["--method", "imagenet-lite", "--task", "synth-age", "--folds", "0", "--device", "cpu"]
     bench(installed, "run", *arguments, *quick, "--results", str(tmp_path / "results"))
     (path,) = tmp_path.rglob("imagenet-lite.json")

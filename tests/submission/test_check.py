@@ -169,10 +169,10 @@ def test_a_record_that_would_take_hours(made):
     def change(record):
         record["task"]["metrics"] = record["task"]["card"]["metrics"] = many
 
-    start = time.perf_counter()
+    start = time.process_time()
     found = made.told(made.check(made.forge(made.members, change, fit=("cards", "keys"))))
     assert "a metric stands twice" in found
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 def everything_fits(made, tmp_path, **changes):
@@ -484,9 +484,9 @@ def test_the_biggest_package_takes_little_memory(made):
     with gzip.GzipFile(filename="", mode="wb", fileobj=buffer, mtime=0, compresslevel=9) as stream:
         stream.write(b"pair_id,subject,fold,seed,y,yhat\n" + line.encode() * (17 * 2**20 // len(line)))
     tracemalloc.start()
-    start = time.perf_counter()
+    start = time.process_time()
     report = check_bytes(write_archive({**made.members, TABLE: buffer.getvalue()}), "it.zip")
-    seconds, peak = time.perf_counter() - start, tracemalloc.get_traced_memory()[1]
+    seconds, peak = time.process_time() - start, tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert "unpacks to more than" in str(report.findings)
     assert seconds < 5

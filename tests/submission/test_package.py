@@ -156,9 +156,9 @@ def test_bombs_are_refused_quickly_and_without_memory():
         overlapping(60_000),
     ]
     tracemalloc.start()
-    start = time.perf_counter()
+    start = time.process_time()
     reasons = [refusal(bomb) for bomb in bombs]
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert [reason.split(": ")[1].split()[0].strip(";") for reason in reasons] == [
