@@ -363,7 +363,7 @@ def test_what_is_allowed_is_not_reported(tmp_path, path, text):
         ["-c", "import comface_bench.leaderboards"],
         ["-m", "comface_bench", "--help"],
         ["-m", "comface_bench", "list", "methods", "--json"],
-        ["-m", "comface_bench", "list", "tasks", "--json"],
+        ["-m", "comface_bench", "list", "tasks"],
         ["-m", "comface_bench", "show", "age"],
     ],
     ids=" ".join,
@@ -376,6 +376,4 @@ def test_light_commands_import_neither_torch_nor_pandas_nor_numpy(words, tmp_pat
     assert "comface_bench.version" in imported
     assert not {name.partition(".")[0] for name in imported} & (HEAVY | {"scipy"})
     if "-m" in words:
-        assert "numpy" not in imported
-    if "--help" in words or "methods" in words:
-        assert "rich" not in imported
+        assert not {"numpy", "rich"} & imported

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import typer
+
+_LONGEST = 500
+"""Characters of a cell up to which a table stays far from the width at which lines break."""
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[str] = ()) -> None:
@@ -16,20 +21,53 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], numbers:
 
     A terminal gets lines of its width, a file or pipe lines that are never broken.
     """
+    rows, right = list(rows), [heading in numbers for heading in headings]
+    plain = not (sys.stdout.isatty() or {"FORCE_COLOR", "TTY_COMPATIBLE"} & os.environ.keys())
+    # Rich takes as long to import as a list takes to make, and is needed for widths and colours only.
+    alone = plain and all(_has_plain_width(cell) for row in (headings, *rows) for cell in row)
+    for line in (_align_table if alone else _draw_table)(headings, rows, right):
+        typer.echo(line.rstrip())
+
+
+def _has_plain_width(text: str) -> bool:
+    """Return whether each character of a text takes one cell; False where that isn't certain."""
+    return (
+        len(text) < _LONGEST
+        and text == text.rstrip(" ")
+        and text.isprintable()
+        and all(
+            (sign < "\u1100" or "\u2000" <= sign < "\u2600")
+            and unicodedata.category(sign)[0] != "M"
+            and unicodedata.east_asian_width(sign) not in "WF"
+            for sign in text
+            if not sign.isascii()
+        )
+    )
+
+
+def _align_table(headings: Sequence[str], rows: list[Sequence[str]], right: list[bool]) -> Iterator[str]:
+    """Yield the lines that `_draw_table` yields for cells of plain width where there is no terminal."""
+    table = [headings, *rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
+        cells = zip(row, widths, right, strict=True)
+        yield "  ".join(cell.rjust(width) if number else cell.ljust(width) for cell, width, number in cells)
+
+
+def _draw_table(headings: Sequence[str], rows: list[Sequence[str]], right: list[bool]) -> list[str]:
     from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for heading in headings:
-        table.add_column(heading, justify="right" if heading in numbers else "left", overflow="fold")
+    for heading, number in zip(headings, right, strict=True):
+        table.add_column(heading, justify="right" if number else "left", overflow="fold")
     for row in rows:
         table.add_row(*row)
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
     console = Console(markup=False, highlight=False, emoji=False, width=width)
     with console.capture() as captured:
         console.print(table)
-    for line in captured.get().splitlines():
-        typer.echo(line.rstrip())
+    return captured.get().splitlines()
 
 
 def print_facts(facts: Iterable[tuple[str, str]]) -> None:

@@ -1,0 +1,38 @@
+"""Tables: the lines without a terminal are those that rich draws."""
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from comface_bench.cli.output import _align_table, _draw_table, _has_plain_width, print_table
+
+SIGNS = [chr(code) for code in range(32, 0x2700) if _has_plain_width(chr(code))] + [" "]
+CELLS = st.text(st.sampled_from(SIGNS), max_size=8).map(str.rstrip)
+
+
+@st.composite
+def tables(draw):
+    columns = draw(st.integers(1, 4))
+    row = st.lists(CELLS, min_size=columns, max_size=columns)
+    right = st.lists(st.booleans(), min_size=columns, max_size=columns)
+    return draw(row), draw(st.lists(row, max_size=4)), draw(right)
+
+
+@given(tables())
+@example((["name", "n"], [["µ·α − β…", "1,000"], ["", "█"]], [False, True]))
+@example((["name", "n"], [], [False, True]))
+def test_plain_tables_are_those_of_rich(table):
+    headings, rows, right = table
+    assert all(_has_plain_width(cell) for row in (headings, *rows) for cell in row)
+    drawn = [line.rstrip() for line in _draw_table(headings, rows, right)]
+    assert [line.rstrip() for line in _align_table(headings, rows, right)] == drawn
+
+
+@pytest.mark.parametrize("cell", ["日本", "e\u0301", "a\nb", "a\tb", "\u200b", "👩\u200d🔬", "x" * 500, "a "])
+def test_other_widths_are_left_to_rich(cell):
+    assert not _has_plain_width(cell)
+
+
+def test_wide_characters_take_two_cells(capsys):
+    print_table(["a", "b"], [["日本", "1"], ["xyz", "10"]], numbers=["b"])
+    assert capsys.readouterr().out == "a      b\n日本   1\nxyz   10\n"
