@@ -35,14 +35,14 @@ def run(
     Args:
         method: Name of the method, options allowed (`scratch+backbone=resnet18`).
         task: Name of the task, options allowed (`age+split=leave-one-out`).
-        protocol: `linear`, `finetune` or `quick`, overrides allowed.
+        protocol: `linear`, `finetune`, `quick` or a plugin's, overrides allowed.
         data: Data root; default COMFACE_DATA, else `data`.
         results: Folder of records.
         folds: Folds to run; None for all.
         seeds: Repetitions to run.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         precision: `auto`, `float32` or `bfloat16`; the option of that name.
-        plugins: Files that declare further methods or tasks.
+        plugins: Files that declare further methods, tasks, protocols or metrics.
         options: What `-o key=value` sets on the command line.
         report: Called with each event of the run.
         **overrides: More of `options`, as keywords: `epochs=5, image_size=112`.

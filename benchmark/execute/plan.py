@@ -58,7 +58,7 @@ class Request:
         seeds: Repetitions to run.
         units: Keys, or leading digits of keys, of the only units to run; empty for all.
         device: As `engine.precision.choose_machine` takes it.
-        plugin_files: Files that declare further methods or tasks.
+        plugin_files: Files that declare further methods, tasks, protocols or metrics.
         use_plugins: Whether installed plugins are looked up.
     """
 
