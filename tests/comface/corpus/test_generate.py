@@ -131,6 +131,16 @@ def test_a_shard_cut_anywhere_is_taken_up_again(corpus, tmp_path, generator, des
     assert tree(corpus) == before
 
 
+def test_bytes_after_the_last_whole_record_are_cut_off(corpus, generator, describe):
+    before, layout = tree(corpus), Layout(corpus)
+    data = layout.tar(1).read_bytes()
+    for path in layout.files(1):
+        path.unlink()
+    layout.partial(1).write_bytes(data[:2000] + b"\1" * 2 * len(data))
+    generate(corpus, lambda: generator, describe())
+    assert tree(corpus) == before
+
+
 def test_bytes_lost_in_a_power_cut_are_made_again(corpus, generator, describe):
     before, layout = tree(corpus), Layout(corpus)
     data = bytearray(layout.tar(0).read_bytes())
@@ -387,6 +397,8 @@ def test_a_signal_ends_all_processes_amid_a_record(tmp_path, generators, descrip
     assert done == 3
     (os.killpg if whom == "all" else os.kill)(parent.pid, number)
     assert parent.wait(timeout=60) != 0
+    # A terminal sends SIGINT to all; only the parent answers it.
+    assert parent.stdout.read().count("KeyboardInterrupt\n") == (number == signal.SIGINT)
     wait_until(lambda: not any(map(alive, workers)), 60)
     assert len(list(Layout(root).shards.glob("*.json"))) == done
     for path in Layout(root).shards.glob("*.lock"):
