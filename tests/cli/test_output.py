@@ -1,7 +1,7 @@
 """Tables: the lines without a terminal are those that rich draws."""
 
 import pytest
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from comface_bench.cli.output import _align_table, _draw_table, _has_plain_width, print_table
@@ -18,6 +18,7 @@ def tables(draw):
     return draw(row), draw(st.lists(row, max_size=4)), draw(right)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
 @given(tables())
 @example((["name", "n"], [["µ·α − β…", "1,000"], ["", "█"]], [False, True]))
 @example((["name", "n"], [], [False, True]))
