@@ -39,11 +39,19 @@ def data(make_ages: Callable[..., Path], tmp_path: Path) -> Path:
     return make_ages(tmp_path / "data")
 
 
+@pytest.fixture(scope="session")
+def write_plugin() -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        path = folder / "tiny_methods.py"
+        path.write_text(TINY)
+        return path
+
+    return write
+
+
 @pytest.fixture
-def plugin(tmp_path: Path) -> Path:
-    path = tmp_path / "tiny_methods.py"
-    path.write_text(TINY)
-    return path
+def plugin(write_plugin: Callable[[Path], Path], tmp_path: Path) -> Path:
+    return write_plugin(tmp_path)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -350,36 +350,57 @@ class Runs:
         return os.waitstatus_to_exitcode(int(status)), time.perf_counter() - began
 
 
-def kill_and_resume(data: Path, plugin: Path, folder: Path, kills: int) -> None:
-    """Kill runs at random moments until one ends, and compare with an unbroken run."""
+@pytest.fixture(scope="module")
+def runs(
+    make_ages: Callable[..., Path],
+    write_plugin: Callable[[Path], Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Runs]:
+    folder = tmp_path_factory.mktemp("runs")
     driver = folder / "driver.py"
     driver.write_text(DRIVER)
-    command = [sys.executable, str(driver), str(data), str(plugin)]
+    command = [sys.executable, *map(str, (driver, make_ages(folder / "data"), write_plugin(folder)))]
     environment = {**os.environ, "COMFACE_CACHE": str(folder / "cache")}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(command, text=True, env=environment, **pipes) as server:
-        runs, moments = Runs(server), random.Random(4)
-        status, length = runs.run(folder / "whole")
-        assert status == 0
-        killed = [runs.run(folder / "killed", moments.uniform(0, length))[0] for _ in range(kills)]
-        assert -signal.SIGKILL in killed
-        assert runs.run(folder / "killed")[0] == 0
+        yield Runs(server)
         server.communicate()
+
+
+@pytest.fixture(scope="module")
+def unbroken(runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    """The results of a run that nobody kills, and its seconds."""
+    results = tmp_path_factory.mktemp("unbroken")
+    status, length = runs.run(results)
+    assert status == 0
+    return results, length
+
+
+def kill_and_resume(runs: Runs, unbroken: tuple[Path, float], folder: Path, kills: int) -> None:
+    """Kill runs at random moments until one ends, and compare with an unbroken run."""
+    whole, length = unbroken
+    moments = random.Random(4)
+    killed = [runs.run(folder, moments.uniform(0, length))[0] for _ in range(kills)]
+    assert -signal.SIGKILL in killed
+    assert runs.run(folder)[0] == 0
     name = ("age+split=balanced-4", make_plan_protocol(), "tiny")
-    unbroken, resumed = (ResultStore(folder / kind).load(*name) for kind in ("whole", "killed"))
-    assert unbroken is not None
-    assert without_times(resumed) == without_times(unbroken)
-    assert not list((folder / "killed").rglob("*.pt"))
+    expected, resumed = (ResultStore(results).load(*name) for results in (whole, folder))
+    assert expected is not None
+    assert without_times(resumed) == without_times(expected)
+    assert not list(folder.rglob("*.pt"))
 
 
 def make_plan_protocol() -> str:
     return "finetune+epochs=3+image_size=16+pairs_per_epoch=64"
 
 
-def test_a_run_killed_twice_resumes_to_the_same_record(data: Path, plugin: Path, tmp_path: Path) -> None:
-    kill_and_resume(data, plugin, tmp_path, kills=2)
+def test_a_run_killed_twice_resumes_to_the_same_record(
+    runs: Runs, unbroken: tuple[Path, float], tmp_path: Path
+) -> None:
+    kill_and_resume(runs, unbroken, tmp_path / "killed", kills=2)
 
 
-@pytest.mark.slow
-def test_a_run_killed_ten_times_resumes_to_the_same_record(data: Path, plugin: Path, tmp_path: Path) -> None:
-    kill_and_resume(data, plugin, tmp_path, kills=10)
+def test_a_run_killed_ten_times_resumes_to_the_same_record(
+    runs: Runs, unbroken: tuple[Path, float], tmp_path: Path
+) -> None:
+    kill_and_resume(runs, unbroken, tmp_path / "killed", kills=10)
