@@ -1,4 +1,4 @@
-"""Events: what a run tells whoever watches it (a terminal, a log, another program)."""
+"""Events of a run, for a terminal, a log or another program."""
 
 from __future__ import annotations
 
