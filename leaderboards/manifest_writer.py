@@ -18,7 +18,7 @@ _STAMP = "# records "
 
 
 @dataclasses.dataclass(frozen=True)
-class Manifest:
+class PageManifest:
     """List of the files that a folder holds, with their digests.
 
     Attributes:
@@ -31,7 +31,7 @@ class Manifest:
     stamp: str = ""
 
     @classmethod
-    def read(cls, folder: Path) -> Manifest:
+    def read(cls, folder: Path) -> PageManifest:
         """Read a folder's manifest; empty where there is none."""
         try:
             lines = (folder / LIST).read_text(encoding="utf-8").splitlines()
@@ -80,7 +80,7 @@ def write_files(files: Mapping[str, bytes], folder: Path, stamp: str, *, force: 
     Raises:
         UsageError: A file in the way isn't ours, or was changed.
     """
-    before, now = Manifest.read(folder), Manifest(digests_of(files), stamp)
+    before, now = PageManifest.read(folder), PageManifest(digests_of(files), stamp)
     todo = {name: data for name, data in files.items() if _differs(folder / name, data)}
     for name in todo:
         _refuse(folder, name, before, force)
@@ -91,7 +91,7 @@ def write_files(files: Mapping[str, bytes], folder: Path, stamp: str, *, force: 
         for name in {*before.digests, *now.digests}
     }
     if todo or gone:
-        _put(folder / LIST, Manifest(both).text)
+        _put(folder / LIST, PageManifest(both).text)
     for name, data in todo.items():
         _write(folder / name, data)
     for name in gone:
@@ -130,7 +130,7 @@ def _differs(path: Path, data: bytes) -> bool:
     return not path.is_file() or path.read_bytes() != data
 
 
-def _refuse(folder: Path, name: str, before: Manifest, force: bool) -> None:
+def _refuse(folder: Path, name: str, before: PageManifest, force: bool) -> None:
     path = folder / name
     for parent in _parents(folder, name):
         if parent.is_symlink() or (parent.exists() and not parent.is_dir()):
@@ -150,7 +150,7 @@ def _inside(name: str) -> bool:
     return not path.is_absolute() and ".." not in path.parts and not path.name.startswith(".")
 
 
-def _remove(folder: Path, name: str, before: Manifest, force: bool) -> None:
+def _remove(folder: Path, name: str, before: PageManifest, force: bool) -> None:
     path = folder / name
     if path.is_symlink() or not path.is_file() or any(one.is_symlink() for one in _parents(folder, name)):
         return

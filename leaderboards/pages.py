@@ -18,7 +18,7 @@ from comface_bench.core.files import file_lock
 from comface_bench.core.registry import load_plugin_file, loaded_plugin_files
 from comface_bench.leaderboards.document import BoardEntry, Document
 from comface_bench.leaderboards.export import leaderboard_csv, leaderboard_json
-from comface_bench.leaderboards.manifest_writer import LIST, Manifest, digests_of, stamp_of, write_files
+from comface_bench.leaderboards.manifest_writer import LIST, PageManifest, digests_of, stamp_of, write_files
 from comface_bench.leaderboards.markdown import board_page, family_page, index_page, overall_page
 from comface_bench.leaderboards.paper import natural_order, protocol_order
 from comface_bench.leaderboards.statistics import Arranged, board_statistics, rankings
@@ -96,7 +96,7 @@ def refresh(results: Path | str, out: Path | str) -> list[Path]:
     Args and errors are those of `build`, and so is what it returns.
     """
     results, out = Path(results), Path(out)
-    manifest = Manifest.read(out)
+    manifest = PageManifest.read(out)
     there = sorted(out / name for name in manifest.digests)
     if there and manifest.stamp == _stamp(results) and all(path.is_file() for path in there):
         return there
@@ -116,7 +116,7 @@ def check(results: Path | str, out: Path | str, html: bool | None = None) -> Fre
     """
     results, out = Path(results), Path(out)
     files = _render_all(results, out, html)
-    listed = Manifest.read(out).digests
+    listed = PageManifest.read(out).digests
     left_over = [name for name in listed if name not in files and (out / name).is_file()]
     missing = [name for name in (*files, LIST) if not (out / name).is_file()]
     differing = [
@@ -236,7 +236,7 @@ def load(results: Path | str) -> pandas.DataFrame:
 def _render_all(results: Path, out: Path, html: bool | None) -> dict[str, bytes]:
     """Write everything, the site included if it is asked for or there already."""
     if html is None:
-        html = any(name.startswith(SITE) for name in Manifest.read(out).digests)
+        html = any(name.startswith(SITE) for name in PageManifest.read(out).digests)
     document = read_document(results)
     files = render(document, html=html)
     if html:

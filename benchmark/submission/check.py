@@ -252,7 +252,7 @@ class _Check:
             record = load_record(root / file)
             rows = read_predictions(root / f"{stem}{PREDICTIONS}")
             predictions = collect_predictions(stem, task, rows)
-            problems = [*check_published(record), *check_against_note(record, self.note)]
+            problems = [*check_publishable(record), *check_against_note(record, self.note)]
             problems += self.installation.compare(record, rows, self.unchecked)
             problems += check_beside(record, predictions, peers)
             if self.results:
@@ -304,7 +304,7 @@ def check_alone(root: Path, stem: str) -> Iterator[RawFinding]:
         yield RawFinding(file, place, finding.message.replace(f"{root}/", ""), finding.hint)
 
 
-def check_published(record: Record) -> Iterator[FieldProblem]:
+def check_publishable(record: Record) -> Iterator[FieldProblem]:
     """Check that a record says no more than `submission pack` lets out."""
     provenance = record.provenance
     if provenance.kind != "submitted":

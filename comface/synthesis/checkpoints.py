@@ -36,7 +36,7 @@ class PublishedCheckpoint:
     licence: str
 
 
-class Checkpoint(NamedTuple):
+class GeneratorCheckpoint(NamedTuple):
     """A checkpoint that was read: where it lies, its SHA-256, and its tensors by name."""
 
     path: Path
@@ -77,7 +77,7 @@ def find_checkpoint(published: PublishedCheckpoint, chosen: Path | None = None) 
     )
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
+def read_checkpoint(path: Path) -> GeneratorCheckpoint:
     """Read a generator's checkpoint: safetensors, a state dict of torch, or NVIDIA's pickle.
 
     Returns:
@@ -87,7 +87,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     Raises:
         WeightsFormatError: The file would have to run something, which it names; or it is damaged.
     """
-    return Checkpoint(path, weights_digest(path), read_tensors(path))
+    return GeneratorCheckpoint(path, weights_digest(path), read_tensors(path))
 
 
 STYLEGAN_CHECKPOINT: Final = PublishedCheckpoint(

@@ -84,7 +84,7 @@ def read_edema(root: Path) -> Iterator[dict[str, Any] | Note]:
         }
     if not malformed:
         _check_phases(path, weighings, problems)
-    check_weights(path, weighings, problems)
+    check_weight_column(path, weighings, problems)
     # A patient with a malformed row has been reported by that row.
     yield from _note_lone([one for one in weighings if one.patient not in malformed])
     problems.raise_any()
@@ -217,7 +217,7 @@ class Weighing:
     checked: bool
 
 
-def check_weights(path: Path, weighings: Iterable[Weighing], problems: ProblemList) -> None:
+def check_weight_column(path: Path, weighings: Iterable[Weighing], problems: ProblemList) -> None:
     """Report implausible weights.
 
     Args:

@@ -3,7 +3,7 @@
 import pytest
 
 from comface_bench.leaderboards import manifest_writer
-from comface_bench.leaderboards.manifest_writer import Manifest, write_files
+from comface_bench.leaderboards.manifest_writer import PageManifest, write_files
 
 
 def test_nothing_is_removed_through_a_link(tmp_path):
@@ -30,7 +30,7 @@ def test_after_a_cut_off_write_all_that_is_there_is_known(tmp_path, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         write_files({"a.md": b"2", "b.md": b"2"}, out, "new")
     monkeypatch.undo()
-    assert Manifest.read(out).stamp == ""
+    assert PageManifest.read(out).stamp == ""
     write_files({"a.md": b"3", "b.md": b"3"}, out, "newer")
     assert (out / "a.md").read_bytes() == (out / "b.md").read_bytes() == b"3"
-    assert Manifest.read(out).stamp == "newer"
+    assert PageManifest.read(out).stamp == "newer"

@@ -19,7 +19,7 @@ from comface_bench.core.errors import ResultError, UnknownNameError, UsageError
 from comface_bench.core.registry import load_plugin_file
 from comface_bench.leaderboards import build, load, pages, readme
 from comface_bench.leaderboards.document import COLUMNS, Column, Document
-from comface_bench.leaderboards.manifest_writer import Manifest
+from comface_bench.leaderboards.manifest_writer import PageManifest
 from comface_bench.leaderboards.pages import check, family_file, read_document, refresh, render
 from comface_bench.leaderboards.site import render_site
 from comface_bench.results.store import LEADERBOARD
@@ -235,7 +235,7 @@ def test_a_changed_page_without_records_is_kept_but_forgotten(copied, tmp_path):
         path.unlink()
     build(copied, out, html=False)
     assert (out / "disfa.md").read_text() == "changed"
-    assert "disfa.md" not in Manifest.read(out).digests
+    assert "disfa.md" not in PageManifest.read(out).digests
 
 
 def test_a_link_in_the_way_is_refused(copied, tmp_path):

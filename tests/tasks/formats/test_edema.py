@@ -12,7 +12,7 @@ import pytest
 from comface_bench.core.errors import DataMissingError
 from comface_bench.core.problems import DataProblemsError, Note, ProblemList
 from comface_bench.data.manifest import Manifest
-from comface_bench.tasks.formats.edema import Weighing, check_weights, read_edema
+from comface_bench.tasks.formats.edema import Weighing, check_weight_column, read_edema
 
 HEADER = "image,patient,day,phase,weight_kg"
 ROW = {"image": "a.jpg", "patient": "P1", "day": "1", "phase": "pre", "weight_kg": "60.5"}
@@ -336,7 +336,7 @@ def weighings(*cells, checked=()):
 
 def found(*cells, checked=()):
     problems = ProblemList()
-    check_weights(TABLE, weighings(*cells, checked=checked), problems)
+    check_weight_column(TABLE, weighings(*cells, checked=checked), problems)
     return [dataclasses.astuple(problem) for problem in problems.found]
 
 
