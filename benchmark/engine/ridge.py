@@ -1,0 +1,188 @@
+"""Ridge regression on pair differences, without listing pairs.
+
+The estimate is ŷ(x, y) = w·(f(y) − f(x)), no bias. w minimises Σ (label(y) − label(x) − ŷ)² + λ|w|² over
+all pairs of the training subjects. For all pairs of a subject's n images, Σ (f_j − f_i)(f_j − f_i)ᵀ over
+i < j is n times the scatter about the subject's mean; for pairs of one group with another it is
+n_b S_a + n_a S_b + n_a n_b (m_b − m_a)(m_b − m_a)ᵀ, with S the groups' scatters and m their means. Labels
+enter likewise. So each subject is a D×D matrix and a D vector for each target, and a training part is the
+sum of its subjects.
+
+All numbers are float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Rows = NDArray[np.int64]
+
+STRENGTHS: tuple[float, ...] = tuple(10.0 ** (-exponent / 2) for exponent in range(18, -1, -1))
+"""λ as a fraction of the largest eigenvalue of the training pairs' moment matrix: 1e-9 to 1, half decades."""
+
+
+@dataclass(frozen=True, eq=False)
+class PairGroup:
+    """Images that are paired with each other: one subject's, or one session's of a subject.
+
+    Attributes:
+        first: Rows of the images, int64 (n,).
+        second: None pairs each image of `first` with each other one of them; rows pair each of `first`
+            with each of `second`.
+    """
+
+    first: Rows
+    second: Rows | None = None
+
+    @property
+    def count(self) -> int:
+        """Number of unordered pairs."""
+        n = len(self.first)
+        return n * (n - 1) // 2 if self.second is None else n * len(self.second)
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Sums over pairs: of Δf Δfᵀ, (D, D), and of Δf Δlabel, (D, number of targets)."""
+
+    features: Floats
+    labels: Floats
+
+    def __add__(self, other: Moments) -> Moments:
+        return Moments(self.features + other.features, self.labels + other.labels)
+
+    def __sub__(self, other: Moments) -> Moments:
+        return Moments(self.features - other.features, self.labels - other.labels)
+
+
+def pair_moments(features: Floats, labels: Floats, groups: Iterable[PairGroup]) -> Moments:
+    """Sum over all pairs of some groups.
+
+    Args:
+        features: (number of images, D).
+        labels: (number of images, targets), finite in the groups' rows.
+        groups: Whose pairs.
+    """
+    width, targets = features.shape[1], labels.shape[1]
+    total = np.zeros((width, width + targets))
+    for group in groups:
+        joined, weight = _weighted(np.hstack([features, labels]), group)
+        # One product gives both sums; the rows are deviations, so that nothing cancels.
+        total += (joined[:, :width] * weight[:, None]).T @ joined
+    return Moments(total[:, :width], total[:, width:])
+
+
+def _weighted(values: Floats, group: PairGroup) -> tuple[Floats, Floats]:
+    """Return deviations and their weights, whose weighted products sum to those of all differences."""
+    first = values[group.first]
+    mean = first.mean(axis=0) if len(first) else 0.0
+    if group.second is None:
+        return first - mean, np.full(len(first), float(len(first)))
+    second = values[group.second]
+    if not len(first) or not len(second):
+        return first[:0], np.zeros(0)
+    other = second.mean(axis=0)
+    rows = np.concatenate([first - mean, second - other, (other - mean)[None]])
+    counts = (len(first), len(second))
+    weight = np.repeat([counts[1], counts[0], counts[0] * counts[1]], [*counts, 1])
+    return rows, weight.astype(np.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class Solutions:
+    """Ridge solutions of one training part, all strengths and targets.
+
+    Attributes:
+        weights: (strengths, D, targets).
+        strengths: λ in the units of the moments, (strengths,).
+    """
+
+    weights: Floats
+    strengths: Floats
+
+
+def solve_ridge(moments: Moments, strengths: Sequence[float] = STRENGTHS) -> Solutions:
+    """Solve (M + λ) w = b for all strengths and targets with one decomposition of M.
+
+    Args:
+        moments: Of the training pairs.
+        strengths: λ as fractions of M's largest eigenvalue, each above 0.
+
+    Raises:
+        ValueError: All differences are 0, so that nothing can be learnt.
+    """
+    values, vectors = np.linalg.eigh(moments.features)
+    largest = float(values[-1])
+    if largest <= 0:
+        raise ValueError("all training pairs have equal features")
+    absolute = largest * np.asarray(strengths, dtype=np.float64)
+    projected = vectors.T @ moments.labels
+    # Directions in which no pair differs, but for rounding, hold noise that a small λ would blow up.
+    projected[values <= largest * len(values) * np.finfo(np.float64).eps] = 0
+    scaled = projected[None] / (values.clip(0)[None] + absolute[:, None])[:, :, None]
+    return Solutions(vectors @ scaled, absolute)
+
+
+def mean_pair_errors(residuals: Floats, groups: Iterable[PairGroup]) -> Floats:
+    """Return the mean absolute error over all pairs of some groups, from each image's residual.
+
+    A pair's error is the difference of its images' residuals label − w·f, so that sorting gives the sum.
+
+    Args:
+        residuals: (number of images, ...).
+        groups: Whose pairs.
+
+    Raises:
+        ValueError: The groups have no pair.
+    """
+    total, count = np.zeros(residuals.shape[1:]), 0
+    for group in groups:
+        if group.count:
+            total += _absolute_differences(residuals, group)
+            count += group.count
+    if not count:
+        raise ValueError("there is no pair")
+    return np.asarray(total / count)
+
+
+def _absolute_differences(residuals: Floats, group: PairGroup) -> Floats:
+    """Return the sum of |r_j − r_i| over a group's pairs."""
+    if group.second is None:
+        return _spread(residuals[group.first])
+    both = np.concatenate([residuals[group.first], residuals[group.second]])
+    # Pairs across are all pairs less those within either group.
+    inside = _spread(residuals[group.first]) + _spread(residuals[group.second])
+    return _spread(both) - inside
+
+
+def _spread(values: Floats) -> Floats:
+    """Return Σ |v_j − v_i| over i < j along the first axis."""
+    ordered = np.sort(values - values.mean(axis=0), axis=0)
+    position = 2.0 * np.arange(len(ordered)) - (len(ordered) - 1)
+    return np.asarray(np.tensordot(position, ordered, axes=1))
+
+
+def compress(features: Floats) -> tuple[Floats, Floats | None]:
+    """Express features in a basis of their own span where there are more features than images.
+
+    The ridge solution lies in that span, so solving there is exact and costs by images, not by features.
+
+    Args:
+        features: Of all images, training and tested ones, (number of images, D).
+
+    Returns:
+        Coordinates (number of images, K) and the basis (D, K), orthonormal, K = number of images; the
+        features themselves and None where D is no larger.
+    """
+    count, width = features.shape
+    if width <= count:
+        return features, None
+    basis, triangle = np.linalg.qr(features.T)
+    return np.ascontiguousarray(triangle.T), basis
