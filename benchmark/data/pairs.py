@@ -47,6 +47,26 @@ class PairList:
         return pd.DataFrame({"x": self.x, "y": self.y, "target": self.target, "subject": self.subject})
 
 
+@dataclass(frozen=True, eq=False)
+class PairGroup:
+    """Images that are paired with each other: one subject's, or one session's of a subject.
+
+    Attributes:
+        first: NDArray[np.int64] of the images, int64 (n,).
+        second: None pairs each image of `first` with each other one of them; rows pair each of `first`
+            with each of `second`.
+    """
+
+    first: NDArray[np.int64]
+    second: NDArray[np.int64] | None = None
+
+    @property
+    def count(self) -> int:
+        """Number of unordered pairs."""
+        n = len(self.first)
+        return n * (n - 1) // 2 if self.second is None else n * len(self.second)
+
+
 class PairSampler:
     """Draws pairs from the images of one data set that carry a label.
 
@@ -71,6 +91,35 @@ class PairSampler:
     def counts(self, rule: PairRule = "all") -> dict[str, int]:
         """Return each subject's number of unordered pairs that a rule allows."""
         return {subject: _size(self._enumerate(subject, rule)) for subject in self._rows}
+
+    def groups(self, subjects: Iterable[str], rule: PairRule) -> list[PairGroup]:
+        """Describe all pairs that a rule allows, without listing them; groups without a pair are left out."""
+        found = []
+        for subject in sorted(subjects):
+            rows = self._rows[subject]
+            if rule == "all":
+                groups = [PairGroup(np.array(rows, dtype=np.int64))]
+            else:
+                groups = [self._phases(part) for part in self._sessions(rows, rule)]
+            found += [group for group in groups if group.count]
+        return found
+
+    def _sessions(self, rows: list[int], rule: PairRule) -> Iterable[list[int]]:
+        """Divide a subject's rows into those that may meet: all of them, or each session by itself."""
+        if rule == "pre-post":
+            return [rows]
+        sessions: dict[str | None, list[int]] = {}
+        for row in rows:
+            sessions.setdefault(self.manifest.sessions[row], []).append(row)
+        return sessions.values()
+
+    def _phases(self, rows: list[int]) -> PairGroup:
+        """Pair the images before treatment with those after it."""
+        pre, post = (
+            np.array([row for row in rows if self.manifest.phases[row] == phase], dtype=np.int64)
+            for phase in ("pre", "post")
+        )
+        return PairGroup(pre, post)
 
     def identifiers(self, pairs: PairList) -> list[str]:
         """Return a name for each pair that reveals nothing: subject-x-y, all ordinal numbers."""

@@ -18,34 +18,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from comface_bench.data.pairs import PairGroup
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
-    Rows = NDArray[np.int64]
 
 STRENGTHS: tuple[float, ...] = tuple(10.0 ** (-exponent / 2) for exponent in range(18, -1, -1))
 """λ as a fraction of the largest eigenvalue of the training pairs' moment matrix: 1e-9 to 1, half decades."""
-
-
-@dataclass(frozen=True, eq=False)
-class PairGroup:
-    """Images that are paired with each other: one subject's, or one session's of a subject.
-
-    Attributes:
-        first: Rows of the images, int64 (n,).
-        second: None pairs each image of `first` with each other one of them; rows pair each of `first`
-            with each of `second`.
-    """
-
-    first: Rows
-    second: Rows | None = None
-
-    @property
-    def count(self) -> int:
-        """Number of unordered pairs."""
-        n = len(self.first)
-        return n * (n - 1) // 2 if self.second is None else n * len(self.second)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from comface_bench.data.pairs import PairGroup
 from comface_bench.engine.ridge import (
     STRENGTHS,
-    PairGroup,
     compress,
     mean_pair_errors,
     pair_moments,
