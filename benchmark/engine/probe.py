@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 FLOOR = 0.1
 """`scale=spread`: a feature's spread counts as no less than this share of the root mean square of all."""
 
+TIED = 1e-6
+"""Strengths whose validation errors differ by no more than this share count as equal."""
+
 
 @dataclass(frozen=True, eq=False)
 class Choice:
@@ -161,7 +164,8 @@ def solve_jobs(
             estimates = scaled @ solved.weights[:, :, column].T
             validation = _placed(_groups(jobs[number], "validation"), place)
             errors = mean_pair_errors(used[:, column, None] - estimates, validation)
-            best = int(np.argmin(errors))
+            # Of strengths that differ by rounding alone, the largest, so that every processor takes the same.
+            best = int(np.flatnonzero(errors <= errors.min() * (1 + TIED))[-1])
             choices[number] = Choice(estimates[:, best], STRENGTHS[best], float(errors[best]))
     return choices
 
