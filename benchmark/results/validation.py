@@ -287,15 +287,10 @@ def _check_metrics(metrics: Mapping[str, MetricValue], place: str) -> Iterator[F
 
 
 def _check_training(record: Record, unit: UnitResult, place: str) -> Iterator[Fault]:
-<<<<<<< HEAD
     curve = unit.validation_curve
     # A protocol without epochs may have a curve of its own.
     epochs = record.protocol.values.get("epochs", len(curve))
     if len(curve) != epochs:
-=======
-    epochs, curve = record.protocol.values.get("epochs"), unit.validation_curve
-    if epochs is not None and len(curve) != epochs:
->>>>>>> 0a9bbeb (probe: ties of strength go to the largest; tests against ridge on listed pairs)
         yield Fault(f"{place}.validation_curve", f"{len(curve)} epochs, but the protocol has {epochs}")
     if any(loss < 0 for loss in curve):
         yield Fault(f"{place}.validation_curve", "a loss is negative")
