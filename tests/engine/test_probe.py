@@ -160,3 +160,18 @@ def test_a_backbone_that_changes_is_an_error(task, source, make_encoder, tmp_pat
     context = RunContext(encoder, protocol, source, lambda event: None, tmp_path / "state", "key")
     with pytest.raises(UnitError, match="changed"):
         run([Job(task, 0, 0, "")], context)
+
+
+def test_a_run_under_probe_leaves_a_valid_record_and_a_page(make_ages, tmp_path, call):
+    data = make_ages(tmp_path / "data", subjects=12, ages=(3, 11, 24, 50))
+    words = ["--method", "scratch+backbone=resnet18", "--task", "age+split=balanced-4", "--protocol", "probe"]
+    results = ["--results", tmp_path / "results"]
+    status, out, err = call("run", *words, "-o", "image_size=32", "--data", data, *results)
+    assert status == 0, err
+    assert "4/4" in out
+    assert call("results", "validate", *results)[0] == 0
+    assert call("results", "recompute", *results)[0] == 0
+    status, out, _ = call("run", *words, "-o", "image_size=32", "--data", data, *results, "--dry-run")
+    assert (status, "0 to run" in out) == (0, True)
+    pages = list((tmp_path / "results" / "leaderboard").rglob("probe+image_size=32.md"))
+    assert len(pages) == 1
