@@ -1,7 +1,7 @@
-"""The ComFace paper's supplement: its published values, and its order of methods and protocols.
+"""The ComFace paper's supplement: its published values, and the order of boards and methods.
 
 Values are those of `paper.toml`, Tables H to N. Boards list methods in the groups and order of Tables F, J
-and N, and protocols in the tables' order; what the supplement doesn't name comes after, by name.
+and N; what the supplement doesn't name comes after, by name. Protocols stand in the order of their cards.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import tomllib
 from importlib import resources
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from comface_bench.core.protocol import protocol_names, protocol_registry
 from comface_bench.stats.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -114,8 +115,13 @@ def method_order(group: str, method: str) -> tuple[Any, ...]:
 
 
 def protocol_order(protocol: str) -> tuple[Any, ...]:
-    """Sort key of a protocol: the supplement's order, then by name; overridden ones after their base."""
-    return (_index(paper_protocols(), protocol.partition("+")[0]), natural_order(protocol))
+    """Sort key of a protocol: the order of the built-in cards, then by name; overridden ones after their base."""
+    return (_index(_built_in_protocols(), protocol.partition("+")[0]), natural_order(protocol))
+
+
+@functools.cache
+def _built_in_protocols() -> list[str]:
+    return protocol_names(protocol_registry(plugins=False))
 
 
 def natural_order(name: str) -> tuple[Any, ...]:

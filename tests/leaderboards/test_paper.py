@@ -170,14 +170,15 @@ def test_family(task, family):
     assert family_of(task) == family
 
 
-def test_order_is_the_supplements_then_by_name():
-    protocols = ["quick", "linear+epochs=12", "brief", "finetune", "linear+epochs=2", "linear"]
+def test_order_is_that_of_the_cards_then_by_name():
+    protocols = ["quick", "linear+epochs=12", "brief", "finetune", "probe", "linear+epochs=2", "linear"]
     assert sorted(protocols, key=protocol_order) == [
+        "probe",
         "linear",
         "linear+epochs=2",
         "linear+epochs=12",
         "finetune",
-        "brief",
         "quick",
+        "brief",
     ]
     assert paper_metrics() == ("mae", "pearson", "acc")
