@@ -115,7 +115,7 @@ def method_order(group: str, method: str) -> tuple[Any, ...]:
 
 
 def protocol_order(protocol: str) -> tuple[Any, ...]:
-    """Sort key of a protocol: the order of the built-in cards, then by name; overridden ones after their base."""
+    """Sort key of a protocol: the built-in cards' order, then by name; overridden ones after their base."""
     return (_index(_built_in_protocols(), protocol.partition("+")[0]), natural_order(protocol))
 
 
