@@ -3,8 +3,9 @@
     python timings/probe.py [D]
 
 130,814 images of 27 subjects with 512 features (or D), 12 targets, 3 folds, all strengths. The other form
-adds up the outer products of listed differences; it is measured on a million pairs and scaled to all pairs
-of the folds' training parts. Prints both times, their ratio, and the peak of the process's memory.
+is that of a script: for each unit it adds up the products of listed differences and scores the listed
+validation pairs under all strengths; it is measured on a million pairs and scaled to all pairs of all units.
+Prints both times, their ratio, and the peak of the process's memory.
 """
 
 import resource
@@ -19,6 +20,7 @@ from comface_bench.data.pairs import PairGroup
 from comface_bench.data.splits import PARTS
 from comface_bench.engine.jobs import Job
 from comface_bench.engine.probe import solve_jobs
+from comface_bench.engine.ridge import STRENGTHS
 from comface_bench.tasks.formats.disfa import LABEL_LINES
 
 TARGETS, FOLDS, LISTED = 12, 3, 1_000_000
@@ -39,12 +41,16 @@ def main(width: int) -> None:
     start = time.perf_counter()
     solve_jobs(jobs, features, np.arange(ends[-1]), resolve_protocol("probe", "expression"))
     ours = time.perf_counter() - start
-    pairs = sum(counts[s] * (counts[s] - 1) // 2 for fold in folds for s in fold.train)
-    listed = _seconds_for_listed(features, labels, counts[0]) * pairs / LISTED
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(f"{ours:.1f} s for {len(jobs)} units")
-    print(f"{listed / 3600:.1f} h for {pairs:,} listed pairs, {listed / ours:,.0f} times as long")
-    print(f"peak memory {memory:.2f} GB")
+    learning, validating = _seconds_for_listed(features, labels[0], counts[0])
+    trained, validated = (TARGETS * _pairs(counts, folds, part) for part in ("train", "validation"))
+    listed = (learning * trained + validating * validated) / LISTED
+    print(f"{ours:.1f} s for {len(jobs)} units, peak memory {memory:.2f} GB")
+    print(f"{listed / 3600:.1f} h unit by unit, {trained:,} pairs to learn from: {listed / ours:,.0f} times")
+
+
+def _pairs(counts, folds, part: str) -> int:  # type: ignore[no-untyped-def]
+    return sum(counts[s] * (counts[s] - 1) // 2 for fold in folds for s in getattr(fold, part))
 
 
 def _fold(number: int, subjects: int) -> SimpleNamespace:
@@ -54,17 +60,23 @@ def _fold(number: int, subjects: int) -> SimpleNamespace:
     return SimpleNamespace(**parts)
 
 
-def _seconds_for_listed(features, labels, count: int) -> float:  # type: ignore[no-untyped-def]
-    """Add up a million pairs of one subject in pieces, features and targets."""
+def _seconds_for_listed(features, labels, count: int) -> tuple[float, float]:  # type: ignore[no-untyped-def]
+    """Seconds that one unit takes for a million pairs: to learn from them, and to validate all strengths."""
     i, j = np.triu_indices(count, 1)
-    total, right = np.zeros((features.shape[1],) * 2), np.zeros((features.shape[1], TARGETS))
-    start = time.perf_counter()
+    width = features.shape[1]
+    total, right, weights = np.zeros((width, width)), np.zeros(width), np.zeros((width, len(STRENGTHS)))
+    learning = validating = 0.0
     for piece in range(0, LISTED, 10_000):
         x, y = i[piece : piece + 10_000], j[piece : piece + 10_000]
-        difference = features[y] - features[x]
+        start = time.perf_counter()
+        difference, target = features[y] - features[x], labels[y] - labels[x]
         total += difference.T @ difference
-        right += difference.T @ (labels[:, y] - labels[:, x]).T
-    return time.perf_counter() - start
+        right += difference.T @ target
+        between = time.perf_counter()
+        np.abs((features[y] - features[x]) @ weights - target[:, None]).sum(axis=0)
+        validating += time.perf_counter() - between
+        learning += between - start
+    return learning, validating
 
 
 if __name__ == "__main__":

@@ -90,7 +90,7 @@ def run(jobs: Sequence[Job], context: RunContext) -> list[Outcome | UnitError]:
 def _rows_of(job: Job) -> Rows:
     """Return the images that a unit trains, validates and tests on."""
     groups = [*_groups(job, "train"), *_groups(job, "validation")]
-    parts = [part for group in groups for part in (group.first, group.second) if part is not None]
+    parts = [part for group in groups for part in _parts(group)]
     test = job.task.pairs(job.fold, "test")
     return np.unique(np.concatenate([*parts, test.x, test.y]))
 
@@ -138,8 +138,6 @@ def solve_jobs(
     """
     place = np.full(int(rows[-1]) + 1, -1, dtype=np.int64)
     place[rows] = np.arange(len(rows))
-    # Differences don't see the mean, and sums without it lose fewer digits.
-    features = features - features.mean(axis=0)
     if protocol.scale == "shared":
         features, _ = compress(features)
     together: dict[object, list[int]] = {}
@@ -161,13 +159,27 @@ def solve_jobs(
                 choices[number] = UnitError(f"{jobs[number].label}: {error}", "Check the backbone's weights.")
             continue
         for column, number in enumerate(numbers):
-            estimates = scaled @ solved.weights[:, :, column].T
-            validation = _placed(_groups(jobs[number], "validation"), place)
-            errors = mean_pair_errors(used[:, column, None] - estimates, validation)
+            weights = solved.weights[:, :, column].T
+            errors = _validate(
+                scaled, used[:, column], weights, _placed(_groups(jobs[number], "validation"), place)
+            )
             # Of strengths that differ by rounding alone, the largest, so that every processor takes the same.
             best = int(np.flatnonzero(errors <= errors.min() * (1 + TIED))[-1])
-            choices[number] = Choice(estimates[:, best], STRENGTHS[best], float(errors[best]))
+            choices[number] = Choice(scaled @ weights[:, best], STRENGTHS[best], float(errors[best]))
     return choices
+
+
+def _validate(features: Floats, labels: Floats, weights: Floats, groups: Sequence[PairGroup]) -> Floats:
+    """Return the mean absolute error of each column of weights over all pairs of some groups."""
+    rows = np.unique(np.concatenate([part for group in groups for part in _parts(group)]))
+    place = np.full(len(features), -1, dtype=np.int64)
+    place[rows] = np.arange(len(rows))
+    residuals = labels[rows, None] - features[rows] @ weights
+    return mean_pair_errors(residuals, _placed(groups, place))
+
+
+def _parts(group: PairGroup) -> list[Rows]:
+    return [group.first] if group.second is None else [group.first, group.second]
 
 
 def _placed(groups: Sequence[PairGroup], place: Rows) -> list[PairGroup]:
@@ -187,10 +199,9 @@ def _spreads(features: Floats, groups: Sequence[PairGroup]) -> Floats:
     """Return each feature's root mean square difference over the training pairs, at least the floor."""
     squares, count = np.zeros(features.shape[1]), 0
     for group in groups:
-        for part in (group.first, group.second):
-            if part is not None:
-                squares += ((features[part] - features[part].mean(axis=0)) ** 2).sum(axis=0)
-                count += len(part)
+        for part in _parts(group):
+            squares += ((features[part] - features[part].mean(axis=0)) ** 2).sum(axis=0)
+            count += len(part)
     spreads = np.sqrt(squares / max(count, 1))
     floor = FLOOR * float(np.sqrt(np.mean(spreads**2)))
     return np.maximum(spreads, floor) if floor > 0 else np.ones_like(spreads)
