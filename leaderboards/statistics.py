@@ -74,13 +74,13 @@ def board_statistics(
     columns = {version: _columns(of, arranged, ranked, metrics) for version, of in versions.items()}
     rows = tuple(
         BoardRow(
-            entry,
+            dataclasses.replace(entry, mixed_versions=not comparable),
             {
                 name: _cell(entry, columns[entry.version].get(name), name)
                 for name in metrics
                 if name in entry.metrics
             },
-            paper_values(entry.task, entry.protocol, entry.method),
+            paper_values(entry.task, entry.protocol, entry.method, entry.topology, entry.head_start),
         )
         for entry in entries
     )

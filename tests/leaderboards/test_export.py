@@ -20,7 +20,7 @@ from comface_bench.leaderboards.export import (
     records_latex,
     text_cell,
 )
-from comface_bench.leaderboards.pages import read_entries
+from comface_bench.leaderboards.pages import read_document, read_entries
 
 
 def read(document):
@@ -190,6 +190,19 @@ def test_the_whole_document_is_there(golden):
             assert one["missing"] == list(standing.missing)
         assert read["friedman_p"] == {"value": None, "reason": ranking.friedman.reason}
     assert len(text.splitlines()) < 60, "one line a row"
+
+
+def test_marks_and_backbone_are_fields(results, made):
+    made.add(results, "synth-age", "linear", method="comface", trained_on=["synthetic faces"],
+             facts={"data": "synthfaces/FGNET"}, best_epochs=(3, 2), head_start="scratch")  # fmt: skip
+    made.add(results, "synth-age", "linear", method="scratch", split="another")
+    document = read_document(results)
+    rows = {row["method"]: row for row in json.loads(leaderboard_json(document))["boards"][0]["rows"]}
+    lines = {row["method"]: row for row in read(document)}
+    fields = ["undertrained", "same_generator", "mixed_versions", "backbone", "head_start"]
+    assert [rows["comface"][name] for name in fields] == [True, True, True, "ResNet-18", "scratch"]
+    assert [rows["scratch"][name] for name in fields] == [False, False, True, "ResNet-50", ""]
+    assert [lines["comface"][name] for name in fields] == ["true", "true", "true", "ResNet-18", "scratch"]
 
 
 @pytest.mark.parametrize("name", ["</script>", '"quoted"\\', "a\nb", "abc\u202edef", "\x00", "\U000e0041"])
