@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -58,6 +59,8 @@ class BoardEntry:
         training_scale, licence: As the method's card, or the note of a submission, said; empty where unknown.
         parameters: Number of the backbone's parameters.
         images_per_second: Mean over units; None where it wasn't measured.
+        quantity: What kind of quantity the task is about, its card's family: `expression`, `weight`, `age` or
+            `custom`. In rankings each of them counts the same.
     """
 
     task: str
@@ -88,6 +91,7 @@ class BoardEntry:
     licence: str = ""
     parameters: int = 0
     images_per_second: float | None = None
+    quantity: str = "custom"
 
     @classmethod
     def of(cls, record: Record) -> Self:
@@ -123,6 +127,7 @@ class BoardEntry:
             licence=record.method.about.licence,
             parameters=record.method.parameters,
             images_per_second=_images_per_second(record),
+            quantity=str(task.card.get("family", "custom")),
         )
 
     @property
@@ -347,6 +352,7 @@ class Ranking:
         standings: By method: ranked ones by mean rank, then those with a task missing.
         friedman: p of Friedman's test, or why there is none.
         critical_difference: Nemenyi's, of mean ranks, or why there is none.
+        quantities: Quantity of each task, as `BoardEntry` has it; each quantity counts the same.
     """
 
     scope: str
@@ -355,6 +361,13 @@ class Ranking:
     standings: Mapping[str, Standing]
     friedman: MetricValue
     critical_difference: MetricValue
+    quantities: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def weighed(self) -> dict[str, int]:
+        """Number of tasks of each quantity, in board order; empty where all are of one."""
+        sizes = Counter(self.quantities.values())
+        return dict(sizes) if len(sizes) > 1 else {}
 
 
 @dataclasses.dataclass(frozen=True)
