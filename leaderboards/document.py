@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections import Counter
 from collections.abc import Callable
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -78,6 +79,8 @@ class BoardEntry:
         parameters: Number of the backbone's parameters.
         head_start: `scratch` or `pretrained`; empty for protocols that have none.
         images_per_second: Mean over units; None where it wasn't measured.
+        quantity: What kind of quantity the task is about, its card's family: `expression`, `weight`, `age` or
+            `custom`. In rankings each of them counts the same.
     """
 
     task: str
@@ -113,6 +116,7 @@ class BoardEntry:
     parameters: int = 0
     head_start: str = ""
     images_per_second: float | None = None
+    quantity: str = "custom"
 
     @classmethod
     def of(cls, record: Record) -> Self:
@@ -152,6 +156,7 @@ class BoardEntry:
             parameters=record.method.parameters,
             head_start=str(record.protocol.values.get("head_start", "")),
             images_per_second=_images_per_second(record),
+            quantity=str(task.card.get("family", "custom")),
         )
 
     @property
@@ -477,6 +482,7 @@ class Ranking:
         standings: By method: ranked ones by mean rank, then those with a task missing.
         friedman: p of Friedman's test, or why there is none.
         critical_difference: Nemenyi's, of mean ranks, or why there is none.
+        quantities: Quantity of each task, as `BoardEntry` has it; each quantity counts the same.
     """
 
     scope: str
@@ -485,6 +491,13 @@ class Ranking:
     standings: Mapping[str, Standing]
     friedman: MetricValue
     critical_difference: MetricValue
+    quantities: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def weighed(self) -> dict[str, int]:
+        """Number of tasks of each quantity, in board order; empty where all are of one."""
+        sizes = Counter(self.quantities.values())
+        return dict(sizes) if len(sizes) > 1 else {}
 
 
 @dataclasses.dataclass(frozen=True)

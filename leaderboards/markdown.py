@@ -46,8 +46,9 @@ NO_CHANGE = "*no change*"
 ALONE = "No ranking: fewer than two tasks have a complete record under this protocol."
 READING = (
     "Ranks are by each task's first metric, 1 the best, among the methods that have a complete record on all "
-    "of the tasks; every task counts the same. Intervals are of 95 %, by resampling the people tested. A "
-    "method's Borda count is how many others it beats, over all tasks, ties counted half."
+    "of the tasks. In a mean rank each quantity (expression, weight, age, custom) counts the same, and "
+    "within it each task. Intervals are of 95 %, by resampling the people tested. A method's "
+    "Borda count is how many others it beats, over all tasks, ties counted half."
 )
 MATRIX_NOTES = (
     "Cells hold the metrics that their column's heading names; the best complete value is in bold, the "
@@ -85,7 +86,7 @@ def index_page(document: Document, pages: Addresses, links: Iterable[tuple[str, 
         lines += [f"## {escape(section.protocol)}", ""]
         if section.ranking is not None:
             table_lines = ranking_table(section.ranking, section.methods)
-            lines += [f"Over {len(section.ranking.tasks)} tasks:", "", *table_lines, ""]
+            lines += [f"Over {_weighing(section.ranking)}:", "", *table_lines, ""]
         lines += [*matrix(section, pages), ""]
     if document.boards:
         notes = [*MATRIX_NOTES, *mark_notes(_entries(document)), *_methods_without_record(document)]
@@ -484,15 +485,18 @@ def _matrix_cell(board: Board, row: BoardRow | None) -> str:
 def ranking_table(ranking: Ranking, methods: Mapping[str, Sequence[BoardEntry]]) -> list[str]:
     """Write the methods by mean rank, then those that are left out.
 
+    Where tasks are of several quantities, each has a column with the mean rank over its tasks.
+
     Args:
         ranking: The ranking.
         methods: Records by method, which say its marks and its backbone.
     """
-    header = ["Method", "Backbone", "Place", "Mean rank", "Borda count", "Tasks"]
+    quantities = list(ranking.weighed)
+    header = ["Method", "Backbone", "Place", "Mean rank", *map(escape, quantities), "Borda count", "Tasks"]
     ordered = sorted(ranking.standings.items(), key=lambda item: item[1].mean_rank is None)
     rows = []
     for method, one in ordered:
-        _, *cells = _standing(method, one, len(ranking.tasks))
+        _, *cells = _standing(method, one, len(ranking.tasks), quantities)
         own = methods.get(method, [])
         backbone = escape(own[0].backbone_text) if own else DASH
         rows.append([escape(method) + marks_text(own), backbone, *cells])
@@ -503,6 +507,8 @@ def ranking_notes(ranking: Ranking) -> list[str]:
     """Write what the differences of mean ranks are worth, and which methods are left out for which tasks."""
     friedman, critical = ranking.friedman, ranking.critical_difference
     notes = [f"{len(ranking.tasks)} tasks: {_names(ranking.tasks)}."]
+    if ranking.weighed:
+        notes.append(f"Over {_weighing(ranking)}; a quantity's column has the mean rank over its own tasks.")
     if friedman.value is None:
         notes.append(f"No Friedman test: {escape(friedman.reason or '')}.")
     else:
@@ -542,17 +548,27 @@ def _ranking(section: Section) -> list[str]:
     return [*ranking_table(ranking, section.methods), "", *ranking_notes(ranking), ""]
 
 
-def _standing(method: str, standing: Standing, tasks: int) -> list[str]:
+def _weighing(ranking: Ranking) -> str:
+    """Say how many tasks a ranking is over, and of which quantities."""
+    tasks = f"{len(ranking.tasks)} tasks"
+    if not ranking.weighed:
+        return tasks
+    sizes = ", ".join(f"{escape(name)} ({size})" for name, size in ranking.weighed.items())
+    return f"{tasks} of {len(ranking.weighed)} quantities, each counting the same: {sizes}"
+
+
+def _standing(method: str, standing: Standing, tasks: int, quantities: Sequence[str]) -> list[str]:
     done = f"{tasks - len(standing.missing)}/{tasks}"
     if standing.mean_rank is None or standing.rank is None or standing.borda is None:
-        return [escape(method), DASH, DASH, DASH, done]
+        return [escape(method), DASH, DASH, *(DASH for _ in quantities), DASH, done]
     rank = f"{standing.rank:g}"
     if standing.rank == 1:
         rank = bold(rank)
     elif standing.rank == 2:
         rank = underline(rank)
     span = "" if standing.rank_low is None else f"{standing.rank_low} to {standing.rank_high}"
-    return [escape(method), beneath(rank, span), mean_rank_text(standing), f"{standing.borda:g}", done]
+    own = [f"{standing.group_ranks[name]:.2f}" for name in quantities]
+    return [escape(method), beneath(rank, span), mean_rank_text(standing), *own, f"{standing.borda:g}", done]
 
 
 def _head(title: str) -> list[str]:

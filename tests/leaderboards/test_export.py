@@ -160,7 +160,7 @@ def test_csv_of_records_holds_no_formula_and_no_hidden_character(filled, name):
 def test_the_whole_document_is_there(golden):
     text = leaderboard_json(golden)
     found = json.loads(text)
-    assert found["version"] == 1
+    assert found["version"] == 2
     assert [(b["task"], b["protocol"]) for b in found["boards"]] == [
         (board.task, board.protocol) for board in golden.boards
     ]
@@ -217,7 +217,7 @@ def test_hostile_text_comes_back_as_it_was(name, document):
 
 
 def test_an_empty_document():
-    assert json.loads(leaderboard_json(Document((), ()))) == {"version": 1, "boards": [], "rankings": []}
+    assert json.loads(leaderboard_json(Document((), ()))) == {"version": 2, "boards": [], "rankings": []}
 
 
 def cells(line):
