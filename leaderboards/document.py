@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from collections import Counter
 from collections.abc import Callable
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from comface_bench.leaderboards.formatting import DASH, INCOMPLETE, NO_BETTER, OVERLAP
+from comface_bench.leaderboards.formatting import DASH, INCOMPLETE
 from comface_bench.leaderboards.paper import (
+    HEAD_STARTS,
     OTHER,
+    default_head_start,
     family_of,
     group_order,
     is_paper_board,
     method_order,
     paper_metrics,
+    paper_values,
+    protocol_base,
     protocol_order,
     published_metrics,
 )
@@ -23,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from comface_bench.leaderboards.paper import PaperValue
-    from comface_bench.results.schema import Record
+    from comface_bench.results.schema import MethodInfo, Record
     from comface_bench.stats.bootstrap import Interval
     from comface_bench.stats.metrics import MetricValue
     from comface_bench.stats.ranks import Standing
@@ -32,6 +38,16 @@ if TYPE_CHECKING:
 Fact = bool | int | float | str | tuple[str, ...] | tuple[int, ...] | None
 
 OVERALL = "overall"
+
+_TOPOLOGIES = {
+    "resnet18": "ResNet-18",
+    "resnet50": "ResNet-50",
+    "resnet101": "ResNet-101",
+    "vit_base_patch16": "ViT-B/16",
+}
+"""Backbones that methods offer as an option, as tables print them."""
+_GENERATORS = {"synthfaces": "synthetic faces"}
+"""Folder of rendered data sets, and the name by which a method's card lists faces of the same generator."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,11 +69,18 @@ class BoardEntry:
         failures: Number of failed units.
         complete: Whether the record may be ranked.
         no_better_than_baseline: Whether its error is no smaller than that of the no-change baseline.
+        undertrained: Whether half or more of its heads were still improving at their last epoch.
         overlap: Data sets of its pre-training that hold people of the task's data.
+        same_generator: Whether it was pre-trained on faces of the generator that made the task's.
+        mixed_versions: Whether records beside it are of another version of data or split.
         trained_on: Data sets of its pre-training.
         training_scale, licence: As the method's card, or the note of a submission, said; empty where unknown.
+        backbone: Its topology, as the chosen option or the method's card says; empty where unknown.
         parameters: Number of the backbone's parameters.
+        head_start: `scratch` or `pretrained`; empty for protocols that have none.
         images_per_second: Mean over units; None where it wasn't measured.
+        quantity: What kind of quantity the task is about, its card's family: `expression`, `weight`, `age` or
+            `custom`. In rankings each of them counts the same.
     """
 
     task: str
@@ -83,11 +106,17 @@ class BoardEntry:
     complete: bool
     no_better_than_baseline: bool
     overlap: tuple[str, ...]
+    undertrained: bool = False
+    same_generator: bool = False
+    mixed_versions: bool = False
     trained_on: tuple[str, ...] = ()
     training_scale: str = ""
     licence: str = ""
+    backbone: str = ""
     parameters: int = 0
+    head_start: str = ""
     images_per_second: float | None = None
+    quantity: str = "custom"
 
     @classmethod
     def of(cls, record: Record) -> Self:
@@ -118,11 +147,16 @@ class BoardEntry:
             complete=summary.complete,
             no_better_than_baseline=record.no_better_than_baseline,
             overlap=tuple(name for name in trained_on if name in task.card.get("overlaps", [])),
+            undertrained=record.undertrained,
+            same_generator=_GENERATORS.get(task.data.partition("/")[0]) in trained_on,
             trained_on=trained_on,
             training_scale=record.method.about.training_scale,
             licence=record.method.about.licence,
+            backbone=_backbone(record.method),
             parameters=record.method.parameters,
+            head_start=str(record.protocol.values.get("head_start", "")),
             images_per_second=_images_per_second(record),
+            quantity=str(task.card.get("family", "custom")),
         )
 
     @property
@@ -137,10 +171,19 @@ class BoardEntry:
 
     @property
     def marks(self) -> str:
-        """Marks of the row, each with a space in front."""
-        holds = (not self.complete, self.no_better_than_baseline, bool(self.overlap))
-        marks = zip(holds, (INCOMPLETE, NO_BETTER, OVERLAP), strict=True)
-        return "".join(f" {mark}" for shown, mark in marks if shown)
+        """Signs of the row's marks, each with a space in front."""
+        return marks_text([self])
+
+    @property
+    def topology(self) -> str:
+        """The backbone without what its card says of variants, as the supplement's tables name it."""
+        return re.split(r"[,(]", self.backbone, maxsplit=1)[0].strip()
+
+    @property
+    def backbone_text(self) -> str:
+        """The topology and the number of its parameters, for tables; a dash where neither is known."""
+        count = _count_text(self.parameters) if self.parameters else ""
+        return ", ".join(filter(None, (self.topology, count))) or DASH
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,6 +237,11 @@ COLUMNS: dict[str, Column] = {
     "subjects": Column(lambda entry: entry.n_subjects, "Runs", "Subjects"),
     "failures": Column(lambda entry: entry.failures, "Runs", "Failed"),
     "overlap": Column(lambda entry: entry.overlap),
+    "undertrained": Column(lambda entry: entry.undertrained),
+    "same_generator": Column(lambda entry: entry.same_generator),
+    "mixed_versions": Column(lambda entry: entry.mixed_versions),
+    "backbone": Column(lambda entry: entry.backbone, "Methods", "Backbone"),
+    "head_start": Column(lambda entry: entry.head_start, "Runs", "Head start"),
     "trained_on": Column(lambda entry: entry.trained_on, "Methods", "Pre-training"),
     "training_scale": Column(lambda entry: entry.training_scale, "Methods", "Images"),
     "licence": Column(lambda entry: entry.licence, "Methods", "Licence of the weights"),
@@ -208,6 +256,93 @@ COLUMNS: dict[str, Column] = {
     ),
 }
 """By name in `leaderboard.csv`, `leaderboard.json` and the CSV of records; all formats have every one."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Mark:
+    """A warning that a row carries on every page, said once for all formats.
+
+    Attributes:
+        sign: Stands behind the row's method or value.
+        meaning: Sentences without markup, for the notes of a page.
+        holds: Which rows carry it.
+    """
+
+    sign: str
+    meaning: str
+    holds: Callable[[BoardEntry], bool]
+
+
+MARKS: dict[str, Mark] = {
+    "incomplete": Mark(
+        INCOMPLETE,
+        "Folds are missing or failed; the row covers what is done and isn't ranked.",
+        lambda entry: not entry.complete,
+    ),
+    "idle": Mark(
+        "‡",
+        "The error is no smaller than that of always answering 0: nothing was learned that helps.",
+        lambda entry: entry.no_better_than_baseline,
+    ),
+    "overlap": Mark(
+        "§",
+        "The method was pre-trained on people of the task's data set.",
+        lambda entry: bool(entry.overlap),
+    ),
+    "same_generator": Mark(
+        "‖",
+        "The method learnt from the generator that made these faces: its place says little about real ones.",
+        lambda entry: entry.same_generator,
+    ),
+    "undertrained": Mark(
+        "¶",
+        "Still improving at the last epoch, for half or more of the row's heads: more training may help.",
+        lambda entry: entry.undertrained,
+    ),
+    "submitted": Mark(
+        "◊",
+        "Submitted: someone else's run; its numbers were computed again from its predictions.",
+        lambda entry: entry.kind == "submitted",
+    ),
+    "mixed_versions": Mark(
+        "≠",
+        "Rows were measured on different versions of data or split, so none is marked as best.",
+        lambda entry: entry.mixed_versions,
+    ),
+}
+"""By name, in the order in which signs stand."""
+PARTLY = (
+    "Where a sign stands for several records of a method, a number says how many of them it holds for; "
+    "without one, all."
+)
+
+
+def marks_text(entries: Sequence[BoardEntry], without: Iterable[str] = ()) -> str:
+    """Return the signs of a method's records, each with a space in front.
+
+    Args:
+        entries: Records of one method. A mark that only some have has their number behind it: ` ‡ 2/12`.
+        without: Names of marks that are shown elsewhere.
+    """
+    left = [mark for name, mark in MARKS.items() if name not in without]
+    counts = [(mark.sign, sum(map(mark.holds, entries))) for mark in left]
+    return "".join(
+        f" {sign}" if count == len(entries) else f" {sign} {count}/{len(entries)}"
+        for sign, count in counts
+        if count
+    )
+
+
+def shown_marks(entries: Iterable[BoardEntry], without: Iterable[str] = ()) -> list[Mark]:
+    """Return the marks that any of these records carry, but those that are named."""
+    listed = list(entries)
+    left = [mark for name, mark in MARKS.items() if name not in without]
+    return [mark for mark in left if any(map(mark.holds, listed))]
+
+
+def common_marks(entries: Sequence[BoardEntry]) -> list[str]:
+    """Name the marks that all of a method's records carry."""
+    return [name for name, mark in MARKS.items() if entries and all(map(mark.holds, entries))]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -347,6 +482,7 @@ class Ranking:
         standings: By method: ranked ones by mean rank, then those with a task missing.
         friedman: p of Friedman's test, or why there is none.
         critical_difference: Nemenyi's, of mean ranks, or why there is none.
+        quantities: Quantity of each task, as `BoardEntry` has it; each quantity counts the same.
     """
 
     scope: str
@@ -355,6 +491,13 @@ class Ranking:
     standings: Mapping[str, Standing]
     friedman: MetricValue
     critical_difference: MetricValue
+    quantities: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def weighed(self) -> dict[str, int]:
+        """Number of tasks of each quantity, in board order; empty where all are of one."""
+        sizes = Counter(self.quantities.values())
+        return dict(sizes) if len(sizes) > 1 else {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -385,6 +528,32 @@ class Section:
         grouped = by_group(sorted(entries.values(), key=lambda entry: entry.order))
         return [(group, [(entry.method, rows[entry.method]) for entry in found]) for group, found in grouped]
 
+    @property
+    def methods(self) -> dict[str, list[BoardEntry]]:
+        """Records by method, in board order."""
+        return {
+            method: [row.entry for row in rows.values()]
+            for _, methods in self.groups
+            for method, rows in methods
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadStart:
+    """A method on a task with one of its head starts, as measured and as published.
+
+    Attributes:
+        entry: A record of the method, for what its head starts have in common.
+        label: The head start, with the letter of the supplement's setting in front where it has one.
+        row: The row as measured; None where there is only the paper's.
+        paper: The published values by metric.
+    """
+
+    entry: BoardEntry
+    label: str
+    row: BoardRow | None
+    paper: Mapping[str, PaperValue]
+
 
 @dataclasses.dataclass(frozen=True)
 class Document:
@@ -398,6 +567,18 @@ class Document:
         """Names of the families of tasks, in board order."""
         return list(dict.fromkeys(board.family for board in self.boards))
 
+    def head_starts(self, board: Board) -> list[HeadStart]:
+        """Return the rows of a board whose method was run or published with several head starts, all of them.
+
+        Their records are on several boards: the head start is part of the protocol's name.
+        """
+        base = protocol_base(board.protocol)
+        boards = [
+            one for one in self.boards if one.task == board.task and protocol_base(one.protocol) == base
+        ]
+        rows = [row for one in boards for row in one.rows]
+        return [one for row in board.rows for one in _head_starts(row.entry, rows)]
+
     def sections(self, scope: str = OVERALL) -> list[Section]:
         """Sort boards into sections, one a protocol, in board order.
 
@@ -410,6 +591,29 @@ class Document:
             Section(name, tuple(board for board in boards if board.protocol == name), rankings.get(name))
             for name in sorted({board.protocol for board in boards}, key=protocol_order)
         ]
+
+
+def _head_starts(entry: BoardEntry, rows: Sequence[BoardRow]) -> list[HeadStart]:
+    """Return what was measured and published with each head start of a method; none for a single one.
+
+    Args:
+        entry: A record of the method.
+        rows: All rows of its task and protocol, with any head start.
+    """
+    base = protocol_base(entry.protocol)
+    own = {
+        row.entry.head_start or default_head_start(row.entry.protocol, entry.method): row
+        for row in rows
+        if row.entry.method == entry.method
+    }
+    starts = list(dict.fromkeys(start for _, start in HEAD_STARTS))
+    published = {
+        start: paper_values(entry.task, base, entry.method, entry.topology, start) for start in starts
+    }
+    found = [start for start in starts if start in own or published[start]]
+    labels = {start: f"{HEAD_STARTS.get((base, start), '')} {start}".strip() for start in found}
+    made = [HeadStart(entry, labels[start], own.get(start), published[start]) for start in found]
+    return made if len(made) > 1 else []
 
 
 def by_group(entries: Iterable[BoardEntry]) -> list[tuple[str, list[BoardEntry]]]:
@@ -426,6 +630,11 @@ def rows_by_group(rows: Sequence[BoardRow]) -> list[tuple[str, list[BoardRow]]]:
         (group, [row for row in rows if row.entry.group == group])
         for group, _ in by_group(row.entry for row in rows)
     ]
+
+
+def _backbone(method: MethodInfo) -> str:
+    chosen = str(method.options.get("backbone", ""))
+    return _TOPOLOGIES.get(chosen, chosen) or str(method.card.get("backbone", ""))
 
 
 def _count_text(count: int) -> str:

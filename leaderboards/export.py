@@ -56,7 +56,7 @@ RECORD = (*NAMES, "data", "target", "unit", "split", "complete", *COUNTS)
 """Columns of a table of records, before its metrics."""
 ROW_BEGINS = ("method", "group", "kind", "complete")
 """Fields of a row of `leaderboard.json` before `ranked`; the others follow in the order of `COLUMNS`."""
-VERSION = 1
+VERSION = 2
 """Of `leaderboard.json`; raised when a field changes its meaning or goes; new fields may come without it."""
 
 _UNGROUPED = "Scratch"
@@ -226,6 +226,7 @@ def _json_ranking(ranking: Ranking) -> str:
         "scope": ranking.scope,
         "protocol": ranking.protocol,
         "tasks": ranking.tasks,
+        "quantities": dict(ranking.quantities),
         "friedman_p": _json_value(ranking.friedman),
         "critical_difference": _json_value(ranking.critical_difference),
     }
@@ -278,6 +279,7 @@ def _json_standing(standing: Standing) -> dict[str, Any]:
         "mean_rank_interval": _json_interval(standing.mean_rank_interval),
         "borda": _round(standing.borda),
         "ranks": {task: _round(rank) for task, rank in standing.ranks.items()},
+        "quantity_ranks": {name: _round(rank) for name, rank in standing.group_ranks.items()},
         "missing": standing.missing,
     }
 

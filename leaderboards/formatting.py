@@ -12,9 +12,8 @@ if TYPE_CHECKING:
     from comface_bench.stats.metrics import MetricValue
 
 DASH = "—"
-INCOMPLETE, NO_BETTER, OVERLAP, TIED = "†", "‡", "§", "≈"
-"""Marks of a row with missing folds, one no better than the no-change baseline, one pre-trained on people of
-the task's data, and of a value tied with the best."""
+INCOMPLETE, TIED = "†", "≈"
+"""Signs of a row with missing folds, and of a value tied with the best."""
 DIGITS = 10
 """Digits of computed numbers in files for programs; later ones may differ between processors."""
 

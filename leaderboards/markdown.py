@@ -7,12 +7,10 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING
 
-from comface_bench.leaderboards.document import COLUMNS, rows_by_group
+from comface_bench.leaderboards.document import COLUMNS, MARKS, PARTLY, marks_text, rows_by_group, shown_marks
 from comface_bench.leaderboards.formatting import (
     DASH,
     INCOMPLETE,
-    NO_BETTER,
-    OVERLAP,
     TIED,
     format_value,
     heading,
@@ -34,6 +32,7 @@ if TYPE_CHECKING:
         BoardRow,
         Comparison,
         Document,
+        HeadStart,
         MetricCell,
         Ranking,
         Section,
@@ -47,15 +46,14 @@ NO_CHANGE = "*no change*"
 ALONE = "No ranking: fewer than two tasks have a complete record under this protocol."
 READING = (
     "Ranks are by each task's first metric, 1 the best, among the methods that have a complete record on all "
-    "of the tasks; every task counts the same. Intervals are of 95 %, by resampling the people tested. A "
-    "method's Borda count is how many others it beats, over all tasks, ties counted half."
+    "of the tasks. In a mean rank each quantity (expression, weight, age, custom) counts the same, and "
+    "within it each task. Intervals are of 95 %, by resampling the people tested. A method's "
+    "Borda count is how many others it beats, over all tasks, ties counted half."
 )
 MATRIX_NOTES = (
     "Cells hold the metrics that their column's heading names; the best complete value is in bold, the "
     "second underlined. *no change* always answers 0.",
-    f"{TIED} Tied with the best. {INCOMPLETE} Folds are missing or failed; the value covers what is done and "
-    f"isn't ranked. {NO_BETTER} The error is no smaller than that of always answering 0. {OVERLAP} The "
-    "method was pre-trained on people of the task's data set.",
+    f"{TIED} Tied with the best.",
 )
 _AGGREGATES = {
     "pooled": "Metrics are of all folds' predictions pooled, averaged over seeds.",
@@ -87,11 +85,12 @@ def index_page(document: Document, pages: Addresses, links: Iterable[tuple[str, 
     for section in document.sections():
         lines += [f"## {escape(section.protocol)}", ""]
         if section.ranking is not None:
-            table_lines = ranking_table(section.ranking)
-            lines += [f"Over {len(section.ranking.tasks)} tasks:", "", *table_lines, ""]
+            table_lines = ranking_table(section.ranking, section.methods)
+            lines += [f"Over {_weighing(section.ranking)}:", "", *table_lines, ""]
         lines += [*matrix(section, pages), ""]
     if document.boards:
-        lines += [f"- {note}" for note in [*MATRIX_NOTES, *_methods_without_record(document)]]
+        notes = [*MATRIX_NOTES, *mark_notes(_entries(document)), *_methods_without_record(document)]
+        lines += [f"- {note}" for note in notes]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
@@ -105,24 +104,27 @@ def family_page(document: Document, family: str, pages: Addresses) -> str:
     """
     lines = _head(family)
     for section in document.sections(family):
-        ranking = _ranking(section.ranking) if len(section.boards) > 1 else []
+        ranking = _ranking(section) if len(section.boards) > 1 else []
         lines += [f"## {escape(section.protocol)}", "", *ranking, *matrix(section, pages), ""]
-    return "\n".join([*lines, *(f"- {note}" for note in MATRIX_NOTES), f"- {READING}"]) + "\n"
+    notes = [*MATRIX_NOTES, *mark_notes(_entries(document, family)), READING]
+    return "\n".join([*lines, *(f"- {note}" for note in notes)]) + "\n"
 
 
 def overall_page(document: Document) -> str:
     """Write the page of the rankings over all tasks, one for each protocol."""
     lines = [*_head("Overall ranking"), READING, ""]
     for section in document.sections():
-        lines += [f"## {escape(section.protocol)}", "", *_ranking(section.ranking)]
+        lines += [f"## {escape(section.protocol)}", "", *_ranking(section)]
+    lines += [f"- {note}" for note in mark_notes(_entries(document))]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def board_page(board: Board) -> str:
+def board_page(board: Board, head_starts: Sequence[HeadStart] = ()) -> str:
     """Write the page of one task under one protocol, which lies in the task's folder.
 
     Args:
         board: With at least one row.
+        head_starts: Its methods that have several, as `Document.head_starts` gives them.
     """
     parts = [
         [MARK],
@@ -134,9 +136,10 @@ def board_page(board: Board) -> str:
     ]
     sections = [
         ("Further metrics", _further_metrics(board)),
+        ("Head starts", _head_starts(board, head_starts)),
         ("Differences", _differences(board)),
         ("Folds", _fold_means(board)),
-        ("Methods", _columns_table(board, "Methods", 4)),
+        ("Methods", _columns_table(board, "Methods", 5)),
         ("Runs", _runs(board)),
     ]
     parts += [[f"## {title}", "", *lines] for title, lines in sections if lines]
@@ -181,17 +184,19 @@ def _introduction(board: Board) -> list[str]:
 def _results(board: Board) -> list[str]:
     """Write the headline metrics with intervals, the paper's values beside them, and where a row is from."""
     names, published = board.headline, board.published
-    header = ["Method", *map(heading, names)]
+    header = ["Method", "Backbone", *map(heading, names)]
     header += [*(f"{METRICS[name].title}, paper" for name in published), "From"]
 
     def cells(row: BoardRow) -> list[str]:
         found = [(name, row.paper.get(name)) for name in published]
         paper = [format_value(name, value.value if value else None) for name, value in found]
         kind = row.entry.kind
-        return [*_measured(row, names), *paper, kind if kind == "ours" else f"*{escape(kind)}*"]
+        backbone = escape(row.entry.backbone_text)
+        return [backbone, *_measured(row, names), *paper, kind if kind == "ours" else f"*{escape(kind)}*"]
 
-    baseline = [*_baseline(board, names), *[""] * (len(published) + 1)]
-    return table(header, [baseline, *_grouped(board.rows, len(header), cells)])
+    label, *values = _baseline(board, names)
+    baseline = [label, "", *values, *[""] * (len(published) + 1)]
+    return table(header, [baseline, *_grouped(board.rows, len(header), cells)], 2)
 
 
 def _further_metrics(board: Board) -> list[str]:
@@ -202,6 +207,31 @@ def _further_metrics(board: Board) -> list[str]:
     header = ["Method", *map(heading, names)]
     rows = _grouped(board.rows, len(header), lambda row: _measured(row, names))
     return table(header, [_baseline(board, names), *rows])
+
+
+def _head_starts(board: Board, head_starts: Sequence[HeadStart]) -> list[str]:
+    """Write methods with each of their head starts, measured and published; nothing for single ones."""
+    if not head_starts:
+        return []
+    names = board.headline
+    published = [name for name in names if any(name in one.paper for one in head_starts)]
+    header = ["Method", "Head start", *map(heading, names)]
+    header += [f"{METRICS[name].title}, paper" for name in published]
+    rows = []
+    for one in head_starts:
+        measured = [_plainly(name, one.row.cells.get(name) if one.row else None) for name in names]
+        paper = [
+            format_value(name, one.paper[name].value if name in one.paper else None) for name in published
+        ]
+        marks = one.row.entry.marks if one.row else ""
+        rows.append([escape(one.entry.method) + marks, escape(one.label), *measured, *paper])
+    return table(header, rows, 2)
+
+
+def _plainly(name: str, cell: MetricCell | None) -> str:
+    if cell is None:
+        return DASH
+    return beneath(format_value(name, cell.value.value), interval_text(name, cell.interval))
 
 
 def _differences(board: Board) -> list[str]:
@@ -336,19 +366,20 @@ def _board_notes(board: Board) -> list[str]:
     ]
     if any(cell.tied and cell.rank != 1 for row in board.rows for cell in row.cells.values()):
         notes.append(f"{TIED} Tied with the best: the interval of the difference holds 0.")
-    if any(not entry.complete for entry in entries):
-        notes.append(f"{INCOMPLETE} Folds are missing or failed; such a row isn't ranked.")
-    if any(entry.no_better_than_baseline for entry in entries):
-        notes.append(
-            f"{NO_BETTER} The error is no smaller than that of always answering 0: nothing was learned that "
-            "helps."
-        )
-    notes += _overlap_notes(entries)
-    if any(entry.kind == "submitted" for entry in entries):
-        notes.append("*submitted*: someone else's run; its numbers were computed again from its predictions.")
-    if not board.comparable:
-        notes.append("Rows were measured on different versions of data or split, so none is marked as best.")
+    notes += [*mark_notes(entries, ["overlap"]), *_overlap_notes(entries)]
     return [f"- {note}" for note in [*notes, *_paper_notes(board), *_missing_values(board.rows)]]
+
+
+def mark_notes(entries: Sequence[BoardEntry], without: Iterable[str] = ()) -> list[str]:
+    """Explain the marks that any of these records carry, but those that are named."""
+    found = shown_marks(entries, without)
+    partly = [PARTLY] if len({entry.task for entry in entries}) > 1 and found else []
+    return [*(f"{mark.sign} {mark.meaning}" for mark in found), *partly]
+
+
+def _entries(document: Document, family: str | None = None) -> list[BoardEntry]:
+    boards = [board for board in document.boards if family in (None, board.family)]
+    return [row.entry for board in boards for row in board.rows]
 
 
 def _overlap_notes(entries: Iterable[BoardEntry]) -> list[str]:
@@ -357,7 +388,7 @@ def _overlap_notes(entries: Iterable[BoardEntry]) -> list[str]:
         if entry.overlap:
             overlaps.setdefault(entry.overlap, []).append(escape(entry.method))
     return [
-        f"{OVERLAP} {', '.join(names)} {'was' if len(names) == 1 else 'were'} pre-trained on "
+        f"{MARKS['overlap'].sign} {', '.join(names)} {'was' if len(names) == 1 else 'were'} pre-trained on "
         f"{_names(seen)}, which holds people of this data set."
         for seen, names in overlaps.items()
     ]
@@ -368,15 +399,15 @@ def _paper_notes(board: Board) -> list[str]:
         return []
     letters = board.paper_tables
     if not letters:
-        return ["Not published in the supplement: these methods on this task under this protocol."]
+        return [
+            "Not published in the supplement: these methods with these backbones on this task under this "
+            "protocol."
+        ]
     source = f"Table{'s' if len(letters) > 1 else ''} {', '.join(letters)}"
-    notes = [f"*Paper*: the ComFace supplement, {source}; — where it publishes none. Never ranked."]
-    if any("+" in row.entry.method and row.paper for row in board.rows):
-        notes.append(
-            "Options after a `+` in a method's name are no part of the paper's value, but for ComFace's "
-            "backbones (Table I)."
-        )
-    return notes
+    return [
+        f"*Paper*: the ComFace supplement, {source}, for the same backbone, protocol and head start; — where "
+        "it publishes none. Never ranked."
+    ]
 
 
 def _missing_values(rows: tuple[BoardRow, ...]) -> list[str]:
@@ -419,14 +450,19 @@ def matrix(section: Section, pages: Addresses) -> list[str]:
         pages: Address of each board's page by (task, protocol).
     """
     boards = section.boards
-    rows = [[NO_CHANGE, *map(_matrix_baseline, boards)]]
+    rows = [[NO_CHANGE, "", *map(_matrix_baseline, boards)]]
     for group, methods in section.groups:
-        rows.append([f"*{escape(group)}*", *[""] * len(boards)])
+        rows.append([f"*{escape(group)}*", *[""] * (len(boards) + 1)])
         rows += [
-            [escape(method), *(_matrix_cell(board, own.get(board.task)) for board in boards)]
+            [escape(method), _backbone(own), *(_matrix_cell(board, own.get(board.task)) for board in boards)]
             for method, own in methods
         ]
-    return table(["Method", *(_matrix_heading(board, pages) for board in boards)], rows)
+    return table(["Method", "Backbone", *(_matrix_heading(board, pages) for board in boards)], rows, 2)
+
+
+def _backbone(own: Mapping[str, BoardRow]) -> str:
+    """Print the backbone of a method, which is that of its first record here."""
+    return escape(next(iter(own.values())).entry.backbone_text)
 
 
 def _matrix_heading(board: Board, pages: Addresses) -> str:
@@ -446,17 +482,33 @@ def _matrix_cell(board: Board, row: BoardRow | None) -> str:
     return values + row.entry.marks
 
 
-def ranking_table(ranking: Ranking) -> list[str]:
-    """Write the methods by mean rank, then those that are left out."""
-    header = ["Method", "Place", "Mean rank", "Borda count", "Tasks"]
+def ranking_table(ranking: Ranking, methods: Mapping[str, Sequence[BoardEntry]]) -> list[str]:
+    """Write the methods by mean rank, then those that are left out.
+
+    Where tasks are of several quantities, each has a column with the mean rank over its tasks.
+
+    Args:
+        ranking: The ranking.
+        methods: Records by method, which say its marks and its backbone.
+    """
+    quantities = list(ranking.weighed)
+    header = ["Method", "Backbone", "Place", "Mean rank", *map(escape, quantities), "Borda count", "Tasks"]
     ordered = sorted(ranking.standings.items(), key=lambda item: item[1].mean_rank is None)
-    return table(header, [_standing(method, one, len(ranking.tasks)) for method, one in ordered])
+    rows = []
+    for method, one in ordered:
+        _, *cells = _standing(method, one, len(ranking.tasks), quantities)
+        own = methods.get(method, [])
+        backbone = escape(own[0].backbone_text) if own else DASH
+        rows.append([escape(method) + marks_text(own), backbone, *cells])
+    return table(header, rows, 2)
 
 
 def ranking_notes(ranking: Ranking) -> list[str]:
     """Write what the differences of mean ranks are worth, and which methods are left out for which tasks."""
     friedman, critical = ranking.friedman, ranking.critical_difference
     notes = [f"{len(ranking.tasks)} tasks: {_names(ranking.tasks)}."]
+    if ranking.weighed:
+        notes.append(f"Over {_weighing(ranking)}; a quantity's column has the mean rank over its own tasks.")
     if friedman.value is None:
         notes.append(f"No Friedman test: {escape(friedman.reason or '')}.")
     else:
@@ -489,23 +541,34 @@ def mean_rank_text(standing: Standing) -> str:
     return beneath(f"{standing.mean_rank:.2f}", interval)
 
 
-def _ranking(ranking: Ranking | None) -> list[str]:
+def _ranking(section: Section) -> list[str]:
+    ranking = section.ranking
     if ranking is None:
         return [ALONE, ""]
-    return [*ranking_table(ranking), "", *ranking_notes(ranking), ""]
+    return [*ranking_table(ranking, section.methods), "", *ranking_notes(ranking), ""]
 
 
-def _standing(method: str, standing: Standing, tasks: int) -> list[str]:
+def _weighing(ranking: Ranking) -> str:
+    """Say how many tasks a ranking is over, and of which quantities."""
+    tasks = f"{len(ranking.tasks)} tasks"
+    if not ranking.weighed:
+        return tasks
+    sizes = ", ".join(f"{escape(name)} ({size})" for name, size in ranking.weighed.items())
+    return f"{tasks} of {len(ranking.weighed)} quantities, each counting the same: {sizes}"
+
+
+def _standing(method: str, standing: Standing, tasks: int, quantities: Sequence[str]) -> list[str]:
     done = f"{tasks - len(standing.missing)}/{tasks}"
     if standing.mean_rank is None or standing.rank is None or standing.borda is None:
-        return [escape(method), DASH, DASH, DASH, done]
+        return [escape(method), DASH, DASH, *(DASH for _ in quantities), DASH, done]
     rank = f"{standing.rank:g}"
     if standing.rank == 1:
         rank = bold(rank)
     elif standing.rank == 2:
         rank = underline(rank)
     span = "" if standing.rank_low is None else f"{standing.rank_low} to {standing.rank_high}"
-    return [escape(method), beneath(rank, span), mean_rank_text(standing), f"{standing.borda:g}", done]
+    own = [f"{standing.group_ranks[name]:.2f}" for name in quantities]
+    return [escape(method), beneath(rank, span), mean_rank_text(standing), *own, f"{standing.borda:g}", done]
 
 
 def _head(title: str) -> list[str]:

@@ -184,7 +184,10 @@ def render(document: Document, *, html: bool = False) -> dict[str, bytes]:
         JSON: leaderboard_json(document),
     }
     texts |= {file: family_page(document, family, boards) for family, file in families.items()}
-    texts |= {boards[board.task, board.protocol]: board_page(board) for board in document.boards}
+    texts |= {
+        boards[board.task, board.protocol]: board_page(board, document.head_starts(board))
+        for board in document.boards
+    }
     return {name: text.encode() for name, text in texts.items()}
 
 

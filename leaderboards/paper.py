@@ -1,7 +1,8 @@
 """The ComFace paper's supplement: its published values, and the order of boards and methods.
 
-Values are those of `paper.toml`, Tables H to N. Boards list methods in the groups and order of Tables F, J
-and N; what the supplement doesn't name comes after, by name. Protocols stand in the order of their cards.
+Values are those of `paper.toml`, Tables H to N, each beside records of the same method, backbone, protocol
+and head start only. Boards list methods in the groups and order of Tables F, J and N; what the supplement
+doesn't name comes after, by name. Protocols stand in the order of their cards.
 """
 
 from __future__ import annotations
@@ -28,6 +29,17 @@ GROUPS = {
     "Facial Representation Learning": ["bulat", "farl", "pcl", COMFACE],
 }
 OTHER = "Other"
+BACKBONES = {"farl": "ViT-B/16", "pcl": "16-layer CNN", "stablerep": "ViT-B/16"}
+"""Of Tables F and M, where they name another than `USUAL_BACKBONE`."""
+USUAL_BACKBONE = "ResNet-50"
+HEAD_STARTS = {
+    ("linear", "scratch"): "(a)",
+    ("linear", "pretrained"): "(b)",
+    ("finetune", "scratch"): "(c)",
+    ("finetune", "pretrained"): "(d)",
+}
+"""Letters of the supplement's settings, Tables K and L, by protocol and head start."""
+_HEAD_START = "head_start="
 
 
 class PaperValue(NamedTuple):
@@ -42,34 +54,72 @@ class PaperValue(NamedTuple):
     table: str
 
 
-def paper_values(task: str, protocol: str, method: str) -> dict[str, PaperValue]:
-    """Look up what the supplement publishes for a method on a task, by metric.
+class PaperCell(NamedTuple):
+    """What a published value is of; a record with other facts is another thing.
+
+    Attributes:
+        task, protocol: Names, the protocol's without options.
+        head_start: `scratch`, settings (a) and (c) of the supplement, or `pretrained`, (b) and (d).
+        method: Name without options.
+        backbone: Topology.
+    """
+
+    task: str
+    protocol: str
+    head_start: str
+    method: str
+    backbone: str
+
+
+def paper_values(
+    task: str, protocol: str, method: str, backbone: str, head_start: str = ""
+) -> dict[str, PaperValue]:
+    """Look up what the supplement publishes for the same thing as a record's, by metric.
 
     Args:
         task: Name of the task.
-        protocol: Name of the protocol; overridden and shortened ones have no published value.
-        method: Name of the method. Options after a `+` are no part of its published identity, but for those
-            that the supplement varies: ComFace's backbone.
+        protocol: Name of the protocol. One with options has no published value, but for `head_start`.
+        method: Name of the method; options after a `+` aren't looked at.
+        backbone: Its topology, as `ResNet-50`; none of the supplement's where it isn't known.
+        head_start: As the record's protocol says; by default `default_head_start`.
     """
-    base, *options = method.split("+")
-    published = {
-        name: values
-        for (cell_task, cell_protocol, name), values in _by_base().get(base, {}).items()
-        if (cell_task, cell_protocol) == (task, protocol) and set(name.split("+")[1:]) <= set(options)
-    }
-    # More options say more exactly which row it is; its values alone are then the published ones.
-    return published[max(published, key=lambda name: name.count("+"))] if published else {}
+    base, method = protocol_base(protocol), method.partition("+")[0]
+    start = head_start or default_head_start(protocol, method)
+    return dict(_by_cell().get(PaperCell(task, base, start, method, backbone), {}))
+
+
+def default_head_start(protocol: str, method: str) -> str:
+    """Return the head start that a protocol's name means for a method, where no record says it."""
+    return _named_head_start(protocol) or _usual_head_start(protocol_base(protocol), method.partition("+")[0])
 
 
 def published_metrics(task: str, protocol: str) -> list[str]:
     """Name the metrics that the supplement publishes for a task under a protocol, for any method."""
+    base, start = protocol_base(protocol), _named_head_start(protocol)
     found = {
         metric
-        for (cell_task, cell_protocol, _), values in _by_cell().items()
-        if (cell_task, cell_protocol) == (task, protocol)
+        for cell, values in _by_cell().items()
+        if (cell.task, cell.protocol) == (task, base)
+        and cell.head_start == (start or _usual_head_start(base, cell.method))
         for metric in values
     }
     return [metric for metric in paper_metrics() if metric in found]
+
+
+def protocol_base(protocol: str) -> str:
+    """Return the name of a protocol without its head start, which the supplement varies."""
+    name, *options = protocol.split("+")
+    return "+".join([name, *(option for option in options if not option.startswith(_HEAD_START))])
+
+
+def _named_head_start(protocol: str) -> str:
+    options = protocol.split("+")[1:]
+    return next((one.removeprefix(_HEAD_START) for one in options if one.startswith(_HEAD_START)), "")
+
+
+def _usual_head_start(protocol: str, method: str) -> str:
+    """Return the head start of the paper's final settings: (a) in linear evaluation, (d) in fine-tuning."""
+    return "pretrained" if (protocol, method) == ("finetune", COMFACE) else "scratch"
 
 
 @functools.cache
@@ -87,8 +137,8 @@ def paper_protocols() -> tuple[str, ...]:
 
 def is_paper_board(task: str, protocol: str) -> bool:
     """Return True if the supplement reports on the protocol and on tasks of this one's family, as `disfa`."""
-    return protocol in paper_protocols() and any(
-        family_of(cell_task) == family_of(task) for cell_task, _, _ in _by_cell()
+    return protocol_base(protocol) in paper_protocols() and any(
+        family_of(cell.task) == family_of(task) for cell in _by_cell()
     )
 
 
@@ -135,22 +185,21 @@ def _index(known: Sequence[str], name: str) -> int:
 
 
 @functools.cache
-def _by_base() -> Mapping[str, Mapping[tuple[str, str, str], dict[str, PaperValue]]]:
-    bases: dict[str, dict[tuple[str, str, str], dict[str, PaperValue]]] = {}
-    for cell, values in _by_cell().items():
-        bases.setdefault(cell[2].partition("+")[0], {})[cell] = values
-    return bases
-
-
-@functools.cache
-def _by_cell() -> dict[tuple[str, str, str], dict[str, PaperValue]]:
-    cells: dict[tuple[str, str, str], dict[str, PaperValue]] = {}
+def _by_cell() -> Mapping[PaperCell, dict[str, PaperValue]]:
+    cells: dict[PaperCell, dict[str, PaperValue]] = {}
     for letter, table in tables().items():
         for row in table["rows"]:
             if "method" not in row:
                 continue
             for column, printed in zip(table["columns"], row["values"], strict=True):
-                cell = cells.setdefault((column["task"], table["protocol"], row["method"]), {})
+                cell = cells.setdefault(_cell_of(column["task"], table["protocol"], row), {})
                 value = printed / 100 if METRICS[column["metric"]].percent else printed
                 cell.setdefault(column["metric"], PaperValue(value, letter))
     return cells
+
+
+def _cell_of(task: str, protocol: str, row: Mapping[str, Any]) -> PaperCell:
+    method = row["method"]
+    start = row.get("head_start", _usual_head_start(protocol, method))
+    backbone = row.get("backbone", BACKBONES.get(method, USUAL_BACKBONE))
+    return PaperCell(task, protocol, start, method, backbone)

@@ -13,13 +13,21 @@ from typing import TYPE_CHECKING
 
 from comface_bench.core.errors import UsageError
 from comface_bench.core.files import replace_file
+from comface_bench.leaderboards.document import MARKS, common_marks, marks_text
 from comface_bench.leaderboards.formatting import DASH, format_value
-from comface_bench.leaderboards.markdown import NO_CHANGE, escape, mean_rank_text, table, value_text
+from comface_bench.leaderboards.markdown import (
+    NO_CHANGE,
+    escape,
+    mark_notes,
+    mean_rank_text,
+    table,
+    value_text,
+)
 from comface_bench.leaderboards.pages import read_document
 from comface_bench.leaderboards.paper import natural_order
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from comface_bench.leaderboards.document import Board, BoardRow, Document, Section
 
@@ -76,41 +84,61 @@ def replace_section(readme: str, section: str) -> str:
 def board_section(document: Document) -> str:
     """Write the table of each protocol: age, weight, the action units' mean correlation, and mean rank.
 
+    The signs of all records stand in it: beside the method those that all of its records carry, others beside
+    the first value of their task; under the tables, what they mean.
+
     Args:
         document: The committed board; its tasks are the synthetic ones.
     """
     lines = []
     for section in document.sections():
         lines += ["", f"`{section.protocol}`", "", *_table(section)]
+    entries = [row.entry for board in document.boards for row in board.rows]
+    lines += ["", *(f"- {note}" for note in mark_notes(entries))]
     return "\n".join(lines).strip() + "\n"
 
 
 def _table(section: Section) -> list[str]:
     boards = {board.task: board for board in section.boards}
     units = [task for task in boards if task.startswith(ACTION_UNITS)]
-    header = ["Method", *COLUMNS.values(), f"{len(units)} action units, mean r ↑", "Mean rank ↓"]
-    rows = [[NO_CHANGE, *(_baseline(boards.get(task), name) for task, name in COLUMNS), DASH, ""]]
+    header = ["Method", "Backbone", *COLUMNS.values(), f"{len(units)} action units, mean r ↑", "Mean rank ↓"]
+    rows = [[NO_CHANGE, "", *(_baseline(boards.get(task), name) for task, name in COLUMNS), DASH, ""]]
     for _, methods in section.groups:
         for method, own in methods:
-            cells = [
-                value_text(name, own[task].cells.get(name)) if task in own else DASH for task, name in COLUMNS
-            ]
-            name = f"{escape(method)}{_marks(own)}"
-            rows.append([name, *cells, _mean_correlation(own, units), _mean_rank(method, section)])
-    return table(header, rows)
+            entries = [row.entry for row in own.values()]
+            common = common_marks(entries)
+            marks = marks_text(entries, set(MARKS) - set(common))
+            named = [f"{escape(method)}{marks}", escape(entries[0].backbone_text)]
+            rows.append(
+                [*named, *_values(own, common), _units(own, units, common), _mean_rank(method, section)]
+            )
+    return table(header, rows, 2)
 
 
 def _baseline(board: Board | None, name: str) -> str:
     return DASH if board is None else format_value(name, board.baseline(name))
 
 
-def _marks(own: dict[str, BoardRow]) -> str:
-    """Return the marks of a method that is no better than the baseline on a task of the table."""
-    shown = [own[task].entry for task in dict.fromkeys(task for task, _ in COLUMNS) if task in own]
-    return next((entry.marks for entry in shown if entry.no_better_than_baseline), "")
+def _values(own: Mapping[str, BoardRow], common: Sequence[str]) -> list[str]:
+    """Print a method's values, the first of each task with its marks but those of the whole row."""
+    cells, marked = [], set()
+    for task, name in COLUMNS:
+        if task not in own:
+            cells.append(DASH)
+            continue
+        marks = "" if task in marked else marks_text([own[task].entry], common)
+        cells.append(value_text(name, own[task].cells.get(name)) + marks)
+        marked.add(task)
+    return cells
 
 
-def _mean_correlation(own: dict[str, BoardRow], units: Sequence[str]) -> str:
+def _units(own: Mapping[str, BoardRow], units: Sequence[str], common: Sequence[str]) -> str:
+    """Print the action units' mean correlation, with the marks of their records."""
+    entries = [own[task].entry for task in units if task in own]
+    return _mean_correlation(own, units) + marks_text(entries, common)
+
+
+def _mean_correlation(own: Mapping[str, BoardRow], units: Sequence[str]) -> str:
     """Print the mean correlation over all action units; a dash if one is missing."""
     found = [own[task].number(CORRELATION) for task in units if task in own]
     values = [value for value in found if value is not None]

@@ -74,13 +74,13 @@ def board_statistics(
     columns = {version: _columns(of, arranged, ranked, metrics) for version, of in versions.items()}
     rows = tuple(
         BoardRow(
-            entry,
+            dataclasses.replace(entry, mixed_versions=not comparable),
             {
                 name: _cell(entry, columns[entry.version].get(name), name)
                 for name in metrics
                 if name in entry.metrics
             },
-            paper_values(entry.task, entry.protocol, entry.method),
+            paper_values(entry.task, entry.protocol, entry.method, entry.topology, entry.head_start),
         )
         for entry in entries
     )
@@ -216,8 +216,9 @@ def _ranks(scores: Scores, ranked: Sequence[str]) -> dict[str, int]:
 def rankings(boards: Sequence[tuple[Board, Scores | None]]) -> tuple[Ranking, ...]:
     """Rank methods under each protocol: over each family of two or more tasks, then over all tasks.
 
-    Tasks without a ranked method have no part in it. A method without a complete record on one of the
-    tasks isn't ranked, and the ranking names the tasks that it misses.
+    Each quantity (expression, weight, age, custom) counts the same, and within it each task: twelve action
+    units don't outvote age and weight. Tasks without a ranked method have no part in it. A method without a
+    complete record on one of the tasks isn't ranked, and the ranking names the tasks that it misses.
 
     Args:
         boards: With the primary metric of their ranked methods on the resamples.
@@ -237,7 +238,8 @@ def rankings(boards: Sequence[tuple[Board, Scores | None]]) -> tuple[Ranking, ..
 
 def _ranking(scope: str, protocol: str, boards: Sequence[tuple[Board, Scores]]) -> Ranking:
     scores = {board.task: scored for board, scored in boards}
-    standings = rank_methods(scores)
+    quantities = {board.task: board.entry.quantity for board, _ in boards}
+    standings = rank_methods(scores, groups=quantities)
     # A method whose only records are incomplete is on no board's scores, but it is there.
     shown = [row.entry.method for board, _ in boards for row in board.rows]
     for method in dict.fromkeys(shown):
@@ -249,5 +251,6 @@ def _ranking(scope: str, protocol: str, boards: Sequence[tuple[Board, Scores]]) 
         tasks=tuple(scores),
         standings=standings,
         friedman=friedman(standings),
-        critical_difference=critical_difference(standings),
+        critical_difference=critical_difference(standings, groups=quantities),
+        quantities=quantities,
     )

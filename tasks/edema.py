@@ -1,12 +1,14 @@
 """Edema-A and Edema-B: the change of body weight of dialysis patients (supplement, Table D).
 
 Training takes all pairs within a patient, testing pre/post pairs only (A.2). Whether those may lie on two
-days isn't published: here they may, `pre-post`.
+days isn't published: here they may, unless `pairs=pre-post-same-day` is chosen.
 """
 
 import dataclasses
+from collections.abc import Mapping
+from typing import cast
 
-from comface_bench.core.card import TaskCard
+from comface_bench.core.card import PairRule, TaskCard
 
 _WITHIN = tuple(
     TaskCard(
@@ -22,6 +24,7 @@ _WITHIN = tuple(
         train_pairs="all",
         test_pairs="pre-post",
         splits=("balanced-4", "leave-one-out"),
+        options={"pairs": ("pre-post", "pre-post-same-day")},
         summary=f"Change of body weight in kg between two faces of one dialysis patient (Edema-{letter}).",
         licence="Private; the suite defines a format for those who hold such data.",
         how_to_get="The paper's Edema data are private; see docs/datasets/edema.md.",
@@ -41,3 +44,8 @@ _ACROSS = dataclasses.replace(
 )
 
 CARDS = (*_WITHIN, _ACROSS)
+
+
+def configure(card: TaskCard, chosen: Mapping[str, str]) -> TaskCard:
+    """Return the card under the rule for validation and test pairs that the option `pairs` names."""
+    return dataclasses.replace(card, test_pairs=cast(PairRule, chosen["pairs"]))

@@ -49,3 +49,6 @@ CARDS = tuple(
     )
     for card, name, summary, split in _ROWS
 )
+
+configure = edema.configure
+"""Of `synth-weight`, the only one with an option, `pairs`."""

@@ -214,8 +214,10 @@ def _print_plan(plan: Plan, as_json: bool) -> None:
 def _print_summary_table(records: Iterable[Record]) -> None:
     """Print a row for each record: metrics, those of the no-change baseline, folds done, seconds.
 
-    A metric that the baseline doesn't have, such as a correlation, has no such column.
+    A metric that the baseline doesn't have, such as a correlation, has no such column. A last column marks
+    records that are undertrained, where there are any.
     """
+    from comface_bench.results.schema import UNDERTRAINED
     from comface_bench.stats.metrics import METRICS
 
     records = list(records)
@@ -232,7 +234,14 @@ def _print_summary_table(records: Iterable[Record]) -> None:
         headings += [title, f"no change: {title}"] if name in compared else [title]
     headings += ["folds", "seconds"]
     rows = [_summary_row(record, metrics, compared) for record in records]
-    print_table(headings, rows, numbers=headings[2:])
+    numbers = headings[2:]
+    if any(record.undertrained for record in records):
+        headings = [*headings, "note"]
+        rows = [
+            [*row, UNDERTRAINED if record.undertrained else ""]
+            for row, record in zip(rows, records, strict=True)
+        ]
+    print_table(headings, rows, numbers=numbers)
     for record in records:
         if record.no_better_than_baseline:
             typer.echo(f"{record.method.name} on {record.task.name} is no better than always answering 0")

@@ -23,6 +23,8 @@ class Event:
         done, total: Count within the stage.
         amount: What was processed since the last event, for rates (pairs or images).
         value: The number that the event reports, such as a validation loss.
+        note: A warning about what the event reports, such as a record that is still improving at its last
+            epoch; empty where there is none.
     """
 
     kind: Kind
@@ -37,6 +39,7 @@ class Event:
     total: int = 0
     amount: int = 0
     value: float | None = None
+    note: str = ""
 
 
 Report = Callable[[Event], None]

@@ -45,6 +45,9 @@ def seed_for(purpose: Purpose, task: str, fold: int | None = None, repetition: i
 ENGINE_EPOCH = 1
 """Raised by hand when the mathematics of the engine changes; part of every key."""
 
+_LATER_DEFAULTS: Mapping[str, str] = {"pairs": "pre-post"}
+"""Defaults of options that tasks gained when results of theirs existed, whose keys have no such option."""
+
 
 @dataclass(frozen=True)
 class Unit:
@@ -133,7 +136,8 @@ def unit_key(
 
     Args:
         task: Declared facts of the task's card, of which the deciding ones count.
-        task_options: All options of the task.
+        task_options: All options of the task. An option that it gained later is no part of the key at its
+            default.
         method: Declared facts of the method's card, of which the deciding ones count.
         method_options: All options of the method.
         protocol: Every value of the protocol, as `Protocol.facts` gives them.
@@ -148,7 +152,7 @@ def unit_key(
         {
             "engine_epoch": engine_epoch,
             "task": deciding_facts(task, TaskCard),
-            "task_options": dict(task_options),
+            "task_options": _keyed_options(task, task_options),
             "method": deciding_facts(method, MethodCard),
             "method_options": dict(method_options),
             "protocol": dict(protocol),
@@ -159,3 +163,10 @@ def unit_key(
             "seed": seed,
         }
     )
+
+
+def _keyed_options(task: Mapping[str, Any], chosen: Mapping[str, str]) -> dict[str, str]:
+    """Return the options of a task that are part of a key."""
+    offered = task.get("options", {})
+    later = {key for key, value in _LATER_DEFAULTS.items() if list(offered.get(key, ()))[:1] == [value]}
+    return {key: value for key, value in chosen.items() if key not in later or value != _LATER_DEFAULTS[key]}

@@ -161,6 +161,8 @@ def _groups(cells: Sequence[PlannedRecord]) -> Iterator[tuple[PlannedRecord, ...
 
 def _record_event(cell: PlannedRecord, record: Record) -> Event:
     """Report a record's primary metric, with the no-change baseline beside it."""
+    from comface_bench.results.schema import UNDERTRAINED
+
     name = record.task.metrics[0]
     value, constant = record.primary[name].value, record.summary.constant[name].value
     shown = ", ".join(
@@ -175,6 +177,7 @@ def _record_event(cell: PlannedRecord, record: Record) -> Event:
         task=cell.task.name,
         protocol=cell.protocol.name,
         value=value,
+        note=UNDERTRAINED if record.undertrained else "",
     )
 
 

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION: Final = 3
 
+UNDERTRAINED: Final = "still improving at the last epoch"
+"""What is said of a record whose heads were, for half or more of them."""
+
 Aggregate = Literal["pooled", "fold-mean"]
 Count = Annotated[int, Field(ge=0)]
 Metrics = dict[str, MetricValue]
@@ -325,6 +328,13 @@ class Record(_Model):
         if error is None or baseline is None or error.value is None or baseline.value is None:
             return False
         return error.value >= baseline.value
+
+    @property
+    def undertrained(self) -> bool:
+        """True if half or more of the units that have a validation curve are best at its last epoch."""
+        trained = [unit for unit in self.units if unit.validation_curve]
+        last = sum(unit.best_epoch == len(unit.validation_curve) for unit in trained)
+        return bool(trained) and 2 * last >= len(trained)
 
     @pydantic.model_validator(mode="after")
     def _agree(self) -> Self:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,12 +31,13 @@ class Standing:
     Attributes:
         ranks: Its rank on each task among the methods that have all of them, 1 the best; ties share the
             mean of their ranks. Empty if the method is left out.
-        mean_rank: Mean over tasks; None if the method is left out.
+        mean_rank: Mean over groups of the mean over each one's tasks; None if the method is left out.
         mean_rank_interval: Of the mean rank, over resamples of subjects.
         rank: Rank of the mean rank, from 1; ties share the mean.
         rank_low, rank_high: Ends of the rank's interval, outwards to whole ranks.
         borda: Borda count: over all tasks, methods that it beats, ties counted half.
         missing: Tasks for which it has no value or was scored on other pairs than most, which leaves it out.
+        group_ranks: Mean rank over each group's tasks, by group; empty if the method is left out.
     """
 
     ranks: Mapping[str, float]
@@ -46,10 +48,13 @@ class Standing:
     rank_high: int | None
     borda: float | None
     missing: tuple[str, ...] = ()
+    group_ranks: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
-def rank_methods(scores: Mapping[str, Scores], level: float = LEVEL) -> dict[str, Standing]:
-    """Rank methods over tasks, each task counting the same.
+def rank_methods(
+    scores: Mapping[str, Scores], level: float = LEVEL, groups: Mapping[str, str] | None = None
+) -> dict[str, Standing]:
+    """Rank methods over tasks: each group of tasks counts the same, and within it each task.
 
     Tasks of one data set vary together over resamples, as their subjects are drawn together; tasks of
     different data sets vary independently.
@@ -57,6 +62,7 @@ def rank_methods(scores: Mapping[str, Scores], level: float = LEVEL) -> dict[str
     Args:
         scores: One metric of each task, by task; it may differ between tasks.
         level: Confidence level of the intervals, in (0, 1).
+        groups: Group of each task; one for all by default, so that each task counts the same.
 
     Returns:
         By method: those that have all tasks by mean rank, then the others as they come.
@@ -81,7 +87,7 @@ def rank_methods(scores: Mapping[str, Scores], level: float = LEVEL) -> dict[str
         for name in names
     }
     ranked = [name for name in names if not missing[name]]
-    standings = _standings(scores, ranked, level) if ranked else {}
+    standings = _standings(scores, ranked, level, _Groups(scores, groups)) if ranked else {}
     return standings | {name: unranked(missing[name]) for name in names if missing[name]}
 
 
@@ -136,23 +142,72 @@ def friedman(standings: Mapping[str, Standing]) -> MetricValue:
     return MetricValue(float(chdtrc(methods - 1, statistic)))
 
 
-def critical_difference(standings: Mapping[str, Standing], level: float = LEVEL) -> MetricValue:
+def critical_difference(
+    standings: Mapping[str, Standing], level: float = LEVEL, groups: Mapping[str, str] | None = None
+) -> MetricValue:
     """Return Nemenyi's critical difference: mean ranks that differ by less may be equal (Demšar 2006).
 
-    There is none for fewer than 6 tasks or 3 methods.
+    Where tasks weigh differently, as in groups of different sizes, they count as that number of tasks of one
+    weight whose mean varies as much, 1 / Σ weight². There is none for fewer than 6 of them or 3 methods.
+
+    Args:
+        standings: As `rank_methods` gives them.
+        level: 1 minus the probability of calling equal methods different, in (0, 1).
+        groups: As they were given to `rank_methods`.
     """
     table = _table(standings)
     reason = _too_few(table)
     if reason:
         return MetricValue(None, reason)
-    tasks, methods = table.shape
+    methods = table.shape[1]
+    tasks = _Groups(next(one.ranks for one in standings.values() if one.ranks), groups).equal_tasks
+    if tasks < FEWEST_TASKS:
+        return MetricValue(None, f"tasks of unlike weight, worth fewer than {FEWEST_TASKS} of one weight")
     from scipy.stats import studentized_range
 
     range_quantile = float(studentized_range.ppf(level, methods, np.inf))
     return MetricValue(range_quantile / math.sqrt(2) * math.sqrt(methods * (methods + 1) / (6 * tasks)))
 
 
-def _standings(scores: Mapping[str, Scores], ranked: Sequence[str], level: float) -> dict[str, Standing]:
+class _Groups:
+    """Tasks by group, and means in which each group counts the same.
+
+    Args:
+        tasks: In the order that tables of ranks have.
+        groups: Group of each; one for all if None.
+    """
+
+    def __init__(self, tasks: Iterable[str], groups: Mapping[str, str] | None) -> None:
+        self._of = ["" if groups is None else groups[task] for task in tasks]
+        self._sizes = Counter(self._of)
+
+    @property
+    def equal_tasks(self) -> float:
+        """Number of tasks of one weight whose mean rank varies as much."""
+        return float(len(self._sizes) ** 2 / sum(Fraction(1, size) for size in self._sizes.values()))
+
+    def mean(self, ranks: Sequence[Vector]) -> Vector:
+        """Return the mean over groups of the means within them; shapes are those of one task's ranks.
+
+        Ranks are halves of whole numbers, and the weights are whole: sums are exact, so that equal means
+        compare as equal.
+        """
+        common = math.lcm(*self._sizes.values())
+        weighed = (rank * (common // self._sizes[name]) for rank, name in zip(ranks, self._of, strict=True))
+        total: Vector = np.sum(list(weighed), axis=0)
+        return total / (common * len(self._sizes))
+
+    def means(self, ranks: Sequence[Vector]) -> dict[str, Vector]:
+        """Return the mean over the tasks of each group."""
+        pairs = list(zip(ranks, self._of, strict=True))
+        return {
+            group: np.mean([rank for rank, name in pairs if name == group], axis=0) for group in self._sizes
+        }
+
+
+def _standings(
+    scores: Mapping[str, Scores], ranked: Sequence[str], level: float, groups: _Groups
+) -> dict[str, Standing]:
     ranks, draws = {}, []
     for task, scored in scores.items():
         higher = METRICS[scored.metric].higher_is_better
@@ -160,8 +215,8 @@ def _standings(scores: Mapping[str, Scores], ranked: Sequence[str], level: float
         ranks[task] = shared_ranks(values, higher_is_better=higher)
         resampled = np.stack([scored.draws[name] for name in ranked])
         draws.append(shared_ranks(resampled, higher_is_better=higher))
-    means = np.mean(list(ranks.values()), axis=0)
-    mean_draws = np.mean(draws, axis=0)
+    means, within = groups.mean(list(ranks.values())), groups.means(list(ranks.values()))
+    mean_draws = groups.mean(draws)
     overall = shared_ranks(means, higher_is_better=False)
     overall_draws = shared_ranks(mean_draws, higher_is_better=False)
     found = {}
@@ -175,6 +230,7 @@ def _standings(scores: Mapping[str, Scores], ranked: Sequence[str], level: float
             rank_low=None if interval.low is None else math.floor(interval.low),
             rank_high=None if interval.high is None else math.ceil(interval.high),
             borda=float(sum(len(ranked) - column[index] for column in ranks.values())),
+            group_ranks={group: float(column[index]) for group, column in within.items()},
         )
     return found
 

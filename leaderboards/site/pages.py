@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from comface_bench.core.digest import digest
 from comface_bench.core.errors import UsageError
-from comface_bench.leaderboards.document import COLUMNS, OVERALL, rows_by_group
+from comface_bench.leaderboards.document import COLUMNS, OVERALL, rows_by_group, shown_marks
 from comface_bench.leaderboards.formatting import DASH, format_value
 from comface_bench.leaderboards.paper import COMFACE, paper_metrics
 from comface_bench.leaderboards.site.charts import curves
@@ -96,6 +96,9 @@ class _Site:
             sections=sections,
             plots={section.protocol: rank_plot(section.ranking) for section in sections if section.ranking},
             unranked=_unranked,
+            marks=shown_marks(
+                row.entry for section in sections for board in section.boards for row in board.rows
+            ),
             path_of=lambda board: board_path(board.task, board.protocol),
             record_at=self._record_at,
         )
@@ -120,6 +123,7 @@ class _Site:
             forest=forest(board),
             groups=rows_by_group(board.rows),
             published=published,
+            head_starts=self._document.head_starts(board),
             entries=[row.entry for row in board.rows],
             further=[column for name, column in COLUMNS.items() if column.table and name not in METHODS],
             share=self._share,

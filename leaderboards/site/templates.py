@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from comface_bench.leaderboards.document import PARTLY, marks_text, shown_marks
 from comface_bench.leaderboards.formatting import (
     DASH,
     brief,
@@ -51,17 +52,21 @@ def environment() -> Environment:
         "MARK": Markup(MARK),  # noqa: S704
         "METRICS": METRICS,
         "DASH": DASH,
+        "PARTLY": PARTLY,
         "brief": brief,
         "cells": cells,
         "change_cells": change_cells,
         "error_cells": error_cells,
         "folds_cell": folds_cell,
         "heading": heading,
+        "marks_text": marks_text,
         "metric_cell": metric_cell,
         "format_value": format_value,
         "number_cell": number_cell,
         "p_text": p_text,
+        "plain_cell": plain_cell,
         "compact": compact,
+        "shown_marks": shown_marks,
         "size_text": size_text,
         "styled": styled,
         "unit_of": unit_of,
@@ -101,6 +106,16 @@ def metric_cell(found: Mapping[str, MetricCell], name: str) -> Markup:
         return Markup(NONE)  # noqa: S704
     value = styled(cell, format_value(name, cell.value.value))
     return _with_below(cell.value.value, value, interval_text(name, cell.interval))
+
+
+def plain_cell(found: Mapping[str, MetricCell], name: str) -> Markup:
+    """Write a metric with its interval below it, without its place."""
+    cell = found.get(name)
+    if cell is None or cell.value.value is None:
+        return Markup(NONE)  # noqa: S704
+    return _with_below(
+        cell.value.value, format_value(name, cell.value.value), interval_text(name, cell.interval)
+    )
 
 
 def folds_cell(found: Mapping[str, MetricCell], name: str) -> Markup:

@@ -27,6 +27,20 @@ def test_run_leaves_record_table_and_page(call, run_words, tmp_path):
     assert "2 units, 0 done" in err
 
 
+def test_an_undertrained_record_says_so_in_table_and_json(call, run_words, events, monkeypatch):
+    """Where the best epoch is the last one for half or more of the heads."""
+    from comface_bench.results.schema import UNDERTRAINED, Record
+
+    words = run_words("tiny", "--folds", "0", "--no-leaderboard")
+    for undertrained in (True, False):
+        monkeypatch.setattr(Record, "undertrained", undertrained)
+        _, out, _ = call(*words)
+        heading, row = out.splitlines()
+        assert heading.endswith(" note") is row.endswith(f" {UNDERTRAINED}") is undertrained
+        (record,) = [event for event in events(call(*words, "--json")[1]) if event["kind"] == "record"]
+        assert record["note"] == (UNDERTRAINED if undertrained else "")
+
+
 def test_finished_run_imports_neither_torch_nor_pandas(call, run_words, imported):
     words = run_words("scratch", "-o", "backbone=resnet18", "--folds", "0")
     # The plugin file imports torch at its top.

@@ -139,6 +139,31 @@ def test_key_ignores_the_order_of_options_prose_and_what_is_merely_offered():
     assert turned.key() == UNIT.key()
 
 
+LATER = {"pairs": ("pre-post", "pre-post-same-day")}
+
+
+def chosen(options, **values):
+    task = dataclasses.replace(TASK, options=options)
+    return dataclasses.replace(UNIT, task=task, task_options={"split": "x", **values})
+
+
+def test_an_option_that_a_task_gained_later_leaves_the_keys_of_its_results():
+    assert chosen(LATER, pairs="pre-post").key() == UNIT.key()
+    assert chosen(LATER, pairs="pre-post").task_name == "t+split=x"
+    assert chosen(LATER, pairs="pre-post-same-day").key() != UNIT.key()
+    assert chosen(LATER, pairs="pre-post-same-day").task_name == "t+pairs=pre-post-same-day+split=x"
+
+
+def test_all_options_that_a_task_came_with_are_part_of_its_keys():
+    offered = {"pairs": ("all", "pre-post"), "family": ("custom", "age")}
+    keys = {
+        UNIT.key(),
+        *(chosen(offered, pairs=pairs, family="custom").key() for pairs in offered["pairs"]),
+        *(chosen(offered, pairs=pairs, family="age").key() for pairs in offered["pairs"]),
+    }
+    assert len(keys) == 5
+
+
 def test_key_is_64_hexadecimal_digits_and_repeatable():
     assert len(UNIT.key()) == 64
     assert int(UNIT.key(), 16) >= 0

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from comface_bench.core.digest import digest
+from comface_bench.core.names import parse_name
 from comface_bench.leaderboards.pages import read_document
 from comface_bench.results.predictions import Prediction, digest_rows, unit_text
 from comface_bench.results.record import Content, Header
@@ -34,6 +35,7 @@ ABOUT = {
     },
 }
 """Prose that records of these methods hold."""
+BACKBONES = {"comface": "ResNet-18 (paper: ResNet-50)", "farl": "ViT-B/16 (CLIP's)", "timm/vit": "vit"}
 
 
 def add(
@@ -52,11 +54,14 @@ def add(
     trained_on=(),
     kind="ours",
     speed=None,
+    best_epochs=None,
+    head_start=None,
 ):
     """Store a record whose error grows with `noise`; `facts` replaces fields of the task.
 
-    `speed` is what its units measured, in images per second.
+    `speed` is what its units measured, in images per second; `best_epochs` are each fold's, of three.
     """
+    name, options = parse_name(method)
     rng = random.Random(5)
     units = {}
     for fold in range(2):
@@ -70,18 +75,37 @@ def add(
         {"name": task, "split": split, "split_digest": digest(split), "metrics": METRICS} | (facts or {}),
         {
             "name": method,
-            "card": {"group": group, "trained_on": trained_on},
-            "about": ABOUT.get(method.partition("+")[0], {}),
+            "card": {
+                "group": group,
+                "trained_on": trained_on,
+                "backbone": BACKBONES.get(name, "ResNet-50"),
+            },
+            "options": {"backbone": "resnet18"} | options if name == "comface" else options,
+            "about": ABOUT.get(name, {}),
         },
         protocol,
         {place: rows for place, rows in units.items() if place[0] in folds},
         failed=failed,
         kind=kind,
         speed=speed,
+        best_epochs=best_epochs,
+        head_start=head_start,
     )
 
 
-def store(results, task, method, protocol, units, *, failed=(), kind="ours", speed=None):
+def store(
+    results,
+    task,
+    method,
+    protocol,
+    units,
+    *,
+    failed=(),
+    kind="ours",
+    speed=None,
+    best_epochs=None,
+    head_start=None,
+):
     """Write a record of two folds and its predictions, without the care for crashes of the store itself.
 
     `task` and `method` replace facts; `units` are predictions by fold and seed, `failed` are folds.
@@ -111,14 +135,17 @@ def store(results, task, method, protocol, units, *, failed=(), kind="ours", spe
     header = Header(
         TaskInfo(**about | task),
         MethodInfo(**backbone | method),
-        ProtocolInfo(name=protocol, values={}, digest=digest(protocol)),
+        ProtocolInfo(
+            name=protocol, values={"head_start": head_start} if head_start else {}, digest=digest(protocol)
+        ),
         Provenance(kind=kind, created="2026-01-02", tool_version="0.1.0", command=None),
         {},
     )
     content = Content(header)
     for (fold, seed), rows in units.items():
         details = {} if speed is None else {"images_per_second": speed * (1 + fold)}
-        content.add(unit_of(fold, seed, rows, header.task.metrics, details), unit_text(rows))
+        best = 2 if best_epochs is None else best_epochs[fold]
+        content.add(unit_of(fold, seed, rows, header.task.metrics, details, best), unit_text(rows))
     for fold in failed:
         content.fail(Failure(fold=fold, seed=0, key="k", error="UnitError", message="m", hint=""))
     path = ResultStore(results).record_path(header.task.name, protocol, header.method.name)
@@ -129,7 +156,7 @@ def store(results, task, method, protocol, units, *, failed=(), kind="ours", spe
     return content.record()
 
 
-def unit_of(fold, seed, rows, metrics, details):
+def unit_of(fold, seed, rows, metrics, details, best_epoch=2):
     y, yhat = [row.y for row in rows], [row.yhat for row in rows]
     return UnitResult(
         fold=fold,
@@ -139,8 +166,9 @@ def unit_of(fold, seed, rows, metrics, details):
         constant=no_change_baseline(y, metrics),
         n_pairs=len(rows),
         n_subjects=len({row.subject for row in rows}),
-        best_epoch=1,
-        validation_curve=[1.0],
+        best_epoch=best_epoch,
+        # A protocol without epochs has no curve, and 0 for the best one.
+        validation_curve=[1.0 if epoch == best_epoch else 2.0 for epoch in (1, 2, 3)] if best_epoch else [],
         seconds=1.0,
         peak_memory_mb=None,
         details=details,

@@ -20,7 +20,7 @@ from comface_bench.leaderboards.export import (
     records_latex,
     text_cell,
 )
-from comface_bench.leaderboards.pages import read_entries
+from comface_bench.leaderboards.pages import read_document, read_entries
 
 
 def read(document):
@@ -160,7 +160,7 @@ def test_csv_of_records_holds_no_formula_and_no_hidden_character(filled, name):
 def test_the_whole_document_is_there(golden):
     text = leaderboard_json(golden)
     found = json.loads(text)
-    assert found["version"] == 1
+    assert found["version"] == 2
     assert [(b["task"], b["protocol"]) for b in found["boards"]] == [
         (board.task, board.protocol) for board in golden.boards
     ]
@@ -192,6 +192,19 @@ def test_the_whole_document_is_there(golden):
     assert len(text.splitlines()) < 60, "one line a row"
 
 
+def test_marks_and_backbone_are_fields(results, made):
+    made.add(results, "synth-age", "linear", method="comface", trained_on=["synthetic faces"],
+             facts={"data": "synthfaces/FGNET"}, best_epochs=(3, 2), head_start="scratch")  # fmt: skip
+    made.add(results, "synth-age", "linear", method="scratch", split="another")
+    document = read_document(results)
+    rows = {row["method"]: row for row in json.loads(leaderboard_json(document))["boards"][0]["rows"]}
+    lines = {row["method"]: row for row in read(document)}
+    fields = ["undertrained", "same_generator", "mixed_versions", "backbone", "head_start"]
+    assert [rows["comface"][name] for name in fields] == [True, True, True, "ResNet-18", "scratch"]
+    assert [rows["scratch"][name] for name in fields] == [False, False, True, "ResNet-50", ""]
+    assert [lines["comface"][name] for name in fields] == ["true", "true", "true", "ResNet-18", "scratch"]
+
+
 @pytest.mark.parametrize("name", ["</script>", '"quoted"\\', "a\nb", "abc\u202edef", "\x00", "\U000e0041"])
 def test_hostile_text_comes_back_as_it_was(name, document):
     board = document.boards[0]
@@ -204,7 +217,7 @@ def test_hostile_text_comes_back_as_it_was(name, document):
 
 
 def test_an_empty_document():
-    assert json.loads(leaderboard_json(Document((), ()))) == {"version": 1, "boards": [], "rankings": []}
+    assert json.loads(leaderboard_json(Document((), ()))) == {"version": 2, "boards": [], "rankings": []}
 
 
 def cells(line):

@@ -21,7 +21,8 @@ from comface_bench.leaderboards.markdown import (
     ranking_table,
     value_text,
 )
-from comface_bench.leaderboards.pages import read_document
+from comface_bench.leaderboards.pages import read_document, render
+from comface_bench.leaderboards.readme import board_section
 from comface_bench.stats.bootstrap import Interval
 from comface_bench.stats.metrics import MetricValue
 from comface_bench.stats.ranks import Standing, unranked
@@ -211,15 +212,93 @@ def test_a_method_pre_trained_on_people_of_the_data_is_marked(results, made):
     assert cells(page, "leaky §", table=-2)["Pre-training"] == "ImageNet, FG-NET"
 
 
+def all_pages(results):
+    """Return every Markdown page of results by file, and the README's section."""
+    document = read_document(results)
+    texts = {name: data.decode() for name, data in render(document).items() if name.endswith(".md")}
+    return texts | {"section": board_section(document)}
+
+
+@pytest.mark.parametrize(
+    ("sign", "facts"),
+    [
+        ("‡", {"noise": 60.0}),
+        ("§", {"trained_on": ["People"], "facts": {"card": {"overlaps": ["People"]}}}),
+        ("‖", {"trained_on": ["synthetic faces"], "facts": {"data": "synthfaces/FGNET"}}),
+        ("¶", {"best_epochs": (3, 1)}),
+        ("◊", {"kind": "submitted"}),
+        ("≠", {"split": "another"}),
+    ],
+)
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_every_page_has_every_mark(results, made, sign, facts, everywhere):
+    """Of a method's records on age and two action units, an action unit's or all carry the mark."""
+    for task in ("synth-age", "synth-au1", "synth-au2"):
+        made.add(results, task, "quick", method="scratch")
+        marked = facts if everywhere or task == "synth-au1" else {}
+        made.add(results, task, "quick", method="farl", **{"noise": 2.0} | marked)
+    pages = all_pages(results)
+    if sign == "≠" and everywhere:
+        assert "No ranking" in pages.pop("overall.md"), "nothing is compared"
+    for name, page in pages.items():
+        if not everywhere and name.startswith(("synth-age/", "synth-au2/")):
+            assert sign not in page, name
+            continue
+        assert f"- {sign} " in page, name
+        rows = [line for line in page.splitlines() if line.startswith("| farl")]
+        assert rows, name
+        assert any(f" {sign}" in row for row in rows), name
+    (row,) = [line for line in pages["section"].splitlines() if line.startswith("| farl")]
+    assert row.startswith(f"| farl {sign} |") is everywhere
+    assert (f" {sign} 1/2 |" in row) is not everywhere
+    expected = f"| farl {sign} |" if everywhere else f"| farl {sign} 1/3 |"
+    ranks = [line for line in pages.get("overall.md", expected).splitlines() if line.startswith("| farl")]
+    assert [line.startswith(expected) for line in ranks] == [True]
+
+
+@pytest.mark.parametrize(
+    ("best", "marked"),
+    [((3, 3), True), ((3, 2), True), ((1, 2), False), ((0, 0), False), ((0, 3), True), ((0, 2), False)],
+)
+def test_a_row_is_undertrained_where_half_its_heads_are_best_at_the_last_epoch(results, made, best, marked):
+    """Of three epochs; 0 is a unit without a validation curve, which doesn't count."""
+    assert made.add(results, best_epochs=best).undertrained is marked
+    page = board_page(only_board(results))
+    assert ("| scratch ¶ |" in page) is marked
+    assert ("¶ Still improving at the last epoch" in page) is marked
+
+
+def test_head_starts_stand_beside_each_other(results, made):
+    """Settings (a) and (b), measured on two boards, on the page of each; then (b) of the paper alone."""
+    name = "comface+backbone=resnet50"
+    made.add(results, "disfa-au6", "linear", method=name, noise=2.0, head_start="scratch")
+    made.add(results, "disfa-au6", "linear", method="scratch", noise=3.0, head_start="scratch")
+    again = "linear+head_start=pretrained"
+    record = made.add(results, "disfa-au6", again, method=name, head_start="pretrained")
+    for page in ("disfa-au6/linear.md", f"disfa-au6/{again}.md"):
+        text = render(read_document(results))[page].decode()
+        head = text.split("## Head starts")[1].split("##")[0]
+        (rows,) = tables(head)
+        assert [row["Head start"] for row in rows] == ["(a) scratch", "(b) pretrained"]
+        assert [(row["MAE, paper"], row["Corr., paper"]) for row in rows] == [
+            ("0.639", "0.648"),
+            ("0.704", "0.565"),
+        ]
+        assert rows[1]["MAE ↓"].startswith(f"{record.summary.pooled['mae'].value:.3f}")
+    shutil.rmtree(results / "disfa-au6" / again)
+    rows = tables(board_page(only_board(results), read_document(results).head_starts(only_board(results))))[1]
+    assert [row["MAE ↓"] == "—" for row in rows] == [False, True]
+
+
 def test_a_submission_shows_and_so_do_licence_scale_and_speed(results, made):
     """Licence and scale are the record's, whatever the installed package says of the method."""
     made.add(results, method="farl", kind="submitted", speed=100.0)
     made.add(results, method="vggface2")
     page = board_page(only_board(results))
-    assert cells(page, "farl")["From"] == "*submitted*"
-    assert "*submitted*: someone else's run" in page
-    assert cells(page, "farl", table=-1)["Images/s"] == "150", "mean of 100 and 200"
-    about = cells(page, "farl", table=-2)
+    assert cells(page, "farl ◊")["From"] == "*submitted*"
+    assert "◊ Submitted: someone else's run" in page
+    assert cells(page, "farl ◊", table=-1)["Images/s"] == "150", "mean of 100 and 200"
+    about = cells(page, "farl ◊", table=-2)
     assert about["Images"] == "20M"
     assert about["Licence of the weights"].startswith("MIT")
     assert cells(page, "vggface2", table=-1)["Images/s"] == "—"
@@ -234,6 +313,7 @@ def test_further_metrics_have_a_table_of_their_own(results, made):
     page = board_page(only_board(results))
     assert "## Further metrics" in page
     assert set(tables(page)[0][0]) >= {"MAE ↓", "Corr. ↑", "Acc. (%) ↑"}
+    assert cells(page, "scratch")["Backbone"] == "ResNet-50, 10"
     assert set(tables(page)[1][0]) == {"Method", "RMSE ↓", "CCC ↑"}
     assert cells(page, "scratch", table=1)["CCC ↑"].startswith("**0.9")
 
@@ -282,10 +362,10 @@ def ranking(**changes):
 
 
 def test_a_ranking_as_a_table():
-    assert ranking_table(ranking())[2:] == [
-        "| first | **1**<br><sub>1 to 2</sub> | 1.50<br><sub>[1.25, 2.00]</sub> | 3 | 2/2 |",
-        "| second | <ins>2</ins><br><sub>1 to 3</sub> | 2.00<br><sub>[1.25, 2.00]</sub> | 0.5 | 2/2 |",
-        "| absent | — | — | — | 1/2 |",
+    assert ranking_table(ranking(), {})[2:] == [
+        "| first | — | **1**<br><sub>1 to 2</sub> | 1.50<br><sub>[1.25, 2.00]</sub> | 3 | 2/2 |",
+        "| second | — | <ins>2</ins><br><sub>1 to 3</sub> | 2.00<br><sub>[1.25, 2.00]</sub> | 0.5 | 2/2 |",
+        "| absent | — | — | — | — | 1/2 |",
     ]
 
 
@@ -311,7 +391,7 @@ def test_six_tasks_and_three_methods_have_a_critical_difference(results, made):
     # Demšar's table: q is 2.343 for three methods at 5 %; all tasks rank alike, which has p = exp(-6).
     assert f"closer than {2.343 * (3 * 4 / 36) ** 0.5:.2f} may be equal" in page
     assert "equally good: p 0.002." in page
-    assert "| scratch | **1**<br><sub>1 to " in page
+    assert "| scratch | ResNet-50, 10 | **1**<br><sub>1 to " in page
     assert "<br><sub>" in page.split("| farl |")[1]
 
 
@@ -323,7 +403,7 @@ def test_a_missing_cell_is_a_dash_and_its_method_is_left_out(results, made):
     (row,) = [line for line in matrix(quick, addresses(document)) if line.startswith("| imagenet |")]
     assert row.count("| —") == 2
     page = overall_page(document)
-    assert "| imagenet | — | — | — | 1/3 |" in page
+    assert "| imagenet | ResNet-50, 10 | — | — | — | 1/3 |" in page
     assert "- Without a complete, comparable record on disfa-au12, synth-age, not ranked: imagenet." in page
 
 

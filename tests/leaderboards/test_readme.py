@@ -32,16 +32,17 @@ def test_values_are_those_of_the_boards(synthetic):
     header, rule, constant, scratch, other = rows(board_section(document))
     boards = {board.task: {row.entry.method: row for row in board.rows} for board in document.boards}
     value = {task: own["scratch"].cells["pearson"].value.value for task, own in boards.items()}
-    assert header[6] == "2 action units, mean r ↑"
-    assert float(scratch[6]) == pytest.approx((value["synth-au1"] + value["synth-au12"]) / 2, abs=6e-4)
+    assert header[7] == "2 action units, mean r ↑"
+    assert float(scratch[7]) == pytest.approx((value["synth-au1"] + value["synth-au12"]) / 2, abs=6e-4)
     assert scratch[0] == "scratch"
     mae = boards["synth-age"]["scratch"].cells["mae"].value.value
-    assert re.sub(r"[^\d.]", "", scratch[1]) == f"{mae:.3f}"
-    assert scratch[7].startswith("1.00")
-    assert other[6] == other[7] == "—", "a method that misses a task has neither mean nor rank"
+    assert re.sub(r"[^\d.]", "", scratch[2]) == f"{mae:.3f}"
+    assert (scratch[1], other[1]) == ("ResNet-50, 10", "ResNet-50, 10")
+    assert scratch[8].startswith("1.00")
+    assert other[7] == other[8] == "—", "a method that misses a task has neither mean nor rank"
     assert other[0] == r"timm/a\_b"
     floor = boards["synth-weight"]["scratch"].entry.baseline["mae"].value
-    assert constant[3] == f"{floor:.3f}"
+    assert constant[4] == f"{floor:.3f}"
     assert len({len(row) for row in (header, rule, constant, scratch, other)}) == 1
 
 

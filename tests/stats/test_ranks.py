@@ -1,5 +1,7 @@
 """Ranks across tasks against SciPy, published tables and by hand."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -156,3 +158,130 @@ def test_what_cannot_be_ranked_is_refused():
         rank_methods({})
     with pytest.raises(ValueError, match="different numbers of resamples"):
         rank_methods({"a": make_scores([1.0], size=10), "b": make_scores([1.0], size=11)})
+
+
+# Groups of tasks.
+
+
+def loop_over_groups(table, groups):
+    """Mean over groups of the mean rank within each, rank by rank; `table` is tasks × methods."""
+    found = []
+    for method in range(len(table[0])):
+        means = []
+        for group in sorted(set(groups)):
+            total, count = 0.0, 0
+            for values, own in zip(table, groups, strict=True):
+                if own == group:
+                    below = sum(1.0 for value in values if value < values[method])
+                    same = sum(1.0 for value in values if value == values[method])
+                    total, count = total + below + (same + 1.0) / 2.0, count + 1
+            means.append(total / count)
+        found.append((sum(means) / len(means), means))
+    return found
+
+
+@pytest.mark.parametrize("higher_is_better", [False, True])
+def test_groups_count_the_same_as_a_plain_loop_says(higher_is_better):
+    rng = np.random.default_rng(11)
+    groups = ["u"] * 7 + ["v"] * 3 + ["w"]
+    values = rng.integers(0, 5, size=(11, 4)).astype(float)
+    draws = rng.integers(0, 5, size=(11, 4, 60)).astype(float)
+    order = rng.permutation(11)
+    metric, sign = ("pearson", -1) if higher_is_better else ("mae", 1)
+    scores = {f"t{t}": make_scores(values[t].tolist(), list(draws[t]), metric) for t in order}
+    found = rank_methods(scores, groups={f"t{t}": groups[t] for t in range(11)})
+    overall = loop_over_groups((sign * values).tolist(), groups)
+    resampled = np.array(
+        [[mean for mean, _ in loop_over_groups((sign * draws[..., r]).tolist(), groups)] for r in range(60)]
+    )
+    assert sorted(found) == ["a", "b", "c", "d"]
+    for index, name in enumerate("abcd"):
+        standing, (mean, within) = found[name], overall[index]
+        assert standing.mean_rank == pytest.approx(mean, abs=1e-12)
+        assert standing.group_ranks == pytest.approx(dict(zip("uvw", within, strict=True)), abs=1e-12)
+        ends = np.quantile(resampled[:, index], [0.025, 0.975])
+        interval = standing.mean_rank_interval
+        assert (interval.low, interval.high) == pytest.approx(tuple(ends), abs=1e-12)
+        assert interval.error == pytest.approx(resampled[:, index].std(ddof=1), rel=1e-9)
+    places = stats.rankdata(np.round([mean for mean, _ in overall], 9))
+    assert [found[name].rank for name in "abcd"] == places.tolist()
+
+
+def test_twelve_tasks_of_one_group_do_not_outvote_two_others():
+    """a is best on twelve action units, b on age and on weight."""
+    scores = {f"au{k}": make_scores([1.0, 2.0]) for k in range(12)}
+    scores |= {"age": make_scores([2.0, 1.0]), "weight": make_scores([2.0, 1.0])}
+    alone = rank_methods(scores)
+    assert list(alone) == ["a", "b"]
+    assert [one.mean_rank for one in alone.values()] == [16 / 14, 26 / 14]
+    assert all(set(one.group_ranks) == {""} for one in alone.values())
+    groups = dict.fromkeys(scores, "expression") | {"age": "age", "weight": "weight"}
+    shared = rank_methods(scores, groups=groups)
+    assert list(shared) == ["b", "a"]
+    assert [one.mean_rank for one in shared.values()] == [4 / 3, 5 / 3]
+    assert shared["a"].group_ranks == {"expression": 1, "age": 2, "weight": 2}
+    assert (shared["b"].rank, shared["b"].rank_low, shared["b"].rank_high) == (1, 1, 1)
+    assert (shared["b"].mean_rank_interval.low, shared["b"].mean_rank_interval.high) == (4 / 3, 4 / 3)
+    assert shared["a"].borda == alone["a"].borda == 12
+
+
+def test_groups_of_one_size_count_as_tasks_do():
+    rng = np.random.default_rng(5)
+    scores = {
+        f"t{k}": make_scores(rng.normal(size=3).tolist(), list(rng.normal(size=(3, 50)))) for k in range(8)
+    }
+    plain = rank_methods(scores)
+    paired = rank_methods(scores, groups={f"t{k}": str(k % 2) for k in range(8)})
+    for name, one in plain.items():
+        assert (paired[name].mean_rank, paired[name].rank) == (one.mean_rank, one.rank)
+        assert paired[name].mean_rank_interval == one.mean_rank_interval
+
+
+def test_equal_means_over_groups_share_a_place_though_their_quotients_round_apart():
+    rng = np.random.default_rng(8)
+    groups = ["u"] * 3 + ["v"] * 6 + ["w"] * 3
+    ties = rounded_apart = 0
+    for _ in range(60):
+        table = rng.permuted(np.tile(np.arange(1.0, 6.0), (12, 1)), axis=1)
+        found = rank_methods(
+            {str(k): make_scores(row.tolist(), size=2) for k, row in enumerate(table)},
+            groups={str(k): group for k, group in enumerate(groups)},
+        )
+        exact = [
+            sum(sum(map(Fraction, table[np.array(groups) == g, m])) / groups.count(g) for g in "uvw")
+            for m in range(5)
+        ]
+        order = {value: place for place, value in enumerate(sorted(set(exact)))}
+        places = stats.rankdata([order[value] for value in exact])
+        assert [found[name].rank for name in "abcde"] == places.tolist()
+        ties += len(set(exact)) < 5
+        naive = [mean for mean, _ in loop_over_groups(table.tolist(), groups)]
+        rounded_apart += len(set(naive)) > len(set(exact))
+    assert ties > 20
+    assert rounded_apart > 0, "as means of means some of these ties would be lost"
+
+
+def test_a_method_that_misses_a_task_of_a_group_stays_out():
+    scores = {
+        "au1": make_scores([1.0, 2.0, 0.5]),
+        "au2": make_scores([1.0, 2.0]),
+        "age": make_scores([2.0, 1.0]),
+    }
+    found = rank_methods(scores, groups={"au1": "expression", "au2": "expression", "age": "age"})
+    assert (found["c"].missing, found["c"].mean_rank, found["c"].group_ranks) == (("au2", "age"), None, {})
+    assert found["a"].mean_rank == found["b"].mean_rank == 1.5
+
+
+def test_the_critical_difference_is_of_the_tasks_weights():
+    """Simulated: the difference of two mean ranks of equal methods has the variance that it is made of."""
+    rng = np.random.default_rng(2)
+    table = rng.normal(size=(18, 4))
+    standings = standings_of(table.tolist())
+    halves = {str(k): "u" if k < 12 else "v" for k in range(18)}
+    expected = 2.569 * np.sqrt(4 * 5 / (6 * 16))  # Demšar's q for four methods; 4 / (1/12 + 1/6) = 16 tasks.
+    assert critical_difference(standings, groups=halves).value == pytest.approx(expected, rel=5e-4)
+    ranks = np.argsort(np.argsort(rng.normal(size=(4000, 18, 4)), axis=2), axis=2)
+    means = (ranks[:, :12].mean(axis=1) + ranks[:, 12:].mean(axis=1)) / 2
+    assert (means[:, 0] - means[:, 1]).var() == pytest.approx(4 * 5 / (6 * 16), rel=0.1)
+    unlike = {str(k): "u" if k < 16 else str(k) for k in range(18)}
+    assert "worth fewer than 6 of one weight" in critical_difference(standings, groups=unlike).reason

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from comface_bench.core.errors import DataFormatError, DataMissingError
+from comface_bench.core.card import facts
+from comface_bench.core.errors import DataFormatError, DataMissingError, UsageError
 from comface_bench.core.problems import DataProblemsError
 from comface_bench.data.check import check_data
 from comface_bench.data.task import load_task
+from comface_bench.results.schema import stored_unit_key
 
+CHOSEN = "synth-weight+pairs=pre-post-same-day"
 PATIENTS = [f"P{number}" for number in range(8)]
 
 
@@ -39,6 +45,52 @@ def test_tests_are_pre_against_post_across_days_too(root):
         assert (sessions[pairs.x] != sessions[pairs.y]).any()
     # Three days: each of three images before with each of three after treatment.
     assert sum(map(len, tested)) == len(PATIENTS) * 3 * 3
+
+
+@pytest.mark.parametrize("name", ["edema-a", "edema-b", "edema-a2b", "synth-weight"])
+def test_pairs_of_one_day_can_be_asked_for(name, root, make_edema):
+    make_edema(root / "Edema-B", PATIENTS, days=("1", "2"))
+    usual, chosen = (load_task(name + option, data=root) for option in ("", "+pairs=pre-post-same-day"))
+    assert chosen.name == f"{name}+pairs=pre-post-same-day"
+    phases, sessions = np.array(chosen.table.phases), np.array(chosen.table.sessions)
+    for fold in range(4):
+        for part in ("validation", "test"):
+            wider, pairs = usual.pairs(fold, part), chosen.pairs(fold, part)
+            within = sessions[wider.x] == sessions[wider.y]
+            assert 0 < len(pairs) == within.sum() < len(wider)
+            assert (phases[pairs.x] != phases[pairs.y]).all()
+            assert (sessions[pairs.x] == sessions[pairs.y]).all()
+        # Training is the same: the same pairs, and the same draws of them.
+        assert len(chosen.pairs(fold, "train")) == len(usual.pairs(fold, "train"))
+        mine, theirs = chosen.draw(fold, 0, 1, 50), usual.draw(fold, 0, 1, 50)
+        assert (mine.x.tolist(), mine.y.tolist()) == (theirs.x.tolist(), theirs.y.tolist())
+    assert (chosen.table.digest, chosen.split.digest) == (usual.table.digest, usual.split.digest)
+
+
+def test_the_default_rule_is_no_part_of_a_name(root):
+    written, usual = load_task("edema-a+pairs=pre-post", data=root), load_task("edema-a", data=root)
+    assert (written.name, dict(written.chosen)) == ("edema-a", dict(usual.chosen))
+    assert written.card == usual.card
+
+
+def test_other_rules_and_tasks_are_refused(root):
+    with pytest.raises(UsageError, match="pairs=all isn't one of pre-post, pre-post-same-day"):
+        load_task("edema-a+pairs=all", data=root)
+    with pytest.raises(UsageError, match="task synth-age takes no option 'pairs'"):
+        load_task("synth-age+pairs=pre-post")
+
+
+@pytest.mark.parametrize(("name", "kept"), [("synth-weight", True), (CHOSEN, False)])
+def test_records_from_before_the_option_keep_their_keys(name, kept):
+    (path,) = (Path(__file__).parents[1] / "results/golden/v3/synth-weight").glob("*/*.json")
+    stored = json.loads(path.read_text())
+    assert stored["task"]["card"]["options"] == {}
+    task = load_task(name)
+    today = {**stored["task"], "name": task.name, "card": facts(task.card)}
+    for unit in stored["units"]:
+        place = unit["fold"], unit["seed"]
+        key = stored_unit_key(today, stored["method"], stored["protocol"], *place)
+        assert (key == unit["key"]) is kept
 
 
 def test_training_takes_all_pairs_within_a_patient(root):

@@ -7,8 +7,9 @@ from urllib.parse import unquote
 
 import pytest
 
-from comface_bench.leaderboards.document import Document
+from comface_bench.leaderboards.document import MARKS, Document
 from comface_bench.leaderboards.formatting import visible
+from comface_bench.leaderboards.pages import read_document
 from comface_bench.leaderboards.site import render_site
 from comface_bench.stats.metrics import METRICS
 
@@ -171,6 +172,67 @@ def test_hostile_names_are_text(hostile, read):
 def test_a_name_without_a_record_has_no_page(hostile):
     pages = [name for name in hostile.pages if name.count("/") == 4]
     assert len(pages) == 2
+
+
+def test_every_page_has_every_mark_and_the_backbone(site, read):
+    marked = {
+        "complete": False,
+        "no_better_than_baseline": True,
+        "overlap": ("People",),
+        "same_generator": True,
+        "undertrained": True,
+        "kind": "submitted",
+        "mixed_versions": True,
+    }
+    board = next(board for board in site.document.boards if board.task == "age")
+    rows = tuple(
+        dataclasses.replace(row, entry=dataclasses.replace(row.entry, **marked))
+        if row.entry.method == "farl"
+        else row
+        for row in board.rows
+    )
+    pages = render_site(Document((dataclasses.replace(board, rows=rows),), ()), site.results)
+    for name in ("index", "family/age", "task/age/finetune", "task/age/finetune/farl"):
+        page = read(pages[f"html/{name}.html"])
+        for mark in MARKS.values():
+            shown = ("abbr", {"class": "sign", "title": mark.meaning})
+            assert shown in page.elements, (name, mark.sign)
+            assert mark.sign in page.text
+        assert "ViT-B/16" in page.text
+    assert not {mark.meaning for mark in MARKS.values()} & set(
+        read(pages["html/task/age/finetune/comface.html"]).attributes("title")
+    )
+
+
+def test_signs_of_several_records_stand_in_the_ranking(site, read):
+    (ranking,) = [one for one in site.document.rankings if one.scope == "overall"]
+    boards = tuple(
+        dataclasses.replace(
+            board,
+            rows=tuple(
+                dataclasses.replace(
+                    row, entry=dataclasses.replace(row.entry, undertrained=board.task == "synth-age")
+                )
+                for row in board.rows
+            ),
+        )
+        for board in site.document.boards
+    )
+    page = read(render_site(Document(boards, (ranking,)), site.results)["html/index.html"])
+    assert "farl ¶ 1/2" in page.text
+
+
+def test_head_starts_stand_beside_each_other(results, made, read):
+    for protocol, start in (("linear", "scratch"), ("linear+head_start=pretrained", "pretrained")):
+        made.add(results, "disfa-au6", protocol, method="comface+backbone=resnet50", head_start=start)
+    pages = render_site(read_document(results), results)
+    for protocol in ("linear", "linear+head_start=pretrained"):
+        header, *rows = read(pages[f"html/task/disfa-au6/{protocol}.html"]).table("head-starts")
+        place = header.index("Corr., paper")
+        assert [(row[1], row[place]) for row in rows] == [
+            ("(a) scratch", "0.648"),
+            ("(b) pretrained", "0.565"),
+        ]
 
 
 def test_many_records_share_the_pages(site, read):
