@@ -133,12 +133,11 @@ def alpha_name(alpha: float) -> str:
     return f"{'m' if tenths < 0 else 'p'}{abs(tenths):02d}"
 
 
-def scan_records(stream: BinaryIO, *, digests: bool = True) -> tuple[list[StoredRecord], str | None]:
+def scan_records(stream: BinaryIO) -> tuple[list[StoredRecord], str | None]:
     """Read the records of a shard that may be cut short.
 
     Args:
         stream: Open for reading in binary.
-        digests: Read the images too and compare them with each record's digest.
 
     Returns:
         The whole records before the first fault, and a message on that fault; None at a proper end.
@@ -156,7 +155,7 @@ def scan_records(stream: BinaryIO, *, digests: bool = True) -> tuple[list[Stored
             member = tarfile.TarInfo.frombuf(header, "utf-8", "strict")
         except tarfile.HeaderError as error:
             return found, f"byte {at}: {error}"
-        body = stream.read(member.size) if digests or member.name.endswith(".json") else b""
+        body = stream.read(member.size)
         after = at + BLOCK + -(-member.size // BLOCK) * BLOCK
         if not member.name.endswith(".json"):
             offsets.append(at + BLOCK)
@@ -166,7 +165,7 @@ def scan_records(stream: BinaryIO, *, digests: bool = True) -> tuple[list[Stored
             try:
                 facts = json.loads(body)
                 whole = facts["lengths"] == lengths and len(body) == member.size
-                whole = whole and (not digests or facts["sha256"] == digest.hexdigest())
+                whole = whole and facts["sha256"] == digest.hexdigest()
             except (ValueError, KeyError, TypeError):
                 whole = False
             if not whole:
