@@ -59,15 +59,15 @@ def encode_image(image: NDArray[np.uint8], suffix: str, quality: int) -> bytes:
     """
     from PIL import Image
 
-    stream, picture = io.BytesIO(), Image.fromarray(image.transpose(1, 2, 0))
+    stream, opened = io.BytesIO(), Image.fromarray(image.transpose(1, 2, 0))
     if suffix == "png":
-        picture.save(stream, "PNG")
+        opened.save(stream, "PNG")
     else:
-        picture.save(stream, "JPEG", quality=quality, subsampling=0)
+        opened.save(stream, "JPEG", quality=quality, subsampling=0)
     return stream.getvalue()
 
 
-def decode_image(data: bytes) -> NDArray[np.uint8]:
+def decode_image_bytes(data: bytes) -> NDArray[np.uint8]:
     """Decode an image to RGB, shape (3, H, W).
 
     Raises:
@@ -75,8 +75,8 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
     """
     from PIL import Image
 
-    with Image.open(io.BytesIO(data)) as picture:
-        return np.ascontiguousarray(np.asarray(picture.convert("RGB")).transpose(2, 0, 1))
+    with Image.open(io.BytesIO(data)) as opened:
+        return np.ascontiguousarray(np.asarray(opened.convert("RGB")).transpose(2, 0, 1))
 
 
 class StoredRecord(NamedTuple):

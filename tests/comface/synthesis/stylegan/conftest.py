@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from comface_bench.comface.synthesis.stylegan.network import Shape, StyleGanNetwork, draw_weights
+from comface_bench.comface.synthesis.stylegan.network import StyleGanNetwork, StyleGanShape, draw_weights
 
-SMALL = Shape((10, 8, 6, 4), latent=512, fused_from=16)
+SMALL = StyleGanShape((10, 8, 6, 4), latent=512, fused_from=16)
 """32 pixels; up-layers of both kinds."""
 
 

@@ -18,7 +18,7 @@ from comface_bench.comface.synthesis.editing import Editing
 from comface_bench.comface.synthesis.generator import open_generator, people_key
 from comface_bench.comface.synthesis.latent_generator import downsample, draw_latent
 from comface_bench.comface.synthesis.stylegan.generator import FAMILY, StyleGan, from_tensorflow, load_network
-from comface_bench.comface.synthesis.stylegan.network import Shape, StyleGanNetwork, draw_weights
+from comface_bench.comface.synthesis.stylegan.network import StyleGanNetwork, StyleGanShape, draw_weights
 from comface_bench.core.errors import UsageError, WeightsFormatError, WeightsMissingError
 from comface_bench.core.weights import weights_folder
 
@@ -301,7 +301,7 @@ def test_missing_files_are_told_with_what_to_do(checkpoint):
 
 
 def test_a_network_with_other_codes_is_refused(tmp_path):
-    other = StyleGanNetwork(Shape((4, 4), latent=16))
+    other = StyleGanNetwork(StyleGanShape((4, 4), latent=16))
     draw_weights(other, 0)
     save_file(other.state_dict(), tmp_path / "a.safetensors")
     with pytest.raises(WeightsFormatError, match="codes of 16 numbers"):
@@ -351,7 +351,7 @@ def test_a_corpus_goes_on_with_a_copy_of_its_files_and_not_with_others(small, ch
 @pytest.fixture(scope="module")
 def network():
     """128 pixels, so that the published resolutions of both kinds of up-layers are there."""
-    network = StyleGanNetwork(Shape((6, 5, 5, 4, 3, 2), latent=8))
+    network = StyleGanNetwork(StyleGanShape((6, 5, 5, 4, 3, 2), latent=8))
     draw_weights(network, 0)
     return network
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from comface_bench.comface.synthesis.stylegan3.network import StyleGan3Network, draw_weights
-from comface_bench.comface.synthesis.stylegan3.schedule import Shape
+from comface_bench.comface.synthesis.stylegan3.schedule import StyleGan3Shape
 
-SMALL = Shape.config_r(32, base=128, most=8, depth=5)
+SMALL = StyleGan3Shape.config_r(32, base=128, most=8, depth=5)
 """32 pixels; 7 codes; layers that double, stay and crop, with radial and plain filters."""
 
 

@@ -10,7 +10,7 @@ import torch
 
 from comface_bench.comface.synthesis.stylegan3.layers import Layer, Workspace
 from comface_bench.comface.synthesis.stylegan3.network import StyleGan3Network, draw_weights
-from comface_bench.comface.synthesis.stylegan3.schedule import Shape
+from comface_bench.comface.synthesis.stylegan3.schedule import StyleGan3Shape
 
 
 def draw_codes(network, count, seed=0):
@@ -66,7 +66,7 @@ def test_the_input_turns_and_moves_as_the_code_and_the_user_say(small, reference
 @pytest.fixture(scope="module")
 def medium():
     """64 pixels, of whose channels there are enough for pictures with some detail."""
-    network = StyleGan3Network(Shape.config_r(64, base=512, most=24, depth=8))
+    network = StyleGan3Network(StyleGan3Shape.config_r(64, base=512, most=24, depth=8))
     draw_weights(network, 0)
     return network
 
