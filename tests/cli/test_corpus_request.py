@@ -150,7 +150,7 @@ def test_an_attribute_without_its_file_says_what_to_get(make, stylegan, tmp_path
     assert not (tmp_path / "corpus").exists()
 
 
-def test_attributes_left_out_for_want_of_a_file_are_told(make, stylegan, tmp_path):
+def test_attributes_left_out_for_want_of_a_file_are_reported(make, stylegan, tmp_path):
     status, _, err = make("--generator", "stylegan", "--identities", "1", "--alphas", "2", *SMALL)
     assert status == 0
     assert "stylegan: 1 further attributes have no file here (weight)" in err

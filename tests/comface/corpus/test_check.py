@@ -1,4 +1,4 @@
-"""What a check finds, and what reading refuses."""
+"""Findings of a check, and refusals of reading."""
 
 import json
 import os

@@ -276,13 +276,13 @@ def test_options_come_as_text(checkpoint, tmp_path):
         ({"boundaries": "/nowhere"}, "is no folder"),
     ],
 )
-def test_options_that_cant_be_taken_are_told(checkpoint, option, said):
+def test_options_that_cant_be_taken_are_reported(checkpoint, option, said):
     texts = {"checkpoint": str(checkpoint), "size": "32", "device": "cpu", **option}
     with pytest.raises(UsageError, match=said):
         open_generator("stylegan", texts)
 
 
-def test_arguments_that_cant_be_rendered_are_told(generator):
+def test_arguments_that_cant_be_rendered_are_reported(generator):
     (identity,) = generator.identities(0, 1)
     with pytest.raises(UsageError, match="no attribute 'weight'"):
         generator.render(identity, "weight", [0])
@@ -291,7 +291,7 @@ def test_arguments_that_cant_be_rendered_are_told(generator):
             generator.render(identity, "age", [0, alpha])
 
 
-def test_missing_files_are_told_with_what_to_do(checkpoint):
+def test_missing_files_are_reported_with_what_to_do(checkpoint):
     with pytest.raises(WeightsMissingError) as caught:
         StyleGan()
     assert str(weights_folder() / "stylegan" / "karras2019stylegan-ffhq-1024x1024.pkl") in str(caught.value)

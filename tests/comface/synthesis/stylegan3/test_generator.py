@@ -135,7 +135,7 @@ def test_options_come_as_text(checkpoint):
         open_generator("stylegan3", texts | {"transform": "1"})
 
 
-def test_missing_weights_are_told_with_what_to_do():
+def test_missing_weights_are_reported_with_what_to_do():
     with pytest.raises(WeightsMissingError) as caught:
         StyleGan3()
     assert str(weights_folder() / "stylegan3" / "stylegan3-r-ffhq-1024x1024.pkl") in str(caught.value)
