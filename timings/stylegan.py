@@ -75,7 +75,7 @@ def main() -> None:
     with torch.inference_mode():
         image = network.synthesis(codes).numpy()
         ours = seconds(lambda: network.synthesis(codes), ROUNDS)
-    tensors = reference.arrays(network)
+    tensors = {name: tensor.double().numpy() for name, tensor in network.state_dict().items()}
     start = time.perf_counter()
     slow = reference.synthesis(tensors, codes.double().numpy())
     theirs = time.perf_counter() - start

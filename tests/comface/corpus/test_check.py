@@ -18,12 +18,6 @@ from comface_bench.comface.corpus.read import Corpus
 from comface_bench.core.errors import DataFormatError, DataMissingError
 
 
-@pytest.fixture
-def corpus(tmp_path, generator, describe):
-    generate(tmp_path / "corpus", lambda: generator, describe())
-    return tmp_path / "corpus"
-
-
 def test_any_changed_byte_is_found(corpus):
     layout, random = Layout(corpus), np.random.default_rng(1)
     files = [layout.tar(0), layout.records(1), layout.images(2), layout.done(1)]

@@ -53,12 +53,6 @@ def description(generators):
     return Description.of(generators.CARD, plan, records_per_shard=3, suffix="png")
 
 
-@pytest.fixture
-def corpus(tmp_path, generator, describe):
-    generate(tmp_path / "corpus", lambda: generator, describe())
-    return tmp_path / "corpus"
-
-
 def test_every_image_is_the_generators(corpus, generator, describe):
     plan = describe().plan
     with Corpus(corpus) as opened:

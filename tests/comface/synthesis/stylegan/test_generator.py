@@ -68,11 +68,11 @@ def test_codes_are_normal_and_independent_of_each_other():
 
 
 @pytest.mark.parametrize("order", ["truncate-edit", "edit-truncate"])
-def test_images_equal_those_of_the_slow_reference(small, make, reference, order):
+def test_images_equal_those_of_the_slow_reference(small, make, reference, order, arrays):
     editing = Editing(0.7, 8, order, layers=FAMILY.editing.layers)
     generator = make(editing=editing)
     (identity,) = generator.identities(0, 1, first=2)
-    tensors = reference.arrays(small)
+    tensors = arrays(small)
     w = reference.mapping(tensors, draw_latent("stylegan", 0, 2)[None].astype(np.float64))[0]
     assert np.abs(identity.w - w).max() < 1e-5 * np.abs(w).max()
     mean = tensors["truncation.w_avg"]

@@ -84,9 +84,9 @@ def test_names_and_shapes_are_those_of_the_port(published):
     assert (published.resolution, published.layers) == (1024, 18)
 
 
-def test_images_equal_the_slow_reference(small, reference):
+def test_images_equal_the_slow_reference(small, reference, arrays):
     z = torch.randn(2, 512, generator=torch.Generator().manual_seed(1))
-    tensors = reference.arrays(small)
+    tensors = arrays(small)
     w = reference.mapping(tensors, z.double().numpy())
     with torch.inference_mode():
         assert np.abs(small.mapping(z).numpy() - w).max() < 1e-5 * np.abs(w).max()
@@ -100,10 +100,10 @@ def test_images_equal_the_slow_reference(small, reference):
     assert np.abs(found - expected).max() < 1e-5 * np.abs(expected).max()
 
 
-def test_in_float64_nothing_but_rounding_is_left(small, reference):
+def test_in_float64_nothing_but_rounding_is_left(small, reference, arrays):
     exact = copy.deepcopy(small).double().prepare()
     codes = torch.randn(1, small.layers, 512, generator=torch.Generator().manual_seed(3)).double()
-    expected = reference.synthesis(reference.arrays(small), codes.numpy())
+    expected = reference.synthesis(arrays(small), codes.numpy())
     with torch.inference_mode():
         found = exact.synthesis(codes).numpy()
     assert np.abs(found - expected).max() < 1e-11

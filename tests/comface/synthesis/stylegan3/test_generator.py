@@ -37,10 +37,10 @@ def make(checkpoint):
 
 
 @pytest.mark.parametrize("order", ["truncate-edit", "edit-truncate"])
-def test_images_equal_those_of_the_slow_reference(small, make, reference, order):
+def test_images_equal_those_of_the_slow_reference(small, make, reference, order, arrays):
     generator = make(editing=replace(FAMILY.editing, order=order))
     (identity,) = generator.identities(0, 1, first=3)
-    tensors, plans = reference.arrays(small), reference.plans(small)
+    tensors, plans = arrays(small), reference.plans(small)
     w = reference.mapping(tensors, draw_latent("stylegan3", 0, 3)[None].astype(np.float64))[0]
     assert np.abs(identity.w - w).max() < 1e-5 * np.abs(w).max()
     mean = tensors["mapping.w_avg"]
