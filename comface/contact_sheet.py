@@ -67,9 +67,11 @@ def write_attribute_sheets(corpus: Corpus, out: Path, rows: int = 6, columns: in
 
 
 def render_contact_sheet(
-    out: Path, kind: LabelKind, *, seed: int = 1, rows: int = 4, size: int = 112, varied: bool = False
+    out: Path, kind: LabelKind, *, seed: int = 1, rows: int = 4, size: int = 112
 ) -> None:
     """Render people of anny with one label changing from column to column.
+
+    Each row has one view, so that nothing but the label changes.
 
     Args:
         out: File to write; its suffix gives the format.
@@ -78,8 +80,6 @@ def render_contact_sheet(
         seed: Seed of the people and their views.
         rows: Number of people.
         size: Height and width of each face in pixels.
-        varied: Pose, light, camera and background change from face to face, as in the set; else each
-            row has one view, so that nothing but the label changes.
 
     Raises:
         MissingExtraError: anny isn't installed.
@@ -91,11 +91,10 @@ def render_contact_sheet(
     faces: list[list[NDArray[np.uint8]]] = []
     for row in range(rows):
         person = draw_person(seed, "sheet", row)
+        view = draw_view(stream(seed, "sheet", kind, row, 0))
+        view = dataclasses.replace(view, yaw=view.yaw / 2, noise=1.0, blur=0.5)
         faces.append([])
-        for column, state in enumerate(states):
-            view = draw_view(stream(seed, "sheet", kind, row, column if varied else 0))
-            if not varied:
-                view = dataclasses.replace(view, yaw=view.yaw / 2, noise=1.0, blur=0.5)
+        for state in states:
             faces[-1].append(render(head, person, state, view, size))
     _write_image(_tile(faces), out)
 

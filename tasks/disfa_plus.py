@@ -1,4 +1,4 @@
-"""DISFA+: the change of an action unit's intensity, on other pictures of people of DISFA."""
+"""DISFA+: the change of an action unit's intensity, on other images of people of DISFA."""
 
 import dataclasses
 

@@ -21,7 +21,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 import torch
 
-from comface_bench.comface.synthesis.stylegan.network import Shape, StyleGanNetwork, draw_weights
+from comface_bench.comface.synthesis.stylegan.network import StyleGanNetwork, StyleGanShape, draw_weights
 
 REFERENCE = Path(__file__).parents[1] / "tests" / "comface" / "synthesis" / "stylegan" / "reference.py"
 ROUNDS = 5
@@ -35,7 +35,7 @@ def load_reference() -> ModuleType:
     return module
 
 
-def multiplications(shape: Shape) -> tuple[int, int]:
+def multiplications(shape: StyleGanShape) -> tuple[int, int]:
     """Return multiply-adds of an image's convolutions: as the authors compute it, and as we do."""
     theirs = ours = 0
     before = shape.channels[0]
@@ -75,7 +75,7 @@ def main() -> None:
     with torch.inference_mode():
         image = network.synthesis(codes).numpy()
         ours = seconds(lambda: network.synthesis(codes), ROUNDS)
-    tensors = reference.arrays(network)
+    tensors = {name: tensor.double().numpy() for name, tensor in network.state_dict().items()}
     start = time.perf_counter()
     slow = reference.synthesis(tensors, codes.double().numpy())
     theirs = time.perf_counter() - start

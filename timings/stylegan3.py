@@ -24,7 +24,7 @@ from torch import Tensor
 
 from comface_bench.comface.synthesis.stylegan3.filters import filtered_leaky_relu, layer_filters
 from comface_bench.comface.synthesis.stylegan3.network import StyleGan3Network, draw_weights
-from comface_bench.comface.synthesis.stylegan3.schedule import Shape
+from comface_bench.comface.synthesis.stylegan3.schedule import StyleGan3Shape
 
 REFERENCE = Path(__file__).parents[1] / "tests" / "comface" / "synthesis" / "stylegan3" / "reference.py"
 ROUNDS = 2
@@ -38,7 +38,7 @@ def load_reference() -> ModuleType:
     return module
 
 
-def multiplications(shape: Shape) -> tuple[float, float, float]:
+def multiplications(shape: StyleGan3Shape) -> tuple[float, float, float]:
     """Return multiply-adds of an image's convolutions, and of its filters directly and as we do them."""
     convolutions = direct = ours = 0.0
     for plan in shape.layers():
@@ -77,7 +77,7 @@ def compare(ours: Callable[[], Tensor], theirs: Callable[[], Tensor]) -> str:
     return f"{fast:.2f} s, reference {slow:.2f} s, ratio {slow / fast:.1f}, difference {difference:.0e}"
 
 
-def draw(shape: Shape) -> tuple[StyleGan3Network, Tensor]:
+def draw(shape: StyleGan3Shape) -> tuple[StyleGan3Network, Tensor]:
     network = StyleGan3Network(shape)
     draw_weights(network, 0)
     w = network.mapping(torch.randn(1, shape.latent, generator=torch.Generator().manual_seed(0)))
@@ -92,9 +92,9 @@ def peak() -> float:
 @torch.inference_mode()
 def main() -> None:
     torch.set_num_threads(1)
-    convolutions, direct, ours = (number / 1e9 for number in multiplications(Shape.config_r()))
+    convolutions, direct, ours = (number / 1e9 for number in multiplications(StyleGan3Shape.config_r()))
     print(f"1024 pixels: {convolutions:.0f} GMAC convolutions, {ours:.0f} filters ({direct:.0f} directly)")
-    network, codes = draw(Shape.config_r())
+    network, codes = draw(StyleGan3Shape.config_r())
     before, times = peak(), []
     for _ in range(int(sys.argv[1]) if len(sys.argv) > 1 else 1):
         start = time.process_time()
@@ -104,12 +104,12 @@ def main() -> None:
     print(f"peak memory: {peak():.1f} GB, {before:.1f} GB before the first image")
 
     reference = load_reference()
-    network, codes = draw(Shape.config_r(256, base=16384))
+    network, codes = draw(StyleGan3Shape.config_r(256, base=16384))
     told = compare(
         lambda: network.synthesis(codes), lambda: reference.direct_synthesis(network, codes).contiguous()
     )
     print(f"256 pixels, an image: {told}")
-    for plan in Shape.config_r().layers()[7:12:4]:
+    for plan in StyleGan3Shape.config_r().layers()[7:12:4]:
         filters = layer_filters(plan)
         size = plan.inner_size
         x = torch.randn(1, 16, size, size).contiguous(memory_format=torch.channels_last)

@@ -1,1 +1,4 @@
-"""Declared facts and small pure functions; nothing here imports torch or pandas."""
+"""Cards, registries, units and keys, digests, files and locks, errors.
+
+Declared facts and small functions; nothing here imports torch or pandas.
+"""

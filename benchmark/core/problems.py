@@ -29,7 +29,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Note:
-    """Something that a reader left out or passed over on purpose, for `data check` to tell.
+    """Something that a reader left out or passed over on purpose, for `data check` to report.
 
     A reader yields notes among its rows; they are no part of the manifest or its digest.
 

@@ -1,1 +1,1 @@
-"""Training and evaluation with torch: encoders, features, pair heads and the two ways to train."""
+"""Encoders, pair heads, and the functions of the protocols: training and evaluation with torch."""

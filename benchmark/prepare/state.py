@@ -120,7 +120,7 @@ class PreparationState:
         except (ValueError, KeyError):
             pass
         raise DataFormatError(
-            f"{self._path}: not a journal of `data prepare`", "Name another data root: --data DIR"
+            f"{self._path}: not a state of `data prepare`", "Name another data root: --data DIR"
         )
 
 

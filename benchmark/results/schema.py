@@ -60,7 +60,7 @@ class _Model(pydantic.BaseModel):
 
 
 class FoldSubjects(_Model):
-    """Who trained, validated and tested in one fold: subjects' numbers, ascending, with commas between.
+    """Subjects of one fold that trained, validated and tested: their numbers, ascending, with commas between.
 
     Numbers are those of the predictions. A subject in two parts makes the record invalid.
     """
@@ -262,7 +262,7 @@ class Summary(_Model):
 
 
 class Provenance(_Model):
-    """Where a record comes from: its kind, an ISO date, the tool's version and the command."""
+    """Origin of a record: its kind, an ISO date, the tool's version and the command."""
 
     kind: Literal["ours", "submitted", "paper"]
     created: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}")]

@@ -76,7 +76,7 @@ def validate_record(path: Path) -> list[Finding]:
         packed = read_bytes(predictions)
     except ResultError as error:
         return [*found, _finding(predictions, "", error.message.removeprefix(f"{predictions}: "), _LOST)]
-    return found + _findings(predictions, check_predictions(record, packed, sealed=parsed.version > 1))
+    return found + _findings(predictions, check_predictions_file(record, packed, sealed=parsed.version > 1))
 
 
 def validate_strays(results: Path) -> list[Finding]:
@@ -313,7 +313,7 @@ _MOST_LINES = 20
 """Number of bad lines of a file that are listed one by one."""
 
 
-def check_predictions(record: Record, data: bytes, *, sealed: bool) -> Iterator[Fault]:
+def check_predictions_file(record: Record, data: bytes, *, sealed: bool) -> Iterator[Fault]:
     """Check a predictions file against its record.
 
     Args:

@@ -452,14 +452,15 @@ def _deviations(values: Vector, exponent: int | None = None) -> tuple[Vector, fl
     Subtracting the first value before averaging keeps a tiny spread on a huge offset; the scale is a power
     of two and therefore exact.
     """
-    shift = _exponent(values) if exponent is None else exponent
+    shift = binary_exponent(values) if exponent is None else exponent
     relative = np.ldexp(values, -shift)
     relative = relative - relative[0]
     mean = float(relative.mean())
     return relative - mean, mean
 
 
-def _exponent(*vectors: Vector) -> int:
+def binary_exponent(*vectors: Vector) -> int:
+    """Return the least e for which all values lie in (−2**e, 2**e); 0 where all are 0."""
     return int(np.frexp(max(float(np.abs(vector).max()) for vector in vectors))[1])
 
 
@@ -478,7 +479,7 @@ def _agreement(y: Vector, yhat: Vector, *, absolute: bool) -> MetricValue:
     For two raters, (MSR − MSE) / (MSR + MSE) of the two-way analysis of variance is the same quotient
     without the bias.
     """
-    shift = _exponent(y, yhat)
+    shift = binary_exponent(y, yhat)
     a, mean_a = _deviations(y, shift)
     b, mean_b = _deviations(yhat, shift)
     first = np.ldexp(np.array([y[0], yhat[0]]), -shift)

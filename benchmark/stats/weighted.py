@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from comface_bench.core.errors import UnknownNameError
-from comface_bench.stats.metrics import METRICS, Moments, Resampled, Totals, compute_metrics
+from comface_bench.stats.metrics import METRICS, Moments, Resampled, Totals, binary_exponent, compute_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -146,7 +146,7 @@ class SubjectSums:
         """Sum a part's pairs subject by subject, as metrics need it."""
         starts = np.flatnonzero(np.diff(part.subject, prepend=-1))
         sizes = np.diff(starts, append=part.subject.size)
-        exponent = _exponent(part.y, part.yhat)
+        exponent = binary_exponent(part.y, part.yhat)
         error = np.ldexp(part.yhat, -exponent) - np.ldexp(part.y, -exponent)
         a, shift_a, exponent_a = _standard(part.y)
         b, shift_b, exponent_b = _standard(part.yhat)
@@ -241,18 +241,14 @@ class SubjectSums:
         return yy, hh, yh
 
 
-def _exponent(*vectors: Vector) -> int:
-    return int(np.frexp(max(np.abs(values).max() for values in vectors))[1])
-
-
 def _standard(values: Vector) -> tuple[Vector, float, int]:
     """Return deviations from about the mean and that mean, both times 2**-exponent, and the exponent."""
-    exponent = _exponent(values)
+    exponent = binary_exponent(values)
     scaled = np.ldexp(values, -exponent)
     # The first value is taken off before averaging: a tiny spread on a huge offset stays whole.
     shift = scaled[0] + np.mean(scaled - scaled[0])
     deviations = scaled - shift
-    further = _exponent(deviations)
+    further = binary_exponent(deviations)
     return np.ldexp(deviations, -further), float(np.ldexp(shift, -further)), exponent + further
 
 

@@ -63,7 +63,7 @@ def collect_predictions(label: str, task: str, rows: Iterable[Prediction]) -> Re
     return RecordPredictions(label, task, found)
 
 
-def check_predictions(own: RecordPredictions, others: Sequence[RecordPredictions]) -> Iterator[FieldProblem]:
+def check_plausibility(own: RecordPredictions, others: Sequence[RecordPredictions]) -> Iterator[FieldProblem]:
     """Yield predictions that no method makes: the truth itself, a constant, or another record's.
 
     Args:
@@ -144,7 +144,7 @@ def read_peers(results: Path, task: str, unchecked: list[str]) -> list[Peer]:
 def check_beside(record: Record, own: RecordPredictions, peers: Sequence[Peer]) -> Iterator[FieldProblem]:
     """Compare a record with others of its task; what lies at its own place is passed over."""
     others = [peer for peer in peers if peer.label != own.label]
-    yield from check_predictions(own, [peer.predictions for peer in others])
+    yield from check_plausibility(own, [peer.predictions for peer in others])
     for peer in others:
         task = peer.record.task
         if peer.record.provenance.kind == "ours" and task.split == record.task.split:

@@ -10,7 +10,7 @@ import numpy as np
 from comface_bench.comface.corpus.layout import Layout
 from comface_bench.comface.corpus.score_store import quality_faults
 from comface_bench.comface.corpus.shard import (
-    decode_image,
+    decode_image_bytes,
     index_tables,
     npy_bytes,
     require_planned,
@@ -104,7 +104,7 @@ def _check_shard(
         return [*faults, CorpusFault(tar, message, again)]
     faults += _check_index(layout, description, shard, stored, facts)
     if sizes is not None:
-        faults += _check_pictures(tar, stored, sizes, again)
+        faults += _check_images(tar, stored, sizes, again)
     return faults
 
 
@@ -171,7 +171,7 @@ class _Sizes:
         ]
 
 
-def _check_pictures(tar: Path, stored: list[StoredRecord], sizes: _Sizes, again: str) -> list[CorpusFault]:
+def _check_images(tar: Path, stored: list[StoredRecord], sizes: _Sizes, again: str) -> list[CorpusFault]:
     faults = []
     with tar.open("rb") as stream:
         for one in stored:
@@ -181,7 +181,7 @@ def _check_pictures(tar: Path, stored: list[StoredRecord], sizes: _Sizes, again:
                 stream.seek(offset)
                 place = f"record {one.facts['record']}, α = {alpha}"
                 try:
-                    image = decode_image(stream.read(length))
+                    image = decode_image_bytes(stream.read(length))
                 except OSError as error:
                     faults.append(CorpusFault(tar, f"{place}: {error}", again))
                     continue

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 
 from comface_bench.comface.corpus.layout import Layout
-from comface_bench.comface.corpus.shard import IMAGE_DTYPE, RECORD_DTYPE, decode_image
+from comface_bench.comface.corpus.shard import IMAGE_DTYPE, RECORD_DTYPE, decode_image_bytes
 from comface_bench.core.errors import DataFormatError, DataMissingError
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ class Corpus:
 
     def image(self, number: int, index: int) -> NDArray[np.uint8]:
         """Return an image as RGB, shape (3, H, W); arguments and errors as for `read`."""
-        return decode_image(self.read(number, index))
+        return decode_image_bytes(self.read(number, index))
 
     def _read(self, shard: int, length: int, offset: int) -> bytes:
         """Read from a shard that isn't open, and keep it open if not too many are."""

@@ -59,15 +59,15 @@ def encode_image(image: NDArray[np.uint8], suffix: str, quality: int) -> bytes:
     """
     from PIL import Image
 
-    stream, picture = io.BytesIO(), Image.fromarray(image.transpose(1, 2, 0))
+    stream, opened = io.BytesIO(), Image.fromarray(image.transpose(1, 2, 0))
     if suffix == "png":
-        picture.save(stream, "PNG")
+        opened.save(stream, "PNG")
     else:
-        picture.save(stream, "JPEG", quality=quality, subsampling=0)
+        opened.save(stream, "JPEG", quality=quality, subsampling=0)
     return stream.getvalue()
 
 
-def decode_image(data: bytes) -> NDArray[np.uint8]:
+def decode_image_bytes(data: bytes) -> NDArray[np.uint8]:
     """Decode an image to RGB, shape (3, H, W).
 
     Raises:
@@ -75,8 +75,8 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
     """
     from PIL import Image
 
-    with Image.open(io.BytesIO(data)) as picture:
-        return np.ascontiguousarray(np.asarray(picture.convert("RGB")).transpose(2, 0, 1))
+    with Image.open(io.BytesIO(data)) as opened:
+        return np.ascontiguousarray(np.asarray(opened.convert("RGB")).transpose(2, 0, 1))
 
 
 class StoredRecord(NamedTuple):
@@ -133,12 +133,11 @@ def alpha_name(alpha: float) -> str:
     return f"{'m' if tenths < 0 else 'p'}{abs(tenths):02d}"
 
 
-def scan_records(stream: BinaryIO, *, digests: bool = True) -> tuple[list[StoredRecord], str | None]:
+def scan_records(stream: BinaryIO) -> tuple[list[StoredRecord], str | None]:
     """Read the records of a shard that may be cut short.
 
     Args:
         stream: Open for reading in binary.
-        digests: Read the images too and compare them with each record's digest.
 
     Returns:
         The whole records before the first fault, and a message on that fault; None at a proper end.
@@ -156,7 +155,7 @@ def scan_records(stream: BinaryIO, *, digests: bool = True) -> tuple[list[Stored
             member = tarfile.TarInfo.frombuf(header, "utf-8", "strict")
         except tarfile.HeaderError as error:
             return found, f"byte {at}: {error}"
-        body = stream.read(member.size) if digests or member.name.endswith(".json") else b""
+        body = stream.read(member.size)
         after = at + BLOCK + -(-member.size // BLOCK) * BLOCK
         if not member.name.endswith(".json"):
             offsets.append(at + BLOCK)
@@ -166,7 +165,7 @@ def scan_records(stream: BinaryIO, *, digests: bool = True) -> tuple[list[Stored
             try:
                 facts = json.loads(body)
                 whole = facts["lengths"] == lengths and len(body) == member.size
-                whole = whole and (not digests or facts["sha256"] == digest.hexdigest())
+                whole = whole and facts["sha256"] == digest.hexdigest()
             except (ValueError, KeyError, TypeError):
                 whole = False
             if not whole:

@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 SHARE: Final = 0.5
 """Share of the images that each change is applied to."""
 GRAY: Final = 0.4
-"""Share of the pictures that lose their colour, beside those that the augmentation takes it from."""
+"""Share of the images that lose their colour, beside those that the augmentation takes it from."""
 TURN: Final = 20.0
 """Largest rotation in degrees, either way."""
 LIGHT: Final = 0.8
-"""Largest light from one side, ln 2 of which halves the brightness over half the picture."""
+"""Largest light from one side, ln 2 of which halves the brightness over half the image."""
 GAMMA: Final = 2.0
 """Largest exponent that fades or deepens the tones; the smallest is its reciprocal."""
 BLUR: Final = 0.015
-"""Largest standard deviation of the blur, over the side of the picture."""
+"""Largest standard deviation of the blur, over the side of the image."""
 TINT: Final = 0.2
 """Largest change of each colour channel's gain."""
 GRAIN: Final = 0.04
@@ -45,7 +45,7 @@ GRAIN: Final = 0.04
 
 _STREAM = 0x70686F746F  # keeps these numbers apart from those of the augmentation's views
 _SLOTS = 18
-_FIELD = 512  # side of the field of grain that each picture has a part of
+_FIELD = 512  # side of the field of grain that each image has a part of
 
 
 def degrade(images: Tensor, seed: int, keys: NDArray[np.uint64], views: NDArray[np.int64]) -> Tensor:
@@ -58,7 +58,7 @@ def degrade(images: Tensor, seed: int, keys: NDArray[np.uint64], views: NDArray[
         views: Number of each view, int64 (N,).
 
     Returns:
-        Likewise; each picture depends on its own image, key and view only, up to float32 rounding.
+        Likewise; each image depends on its own image, key and view only, up to float32 rounding.
     """
     drawn = uniforms(seed ^ _STREAM, keys, views, _SLOTS)
 
@@ -79,7 +79,7 @@ def degrade(images: Tensor, seed: int, keys: NDArray[np.uint64], views: NDArray[
 
 
 def rotate(images: Tensor, degrees: Amounts) -> Tensor:
-    """Rotate each picture about its middle, clockwise; what comes in is its own mirror image."""
+    """Rotate each image about its middle, clockwise; what comes in is its own mirror image."""
     angle = np.deg2rad(degrees)
     cosine, sine, none = np.cos(angle), np.sin(angle), np.zeros(len(angle))
     transform = np.stack([cosine, sine, none, -sine, cosine, none], axis=1).reshape(-1, 2, 3)
@@ -88,7 +88,7 @@ def rotate(images: Tensor, degrees: Amounts) -> Tensor:
 
 
 def light_from_one_side(images: Tensor, slope: Amounts, direction: Amounts) -> Tensor:
-    """Darken each picture away from a light; the middle keeps the brightness e to minus half the slope.
+    """Darken each image away from a light; the middle keeps the brightness e to minus half the slope.
 
     Args:
         images: RGB (N, 3, S, S); overwritten.
@@ -105,12 +105,12 @@ def light_from_one_side(images: Tensor, slope: Amounts, direction: Amounts) -> T
 
 
 def adjust_gamma(images: Tensor, exponent: Amounts) -> Tensor:
-    """Raise each picture to its exponent, in place."""
+    """Raise each image to its exponent, in place."""
     return images.pow_(_as_tensor(images, exponent).view(-1, 1, 1, 1))
 
 
 def blur(images: Tensor, deviation: Amounts) -> Tensor:
-    """Weigh each picture's rows and columns by a Gaussian, cut off at the edges and normalised.
+    """Weigh each image's rows and columns by a Gaussian, cut off at the edges and normalised.
 
     Args:
         images: RGB (N, 3, S, S).
@@ -126,12 +126,12 @@ def blur(images: Tensor, deviation: Amounts) -> Tensor:
 
 
 def tint(images: Tensor, gains: Amounts) -> Tensor:
-    """Multiply each picture's channels by its gains (N, 3), in place."""
+    """Multiply each image's channels by its gains (N, 3), in place."""
     return images.mul_(_as_tensor(images, gains).view(-1, 3, 1, 1)).clamp_(0, 1)
 
 
 def add_grain(images: Tensor, deviation: Amounts, corners: Amounts) -> Tensor:
-    """Add to each picture its own part of one field of noise, alike in the three channels, in place.
+    """Add to each image its own part of one field of noise, alike in the three channels, in place.
 
     Args:
         images: RGB (N, 3, S, S).

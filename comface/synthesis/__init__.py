@@ -1,1 +1,1 @@
-"""Synthetic faces with known changes: the renderer on anny, and the set that ships."""
+"""Generators of synthetic faces (anny, StyleGAN, StyleGAN3), and the set that ships."""

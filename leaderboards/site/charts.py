@@ -149,17 +149,16 @@ class Frame:
     Args:
         x, y: The axes.
         height: Of the whole plot; it is 480 wide.
-        grid: Whether lines cross the plot at the ticks of x too.
 
     Attributes:
         x, y: Scales from values to positions.
     """
 
-    def __init__(self, x: Axis, y: Axis, height: int = 360, *, grid: bool = False) -> None:
+    def __init__(self, x: Axis, y: Axis, height: int = 360) -> None:
         self.x = Scale(x.low, x.high, LEFT, WIDTH - RIGHT)
         self.y = Scale(y.low, y.high, height - BOTTOM, TOP)
         self._height = height
-        self._axes = [*self._x_axis(x, grid), *self._y_axis(y)]
+        self._axes = [*self._x_axis(x), *self._y_axis(y)]
 
     def draw(self, name: str, title: str, description: str, marks: list[str]) -> Markup:
         """Write the plot.
@@ -179,11 +178,11 @@ class Frame:
         # Everything inside comes from the writers of marks, which escape what they are given.
         return Markup("".join([head, *self._axes, *marks, "</svg>"]))  # noqa: S704
 
-    def _x_axis(self, axis: Axis, grid: bool) -> list[str]:
+    def _x_axis(self, axis: Axis) -> list[str]:
         bottom, drawn = self._height - BOTTOM, []
         for value, words in axis.marks():
             x = self.x(value)
-            drawn += [line(x, TOP, x, bottom, "grid")] if grid else [line(x, bottom, x, bottom + 5, "axis")]
+            drawn.append(line(x, bottom, x, bottom + 5, "axis"))
             drawn.append(words_at(x, bottom + 20, words, "tick middle"))
         drawn.append(line(LEFT, bottom, WIDTH - RIGHT, bottom, "axis"))
         drawn.append(words_at((LEFT + WIDTH - RIGHT) / 2, self._height - 8, axis.label, "label middle"))

@@ -117,7 +117,7 @@ def _parse_label_file(file: LabelFile[int]) -> None:
             file.add_label(number, int(frame), f"frame {int(frame)}", cells[1])
 
 
-def _note_differences(lines: Mapping[str, int], idle: list[str]) -> Iterator[Note]:
+def _note_differences(lines: Mapping[str, int], unmatched: list[str]) -> Iterator[Note]:
     """Yield notes on differences from the published data set that are no mistakes."""
     other = {subject: count for subject, count in lines.items() if count not in (0, LABEL_LINES[subject])}
     if other:
@@ -127,8 +127,8 @@ def _note_differences(lines: Mapping[str, int], idle: list[str]) -> Iterator[Not
             f"label files of {counted(len(other), 'subject')} hold other than the published 4,845 lines"
             f" (SN010: 4,844): {f'{counts.pop():,} each' if len(counts) == 1 else ', '.join(listed)}"
         )
-    if idle:
-        yield Note(f"labels without frames, left out: {', '.join(idle)}")
+    if unmatched:
+        yield Note(f"labels without frames, left out: {', '.join(unmatched)}")
 
 
 LABEL_LINES: Mapping[str, int] = {

@@ -21,7 +21,7 @@ from comface_bench.tasks.formats.action_units import LabelFile, LabelSet
 from comface_bench.tasks.formats.files import (
     IMAGE_ENDINGS,
     find_folder,
-    image_key,
+    image_stem,
     list_folder,
     name_images,
     numbered_lines,
@@ -62,8 +62,8 @@ def read_disfa_plus(root: Path) -> Iterator[dict[str, Any] | Note]:
         place = folder.relative_to(root).as_posix()
         yield from label_set.join(folder, place, {"subject": subject, "session": trial}, found, files)
     label_set.finish()
-    if idle := [f"{subject}/{trial}" for subject, trial in label_trials.keys() - image_trials.keys()]:
-        yield Note(f"labels without images, left out: {', '.join(sorted(idle))}")
+    if unmatched := [f"{subject}/{trial}" for subject, trial in label_trials.keys() - image_trials.keys()]:
+        yield Note(f"labels without images, left out: {', '.join(sorted(unmatched))}")
     problems.raise_any()
 
 
@@ -100,6 +100,6 @@ def _parse(file: LabelFile[str]) -> None:
                     "The first two lines are a header; labels begin in line 3.",
                 )
         elif len(cells) == 2:
-            file.add_label(number, image_key(cells[0]), f"image {cells[0]}", cells[1])
+            file.add_label(number, image_stem(cells[0]), f"image {cells[0]}", cells[1])
         else:
             file.reject_line(number, line, "`image-name intensity` such as 001.jpg 3", number == lines[-1][0])

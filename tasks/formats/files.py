@@ -80,14 +80,14 @@ def reject_images(
         problems.add(folder / images[0], f"{message}{and_more(len(images) - 1, 'image')}", remedy)
 
 
-def image_key(name: str) -> str:
+def image_stem(name: str) -> str:
     """Return the key by which an image's name is compared: lower case, without an image's ending."""
     plain = name.lower()
     return plain[: plain.rindex(".")] if plain.endswith((*IMAGE_ENDINGS, *_OTHER_IMAGES)) else plain
 
 
 def name_images(folder: Path, problems: ProblemList) -> dict[str, str]:
-    """Return a folder's images: `image_key` → file name, sorted by file name.
+    """Return a folder's images: `image_stem` → file name, sorted by file name.
 
     Args:
         folder: The folder.
@@ -98,15 +98,15 @@ def name_images(folder: Path, problems: ProblemList) -> dict[str, str]:
     names = list_folder(folder)[1]
     for name in names:
         if name.lower().endswith(IMAGE_ENDINGS):
-            if image_key(name) in found:
+            if image_stem(name) in found:
                 twice.append(name)
             else:
-                found[image_key(name)] = name
+                found[image_stem(name)] = name
     other = [name for name in names if not name.lower().endswith(IMAGE_ENDINGS)]
     reject_images(folder, other, "not a format that is read", "Save it as JPEG or PNG.", problems)
     if twice:
         again = and_more(len(twice) - 1, "image")
-        message = f"this image is there twice, also as {found[image_key(twice[0])]}{again}"
+        message = f"this image is there twice, also as {found[image_stem(twice[0])]}{again}"
         problems.add(folder / twice[0], message, "Keep one file an image.")
     return found
 

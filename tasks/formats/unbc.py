@@ -85,8 +85,8 @@ def read_unbc(root: Path) -> Iterator[dict[str, Any] | Note]:
         for name, count in unlabelled.items():
             yield Note(f"{name}: {counted(count, 'frame')} without a label, left out")
     labelled = ((subject.name, sequence.name) for subject, sequence in _sequences(labels, problems))
-    if idle := ["/".join(names) for names in labelled if names not in seen]:
-        yield Note(f"labels without frames, left out: {', '.join(idle)}")
+    if unmatched := ["/".join(names) for names in labelled if names not in seen]:
+        yield Note(f"labels without frames, left out: {', '.join(unmatched)}")
     problems.raise_any()
 
 

@@ -225,7 +225,7 @@ class TestAdaFace:
             found = load_method("adaface", checkpoint=path, release="cvlface")(images)
         assert_same(found, expected)
 
-    def test_the_releases_are_told_apart(self, adaface_weights, save):
+    def test_the_releases_are_distinguished(self, adaface_weights, save):
         ours = save(lightning(adaface_weights), "ada.ckpt")
         with pytest.raises(WeightsFormatError, match="of the release adaface") as caught:
             load_method("adaface", checkpoint=ours, release="cvlface")

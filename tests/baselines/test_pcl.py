@@ -54,7 +54,7 @@ def encoder():
 
 
 def heads(width=16):
-    """What pre-training saves beside the encoder, reduced in width."""
+    """Tensors that pre-training saves beside the encoder, reduced in width."""
     kept = {}
     for name in ("exp_fc", "pose_fc"):
         kept |= {
@@ -77,7 +77,7 @@ def pretrained(encoder):
 
 
 def linear_eval(encoder):
-    """What the authors' linear evaluation saves: no prefix, and its classifier."""
+    """Tensors that the authors' linear evaluation saves: no prefix, and its classifier."""
     classifier = {"weight": torch.ones(7, 6272), "bias": torch.ones(7)}
     return encoder | {f"linear_classifier.{name}": tensor for name, tensor in classifier.items()}
 

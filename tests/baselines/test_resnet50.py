@@ -147,7 +147,7 @@ def _one_row(millions):
 
 
 def _ones(*shape):
-    """What stands for everything but the backbone; in a file, it all takes the room of one tensor."""
+    """Stand-in for everything but the backbone; in a file, all of it takes the room of one tensor."""
     count = math.prod(shape)
     return _one_row(3 if count <= 3_000_000 else 10)[:count].view(shape)
 
@@ -358,7 +358,7 @@ class TestSimCLR:
         assert names.index("layer2.0.downsample.1.weight") < names.index("layer2.0.conv1.weight")
         assert names.index("layer1.2.bn3.weight") < names.index("layer2.0.downsample.0.weight")
 
-    def test_order_tells_its_file_from_imagenets(self, tensors, save, tmp_path):
+    def test_order_distinguishes_its_file_from_imagenets(self, tensors, save, tmp_path):
         ours = save(_simclr(tensors("simclr")), tmp_path / "resnet50-1x.pth")
         theirs = save(tensors("simclr"), tmp_path / "imagenet.pth")
         with pytest.raises(
@@ -455,7 +455,7 @@ def test_a_training_checkpoint_that_names_a_function_is_converted_first(
 
 @pytest.fixture(scope="module")
 def contents():
-    """What each method's file holds of the narrow network, by layout."""
+    """Content of each method's file for the narrow network, by layout."""
     return {
         layout: lay_out(hollow(narrow_resnet50, NARROW_CLASSES.get(layout)))
         for layout, lay_out in LAYOUTS.items()

@@ -243,7 +243,7 @@ def efficientnet_file():
 
 @pytest.fixture(scope="module")
 def class_names():
-    """What the thousand classes are called."""
+    """Names of the thousand classes."""
     info = timm.data.ImageNetInfo("imagenet-1k")
     return [info.index_to_description(number) for number in range(info.num_classes())]
 

@@ -15,10 +15,10 @@ from comface_bench.comface.corpus.layout import Layout
 from comface_bench.comface.corpus.plan import paper_plans
 from comface_bench.comface.corpus.read import Corpus
 from comface_bench.comface.synthesis.boundaries import CELEBA_ATTRIBUTES
-from comface_bench.comface.synthesis.stylegan.network import Shape, StyleGanNetwork, draw_weights
-from comface_bench.comface.synthesis.stylegan3.network import Shape as Shape3
+from comface_bench.comface.synthesis.stylegan.network import StyleGanNetwork, StyleGanShape, draw_weights
 from comface_bench.comface.synthesis.stylegan3.network import StyleGan3Network
 from comface_bench.comface.synthesis.stylegan3.network import draw_weights as draw_weights3
+from comface_bench.comface.synthesis.stylegan3.schedule import StyleGan3Shape
 
 PAPER = paper_plans(CELEBA_ATTRIBUTES)
 
@@ -38,7 +38,7 @@ def weights(own_folders):
 def stylegan(weights):
     """A small StyleGAN where the published one belongs."""
     torch.set_num_threads(1)
-    network = StyleGanNetwork(Shape((4, 4, 3, 2), latent=512, fused_from=16))
+    network = StyleGanNetwork(StyleGanShape((4, 4, 3, 2), latent=512, fused_from=16))
     draw_weights(network, 0)
     (weights / "stylegan").mkdir()
     save_file(network.state_dict(), weights / "stylegan" / "stylegan_ffhq.safetensors")
@@ -101,7 +101,7 @@ def test_the_paper_s_stylegan3_has_celeba_s_forty_and_no_more(make, weights, tmp
     (missing,) = found["missing"]
     assert "1024x1024.pkl" in missing["message"]
     torch.set_num_threads(1)
-    network = StyleGan3Network(Shape3.config_r(32, base=128, most=8, depth=5))
+    network = StyleGan3Network(StyleGan3Shape.config_r(32, base=128, most=8, depth=5))
     draw_weights3(network, 0)
     save_file(network.state_dict(), folder / "stylegan3-r-ffhq-1024x1024.safetensors")
     status, out, err = make("--plan", "paper-stylegan3", "--identities", "5", "--dry-run", "--json", *SMALL)
@@ -150,7 +150,7 @@ def test_an_attribute_without_its_file_says_what_to_get(make, stylegan, tmp_path
     assert not (tmp_path / "corpus").exists()
 
 
-def test_attributes_left_out_for_want_of_a_file_are_told(make, stylegan, tmp_path):
+def test_attributes_left_out_for_want_of_a_file_are_reported(make, stylegan, tmp_path):
     status, _, err = make("--generator", "stylegan", "--identities", "1", "--alphas", "2", *SMALL)
     assert status == 0
     assert "stylegan: 1 further attributes have no file here (weight)" in err

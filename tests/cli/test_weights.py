@@ -128,7 +128,7 @@ def test_fetch_puts_a_checked_file_into_the_methods_folder(weights, own_folders,
         ("nothing", "no method is called 'nothing'"),
     ],
 )
-def test_what_cannot_be_fetched_is_told_and_leaves_nothing(weights, own_folders, name, told):
+def test_what_cannot_be_fetched_is_reported_and_leaves_nothing(weights, own_folders, name, told):
     status, out, err = weights("fetch", name)
     assert (status, out) == (2, "")
     assert told in err
@@ -177,7 +177,7 @@ def test_a_published_digest_cannot_be_accepted_away(weights, own_folders):
     assert "the authors publish" in err
 
 
-def test_verify_all_goes_through_all_and_tells_twins(weights, own_folders, site):
+def test_verify_all_goes_through_all_and_reports_twins(weights, own_folders, site):
     weights("fetch", "open")
     weights("fetch", "pinned")
     bad = own_folders / "weights" / "drive" / "net.pth"

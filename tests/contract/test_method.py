@@ -124,7 +124,7 @@ def appended(expression):
         "unseeded",
     ],
 )
-def test_each_breach_is_told(findings, old, new, rule, said):
+def test_each_breach_is_reported(findings, old, new, rule, said):
     broken = findings((old, new))[rule]
     assert said in broken
 
@@ -138,7 +138,7 @@ def test_images_are_in_range_and_unlike_each_other():
     assert (images[0] - images[2]).abs().mean() > 0.1
 
 
-def test_a_fingerprint_tells_networks_apart():
+def test_a_fingerprint_distinguishes_networks():
     first, again, other = (load_method("scratch+backbone=resnet18", seed=seed) for seed in (0, 0, 1))
     assert fingerprint(first) == fingerprint(again) != fingerprint(other)
     with torch.no_grad():

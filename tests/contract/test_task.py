@@ -58,11 +58,11 @@ def test_what_ships_keeps_the_contract(name):
     ],
     ids=["metric", "range", "alike", "random", "writes"],
 )
-def test_each_breach_is_told(findings, old, new, rule, said):
+def test_each_breach_is_reported(findings, old, new, rule, said):
     assert said in findings((old, new))[rule]
 
 
-def test_an_example_that_writes_nothing_is_told(findings):
+def test_an_example_that_writes_nothing_is_reported(findings):
     with pytest.raises(DataMissingError, match="write_example of toy wrote nothing"):
         findings(("    from PIL import Image\n", "    return\n    from PIL import Image\n"))
 

@@ -52,7 +52,7 @@ def test_one_problem_reads_like_any_error():
     assert caught.value.exit_status == 2
 
 
-def test_of_many_the_first_is_told_and_the_others_are_counted():
+def test_of_many_the_first_is_reported_and_the_others_are_counted():
     problems = ProblemList()
     for line in range(3):
         problems.add(f"a.csv:{line}", "no number", f"Write {line}.")

@@ -60,7 +60,7 @@ def test_an_option_given_twice_is_refused():
 
 
 @pytest.mark.parametrize(("text", "answer"), [("a*", True), ("a?", True), ("[ab]", True), ("a-b/c.d", False)])
-def test_patterns_are_told_from_names(text, answer):
+def test_patterns_are_distinguished_from_names(text, answer):
     assert is_pattern(text) is answer
 
 

@@ -222,7 +222,7 @@ def test_a_card_that_lies_about_its_features_is_refused(make_request: MakeReques
         run(make_request(methods=["liar"]))
 
 
-def test_the_journal_tells_what_ran(make_request: MakeRequest) -> None:
+def test_the_journal_reports_what_ran(make_request: MakeRequest) -> None:
     request = make_request(folds=[1])
     run(request)
     lines = [json.loads(line) for line in (request.results / "journal.jsonl").read_text().splitlines()]

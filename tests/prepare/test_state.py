@@ -36,9 +36,9 @@ def test_other_facts_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"settings": {}, "sources": [], "done": {}}', "\x00"])
-def test_file_that_is_no_journal_is_reported(tmp_path, content):
+def test_file_that_is_no_state_is_reported(tmp_path, content):
     (tmp_path / "prepare.json").write_text(content)
-    with pytest.raises(DataFormatError, match="not a journal"):
+    with pytest.raises(DataFormatError, match="not a state of"):
         PreparationState(tmp_path, "disfa", SETTINGS)
 
 

@@ -1,4 +1,4 @@
-"""What is recorded of a machine, and what isn't."""
+"""Facts of a machine that are recorded, and those that aren't."""
 
 import getpass
 import json

@@ -205,7 +205,7 @@ def test_golden_files_stay_readable_and_valid(version):
 
 
 def test_all_golden_records_are_of_one_run():
-    """What a version added is all that they differ in, beside what was measured; their keys are the same."""
+    """They differ only in fields that a version added and in measurements; their keys are the same."""
     first, second, third = (ResultStore(GOLDEN / f"v{version}").load(*NAMES) for version in VERSIONS)
     left_out = {"seconds", "peak_memory_mb", "details"}
     for units in zip(first.units, second.units, third.units, strict=True):

@@ -181,7 +181,7 @@ def test_a_changed_fact_is_found_and_named(path, change, told):
     assert any(told in message for message in resealed), "even by a forger who corrects the record's digest"
 
 
-def test_all_findings_are_told_not_just_the_first(path):
+def test_all_findings_are_reported_not_just_the_first(path):
     def change(raw):
         raw["units"][0]["best_epoch"] = 2
         raw["units"][3]["key"] = digest("x")
@@ -289,7 +289,7 @@ def test_files_that_lie_elsewhere(path):
 @pytest.mark.parametrize(
     "text", ["", "[]", "{", '{"schema_version": 9}', "[" * 100_000, '{"a": 1e999}', "\0"]
 )
-def test_what_is_no_record_is_told_not_raised(path, text):
+def test_what_is_no_record_is_reported_not_raised(path, text):
     path.write_text(text)
     assert validate_record(path)
 
@@ -577,7 +577,7 @@ def test_a_task_of_folds_that_share_pairs(tmp_path, made):
     assert places(seeded) == ["summary.constant.mae"]
 
 
-def test_what_cannot_be_computed_is_told_not_raised(seeded, made):
+def test_what_cannot_be_computed_is_reported_not_raised(seeded, made):
     file = RecordFiles(seeded).predictions
     whole = file.read_bytes()
     texts = read_texts(file)

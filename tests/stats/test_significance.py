@@ -216,7 +216,7 @@ def test_p_never_is_zero():
     assert p_of(eight[0], eight[0], "mae", few).value == 1
 
 
-def test_equally_good_methods_are_told_apart_as_often_as_promised():
+def test_equally_good_methods_are_distinguished_as_often_as_promised():
     swaps = Swaps.draw(range(20), "null", 199)
     ps = []
     for seed in range(300):

@@ -189,7 +189,7 @@ def check(members, results=None):
     return check_bytes(write_archive(members), "it.zip", results)
 
 
-def told(report):
+def messages(report):
     """All findings as one text; there must be some, none of them a fault of the check, all harmless."""
     assert not report.ok
     text = "\n".join(map(str, report.findings))
@@ -233,7 +233,7 @@ def made(tmp_path_factory):
         stem="synth-age/linear/my-net",
         forge=forge,
         check=check,
-        told=told,
+        messages=messages,
         put=put,
         card=NEW,
         digest=digest,

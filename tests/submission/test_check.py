@@ -73,7 +73,7 @@ def test_predictions_hold_numbers_alone(made, field, value):
     cells = lines[5].split(",")
     cells[field] = value
     lines[5] = ",".join(cells)
-    found = made.told(made.check(with_lines(made, lines)))
+    found = made.messages(made.check(with_lines(made, lines)))
     assert TABLE in found
 
 
@@ -140,7 +140,7 @@ def test_predictions_hold_numbers_alone(made, field, value):
 )
 def test_facts_of_records(made, place, value, fit, reason):
     change = made.put(place, value)
-    assert reason in made.told(made.check(made.forge(made.members, change, fit=fit)))
+    assert reason in made.messages(made.check(made.forge(made.members, change, fit=fit)))
 
 
 def test_a_record_whose_text_is_changed(made):
@@ -152,7 +152,7 @@ def test_a_record_whose_text_is_changed(made):
     }
     for reason, changed in changes.items():
         assert changed != text
-        assert reason in made.told(made.check({**made.members, JSON: changed}))
+        assert reason in made.messages(made.check({**made.members, JSON: changed}))
 
 
 @pytest.mark.parametrize("name", ["my-net+x", "my-net+width=", "my-net+width=64+width=64", "my-net+"])
@@ -160,7 +160,7 @@ def test_names_with_half_an_option(made, name):
     members = made.forge(made.members, made.put("method.name", name), fit=("keys",))
     members = {key.replace("/my-net", f"/{name}"): data for key, data in members.items()}
     members["submission.toml"] = made.members["submission.toml"].replace(b"my-net", name.encode())
-    assert "option" in made.told(made.check(members)) or "twice" in made.told(made.check(members))
+    assert "option" in made.messages(made.check(members)) or "twice" in made.messages(made.check(members))
 
 
 def test_a_record_that_would_take_hours(made):
@@ -170,7 +170,7 @@ def test_a_record_that_would_take_hours(made):
         record["task"]["metrics"] = record["task"]["card"]["metrics"] = many
 
     start = time.process_time()
-    found = made.told(made.check(made.forge(made.members, change, fit=("cards", "keys"))))
+    found = made.messages(made.check(made.forge(made.members, change, fit=("cards", "keys"))))
     assert "a metric stands twice" in found
     assert time.process_time() - start < 5
 
@@ -182,7 +182,7 @@ def everything_fits(made, tmp_path, **changes):
 
 def test_longer_training_under_the_same_name(made, tmp_path):
     longer = dataclasses.replace(resolve_protocol("linear", "age"), epochs=40)
-    found = made.told(everything_fits(made, tmp_path, protocol=longer))
+    found = made.messages(everything_fits(made, tmp_path, protocol=longer))
     assert "protocol.values.epochs: not what linear means for synth-age here" in found
 
 
@@ -193,7 +193,7 @@ def test_longer_training_under_its_own_name(made, tmp_path):
 
 def test_a_registered_name_with_another_card(made, tmp_path):
     card = dataclasses.replace(made.card, name="farl")
-    found = made.told(everything_fits(made, tmp_path, method="farl", card=card))
+    found = made.messages(everything_fits(made, tmp_path, method="farl", card=card))
     assert "farl is a method of this installation, with another card" in found
 
 
@@ -205,14 +205,14 @@ def test_a_registered_method_with_its_own_card(made, tmp_path):
 
 def test_a_registered_method_with_other_weights(made, tmp_path):
     path = made.run(tmp_path, method="farl")
-    found = made.told(made.check(made.members_of(path, made.note("farl", training_data=("LAION-FACE",)))))
+    found = made.messages(made.check(made.members_of(path, made.note("farl", training_data=("LAION-FACE",)))))
     assert "method.checkpoint_digest" in found or "training_data" in found
 
 
 @pytest.mark.parametrize("name", ["ComFace", "com-face", "c0mface", "5cratch", "far1"])
 def test_a_name_that_looks_like_a_registered_one(made, tmp_path, name):
     card = dataclasses.replace(made.card, name=name)
-    found = made.told(everything_fits(made, tmp_path, method=name, card=card))
+    found = made.messages(everything_fits(made, tmp_path, method=name, card=card))
     assert "which is another method" in found
 
 
@@ -235,7 +235,7 @@ def test_a_method_that_saw_the_labels(made, tmp_path):
     ],
 )
 def test_answers_that_no_method_gives(made, tmp_path, predict, reason):
-    assert reason in made.told(everything_fits(made, tmp_path, predict=predict))
+    assert reason in made.messages(everything_fits(made, tmp_path, predict=predict))
 
 
 def test_answers_of_another_row_of_the_board(made, tmp_path):
@@ -248,14 +248,14 @@ def test_answers_of_another_row_of_the_board(made, tmp_path):
         path = made.run(tmp_path / name, method=name, card=card, **changes)
         members = made.members_of(path)
         assert made.check(members).ok, "alone it can't be told"
-        assert "the answers of fold 0, seed 0 of synth-age/linear/my-net" in made.told(
+        assert "the answers of fold 0, seed 0 of synth-age/linear/my-net" in made.messages(
             made.check(members, made.results)
         )
 
 
 def test_answers_of_one_seed_given_twice(made, tmp_path):
     path = made.run(tmp_path, seeds=(0, 1), predict=lambda y, chance: 0.4 * y + (hash(y) % 17))
-    assert "the answers of seed 0 once more" in made.told(made.check(made.members_of(path)))
+    assert "the answers of seed 0 once more" in made.messages(made.check(made.members_of(path)))
 
 
 def test_true_changes_of_ones_own(made, tmp_path, monkeypatch):
@@ -269,7 +269,7 @@ def test_true_changes_of_ones_own(made, tmp_path, monkeypatch):
     with monkeypatch.context() as context:
         context.setattr(Task, "pairs", easier)
         members = made.members_of(made.run(tmp_path))
-    found = made.told(made.check(members, made.results))
+    found = made.messages(made.check(members, made.results))
     assert "true changes aren't the task's" in found
     assert made.check(made.members).ok
 
@@ -279,7 +279,7 @@ def test_folds_of_ones_own(made):
         folds = record["task"]["fold_subjects"]
         folds[0]["train"], folds[0]["validation"] = folds[0]["validation"], folds[0]["train"]
 
-    found = made.told(made.check(made.forge(made.members, swap)))
+    found = made.messages(made.check(made.forge(made.members, swap)))
     assert "task.fold_subjects.0: not the subjects of fold 0 of synth-age-4fold" in found
 
 
@@ -313,20 +313,20 @@ def test_data_that_are_not_here(made, tmp_path):
 def test_a_row_that_the_maintainers_measured(made, tmp_path):
     other = made.members_of(made.run(tmp_path, luck=2))
     assert made.check(other).ok
-    assert "measured by its maintainers" in made.told(made.check(other, made.results))
+    assert "measured by its maintainers" in made.messages(made.check(other, made.results))
 
 
 def test_a_name_that_the_board_has_in_another_case(made, tmp_path):
     card = dataclasses.replace(made.card, name="My-Net")
     members = made.members_of(made.run(tmp_path, luck=2, method="My-Net", card=card))
-    assert "only in upper and lower case" in made.told(made.check(members, made.results))
+    assert "only in upper and lower case" in made.messages(made.check(members, made.results))
 
 
 def test_a_name_that_another_method_has_on_the_board(made, tmp_path):
     card = dataclasses.replace(made.card, version=2)
     protocol = resolve_protocol("linear", "age", {"epochs": "21"})
     members = made.members_of(made.run(tmp_path, luck=2, card=card, protocol=protocol))
-    assert "another method has this name on the board" in made.told(made.check(members, made.results))
+    assert "another method has this name on the board" in made.messages(made.check(members, made.results))
 
 
 def test_whatever_goes_wrong_is_a_refusal(made, monkeypatch):
@@ -344,10 +344,10 @@ def test_files_that_are_no_files(made, tmp_path):
     assert check_package(target).ok
     link = tmp_path / "link.zip"
     link.symlink_to(target)
-    assert "is a link" in made.told(check_package(link))
+    assert "is a link" in made.messages(check_package(link))
     os.mkfifo(tmp_path / "pipe.zip")
-    assert "no plain file" in made.told(check_package(tmp_path / "pipe.zip"))
-    assert "no plain file" in made.told(check_package(tmp_path))
+    assert "no plain file" in made.messages(check_package(tmp_path / "pipe.zip"))
+    assert "no plain file" in made.messages(check_package(tmp_path))
 
 
 def test_findings_do_not_flood(made):
@@ -369,7 +369,7 @@ def test_another_packing_of_the_same_files(made):
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
         for name, data in made.members.items():
             file.writestr(name, data)
-    found = made.told(check_bytes(buffer.getvalue(), "it.zip"))
+    found = made.messages(check_bytes(buffer.getvalue(), "it.zip"))
     assert "compressed" in found
 
 

@@ -69,7 +69,7 @@ def test_the_prose_of_cards_stays_and_none_is_taken(made, tmp_path):
         def change(record, block=block):
             record[block]["about"]["licence"] = "MIT"
 
-        found = made.told(made.check(made.forge(made.members, change)))
+        found = made.messages(made.check(made.forge(made.members, change)))
         assert f"{block}.about: holds prose" in found
 
 
@@ -146,7 +146,7 @@ def test_failures_leave_without_their_words(made, tmp_path):
     def gossip(record):
         record["failures"][0]["message"] = "alice"
 
-    found = made.told(made.check(made.forge(read_archive(package), gossip)))
+    found = made.messages(made.check(made.forge(read_archive(package), gossip)))
     assert "failures: holds more than" in found
 
 

@@ -33,7 +33,7 @@ MEMBERS = {"a/b/c.json": b"{}\n", "submission.toml": b"schema = 1\n"}
 
 
 def zipped(members=None, method=zipfile.ZIP_STORED, change=None, comment=b""):
-    """What another tool would write."""
+    """A package as another tool would write it."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", method) as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of names that stand twice
@@ -229,14 +229,15 @@ EXECUTED = Path(tempfile.gettempdir()) / f"executed-{os.getpid()}"
     ],
 )
 def test_names_of_members(made, name, reason):
-    found = made.told(made.check({**made.members, name: b"{}"}))
+    found = made.messages(made.check({**made.members, name: b"{}"}))
     assert reason in found
     assert len(found.splitlines()) <= 2, "one finding a name, and the missing predictions"
 
 
 def test_what_a_package_must_hold(made):
     def without(*names):
-        return made.told(made.check({name: data for name, data in made.members.items() if name not in names}))
+        kept = {name: data for name, data in made.members.items() if name not in names}
+        return made.messages(made.check(kept))
 
     assert without(NOTE) == "submission.toml: isn't there"
     assert without(TABLE) == f"{JSON}: has no predictions beside it"
@@ -279,7 +280,7 @@ class Evil:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_records_that_are_something_else(made, data, reason):
-    assert reason in made.told(made.check({**made.members, JSON: data}))
+    assert reason in made.messages(made.check({**made.members, JSON: data}))
     assert not EXECUTED.exists()
 
 
@@ -298,7 +299,7 @@ def test_records_that_are_something_else(made, data, reason):
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_predictions_that_are_something_else(made, data, reason):
-    assert reason in made.told(made.check({**made.members, TABLE: data}))
+    assert reason in made.messages(made.check({**made.members, TABLE: data}))
     assert not EXECUTED.exists()
 
 
@@ -307,10 +308,10 @@ def test_predictions_are_unpacked_no_further_than_the_cap(made, monkeypatch):
     monkeypatch.setattr(package, "UNPACKED_BYTES", size)
     assert made.check(made.members).ok
     monkeypatch.setattr(package, "UNPACKED_BYTES", size - 1)
-    assert "unpacks to more than" in made.told(made.check(made.members))
+    assert "unpacks to more than" in made.messages(made.check(made.members))
     monkeypatch.undo()
     monkeypatch.setattr(package, "TOTAL_BYTES", size - 1)
-    assert "all predictions unpack to more than" in made.told(made.check(made.members))
+    assert "all predictions unpack to more than" in made.messages(made.check(made.members))
 
 
 HOSTILE = {
@@ -353,11 +354,11 @@ def test_hostile_texts_in_records(made, text):
     report = made.check(made.forge(made.members, made.put(place, text)))
     assert any(place in finding.place and HOSTILE[text] in finding.message for finding in report.findings)
     assert_harmless(report.markdown(), text)
-    made.told(report)
+    made.messages(report)
 
 
 def test_hostile_keys_in_records(made):
-    found = made.told(made.check(made.forge(made.members, made.put("method.card.<img src=x>", 1))))
+    found = made.messages(made.check(made.forge(made.members, made.put("method.card.<img src=x>", 1))))
     assert "U+003C" in found
 
 
@@ -412,7 +413,7 @@ def assert_harmless(page, text):
 def test_notes(made, changes, field):
     report = made.check({**made.members, NOTE: write_note(made.note(**changes)).encode()})
     assert field in {finding.place for finding in report.findings}
-    made.told(report)
+    made.messages(report)
     assert_harmless(report.markdown(), str(changes))
 
 
@@ -431,4 +432,4 @@ def test_notes(made, changes, field):
 )
 def test_notes_of_another_form(made, change, reason):
     text = change(made.members[NOTE].decode())
-    assert reason in made.told(made.check({**made.members, NOTE: text.encode()}))
+    assert reason in made.messages(made.check({**made.members, NOTE: text.encode()}))

@@ -57,7 +57,7 @@ def test_other_true_changes(made, board, tmp_path, monkeypatch):
 
 
 def test_another_task_under_the_name(made, board):
-    """What the card says besides what decides predictions may be of another release."""
+    """Facts of the card that don't decide predictions may be of another release."""
     record, answers = read(made.results / f"{made.stem}.json")
     for changes, other_task in (({"target": "weight"}, True), ({"metrics": ["mae"], "unit": "a"}, False)):
         task = record.task.model_copy(update={"card": record.task.card | changes})

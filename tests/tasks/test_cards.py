@@ -1,4 +1,4 @@
-"""What the cards declare against what the paper's supplement says and the design promises."""
+"""Facts of the cards against the paper's supplement and the promises of the design."""
 
 from __future__ import annotations
 

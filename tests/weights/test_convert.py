@@ -22,7 +22,7 @@ from comface_bench.weights.read import BlockedGlobalError, read_tensors
 pytestmark = pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 
 
-def test_names_types_and_values_stay_and_the_source_is_told(tmp_path):
+def test_names_types_and_values_stay_and_the_source_is_reported(tmp_path):
     shared = torch.arange(4.0)
     tensors = {
         "module.a": torch.ones(2, 3).half(),
@@ -149,7 +149,7 @@ def test_a_whole_network_needs_a_machine_that_trusts_it(tmp_path, legacy):
     assert [path.name for path in tmp_path.iterdir()] == ["a.pth"]
 
 
-def test_a_damaged_file_is_told_as_such(tmp_path):
+def test_a_damaged_file_is_reported_as_such(tmp_path):
     (tmp_path / "a.pth").write_bytes(b"nothing")
     with pytest.raises(WeightsFormatError, match="no checkpoint, or a damaged one"):
         convert_weights(tmp_path / "a.pth")

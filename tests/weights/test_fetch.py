@@ -280,7 +280,7 @@ def test_without_a_mark_of_its_version_nothing_is_resumed(server, target, tag):
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410])
-def test_a_refusal_is_told_at_once(server, target, status):
+def test_a_refusal_is_reported_at_once(server, target, status):
     server.plan = [{"status": status}] * 5
     with pytest.raises(WeightsMissingError, match=f"the server answers {status}") as caught:
         get(server, target)

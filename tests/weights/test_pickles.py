@@ -147,7 +147,7 @@ def test_globals_in_every_instruction_are_refused(tmp_path, data):
 @pytest.mark.parametrize(
     ("name", "hostile"), [("posix.system", True), ("builtins.eval", True), ("omegaconf.Dict", False)]
 )
-def test_the_blocked_name_is_told_with_what_can_be_done(tmp_path, name, hostile):
+def test_the_blocked_name_is_reported_with_what_can_be_done(tmp_path, name, hostile):
     module, _, function = name.rpartition(".")
     (tmp_path / "a.pkl").write_bytes(f"c{module}\n{function}\n.".encode())
     with pytest.raises(BlockedGlobalError, match=f"would have to run {name}\n") as caught:

@@ -10,7 +10,12 @@ from comface_bench.comface.synthesis.checkpoints import STYLEGAN_CHECKPOINT
 from comface_bench.comface.synthesis.editing import Editing
 from comface_bench.comface.synthesis.latent_generator import GeneratorFamily, LatentGenerator
 from comface_bench.comface.synthesis.stylegan.layers import blur_kernel
-from comface_bench.comface.synthesis.stylegan.network import DEPTH, Shape, StyleGanNetwork, check_constants
+from comface_bench.comface.synthesis.stylegan.network import (
+    DEPTH,
+    StyleGanNetwork,
+    StyleGanShape,
+    check_constants,
+)
 from comface_bench.core.errors import WeightsFormatError
 from comface_bench.weights.strict import load_strictly
 
@@ -36,7 +41,7 @@ def load_network(tensors: Mapping[str, Tensor], path: Path) -> StyleGanNetwork:
     """
     if any("/" in name for name in tensors):
         tensors = from_tensorflow(tensors)
-    network = StyleGanNetwork(Shape.of(tensors))
+    network = StyleGanNetwork(StyleGanShape.of(tensors))
     # The strengths of truncation, by layer, stand in some files; they are an option here.
     load_strictly(network, tensors, path, dropped=["truncation.truncation"])
     check_constants(network)
@@ -85,7 +90,7 @@ def _table(blocks: int) -> Iterator[tuple[str, str, LayoutChange]]:
         size = 4 << index // 2
         kind = ("Const", "Conv")[index] if index < 2 else ("Conv0_up", "Conv1")[index % 2]
         theirs, ours = f"synthesis/{size}x{size}/{kind}", f"synthesis.layer{index}"
-        if kind == "Conv0_up" and size >= Shape.fused_from:
+        if kind == "Conv0_up" and size >= StyleGanShape.fused_from:
             yield f"{ours}.weight", f"{theirs}/weight", _as_is
         elif index:
             yield f"{ours}.conv.weight", f"{theirs}/weight", _outputs_first

@@ -33,7 +33,7 @@ _RATE: Final = 0.01
 
 
 @dataclass(frozen=True)
-class Shape:
+class StyleGanShape:
     """Sizes of a generator.
 
     Attributes:
@@ -111,7 +111,7 @@ class Synthesis(nn.Module):
 
     lod: Tensor
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: StyleGanShape) -> None:
         super().__init__()
         self.register_buffer("lod", torch.zeros(()))
         before = shape.channels[0]
@@ -146,9 +146,9 @@ class StyleGanNetwork(nn.Module):
         shape: Sizes; by default those of FFHQ at 1024 pixels, 26,219,627 parameters.
     """
 
-    def __init__(self, shape: Shape | None = None) -> None:
+    def __init__(self, shape: StyleGanShape | None = None) -> None:
         super().__init__()
-        self.shape = shape or Shape()
+        self.shape = shape or StyleGanShape()
         self.mapping = MappingNetwork(self.shape.latent)
         self.truncation = Truncation(self.shape.latent)
         self.synthesis = Synthesis(self.shape)

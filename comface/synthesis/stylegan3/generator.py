@@ -11,7 +11,7 @@ from comface_bench.comface.synthesis.checkpoints import STYLEGAN3_CHECKPOINT
 from comface_bench.comface.synthesis.editing import Editing
 from comface_bench.comface.synthesis.latent_generator import GeneratorFamily, LatentGenerator
 from comface_bench.comface.synthesis.stylegan3.network import StyleGan3Network
-from comface_bench.comface.synthesis.stylegan3.schedule import Shape
+from comface_bench.comface.synthesis.stylegan3.schedule import StyleGan3Shape
 from comface_bench.core.errors import WeightsFormatError
 from comface_bench.weights.strict import load_strictly
 
@@ -39,7 +39,7 @@ def load_network(tensors: Mapping[str, Tensor], path: Path) -> StyleGan3Network:
         WeightsFormatError: They are not those of a StyleGAN3, or not all; or its filters are others than
             those that its sizes ask for.
     """
-    network = StyleGan3Network(Shape.of(tensors))
+    network = StyleGan3Network(StyleGan3Shape.of(tensors))
     load_strictly(network, {**tensors, "synthesis.input.transform": torch.eye(3)}, path)
     check_filters(network)
     return network

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from comface_bench.comface.synthesis.stylegan3.filters import GAIN, SLOPE
 from comface_bench.comface.synthesis.stylegan3.layers import EPSILON, Dense, FourierInput, Layer, Workspace
-from comface_bench.comface.synthesis.stylegan3.schedule import Shape
+from comface_bench.comface.synthesis.stylegan3.schedule import StyleGan3Shape
 
 _DEPTH: Final = 2
 """Layers of the mapping."""
@@ -43,7 +43,7 @@ class Synthesis(nn.Module):
     Not for several threads at once: images share their memory while they are made.
     """
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: StyleGan3Shape) -> None:
         super().__init__()
         plans = shape.layers()
         self.input = FourierInput(plans[0].before, shape.latent)
@@ -81,9 +81,9 @@ class StyleGan3Network(nn.Module):
         shape: Sizes; by default those of configuration R on FFHQ at 1024 pixels.
     """
 
-    def __init__(self, shape: Shape | None = None) -> None:
+    def __init__(self, shape: StyleGan3Shape | None = None) -> None:
         super().__init__()
-        self.shape = shape or Shape.config_r()
+        self.shape = shape or StyleGan3Shape.config_r()
         self.mapping = MappingNetwork(self.shape.latent)
         self.synthesis = Synthesis(self.shape)
         self.requires_grad_(False)

@@ -111,7 +111,7 @@ class LayerSpec:
 
 
 @dataclass(frozen=True)
-class Shape:
+class StyleGan3Shape:
     """Sizes of a generator.
 
     Attributes:

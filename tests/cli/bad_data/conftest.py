@@ -123,7 +123,7 @@ def listing(folder):
 
 @pytest.fixture(scope="session")
 def seen_clean():
-    """What `data check` found in the clean sets, by name."""
+    """Findings of `data check` in the clean sets, by name."""
     return {}
 
 

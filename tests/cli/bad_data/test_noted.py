@@ -1,4 +1,4 @@
-"""What is odd and not wrong: read, and reported in a note."""
+"""Oddities that aren't wrong: read, and reported in a note."""
 
 from __future__ import annotations
 

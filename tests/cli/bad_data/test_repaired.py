@@ -1,4 +1,4 @@
-"""What people's copies have that is harmless: read as if it weren't there, down to the manifest's digest."""
+"""Harmless oddities of people's copies: read as if they weren't there, down to the manifest's digest."""
 
 from __future__ import annotations
 

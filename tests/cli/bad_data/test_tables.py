@@ -173,7 +173,7 @@ TABLE = {
         "Take one of them out, or rename it.",
     ),
 }
-"""Where, message and remedy of each; `faces.csv:LINE` stands in the data set's folder."""
+"""Change, place, message and remedy of each; `faces.csv:LINE` stands in the data set's folder."""
 
 
 @pytest.mark.parametrize("name", TABLE)

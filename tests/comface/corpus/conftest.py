@@ -5,6 +5,7 @@ import zlib
 import numpy as np
 import pytest
 
+from comface_bench.comface.corpus.generate import generate
 from comface_bench.comface.corpus.layout import Description
 from comface_bench.comface.corpus.plan import CorpusPlan
 from comface_bench.comface.synthesis.generator import GeneratorCard
@@ -42,3 +43,9 @@ def describe():
         return Description.of(CARD, plan, records_per_shard=records_per_shard, suffix=suffix)
 
     return describe
+
+
+@pytest.fixture
+def corpus(tmp_path, generator, describe):
+    generate(tmp_path / "corpus", lambda: generator, describe())
+    return tmp_path / "corpus"

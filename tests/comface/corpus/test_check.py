@@ -1,4 +1,4 @@
-"""What a check finds, and what reading refuses."""
+"""Findings of a check, and refusals of reading."""
 
 import json
 import os
@@ -16,12 +16,6 @@ from comface_bench.comface.corpus.generate import generate
 from comface_bench.comface.corpus.layout import Layout
 from comface_bench.comface.corpus.read import Corpus
 from comface_bench.core.errors import DataFormatError, DataMissingError
-
-
-@pytest.fixture
-def corpus(tmp_path, generator, describe):
-    generate(tmp_path / "corpus", lambda: generator, describe())
-    return tmp_path / "corpus"
 
 
 def test_any_changed_byte_is_found(corpus):

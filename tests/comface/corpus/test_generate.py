@@ -53,12 +53,6 @@ def description(generators):
     return Description.of(generators.CARD, plan, records_per_shard=3, suffix="png")
 
 
-@pytest.fixture
-def corpus(tmp_path, generator, describe):
-    generate(tmp_path / "corpus", lambda: generator, describe())
-    return tmp_path / "corpus"
-
-
 def test_every_image_is_the_generators(corpus, generator, describe):
     plan = describe().plan
     with Corpus(corpus) as opened:
@@ -363,7 +357,7 @@ generate(root, make, pickle.loads((folder / "description").read_bytes()), worker
 
 
 def alive(process):
-    """Whether a process runs; one that nobody has reaped doesn't."""
+    """Return True for a process that runs; one that nobody has reaped doesn't."""
     with contextlib.suppress(FileNotFoundError):
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     with contextlib.suppress(ProcessLookupError):
@@ -430,7 +424,7 @@ def test_a_process_that_dies_is_said(tmp_path, generators, description):
     assert "--workers" in caught.value.hint
 
 
-def test_an_error_that_cannot_be_sent_is_told(tmp_path, generators, description):
+def test_an_error_that_cannot_be_sent_is_reported(tmp_path, generators, description):
     with pytest.raises(RuntimeError, match="Unpicklable: number seven"):
         generate(tmp_path / "corpus", generators.Fails, description, workers=2)
     assert len(list(Layout(tmp_path / "corpus").shards.glob("*.json"))) < description.shards

@@ -210,7 +210,7 @@ CASES = [
 
 
 def work(folder):
-    """What each of two processes does, started by `test_two_processes_give_the_gradient_of_one`."""
+    """The work of each of two processes, started by `test_two_processes_give_the_gradient_of_one`."""
     torch.set_num_threads(1)
     ranks = join_processes("cpu")
     for number, case in enumerate(CASES):

@@ -196,7 +196,7 @@ def test_an_unreadable_state_is_not_overwritten(corpus, tmp_path, unbroken):
     assert TrainingFolder(tmp_path / "run").lines() == TrainingFolder(unbroken[2]).lines()
 
 
-def test_a_full_disk_is_told_and_survived(corpus, tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_and_survived(corpus, tmp_path, monkeypatch):
     lines = []
     trainer = prepare(corpus, tmp_path / "run", dataclasses.replace(FAST, epochs=1))
     monkeypatch.setattr(trainer._saved, "save", lambda state, at_once: False)

@@ -103,7 +103,7 @@ def save(path, array):
     return path
 
 
-def test_an_own_weight_is_found_first_and_its_length_is_told(tmp_path):
+def test_an_own_weight_is_found_first_and_its_length_is_reported(tmp_path):
     array = np.random.default_rng(0).standard_normal((1, 512)).astype(np.float32)
     path = save(tmp_path / "weight_orth_mouth.npy", array)
     found = find_boundaries(STYLEGAN_BOUNDARIES, [tmp_path])["weight"]
@@ -114,7 +114,7 @@ def test_an_own_weight_is_found_first_and_its_length_is_told(tmp_path):
     assert found.note == ""
 
 
-def test_a_file_that_differs_from_the_published_one_is_told_of(tmp_path):
+def test_a_file_that_differs_from_the_published_one_is_reported(tmp_path):
     save(tmp_path / "stylegan_ffhq_age_w_boundary.npy", np.ones(512))
     with pytest.warns(UserWarning, match="isn't the published file"):
         found = find_boundaries(STYLEGAN_BOUNDARIES, [tmp_path])
@@ -122,7 +122,7 @@ def test_a_file_that_differs_from_the_published_one_is_told_of(tmp_path):
     assert found["smile"].note == ""
 
 
-def test_a_wanted_direction_that_is_missing_is_told_with_its_source(tmp_path):
+def test_a_wanted_direction_that_is_missing_is_reported_with_its_source(tmp_path):
     with pytest.raises(WeightsMissingError) as caught:
         find_boundaries(STYLEGAN_BOUNDARIES, [tmp_path], ["weight"])
     assert "weight_orth_mouth.npy" in caught.value.message

@@ -1,4 +1,4 @@
-"""What plots need of predictions, against plain loops."""
+"""Statistics of predictions for plots, against plain loops."""
 
 import math
 import random

@@ -6,7 +6,13 @@ import pytest
 
 from comface_bench.core.errors import DataFormatError, DataMissingError
 from comface_bench.core.problems import DataProblemsError, ProblemList
-from comface_bench.tasks.formats.files import find_folder, image_key, list_folder, name_images, numbered_lines
+from comface_bench.tasks.formats.files import (
+    find_folder,
+    image_stem,
+    list_folder,
+    name_images,
+    numbered_lines,
+)
 
 
 @pytest.mark.parametrize(
@@ -14,7 +20,7 @@ from comface_bench.tasks.formats.files import find_folder, image_key, list_folde
     [("A01.JPG", "a01"), ("a.b.png", "a.b"), ("001", "001"), ("x.TIFF", "x"), ("v1.5", "v1.5")],
 )
 def test_images_are_compared_without_case_and_ending(name, key):
-    assert image_key(name) == key
+    assert image_stem(name) == key
 
 
 def test_a_folder_is_listed_in_order_without_what_systems_leave_behind(tmp_path):

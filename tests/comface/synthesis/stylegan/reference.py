@@ -112,8 +112,3 @@ def synthesis(tensors, codes):
 
 def to_bytes(images):
     return np.floor(np.clip((images + 1) * 127.5 + 0.5, 0, 255)).astype(np.uint8)
-
-
-def arrays(network):
-    """A network's state dict in float64."""
-    return {name: tensor.double().numpy() for name, tensor in network.state_dict().items()}

@@ -18,7 +18,7 @@ from comface_bench.comface.synthesis.editing import Editing
 from comface_bench.comface.synthesis.generator import open_generator, people_key
 from comface_bench.comface.synthesis.latent_generator import downsample, draw_latent
 from comface_bench.comface.synthesis.stylegan.generator import FAMILY, StyleGan, from_tensorflow, load_network
-from comface_bench.comface.synthesis.stylegan.network import Shape, StyleGanNetwork, draw_weights
+from comface_bench.comface.synthesis.stylegan.network import StyleGanNetwork, StyleGanShape, draw_weights
 from comface_bench.core.errors import UsageError, WeightsFormatError, WeightsMissingError
 from comface_bench.core.weights import weights_folder
 
@@ -68,11 +68,11 @@ def test_codes_are_normal_and_independent_of_each_other():
 
 
 @pytest.mark.parametrize("order", ["truncate-edit", "edit-truncate"])
-def test_images_equal_those_of_the_slow_reference(small, make, reference, order):
+def test_images_equal_those_of_the_slow_reference(small, make, reference, order, arrays):
     editing = Editing(0.7, 8, order, layers=FAMILY.editing.layers)
     generator = make(editing=editing)
     (identity,) = generator.identities(0, 1, first=2)
-    tensors = reference.arrays(small)
+    tensors = arrays(small)
     w = reference.mapping(tensors, draw_latent("stylegan", 0, 2)[None].astype(np.float64))[0]
     assert np.abs(identity.w - w).max() < 1e-5 * np.abs(w).max()
     mean = tensors["truncation.w_avg"]
@@ -276,13 +276,13 @@ def test_options_come_as_text(checkpoint, tmp_path):
         ({"boundaries": "/nowhere"}, "is no folder"),
     ],
 )
-def test_options_that_cant_be_taken_are_told(checkpoint, option, said):
+def test_options_that_cant_be_taken_are_reported(checkpoint, option, said):
     texts = {"checkpoint": str(checkpoint), "size": "32", "device": "cpu", **option}
     with pytest.raises(UsageError, match=said):
         open_generator("stylegan", texts)
 
 
-def test_arguments_that_cant_be_rendered_are_told(generator):
+def test_arguments_that_cant_be_rendered_are_reported(generator):
     (identity,) = generator.identities(0, 1)
     with pytest.raises(UsageError, match="no attribute 'weight'"):
         generator.render(identity, "weight", [0])
@@ -291,7 +291,7 @@ def test_arguments_that_cant_be_rendered_are_told(generator):
             generator.render(identity, "age", [0, alpha])
 
 
-def test_missing_files_are_told_with_what_to_do(checkpoint):
+def test_missing_files_are_reported_with_what_to_do(checkpoint):
     with pytest.raises(WeightsMissingError) as caught:
         StyleGan()
     assert str(weights_folder() / "stylegan" / "karras2019stylegan-ffhq-1024x1024.pkl") in str(caught.value)
@@ -301,7 +301,7 @@ def test_missing_files_are_told_with_what_to_do(checkpoint):
 
 
 def test_a_network_with_other_codes_is_refused(tmp_path):
-    other = StyleGanNetwork(Shape((4, 4), latent=16))
+    other = StyleGanNetwork(StyleGanShape((4, 4), latent=16))
     draw_weights(other, 0)
     save_file(other.state_dict(), tmp_path / "a.safetensors")
     with pytest.raises(WeightsFormatError, match="codes of 16 numbers"):
@@ -351,7 +351,7 @@ def test_a_corpus_goes_on_with_a_copy_of_its_files_and_not_with_others(small, ch
 @pytest.fixture(scope="module")
 def network():
     """128 pixels, so that the published resolutions of both kinds of up-layers are there."""
-    network = StyleGanNetwork(Shape((6, 5, 5, 4, 3, 2), latent=8))
+    network = StyleGanNetwork(StyleGanShape((6, 5, 5, 4, 3, 2), latent=8))
     draw_weights(network, 0)
     return network
 

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 
 from comface_bench.comface.synthesis.stylegan import layers
 from comface_bench.comface.synthesis.stylegan.network import (
-    Shape,
     StyleGanNetwork,
+    StyleGanShape,
     check_constants,
     draw_weights,
 )
@@ -80,13 +80,13 @@ def test_names_and_shapes_are_those_of_the_port(published):
         expected[f"synthesis.output{i}.bias"] = (3,)
     assert len(expected) == 152
     assert {name: tuple(tensor.shape) for name, tensor in published.state_dict().items()} == expected
-    assert Shape.of(published.state_dict()) == Shape()
+    assert StyleGanShape.of(published.state_dict()) == StyleGanShape()
     assert (published.resolution, published.layers) == (1024, 18)
 
 
-def test_images_equal_the_slow_reference(small, reference):
+def test_images_equal_the_slow_reference(small, reference, arrays):
     z = torch.randn(2, 512, generator=torch.Generator().manual_seed(1))
-    tensors = reference.arrays(small)
+    tensors = arrays(small)
     w = reference.mapping(tensors, z.double().numpy())
     with torch.inference_mode():
         assert np.abs(small.mapping(z).numpy() - w).max() < 1e-5 * np.abs(w).max()
@@ -100,10 +100,10 @@ def test_images_equal_the_slow_reference(small, reference):
     assert np.abs(found - expected).max() < 1e-5 * np.abs(expected).max()
 
 
-def test_in_float64_nothing_but_rounding_is_left(small, reference):
+def test_in_float64_nothing_but_rounding_is_left(small, reference, arrays):
     exact = copy.deepcopy(small).double().prepare()
     codes = torch.randn(1, small.layers, 512, generator=torch.Generator().manual_seed(3)).double()
-    expected = reference.synthesis(reference.arrays(small), codes.numpy())
+    expected = reference.synthesis(arrays(small), codes.numpy())
     with torch.inference_mode():
         found = exact.synthesis(codes).numpy()
     assert np.abs(found - expected).max() < 1e-11
@@ -155,11 +155,11 @@ def test_only_the_last_colours_make_the_image(small):
 
 
 def test_sizes_are_read_off_a_state_dict(small):
-    assert Shape.of(small.state_dict()) == small.shape
-    plain = StyleGanNetwork(Shape((4, 4, 2), latent=8, fused_from=32))
-    assert Shape.of(plain.state_dict()) == Shape((4, 4, 2), 8, 32)
+    assert StyleGanShape.of(small.state_dict()) == small.shape
+    plain = StyleGanNetwork(StyleGanShape((4, 4, 2), latent=8, fused_from=32))
+    assert StyleGanShape.of(plain.state_dict()) == StyleGanShape((4, 4, 2), 8, 32)
     with pytest.raises(WeightsFormatError, match="no StyleGAN"):
-        Shape.of({"conv1.weight": torch.ones(1)})
+        StyleGanShape.of({"conv1.weight": torch.ones(1)})
 
 
 def test_stored_constants_must_be_what_is_computed(small):

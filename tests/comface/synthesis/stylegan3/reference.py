@@ -128,11 +128,6 @@ def plans(network):
     ]
 
 
-def arrays(network):
-    """A network's state dict in float64."""
-    return {name: tensor.double().numpy() for name, tensor in network.state_dict().items()}
-
-
 def direct_convolution(x, kernel):
     """True convolution of each channel with a filter of one axis along both, or with one of two axes."""
     channels = x.shape[1]

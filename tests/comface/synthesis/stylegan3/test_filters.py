@@ -16,9 +16,9 @@ from comface_bench.comface.synthesis.stylegan3.filters import (
     layer_filters,
     tile_axis,
 )
-from comface_bench.comface.synthesis.stylegan3.schedule import Shape
+from comface_bench.comface.synthesis.stylegan3.schedule import StyleGan3Shape
 
-PLANS = [plan for plan in Shape.config_r().layers() if not plan.rgb]
+PLANS = [plan for plan in StyleGan3Shape.config_r().layers() if not plan.rgb]
 
 
 def kaiser(taps, half_width, rate):
@@ -96,8 +96,10 @@ def test_a_radial_filter_treats_directions_alike_and_a_plain_one_doesnt():
 
 
 SHAPES = {
-    "R 32": Shape.config_r(32, base=128, most=8, depth=5),
-    "T 32": Shape(Shape.config_r(32, base=128, most=8, depth=5).channels, 32, kernel=3, radial=False),
+    "R 32": StyleGan3Shape.config_r(32, base=128, most=8, depth=5),
+    "T 32": StyleGan3Shape(
+        StyleGan3Shape.config_r(32, base=128, most=8, depth=5).channels, 32, kernel=3, radial=False
+    ),
 }
 SMALL_PLANS = [
     pytest.param(plan, id=f"{name} {plan.name}")
@@ -168,7 +170,9 @@ def test_results_may_be_written_into_given_memory():
 
 
 @pytest.mark.parametrize("side", [1, 7, 64, 4096])
-@pytest.mark.parametrize("plan", [p for p in Shape.config_r().layers() if not p.rgb], ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "plan", [p for p in StyleGan3Shape.config_r().layers() if not p.rgb], ids=lambda p: p.name
+)
 def test_parts_of_an_axis_cover_it_and_never_more_than_they_need(plan, side):
     spans = tile_axis(plan, side)
     covered = [index for span in spans for index in range(span.target.start, span.target.stop)]
@@ -190,5 +194,6 @@ def test_no_schedule_pads_by_more_than_a_filter_reaches():
     for resolution in (16, 32, 128, 512, 2048):
         for depth in (3, 4, 7, 14, 20):
             for kernel in (1, 3):
-                for plan in replace(Shape.config_r(resolution, depth=depth), kernel=kernel).layers()[:-1]:
+                shape = replace(StyleGan3Shape.config_r(resolution, depth=depth), kernel=kernel)
+                for plan in shape.layers()[:-1]:
                     assert all(min(span.low, span.high) >= 0 for span in tile_axis(plan, 64)), plan

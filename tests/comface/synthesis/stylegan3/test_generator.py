@@ -37,10 +37,10 @@ def make(checkpoint):
 
 
 @pytest.mark.parametrize("order", ["truncate-edit", "edit-truncate"])
-def test_images_equal_those_of_the_slow_reference(small, make, reference, order):
+def test_images_equal_those_of_the_slow_reference(small, make, reference, order, arrays):
     generator = make(editing=replace(FAMILY.editing, order=order))
     (identity,) = generator.identities(0, 1, first=3)
-    tensors, plans = reference.arrays(small), reference.plans(small)
+    tensors, plans = arrays(small), reference.plans(small)
     w = reference.mapping(tensors, draw_latent("stylegan3", 0, 3)[None].astype(np.float64))[0]
     assert np.abs(identity.w - w).max() < 1e-5 * np.abs(w).max()
     mean = tensors["mapping.w_avg"]
@@ -135,7 +135,7 @@ def test_options_come_as_text(checkpoint):
         open_generator("stylegan3", texts | {"transform": "1"})
 
 
-def test_missing_weights_are_told_with_what_to_do():
+def test_missing_weights_are_reported_with_what_to_do():
     with pytest.raises(WeightsMissingError) as caught:
         StyleGan3()
     assert str(weights_folder() / "stylegan3" / "stylegan3-r-ffhq-1024x1024.pkl") in str(caught.value)

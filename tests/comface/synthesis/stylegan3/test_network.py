@@ -10,7 +10,7 @@ import torch
 
 from comface_bench.comface.synthesis.stylegan3.layers import Layer, Workspace
 from comface_bench.comface.synthesis.stylegan3.network import StyleGan3Network, draw_weights
-from comface_bench.comface.synthesis.stylegan3.schedule import Shape
+from comface_bench.comface.synthesis.stylegan3.schedule import StyleGan3Shape
 
 
 def draw_codes(network, count, seed=0):
@@ -24,18 +24,18 @@ def network(request):
     return request.getfixturevalue(request.param)
 
 
-def test_the_mapping_equals_the_slow_reference(network, reference):
+def test_the_mapping_equals_the_slow_reference(network, reference, arrays):
     z = 3 * torch.randn(4, network.shape.latent, generator=torch.Generator().manual_seed(1))
-    expected = reference.mapping(reference.arrays(network), z.double().numpy())
+    expected = reference.mapping(arrays(network), z.double().numpy())
     with torch.inference_mode():
         found = network.mapping(z).numpy()
     assert np.abs(found - expected).max() < 1e-5 * np.abs(expected).max()
     assert np.allclose(network.mapping(10 * z), found, rtol=1e-4, atol=1e-5)
 
 
-def test_images_equal_the_slow_reference(network, reference):
+def test_images_equal_the_slow_reference(network, reference, arrays):
     codes = draw_codes(network, 2)
-    tensors, plans = reference.arrays(network), reference.plans(network)
+    tensors, plans = arrays(network), reference.plans(network)
     expected = np.stack([reference.synthesis(tensors, code.double().numpy(), plans) for code in codes])
     assert expected.shape == (2, 3, 32, 32)
     assert expected.std() > 0.05
@@ -49,8 +49,8 @@ def test_images_equal_the_slow_reference(network, reference):
     assert np.abs(exact - expected).max() < 1e-12 * np.abs(expected).max()
 
 
-def test_the_input_turns_and_moves_as_the_code_and_the_user_say(small, reference):
-    tensors, (rate, band, size) = reference.arrays(small), reference.plans(small)[0]
+def test_the_input_turns_and_moves_as_the_code_and_the_user_say(small, reference, arrays):
+    tensors, (rate, band, size) = arrays(small), reference.plans(small)[0]
     code = draw_codes(small, 1)[0, 0]
     # Two thirds of the size: some waves leave the band and fade.
     user = torch.tensor([[1.2, -0.9, 0.1], [0.9, 1.2, -0.2], [0.0, 0.0, 1.0]])
@@ -66,7 +66,7 @@ def test_the_input_turns_and_moves_as_the_code_and_the_user_say(small, reference
 @pytest.fixture(scope="module")
 def medium():
     """64 pixels, of whose channels there are enough for pictures with some detail."""
-    network = StyleGan3Network(Shape.config_r(64, base=512, most=24, depth=8))
+    network = StyleGan3Network(StyleGan3Shape.config_r(64, base=512, most=24, depth=8))
     draw_weights(network, 0)
     return network
 

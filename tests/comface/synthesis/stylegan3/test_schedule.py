@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from comface_bench.comface.synthesis.stylegan3.network import StyleGan3Network
-from comface_bench.comface.synthesis.stylegan3.schedule import Shape
+from comface_bench.comface.synthesis.stylegan3.schedule import StyleGan3Shape
 from comface_bench.core.errors import WeightsFormatError
 
 # Channels in and out, size in and out, rate, cutoff, up and down, pads, of FFHQ at 1024 pixels.
@@ -32,7 +32,7 @@ PUBLISHED = [
 
 
 def test_every_layer_is_as_published():
-    plans = Shape.config_r().layers()
+    plans = StyleGan3Shape.config_r().layers()
     found = [
         (
             (p.before.channels, p.after.channels),
@@ -60,7 +60,7 @@ def test_every_layer_is_as_published():
 
 
 def test_bands_leave_room_for_transitions_but_where_they_are_critical():
-    stages = Shape.config_r().stages()
+    stages = StyleGan3Shape.config_r().stages()
     for index, stage in enumerate(stages):
         assert stage.cutoff + stage.half_width >= stage.rate / 2 - 1e-9
         assert (stage.cutoff == stage.rate / 2) == (index >= 12)
@@ -72,8 +72,8 @@ def test_bands_leave_room_for_transitions_but_where_they_are_critical():
 @pytest.mark.parametrize(
     ("shape", "parameters"),
     [
-        (Shape.config_r(), 15_093_151),
-        (replace(Shape.config_r(base=32768, most=512), kernel=3, radial=False), 22_313_167),
+        (StyleGan3Shape.config_r(), 15_093_151),
+        (replace(StyleGan3Shape.config_r(base=32768, most=512), kernel=3, radial=False), 22_313_167),
     ],
     ids=["R", "T"],
 )
@@ -83,7 +83,7 @@ def test_the_published_sizes_are_met_exactly(shape, parameters):
     assert sum(p.numel() for p in network.parameters()) == parameters
     assert sum(p.numel() for p in network.mapping.parameters()) == 525_312
     assert (network.resolution, network.layers) == (1024, 16)
-    assert Shape.of(network.state_dict()) == shape
+    assert StyleGan3Shape.of(network.state_dict()) == shape
 
 
 def test_names_and_shapes_are_those_of_the_published_file():
@@ -120,10 +120,10 @@ def test_names_and_shapes_are_those_of_the_published_file():
 
 def test_sizes_are_read_off_a_state_dict(small, small_t):
     for network in (small, small_t):
-        assert Shape.of(network.state_dict()) == network.shape
+        assert StyleGan3Shape.of(network.state_dict()) == network.shape
     for left_out in ("mapping.w_avg", "synthesis.L2_52_8.weight"):
         with pytest.raises(WeightsFormatError, match="no StyleGAN3"):
-            Shape.of({name: t for name, t in small.state_dict().items() if name != left_out})
+            StyleGan3Shape.of({name: t for name, t in small.state_dict().items() if name != left_out})
     odd = {name.replace("L5_32", "L5_48"): tensor for name, tensor in small.state_dict().items()}
     with pytest.raises(WeightsFormatError, match="48 pixels, which is no power of 2"):
-        Shape.of(odd)
+        StyleGan3Shape.of(odd)
