@@ -103,7 +103,23 @@ def run_plan(plan: Plan, request: Request, report: Report = ignore) -> Finished:
         if record is not None:
             records.append(record)
             report(_record_event(cell, record))
+            _remove_states(request.results, cell, record)
     return Finished(tuple(records), tuple(failed))
+
+
+def _state_path(results: Path, unit: Unit) -> Path:
+    """Return where the state of a training is kept whose first unit this is; the file knows all of them."""
+    return results / ".checkpoints" / f"{unit.key()[:16]}.pt"
+
+
+def _remove_states(results: Path, cell: PlannedRecord, record: Record) -> None:
+    """Remove states of finished units, which a run leaves that is killed between a record and its state."""
+    if not any((results / ".checkpoints").glob("*.pt")):
+        return
+    finished = {unit.key for unit in record.units}
+    for unit in cell.units:
+        if unit.key() in finished:
+            _state_path(results, unit).unlink(missing_ok=True)
 
 
 def _load_current(store: ResultStore, cell: PlannedRecord) -> Record | None:
@@ -260,7 +276,7 @@ class GroupRunner:
         for item in items:
             self._journal.write("start", item.unit)
         key = digest([self._machine.precision, *(item.unit.key() for item in items)])
-        path = self._request.results / ".checkpoints" / f"{key[:16]}.pt"
+        path = _state_path(self._request.results, items[0].unit)
         try:
             outcomes = self._call(items, path, key)
         except Exception as error:

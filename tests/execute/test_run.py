@@ -68,6 +68,30 @@ def test_finished_units_do_not_run_again(make_request: MakeRequest) -> None:
     assert first.records == second.records
 
 
+@pytest.mark.parametrize("protocol", ["linear", "finetune"])
+def test_a_kill_after_the_record_leaves_no_state_for_good(
+    make_request: MakeRequest, monkeypatch: pytest.MonkeyPatch, protocol: str
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(path: Path, missing_ok: bool = False) -> None:
+        if path.suffix == ".pt":
+            raise Killed
+        unlink(path, missing_ok)
+
+    unlink = Path.unlink
+    monkeypatch.setattr("comface_bench.engine.checkpoint.SAVE_INTERVAL_S", 0.0)
+    request = make_request(protocol=protocol, folds=[0])
+    with monkeypatch.context() as dying:
+        dying.setattr(Path, "unlink", die)
+        with pytest.raises(Killed):
+            run(request)
+    assert list(request.results.rglob("*.pt"))
+    assert not run(request).failed
+    assert not list(request.results.rglob("*.pt"))
+
+
 def test_a_unit_alone_gives_what_it_gives_in_company(make_request: MakeRequest, tmp_path: Path) -> None:
     for protocol in ("linear", "finetune"):
         (whole,) = run(make_request(protocol=protocol, seeds=[0, 1])).records
