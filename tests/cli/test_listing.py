@@ -64,6 +64,7 @@ def test_tasks_say_whether_their_data_are_there(call, make_fgnet, tmp_path):
 
 def test_protocols(call):
     assert list(rows_of(call("list", "protocols", "--json")[1], "protocols")) == [
+        "probe",
         "linear",
         "finetune",
         "quick",
