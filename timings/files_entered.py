@@ -86,8 +86,9 @@ def trace_files() -> Iterator[set[Path]]:
     finally:
         sys.settrace(before)
         threading.settrace(None)  # type: ignore[arg-type]
-        found |= {Path(code.co_filename) for code in codes if is_function(code)}
-        found &= set(sources().values())
+        installed = {_installed(module, path): path for module, path in sources().items()}
+        files = {Path(code.co_filename) for code in codes if is_function(code)}
+        found |= {installed[file] for file in files if file in installed}
 
 
 def is_function(code: CodeType) -> bool:
@@ -102,6 +103,21 @@ def sources() -> dict[str, Path]:
             parts = path.relative_to(ROOT / folder).with_suffix("").parts
             found[".".join([package, *parts]).removesuffix(".__init__")] = path
     return found
+
+
+def _installed(module: str, path: Path) -> Path:
+    """Return where a module is run from: its file here, or its copy where the package is installed."""
+    import comface_bench
+
+    home = Path(comface_bench.__file__).parent
+    if home == ROOT / FOLDERS["comface_bench"]:
+        return path
+    parts = module.split(".")[1:]
+    return (
+        home.joinpath(*parts, "__init__.py")
+        if path.name == "__init__.py"
+        else home.joinpath(*parts).with_suffix(".py")
+    )
 
 
 def room_of(module: str) -> str:

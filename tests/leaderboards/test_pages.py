@@ -387,7 +387,7 @@ import numpy as np
 from comface_bench.stats.metrics import MetricCard
 
 CARD = MetricCard.mean_of(
-    "close", "Close (%)", lambda y, yhat: np.abs(y - yhat) <= 9, percent=True, digits=1
+    "nine", "Nine (%)", lambda y, yhat: np.abs(y - yhat) <= 9, percent=True, digits=1
 )
 """
 
@@ -395,15 +395,15 @@ CARD = MetricCard.mean_of(
 def test_a_metric_of_a_plugin_file_is_known_to_all_processes_and_missed_by_name(
     results, made, tmp_path, monkeypatch
 ):
-    (tmp_path / "close.py").write_text(PLUGIN)
-    module = load_plugin_file(tmp_path / "close.py")
+    (tmp_path / "nine.py").write_text(PLUGIN)
+    module = load_plugin_file(tmp_path / "nine.py")
     for task in ("age", "synth-age"):
-        made.add(results, task, method="a", facts={"metrics": ["mae", "close"]})
+        made.add(results, task, method="a", facts={"metrics": ["mae", "nine"]})
     document = read_document(results, workers=2)
-    assert [board.metrics for board in document.boards] == [("mae", "close")] * 2
+    assert [board.metrics for board in document.boards] == [("mae", "nine")] * 2
     assert plain(document) == plain(read_document(results))
-    assert "Close (%) ↑" in render(document)["age/finetune.md"].decode()
+    assert "Nine (%) ↑" in render(document)["age/finetune.md"].decode()
     monkeypatch.delitem(sys.modules, module.__name__)
-    with pytest.raises(UnknownNameError, match=r"a\.json: no metric is called 'close'") as caught:
+    with pytest.raises(UnknownNameError, match=r"a\.json: no metric is called 'nine'") as caught:
         build(results, tmp_path / "out")
     assert "--plugin" in caught.value.hint

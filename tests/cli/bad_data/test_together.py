@@ -191,4 +191,5 @@ def snapshot(folder):
     return {
         str(path): (path.lstat().st_mtime_ns, path.read_bytes() if path.is_file() else b"")
         for path in folder.rglob("*")
+        if path.name != "__pycache__" and path.suffix != ".pyc"  # Python's own, of the plugin
     }
