@@ -159,7 +159,7 @@ def solve_jobs(
                 choices[number] = UnitError(f"{jobs[number].label}: {error}", "Check the backbone's weights.")
             continue
         for column, number in enumerate(numbers):
-            weights = solved.weights[:, :, column].T
+            weights = solved[:, :, column].T
             errors = _validate(
                 scaled, used[:, column], weights, _placed(_groups(jobs[number], "validation"), place)
             )

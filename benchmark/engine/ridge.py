@@ -36,9 +36,6 @@ class Moments:
     features: Floats
     labels: Floats
 
-    def __add__(self, other: Moments) -> Moments:
-        return Moments(self.features + other.features, self.labels + other.labels)
-
     def __sub__(self, other: Moments) -> Moments:
         return Moments(self.features - other.features, self.labels - other.labels)
 
@@ -54,19 +51,19 @@ def pair_moments(features: Floats, labels: Floats, groups: Iterable[PairGroup]) 
     width, targets = features.shape[1], labels.shape[1]
     total = np.zeros((width, width + targets))
     for group in groups:
-        joined, weight = _weighted(np.hstack([features, labels]), group)
+        joined, weight = _weighted(features, labels, group)
         # One product gives both sums; the rows are deviations, so that nothing cancels.
         total += (joined[:, :width] * weight[:, None]).T @ joined
     return Moments(total[:, :width], total[:, width:])
 
 
-def _weighted(values: Floats, group: PairGroup) -> tuple[Floats, Floats]:
+def _weighted(features: Floats, labels: Floats, group: PairGroup) -> tuple[Floats, Floats]:
     """Return deviations and their weights, whose weighted products sum to those of all differences."""
-    first = values[group.first]
+    first = np.hstack([features[group.first], labels[group.first]])
     mean = first.mean(axis=0) if len(first) else 0.0
     if group.second is None:
         return first - mean, np.full(len(first), float(len(first)))
-    second = values[group.second]
+    second = np.hstack([features[group.second], labels[group.second]])
     if not len(first) or not len(second):
         return first[:0], np.zeros(0)
     other = second.mean(axis=0)
@@ -76,25 +73,15 @@ def _weighted(values: Floats, group: PairGroup) -> tuple[Floats, Floats]:
     return rows, weight.astype(np.float64)
 
 
-@dataclass(frozen=True, eq=False)
-class Solutions:
-    """Ridge solutions of one training part, all strengths and targets.
-
-    Attributes:
-        weights: (strengths, D, targets).
-        strengths: λ in the units of the moments, (strengths,).
-    """
-
-    weights: Floats
-    strengths: Floats
-
-
-def solve_ridge(moments: Moments, strengths: Sequence[float] = STRENGTHS) -> Solutions:
+def solve_ridge(moments: Moments, strengths: Sequence[float] = STRENGTHS) -> Floats:
     """Solve (M + λ) w = b for all strengths and targets with one decomposition of M.
 
     Args:
         moments: Of the training pairs.
         strengths: λ as fractions of M's largest eigenvalue, each above 0.
+
+    Returns:
+        w of each strength and target, (strengths, D, targets).
 
     Raises:
         ValueError: All differences are 0, so that nothing can be learnt.
@@ -108,7 +95,7 @@ def solve_ridge(moments: Moments, strengths: Sequence[float] = STRENGTHS) -> Sol
     # Directions in which no pair differs, but for rounding, hold noise that a small λ would blow up.
     projected[values <= largest * len(values) * np.finfo(np.float64).eps] = 0
     scaled = projected[None] / (values.clip(0)[None] + absolute[:, None])[:, :, None]
-    return Solutions(vectors @ scaled, absolute)
+    return np.asarray(vectors @ scaled)
 
 
 def mean_pair_errors(residuals: Floats, groups: Iterable[PairGroup]) -> Floats:

@@ -79,7 +79,7 @@ def test_solution_equals_that_of_listed_pairs(data):
         return
     expected = explicit_ridge(features, labels, groups, FRACTIONS)
     found = solve_ridge(pair_moments(features, labels, groups), FRACTIONS)
-    np.testing.assert_allclose(found.weights, expected, rtol=1e-8, atol=1e-9)
+    np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-9)
 
 
 @given(data_sets())
@@ -116,9 +116,9 @@ def test_compressed_features_give_the_same_estimates(width):
     small, basis = compress(features)
     assert (basis is None) == (width <= 20)
     solved = solve_ridge(pair_moments(small, labels, groups), STRENGTHS)
-    np.testing.assert_allclose(small @ solved.weights, features @ plain.weights, rtol=1e-8, atol=1e-8)
+    np.testing.assert_allclose(small @ solved, features @ plain, rtol=1e-8, atol=1e-8)
     if basis is not None:
-        np.testing.assert_allclose(basis @ solved.weights, plain.weights, rtol=1e-7, atol=1e-8)
+        np.testing.assert_allclose(basis @ solved, plain, rtol=1e-7, atol=1e-8)
 
 
 def test_the_moments_of_many_equal_images_do_not_lose_digits():
@@ -127,4 +127,4 @@ def test_the_moments_of_many_equal_images_do_not_lose_digits():
     group = [PairGroup(np.arange(50))]
     expected = explicit_ridge(features - 1e6, labels - 1e6, group, (1e-9,))
     found = solve_ridge(pair_moments(features, labels, group), (1e-9,))
-    np.testing.assert_allclose(found.weights, expected, rtol=1e-6)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
