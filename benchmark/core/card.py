@@ -30,6 +30,9 @@ Group = Literal[
 ]
 
 
+PAIRS_PER_IMAGE = 0.5
+"""Of the paper's tasks: on average each training image is in one pair of an epoch (docs/choices.md)."""
+
 _PROSE: Mapping[str, str] = {"kind": "prose"}
 _DESCRIPTION: Mapping[str, str] = {"kind": "description"}
 
@@ -64,6 +67,8 @@ class TaskCard:
         train_pairs: Rule for training pairs.
         test_pairs: Rule for validation and test pairs.
         test_pairs_per_subject: Cap on those pairs for each subject, drawn by seed; None takes all.
+        pairs_per_image: Training pairs of an epoch for each training image of a fold, where a protocol says
+            `pairs_per_epoch=auto`.
         splits: Names of the splits that the task offers, the default first: a file in `tasks/splits`,
             `balanced-K` or `leave-one-out`.
         aggregate: Whether the headline pools all folds' predictions or averages the folds' metrics.
@@ -93,6 +98,7 @@ class TaskCard:
     train_pairs: PairRule = "all"
     test_pairs: PairRule = "all"
     test_pairs_per_subject: int | None = None
+    pairs_per_image: float = PAIRS_PER_IMAGE
     splits: tuple[str, ...] = _offer(lambda: ("balanced-4",))
     aggregate: Aggregate = field(default="pooled", metadata=_DESCRIPTION)
     test_data: str | None = None

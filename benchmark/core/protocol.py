@@ -10,7 +10,8 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
 from comface_bench.core.card import Family
 from comface_bench.core.digest import digest
@@ -27,8 +28,9 @@ class Protocol:
     """A resolved protocol. Every field enters the key of a unit.
 
     A subclass declares its settings as fields, `image_size`, `resize` and `precision` among them, in the
-    order in which records hold them. Each can be set by `-o key=value`: a whole number, a number, or a choice
-    (a `Literal`). A field's metadata may limit it: `least`, `between` (both ends excluded), `choices`.
+    order in which records hold them. Each can be set by `-o key=value`: a whole number, a number, a choice
+    (a `Literal`), or one of two kinds (`int | Literal["auto"]`). A field's metadata may limit it: `least`,
+    `between` (both ends excluded), `choices`.
 
     Attributes:
         name: Name of the card, with overrides as `+key=value`.
@@ -204,17 +206,22 @@ def parse_override(key: str, text: str, settings: type[Protocol]) -> Any:
     if key not in override_keys(settings):
         raise UsageError(f"{key!r} can't be set", f"A protocol takes: {', '.join(override_keys(settings))}")
     (limits,) = (item.metadata for item in dataclasses.fields(settings) if item.name == key)
-    wanted = get_type_hints(settings)[key]
-    choices = get_args(wanted) if get_origin(wanted) is Literal else limits.get("choices", ())
-    if choices and text not in choices:
-        raise UsageError(f"{key}={text}: not one of {', '.join(choices)}")
-    if choices or wanted is str:
+    hint = get_type_hints(settings)[key]
+    kinds = get_args(hint) if isinstance(hint, UnionType) or get_origin(hint) is Union else (hint,)
+    choices = limits.get("choices", ())
+    for kind in kinds:
+        choices += get_args(kind) if get_origin(kind) is Literal else ()
+    wanted = next((kind for kind in kinds if kind in (int, float)), None)
+    if text in choices or (wanted is None and not choices):
         return text
+    if wanted is None:
+        raise UsageError(f"{key}={text}: not one of {', '.join(choices)}")
     try:
         value = wanted(text)
     except ValueError as error:
-        kind = "a whole number" if wanted is int else "a number"
-        raise UsageError(f"{key}={text}: not {kind}") from error
+        also = f", nor {' or '.join(choices)}" if choices else ""
+        what = "a whole number" if wanted is int else "a number"
+        raise UsageError(f"{key}={text}: not {what}{also}") from error
     low, high = limits.get("between", (None, None))
     if low is not None and not low < value < high:
         raise UsageError(f"{key}={text}: not between {low:g} and {high:g}")

@@ -42,8 +42,11 @@ def seed_for(purpose: Purpose, task: str, fold: int | None = None, repetition: i
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
-ENGINE_EPOCH = 1
-"""Raised by hand when the mathematics of the engine changes; part of every key."""
+ENGINE_EPOCH = 2
+"""Raised by hand when the mathematics of the engine changes; part of every key.
+
+2: pairs are drawn by data set instead of by target.
+"""
 
 _LATER_DEFAULTS: Mapping[str, str] = {"pairs": "pre-post"}
 """Defaults of options that tasks gained when results of theirs existed, whose keys have no such option."""

@@ -92,6 +92,10 @@ class PairSampler:
         """Return each subject's number of unordered pairs that a rule allows."""
         return {subject: _size(self._enumerate(subject, rule)) for subject in self._rows}
 
+    def count_images(self, subjects: Iterable[str]) -> int:
+        """Return how many images of the subjects carry a label."""
+        return sum(len(self._rows[subject]) for subject in subjects)
+
     def groups(self, subjects: Iterable[str], rule: PairRule) -> list[PairGroup]:
         """Describe all pairs that a rule allows, without listing them; groups without a pair are left out."""
         found = []

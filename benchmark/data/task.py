@@ -48,7 +48,7 @@ class Task:
 
     @property
     def seed_name(self) -> str:
-        """Name that pairs, head draws and dropout are seeded by."""
+        """Name that head draws and dropout are seeded by; pairs are seeded by the data set."""
         return self.card.seeds_of or self.card.name
 
     @property
@@ -94,8 +94,9 @@ class Task:
             raise UsageError(f"a fold has no part {part!r}", f"Its parts: {', '.join(PARTS)}")
         rule = self.card.train_pairs if part == "train" else self.card.test_pairs
         subjects = self.folds[fold].subjects(part)
-        # One seed for all folds and parts: a subject's pairs are the same wherever it stands.
-        seed = seed_for("pairs", self.seed_name)
+        # One seed for all folds and parts: a subject's pairs are the same wherever it stands, and tasks on
+        # the same data set test the same ones.
+        seed = seed_for("pairs", self.card.data)
         sampler = self.sampler  # Before the try: a label out of range is another matter than a lack of pairs.
         try:
             return sampler.list_pairs(subjects, rule, self.card.test_pairs_per_subject, seed)
@@ -106,9 +107,21 @@ class Task:
             ) from error
 
     def draw(self, fold: int, repetition: int, epoch: int, count: int) -> PairList:
-        """Draw the training pairs of one epoch (1-based)."""
-        seed = seed_for("pairs", f"{self.seed_name}/epoch {epoch}", fold, repetition)
+        """Draw the training pairs of one epoch (1-based).
+
+        The draw is seeded by the data set, not by the target: tasks that label the same images, as action
+        units do, train on the same pairs, so that an image is rendered and encoded once for all of them.
+        """
+        seed = seed_for("pairs", f"{self.card.data}/epoch {epoch}", fold, repetition)
         return self.sampler.draw(self.folds[fold].train, self.card.train_pairs, count, seed)
+
+    def epoch_length(self, fold: int) -> int:
+        """Return the training pairs of an epoch that follows the data, at least one.
+
+        They are `pairs_per_image` of the card for each image of the fold's training part that has a label.
+        """
+        images = self.sampler.count_images(self.folds[fold].train)
+        return max(1, round(self.card.pairs_per_image * images))
 
 
 def load_task(name: str, data: Path | str | None = None, registry: Registry[TaskCard] | None = None) -> Task:

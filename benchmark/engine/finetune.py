@@ -88,7 +88,8 @@ class _Unit:
         encoder.to(device).requires_grad_()
         self._head = self._start().to(device).requires_grad_()
         weights = [*encoder.parameters(), self._head]
-        self._optimizer = torch.optim.Adam(weights, lr=protocol.learning_rate, fused=True)
+        self._optimizer = protocol.build_optimizer(weights)
+        self._pairs = protocol.count_pairs(job.task.epoch_length(job.fold))
         self._speed = Throughput()
         self._curve: list[float] = []
         self._best, self._best_epoch = _snapshot(encoder, self._head), 0
@@ -136,7 +137,9 @@ class _Unit:
         Raises:
             UnitError: The loss left the finite numbers.
         """
-        job, count = self._job, self._protocol.pairs_per_epoch
+        job, count = self._job, self._pairs
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._protocol.rate(epoch)
         with self._speed.measure(2 * count):
             pairs = job.task.draw(job.fold, job.seed, epoch, count)
             stage = f"epoch {epoch}"
@@ -202,7 +205,10 @@ class _Unit:
         predicted = evaluate(self._encoder, best["head"], pairs, self._source, self._protocol)
         seconds = self._spent + time.perf_counter() - started
         memory = peak_memory_mb(self._source.machine)
-        facts: dict[str, str | int | float | bool | None] = {"images_per_second": self._speed.per_second}
+        facts: dict[str, str | int | float | bool | None] = {
+            "pairs_per_epoch": self._pairs,
+            "images_per_second": self._speed.per_second,
+        }
         return Outcome(predicted, self._best_epoch, self._curve, seconds, memory, facts)
 
 

@@ -108,10 +108,13 @@ class _Heads:
         self._test = [job.task.pairs(job.fold, "test") for job in jobs]
         self._speed = Throughput()
         self._plain = self._encode([*self._validation, *self._test], None)
+        self._lengths = [protocol.count_pairs(job.task.epoch_length(job.fold)) for job in jobs]
         starts = [self._start(job) for job in jobs]
-        self._weights = torch.stack(starts).requires_grad_()
-        self._optimizer = torch.optim.Adam([self._weights], lr=protocol.learning_rate)
-        self._best = self._weights.detach().clone()
+        self._batches = [
+            _HeadBatch([place for place, own in enumerate(self._lengths) if own == length], starts, protocol)
+            for length in dict.fromkeys(self._lengths)
+        ]
+        self._best = self._weights()
         self._best_epoch = [0] * len(jobs)
         self.curves: list[list[float]] = [[] for _ in jobs]
         self.done, self._spent = 0, 0.0
@@ -124,11 +127,19 @@ class _Heads:
     def _encode(self, lists: Sequence[PairList], view: int | None) -> _SharedFeatures:
         return _SharedFeatures.encode(lists, self._encoder, self._source, view, self._report, self._speed)
 
+    def _weights(self) -> list[Tensor]:
+        """Return a copy of each head's weight, in the order of the jobs."""
+        found = {
+            place: weight.detach().clone()
+            for batch in self._batches
+            for place, weight in zip(batch.places, batch.weights, strict=True)
+        }
+        return [found[place] for place in range(len(self._jobs))]
+
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take up a state that `state` gave."""
-        with torch.no_grad():
-            self._weights.copy_(state["weights"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        for batch, saved in zip(self._batches, state["batches"], strict=True):
+            batch.restore(saved)
         self._best, self._best_epoch, self.curves = state["best"], state["best_epoch"], state["curves"]
         self.done, self._spent = state["epoch"], state["seconds"]
         self._speed.images += state.get("images", 0)
@@ -142,8 +153,7 @@ class _Heads:
         """
         return {
             "epoch": self.done,
-            "weights": self._weights.detach(),
-            "optimizer": self._optimizer.state_dict(),
+            "batches": [batch.state() for batch in self._batches],
             "best": self._best,
             "best_epoch": self._best_epoch,
             "curves": self.curves,
@@ -154,16 +164,20 @@ class _Heads:
 
     def train(self, epoch: int) -> None:
         """Train all heads for an epoch on the views of its pairs."""
-        count = self._protocol.pairs_per_epoch
-        drawn = [job.task.draw(job.fold, job.seed, epoch, count) for job in self._jobs]
+        drawn = [
+            job.task.draw(job.fold, job.seed, epoch, length)
+            for job, length in zip(self._jobs, self._lengths, strict=True)
+        ]
         views = self._encode(drawn, epoch)
-        _train_epoch(self._weights, self._optimizer, views, drawn, self._protocol)
+        for batch in self._batches:
+            batch.train(epoch, views, [drawn[place] for place in batch.places], self._protocol)
         self.done = epoch
 
     def validate(self, epoch: int) -> None:
         """Note each head's validation loss, and its weight if no epoch before was as good."""
+        weights = self._weights()
         for number, pairs in enumerate(self._validation):
-            weight, curve = self._weights[number].detach(), self.curves[number]
+            weight, curve = weights[number], self.curves[number]
             predicted = self._plain.score(weight, pairs, self._protocol)
             loss = mean_loss(self._protocol.loss, predicted, pairs.target)
             if loss < min(curve, default=float("inf")):
@@ -189,6 +203,7 @@ class _Heads:
         predicted = self._plain.score(self._best[number], self._test[number], self._protocol)
         facts: dict[str, str | int | float | bool | None] = {
             "units_sharing_features": len(self._jobs),
+            "pairs_per_epoch": self._lengths[number],
             "images_per_second": self._speed.per_second,
         }
         memory = peak_memory_mb(self._source.machine)
@@ -236,22 +251,51 @@ class _SharedFeatures:
         return score_pairs(protocol.head, weight, self.values, self.place[pairs.x], self.place[pairs.y])
 
 
-def _train_epoch(
-    weights: Tensor,
-    optimizer: torch.optim.Optimizer,
-    views: _SharedFeatures,
-    drawn: Sequence[PairList],
-    protocol: Training,
-) -> None:
-    x = torch.from_numpy(np.stack([views.place[pairs.x] for pairs in drawn]))
-    y = torch.from_numpy(np.stack([views.place[pairs.y] for pairs in drawn]))
-    target = torch.from_numpy(np.stack([pairs.target for pairs in drawn])).float()
-    for start in range(0, x.shape[1], protocol.batch_size):
-        batch = slice(start, start + protocol.batch_size)
-        first, second = views.values[x[:, batch]], views.values[y[:, batch]]
-        predicted = predict(protocol.head, weights.unsqueeze(1), first, second)
-        # The mean over each head's own pairs, summed over heads: gradients of heads are separate.
-        loss = pair_loss(protocol.loss, predicted, target[:, batch]).mean(dim=1).sum()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+class _HeadBatch:
+    """Heads whose epochs are of one length, trained in one batch.
+
+    An optimiser moves every weight that it has at each step, so heads with fewer pairs need one of their own.
+
+    Args:
+        places: Numbers of these heads among all heads.
+        starts: The weight that each of all heads starts from.
+        protocol: Says how they are trained.
+
+    Attributes:
+        places: As given.
+        weights: (number of these heads, inputs).
+    """
+
+    def __init__(self, places: Sequence[int], starts: Sequence[Tensor], protocol: Training) -> None:
+        self.places = places
+        self.weights = torch.stack([starts[place] for place in places]).requires_grad_()
+        self._optimizer = protocol.build_optimizer([self.weights])
+
+    def state(self) -> dict[str, Any]:
+        """Return what the next epoch depends on."""
+        return {"weights": self.weights.detach(), "optimizer": self._optimizer.state_dict()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up a state that `state` gave."""
+        with torch.no_grad():
+            self.weights.copy_(state["weights"])
+        self._optimizer.load_state_dict(state["optimizer"])
+
+    def train(
+        self, epoch: int, views: _SharedFeatures, drawn: Sequence[PairList], protocol: Training
+    ) -> None:
+        """Train the heads for an epoch, each on the pairs drawn for it."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = protocol.rate(epoch)
+        x = torch.from_numpy(np.stack([views.place[pairs.x] for pairs in drawn]))
+        y = torch.from_numpy(np.stack([views.place[pairs.y] for pairs in drawn]))
+        target = torch.from_numpy(np.stack([pairs.target for pairs in drawn])).float()
+        for start in range(0, x.shape[1], protocol.batch_size):
+            batch = slice(start, start + protocol.batch_size)
+            first, second = views.values[x[:, batch]], views.values[y[:, batch]]
+            predicted = predict(protocol.head, self.weights.unsqueeze(1), first, second)
+            # The mean over each head's own pairs, summed over heads: gradients of heads are separate.
+            loss = pair_loss(protocol.loss, predicted, target[:, batch]).mean(dim=1).sum()
+            self._optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            self._optimizer.step()

@@ -46,6 +46,7 @@ def test_values_are_the_published_ones(table, name):
     assert protocol.name == name
     assert protocol.learning_rate == learning_rate
     assert protocol.batch_size == 16
+    assert (protocol.optimizer, protocol.schedule) == ("adam", "none")
     assert protocol.epochs == EPOCHS[name]
     assert protocol.image_size == 224
     augmentation = protocol.facts()["augmentation"]
@@ -78,7 +79,7 @@ def test_our_choices():
     assert (protocol.loss, protocol.head, protocol.pairs_per_epoch, protocol.resize) == (
         "l1",
         "difference",
-        1600,
+        "auto",
         "squash",
     )
 
@@ -140,6 +141,8 @@ def test_a_pretrained_head_needs_a_method_that_brings_one(name):
         ("augmentation", "none", "none"),
         ("views", "epoch", "epoch"),
         ("pairs_per_epoch", "10", 10),
+        ("optimizer", "adamw", "adamw"),
+        ("schedule", "cosine", "cosine"),
         ("loss", "smooth-l1", "smooth-l1"),
         ("head", "concat", "concat"),
     ],

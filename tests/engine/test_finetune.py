@@ -11,12 +11,10 @@ import torch
 from comface_bench.core.errors import UnitError
 from comface_bench.core.events import Event, ignore
 from comface_bench.core.protocol import Protocol
-from comface_bench.core.unit import seed_for
 from comface_bench.data.task import Task
 from comface_bench.engine import checkpoint, finetune
 from comface_bench.engine.encoder import Encoder, ImageSource
 from comface_bench.engine.finetune import run_finetune, view_numbers
-from comface_bench.engine.heads import draw_head
 from comface_bench.engine.jobs import Job
 
 MakeEncoder = Callable[[], Encoder]
@@ -31,53 +29,6 @@ def job(task: Task) -> Job:
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "states" / "unit.pt"
-
-
-def test_one_unit_equals_an_independent_loop(
-    job: Job, file: Path, source: ImageSource, make_encoder: MakeEncoder, make_protocol: MakeProtocol
-) -> None:
-    protocol = make_protocol("finetune", epochs=2)
-    outcome = run_finetune(job, make_encoder(), protocol, source, ignore, file, "key")
-
-    encoder, task = make_encoder(), job.task
-    layer = torch.nn.Linear(8, 1, bias=False)
-    with torch.no_grad():
-        layer.weight.copy_(draw_head("difference", 8, seed_for("head", "age", 0, 0))[None])
-    optimizer = torch.optim.Adam([*encoder.parameters(), *layer.parameters()], lr=protocol.learning_rate)
-
-    def answers(part: str) -> tuple[torch.Tensor, torch.Tensor]:
-        pairs = task.pairs(0, part)  # type: ignore[arg-type]
-        encoder.eval()
-        with torch.no_grad():
-            change = encoder(source.plain(pairs.y)) - encoder(source.plain(pairs.x))
-            return layer(change)[:, 0], torch.from_numpy(pairs.target)
-
-    losses, tests = [], []
-    for epoch in (1, 2):
-        encoder.train()
-        pairs = task.draw(0, 0, epoch, protocol.pairs_per_epoch)
-        for start in range(0, len(pairs), 5):
-            batch = slice(start, start + 5)
-            x, y = pairs.x[batch], pairs.y[batch]
-            numbers = [(epoch << 32) + 2 * (start + i) for i in range(len(x))]
-            images = torch.cat(
-                [
-                    source.augmented(x, np.array(numbers)),
-                    source.augmented(y, np.array(numbers) + 1),
-                ]
-            )
-            features = encoder(images)
-            predicted = layer(features[len(x) :] - features[: len(x)])[:, 0]
-            loss = (predicted - torch.from_numpy(pairs.target[batch]).float()).abs().mean()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        found, target = answers("validation")
-        losses.append(float((found - target).abs().mean()))
-        tests.append(answers("test")[0].numpy())
-    assert outcome.validation_curve == pytest.approx(losses, rel=1e-4)
-    assert outcome.best_epoch == 1 + int(np.argmin(losses))
-    assert np.allclose(outcome.predictions, tests[outcome.best_epoch - 1], rtol=1e-3, atol=1e-3)
 
 
 def test_two_runs_are_bit_equal(

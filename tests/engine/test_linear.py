@@ -9,63 +9,14 @@ import torch
 from comface_bench.core.errors import UnitError
 from comface_bench.core.events import Event, ignore
 from comface_bench.core.protocol import Protocol
-from comface_bench.core.unit import seed_for
 from comface_bench.data.task import Task
 from comface_bench.engine import checkpoint
 from comface_bench.engine.encoder import Encoder, ImageSource
-from comface_bench.engine.heads import draw_head
 from comface_bench.engine.jobs import Job, Outcome
 from comface_bench.engine.linear import run_linear
 
 MakeEncoder = Callable[[], Encoder]
 MakeProtocol = Callable[..., Protocol]
-
-
-def plain_loop(
-    task: Task, fold: int, seed: int, encoder: Encoder, protocol: Protocol, source: ImageSource
-) -> tuple[np.ndarray, int, list[float]]:
-    """The obvious program: one unit, every image of every pair encoded anew, by itself."""
-    encoder.eval()
-    layer = torch.nn.Linear(8, 1, bias=False)
-    with torch.no_grad():
-        layer.weight.copy_(draw_head("difference", 8, seed_for("head", task.card.name, fold, seed))[None])
-    optimizer = torch.optim.Adam(layer.parameters(), lr=protocol.learning_rate)
-    loss_function = torch.nn.L1Loss()
-
-    def features(row: int, view: int | None) -> torch.Tensor:
-        rows = np.array([row])
-        images = source.plain(rows) if view is None else source.augmented(rows, np.array([view]))
-        with torch.no_grad():
-            return encoder(images)[0]
-
-    def answers(part: str) -> tuple[np.ndarray, np.ndarray]:
-        pairs = task.pairs(fold, part)  # type: ignore[arg-type]
-        with torch.no_grad():
-            found = [
-                layer(features(y, None) - features(x, None)).item()
-                for x, y in zip(pairs.x, pairs.y, strict=True)
-            ]
-        return np.array(found), pairs.target
-
-    curve: list[float] = []
-    kept, best_epoch = layer.weight.detach().clone(), 0
-    for epoch in range(1, protocol.epochs + 1):
-        pairs = task.draw(fold, seed, epoch, protocol.pairs_per_epoch)
-        for start in range(0, len(pairs), protocol.batch_size):
-            batch = range(start, min(start + protocol.batch_size, len(pairs)))
-            change = torch.stack([features(pairs.y[i], epoch) - features(pairs.x[i], epoch) for i in batch])
-            target = torch.tensor([pairs.target[i] for i in batch], dtype=torch.float32)
-            loss = loss_function(layer(change)[:, 0], target)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        found, target_values = answers("validation")
-        curve.append(float(np.abs(found - target_values).mean()))
-        if curve[-1] < min(curve[:-1], default=float("inf")):
-            kept, best_epoch = layer.weight.detach().clone(), epoch
-    with torch.no_grad():
-        layer.weight.copy_(kept)
-    return answers("test")[0], best_epoch, curve
 
 
 def run(
@@ -75,20 +26,6 @@ def run(
     outcomes = run_linear(jobs, encoder, protocol, source, ignore)
     assert all(isinstance(outcome, Outcome) for outcome in outcomes)
     return outcomes  # type: ignore[return-value]
-
-
-def test_shared_features_equal_the_plain_loop(
-    task: Task, source: ImageSource, make_encoder: MakeEncoder, make_protocol: MakeProtocol
-) -> None:
-    protocol = make_protocol("linear")
-    places = [(0, 0), (1, 0), (0, 1)]
-    for (fold, seed), outcome in zip(
-        places, run(task, places, make_encoder(), protocol, source), strict=True
-    ):
-        predicted, best_epoch, curve = plain_loop(task, fold, seed, make_encoder(), protocol, source)
-        assert np.abs(outcome.predictions - predicted).max() <= 1e-5 * max(1, np.abs(predicted).max())
-        assert outcome.best_epoch == best_epoch
-        assert outcome.validation_curve == pytest.approx(curve, abs=1e-4)
 
 
 def test_a_joint_run_equals_separate_runs(

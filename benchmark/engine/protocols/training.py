@@ -8,13 +8,24 @@ laptops: small images, few epochs; its name keeps its records apart.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from comface_bench.core.card import AUGMENTATIONS, Family
 from comface_bench.core.errors import UsageError
 from comface_bench.core.protocol import Protocol, ProtocolCard
+
+if TYPE_CHECKING:
+    import torch
+
+OPTIMIZERS: Mapping[str, Mapping[str, Any]] = {
+    "adam": {"betas": (0.9, 0.999), "eps": 1e-8},
+    "adamw": {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01},
+    "sgd": {"momentum": 0.9},
+}
+"""Name → everything but the learning rate; Tables C to E name Adam and no value of it, so these are ours."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,12 +35,15 @@ class Training(Protocol):
     Attributes:
         epochs: Passes of `pairs_per_epoch` training pairs.
         batch_size: Pairs a step.
-        learning_rate: Of Adam, constant.
+        optimizer: Name of the optimiser (`OPTIMIZERS`).
+        learning_rate: Its rate at the start.
+        schedule: How the rate goes on from epoch to epoch, as `rate` says.
         image_size: Side of the square images in pixels.
         resize: `squash` fits the whole image into the square, `crop` its centre.
         augmentation: Name of the augmentation (`AUGMENTATIONS`).
         views: `epoch` renders each image once an epoch, `pair` anew for each pair it is part of.
-        pairs_per_epoch: Training pairs drawn anew each epoch, uniformly over within-subject pairs.
+        pairs_per_epoch: Training pairs drawn anew each epoch, uniformly over within-subject pairs. `auto`
+            follows the data: `pairs_per_image` of the task's card for each training image of the fold.
         loss: Of the predicted against the true change.
         head: `difference` is w·(f(y) − f(x)), `concat` is w·[f(x), f(y)].
         head_start: `scratch` draws w from the head seed, `pretrained` takes the method's own;
@@ -40,12 +54,14 @@ class Training(Protocol):
 
     epochs: int = field(metadata={"least": 0})
     batch_size: int = field(metadata={"least": 1})
+    optimizer: Literal["adam", "adamw", "sgd"]
     learning_rate: float = field(metadata={"between": (0, 10)})
+    schedule: Literal["none", "cosine", "halved"]
     image_size: int = field(metadata={"least": 16})
     resize: Literal["squash", "crop"]
     augmentation: str = field(metadata={"choices": tuple(AUGMENTATIONS)})
     views: Literal["epoch", "pair"]
-    pairs_per_epoch: int = field(metadata={"least": 1})
+    pairs_per_epoch: int | Literal["auto"] = field(metadata={"least": 1})
     loss: Literal["l1", "l2", "smooth-l1"]
     head: Literal["difference", "concat"]
     head_start: Literal["scratch", "pretrained"]
@@ -88,13 +104,44 @@ class Training(Protocol):
             )
 
     def facts(self) -> dict[str, Any]:
-        """Return every value, the augmentation's own values spelled out."""
+        """Return every value, those of the augmentation and of the optimiser spelled out."""
         values = super().facts()
         values["augmentation"] = {
             "name": self.augmentation,
             **dataclasses.asdict(AUGMENTATIONS[self.augmentation]),
         }
+        values["optimizer"] = {"name": self.optimizer, **OPTIMIZERS[self.optimizer]}
         return values
+
+    def build_optimizer(self, weights: Iterable[torch.Tensor]) -> torch.optim.Optimizer:
+        """Return the optimiser of some weights."""
+        import torch
+
+        kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+        build: Any = kinds[self.optimizer]
+        optimizer: torch.optim.Optimizer = build(
+            weights, lr=self.learning_rate, fused=True, **OPTIMIZERS[self.optimizer]
+        )
+        return optimizer
+
+    def count_pairs(self, following: int) -> int:
+        """Return the training pairs of an epoch.
+
+        Args:
+            following: How many they are where they follow the data: `Task.epoch_length` of the fold.
+        """
+        return following if self.pairs_per_epoch == "auto" else self.pairs_per_epoch
+
+    def rate(self, epoch: int) -> float:
+        """Return the learning rate of an epoch (1-based).
+
+        `none` keeps it, `cosine` lets it fall along half a wave that would reach 0 after the last epoch, and
+        `halved` halves it for the second half of the epochs.
+        """
+        done = (epoch - 1) / self.epochs
+        if self.schedule == "cosine":
+            return self.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+        return self.learning_rate * (0.5 if self.schedule == "halved" and done >= 0.5 else 1.0)
 
 
 # Supplement, Tables C, D and E. "custom" is ours: Table C's augmentation at Table D's learning rate.
@@ -107,9 +154,11 @@ TABLES_C_TO_E: Mapping[Family, Mapping[str, Any]] = {
 
 SHARED: Mapping[str, Any] = {
     "batch_size": 16,
+    "optimizer": "adam",
+    "schedule": "none",
     "image_size": 224,
     "resize": "squash",
-    "pairs_per_epoch": 1600,
+    "pairs_per_epoch": "auto",
     "loss": "l1",
     "head": "difference",
     "head_start": "scratch",

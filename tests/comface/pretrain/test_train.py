@@ -13,11 +13,12 @@ import pytest
 import torch
 from torch import nn
 
+from comface_bench.comface.pretrain import train
 from comface_bench.comface.pretrain.distributed import ProcessGroup, join_processes, leave_processes
 from comface_bench.comface.pretrain.faces import FaceDataset
 from comface_bench.comface.pretrain.folder import TrainingFolder
 from comface_bench.comface.pretrain.settings import load_settings
-from comface_bench.comface.pretrain.train import Trainer
+from comface_bench.comface.pretrain.train import Trainer, validate
 from comface_bench.core.errors import DataFormatError, UnitError, UsageError
 from comface_bench.engine.precision import Machine
 
@@ -154,6 +155,22 @@ def test_the_best_epoch_is_kept(unbroken):
     best = torch.load(root / "best.pt", weights_only=True)
     assert best["line"]["epoch"] == 1 + curve.index(min(curve))
     assert best["line"]["loss"] == min(curve)
+
+
+def test_the_network_of_the_lowest_loss_is_kept_where_it_is_neither_first_nor_last(
+    corpus, tmp_path, monkeypatch
+):
+    losses, seen = iter([3.0, 1.0, 2.0]), []
+    monkeypatch.setattr(
+        train, "validate", lambda *arguments: validate(*arguments)._replace(loss=next(losses))
+    )
+    trainer = prepare(corpus, tmp_path / "run", FAST)
+    curve = trainer.run(lambda line: seen.append(weights(trainer)) if line["kind"] == "epoch" else None)
+    assert curve == [3.0, 1.0, 2.0]
+    best = torch.load(tmp_path / "run" / "best.pt", weights_only=True)
+    assert (best["line"]["epoch"], best["line"]["loss"]) == (2, 1.0)
+    same(best["model"], seen[1])
+    assert any(not torch.equal(seen[1][name], seen[2][name]) for name in seen[1])
 
 
 def test_a_loss_that_is_not_finite_stops(corpus, tmp_path):
