@@ -55,6 +55,8 @@ def make_card(name: str) -> TaskCard:
         unit="",
         label_range=WIDEST_RANGE,
         metrics=("mae", "pearson", "rmse", "spearman", "ccc", "icc31"),
+        # Tables of a few hundred images are the usual ones, and half a pair for each would be a few steps.
+        pairs_per_image=4,
         splits=("balanced-4", "leave-one-out"),
         options={
             "target": (),

@@ -12,6 +12,7 @@ import pytest
 from comface_bench.cli.main import main
 from comface_bench.core.errors import DuplicateNameError, PluginError, UsageError
 from comface_bench.core.protocol import protocol_names, protocol_registry
+from comface_bench.core.unit import ENGINE_EPOCH
 from comface_bench.execute.plan import Request, make_plan
 from comface_bench.execute.run import run_plan
 from comface_bench.leaderboards import build
@@ -99,7 +100,7 @@ def test_it_runs_with_its_own_settings_and_function(request_of: MakeRequest, tmp
     assert record.summary.complete
     assert record.protocol.name == "ridge"
     values = {"name": "ridge", "trains": "head", "image_size": 16, "strength": 1e-3, "resize": "squash"}
-    assert record.protocol.values == {**values, "precision": "auto", "engine_epoch": 1}
+    assert record.protocol.values == {**values, "precision": "auto", "engine_epoch": ENGINE_EPOCH}
     rows = ResultStore(request.results).load_predictions(record)
     errors = np.array([abs(row.y - row.yhat) for row in rows])
     assert errors.mean() < 0.7 * np.mean([abs(row.y) for row in rows])

@@ -86,7 +86,9 @@ def test_records_from_before_the_option_keep_their_keys(name, kept):
     stored = json.loads(path.read_text())
     assert stored["task"]["card"]["options"] == {}
     task = load_task(name)
-    today = {**stored["task"], "name": task.name, "card": facts(task.card)}
+    # The length of epochs came with the next engine's epoch.
+    card = {name: fact for name, fact in facts(task.card).items() if name != "pairs_per_image"}
+    today = {**stored["task"], "name": task.name, "card": card}
     for unit in stored["units"]:
         place = unit["fold"], unit["seed"]
         key = stored_unit_key(today, stored["method"], stored["protocol"], *place)
