@@ -1,12 +1,13 @@
-"""Digests of declared facts: canonical JSON, hashed."""
+"""Digests of declared facts (canonical JSON, hashed), of files, and of the tensors in a file."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NamedTuple
 
 
 def canonical_json(value: Any) -> str:
@@ -32,6 +33,96 @@ def digest_file(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, 64 hexadecimal digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+class FileDigests(NamedTuple):
+    """Digests of a file, SHA-256 in hexadecimal digits: of its bytes, and of what it holds.
+
+    The latter is that of the tensors where the file is safetensors, whatever it is called: names, types,
+    shapes and numbers, in whichever order they lie, and metadata that may mean something. Where the numbers
+    were copied from (`PROVENANCE`) doesn't. Any other file is its bytes.
+    """
+
+    bytes: str
+    content: str
+
+
+PROVENANCE = ("conversion", "format")
+"""Metadata of safetensors files that say which program wrote them, and from what."""
+
+_PIECE = 1 << 20
+
+
+def digest_content(path: Path) -> FileDigests:
+    """Return both digests of a file, which is read once and never held in memory."""
+    with path.open("rb") as stream:
+        header = _read_header(stream, path.stat().st_size)
+        begun = stream.tell() if header else 0
+        stream.seek(0)
+        whole = hashlib.sha256()
+        if header is None:
+            _consume(stream, None, [whole])
+            return FileDigests(whole.hexdigest(), whole.hexdigest())
+        _consume(stream, begun, [whole])
+        metadata, tensors = header
+        parts = {}
+        for tensor in tensors:
+            own = hashlib.sha256()
+            _consume(stream, tensor.size, [whole, own])
+            parts[tensor.name] = [tensor.dtype, tensor.shape, own.hexdigest()]
+        return FileDigests(whole.hexdigest(), digest({"tensors": parts, "metadata": metadata}))
+
+
+class _StoredTensor(NamedTuple):
+    name: str
+    dtype: str
+    shape: list[int]
+    size: int
+
+
+def _read_header(stream: IO[bytes], size: int) -> tuple[dict[str, str], list[_StoredTensor]] | None:
+    """Read the head of a safetensors file: metadata that may mean something, and tensors as they lie.
+
+    A file whose tensors don't follow each other without a gap up to its end is none: None, as for any other.
+    """
+    length = int.from_bytes(stream.read(8), "little")
+    if not 2 <= length <= size - 8:
+        return None
+    try:
+        header = json.loads(stream.read(length), object_pairs_hook=_without_repetition)
+        metadata = {key: str(value) for key, value in header.pop("__metadata__", {}).items()}
+        spans = sorted((*_numbers(fact["data_offsets"]), name) for name, fact in header.items())
+        tensors = [
+            _StoredTensor(name, str(header[name]["dtype"]), _numbers(header[name]["shape"]), end - begin)
+            for begin, end, name in spans
+        ]
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        return None
+    if [0, *(end for _, end, _ in spans)] != [*(begin for begin, _, _ in spans), size - 8 - length]:
+        return None
+    return {key: value for key, value in metadata.items() if key not in PROVENANCE}, tensors
+
+
+def _numbers(values: Any) -> list[int]:
+    if not all(type(value) is int and value >= 0 for value in values):
+        raise ValueError("not whole numbers")
+    return list(values)
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands twice")
+    return found
+
+
+def _consume(stream: IO[bytes], count: int | None, into: Iterable[Any]) -> None:
+    """Feed hashes with the next bytes of a stream, or with all that are left."""
+    left = count
+    while piece := stream.read(_PIECE if left is None else min(_PIECE, left)):
+        left = None if left is None else left - len(piece)
+        for one in into:
+            one.update(piece)
 
 
 def _plain(value: Any) -> Any:

@@ -64,7 +64,7 @@ class Unit:
         protocol: Resolved protocol.
         manifest_digest: Digest of the data set's table.
         split_digest: Digest of the folds.
-        checkpoint_digest: SHA-256 of the method's weights file, or None if it has none.
+        checkpoint_digest: SHA-256 of what the method's weights file holds, or None if it has none.
         fold: Index of the fold.
         seed: Index of the repetition.
     """
@@ -146,7 +146,7 @@ def unit_key(
         protocol: Every value of the protocol, as `Protocol.facts` gives them.
         manifest: Digest of the data set's table.
         split: Digest of the folds.
-        checkpoint: SHA-256 of the method's weights file, or None if it has none.
+        checkpoint: SHA-256 of what the method's weights file holds, or None if it has none.
         fold: Index of the fold.
         seed: Index of the repetition.
         engine_epoch: `ENGINE_EPOCH` of the engine that made the predictions.

@@ -21,6 +21,7 @@ from typing import Literal, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from comface_bench.core.card import Checkpoint, MethodCard
+from comface_bench.core.digest import FileDigests, digest_content
 from comface_bench.core.errors import BenchError, WeightsFormatError, WeightsMissingError
 from comface_bench.core.files import file_lock, replace_file
 from comface_bench.core.names import method_options
@@ -28,13 +29,6 @@ from comface_bench.core.registry import Entry
 
 DIGEST_STORE = "digests.json"
 _LOCK = f".{DIGEST_STORE}.lock"
-
-
-class FileDigests(NamedTuple):
-    """Digests of a file's bytes in hexadecimal digits."""
-
-    sha256: str
-    md5: str
 
 
 @dataclass(frozen=True)
@@ -65,19 +59,25 @@ class KnownDigest:
 
 def digest_weights(path: Path) -> FileDigests:
     """Return a file's digests; a process reads an unchanged file once, however often it asks."""
+    return _digest(path, *_state(path))
+
+
+def _state(path: Path) -> tuple[int, ...]:
     status = path.stat()
-    return _digest(path, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 @functools.lru_cache(maxsize=64)
 def _digest(path: Path, *state: int) -> FileDigests:
     del state  # Only part of the cache's key.
-    sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+    return digest_content(path)
+
+
+@functools.lru_cache(maxsize=64)
+def _md5(path: Path, *state: int) -> str:
+    del state
     with path.open("rb") as stream:
-        while piece := stream.read(1 << 20):
-            sha256.update(piece)
-            md5.update(piece)
-    return FileDigests(sha256.hexdigest(), md5.hexdigest())
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def make_known_digest(
@@ -86,7 +86,7 @@ def make_known_digest(
     """Describe a file as it is now; `before`, of the same content, says whose first use it was."""
     status = path.stat()
     return KnownDigest(
-        sha256=digest_weights(path).sha256,
+        sha256=weights_digest(path),
         method=before.method if before else method,
         when=before.when if before else datetime.now(UTC).isoformat(timespec="seconds"),
         size=status.st_size,
@@ -249,8 +249,8 @@ def is_direct(url: str) -> bool:
 
 
 def weights_digest(path: Path) -> str:
-    """Return a file's SHA-256, 64 hexadecimal digits; a process reads an unchanged file once."""
-    return digest_weights(path).sha256
+    """Return the SHA-256 of a file's bytes, 64 hexadecimal digits, as `digest_weights` does."""
+    return digest_weights(path).bytes
 
 
 def published_digest(checkpoint: Checkpoint) -> str:
@@ -307,7 +307,10 @@ def check_published(path: Path, card: MethodCard) -> str:
         return ""
     for kind in ("sha256", "md5"):
         published = getattr(card.checkpoint, kind)
-        if published and not (found := getattr(digest_weights(path), kind)).startswith(published):
+        if not published:
+            continue
+        found = weights_digest(path) if kind == "sha256" else _md5(path, *_state(path))
+        if not found.startswith(published):
             raise WeightsFormatError(
                 f"{card.name}: {path} has {kind} {found}, but the authors publish {published}"
                 f"{'…' if len(published) < len(found) else ''}",

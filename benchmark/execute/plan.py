@@ -34,7 +34,7 @@ from comface_bench.core.protocol import (
 )
 from comface_bench.core.registry import Entry, Registry, method_registry, task_registry
 from comface_bench.core.unit import Unit
-from comface_bench.core.weights import find_weights, weights_digest
+from comface_bench.core.weights import digest_weights, find_weights
 from comface_bench.data.manifest import Manifest
 from comface_bench.data.task import Task, open_task
 from comface_bench.results.store import ResultStore
@@ -85,7 +85,7 @@ class PlannedRecord:
         options: All of the method's options.
         named_options: Those that differ from its defaults, as its name shows them.
         weights: Its weights file.
-        checkpoint_digest: SHA-256 of that file.
+        checkpoint_digest: SHA-256 of what that file holds, as `FileDigests` has it.
         task: The task with its data.
         protocol: Resolved for this task and method.
         protocol_entry: Registry entry of the protocol.
@@ -185,7 +185,7 @@ class _ReadyMethod:
         taken = {key: value for key, value in options.items() if key in card.options or key in METHOD_OPTIONS}
         chosen = method_options(card, {**taken, **method.options})
         weights = find_weights(method.entry, chosen)
-        checkpoint_digest = weights_digest(weights) if weights else None
+        checkpoint_digest = digest_weights(weights).content if weights else None
         named = differing(card, chosen)
         if "checkpoint" in named and checkpoint_digest:
             # A path means nothing elsewhere and may reveal a person; the content's digest is the fact.

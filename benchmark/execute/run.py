@@ -28,7 +28,7 @@ from comface_bench.core.events import Event, Kind, Report, ignore
 from comface_bench.core.names import format_name
 from comface_bench.core.protocol import Protocol
 from comface_bench.core.unit import ENGINE_EPOCH, Unit
-from comface_bench.core.weights import cache_folder, weights_folder
+from comface_bench.core.weights import cache_folder, weights_digest, weights_folder
 from comface_bench.data.splits import PARTS
 from comface_bench.data.task import Task
 from comface_bench.execute.plan import Plan, PlannedRecord, Request
@@ -325,6 +325,8 @@ class GroupRunner:
                 raise outcome
             check_predictions(outcome.predictions, item.unit.label)
             details = {"precision": self._machine.precision, "device": self._machine.device.type}
+            if item.cell.weights is not None:
+                details["weights_sha256"] = weights_digest(item.cell.weights)
             result, rows = make_unit_result(item.cell.task, item.unit, outcome, details)
             item.writer.add(result, rows)
         except Exception as error:

@@ -169,7 +169,8 @@ class MethodInfo(_Model):
         card_digest: Digest of the card.
         about: The card's prose; in a submission, what its note says.
         options: The method's options as resolved.
-        checkpoint_digest: Digest of the weights file; None where the method needs none.
+        checkpoint_digest: Of the weights: of the tensors of a safetensors file (of its bytes in records of
+            epoch 1), of any other file's bytes; None where the method needs none.
         feature_dim: Length of a feature.
         parameters: Number of the backbone's parameters.
     """

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from comface_bench.core.errors import UsageError, WeightsFormatError
 from comface_bench.core.files import replace_file
-from comface_bench.core.weights import digest_weights
+from comface_bench.core.weights import weights_digest
 from comface_bench.weights.read import BlockedGlobalError, read_tensors
 
 _MOST_NAMES = 50
@@ -74,7 +74,7 @@ def convert_weights(source: Path, target: Path | None = None, licence: str = "")
 
     own = {name: tensor.clone().contiguous() for name, tensor in tensors.items()}
     temporary = target.with_name(f".{target.name}.tmp")
-    facts = {"source": source.name, "source_sha256": digest_weights(source).sha256}
+    facts = {"source": source.name, "source_sha256": weights_digest(source)}
     licence = licence or _LICENCES.get(source.name, "")
     if licence:
         facts["licence"] = licence
@@ -83,7 +83,8 @@ def convert_weights(source: Path, target: Path | None = None, licence: str = "")
         for name, tensor in own.items()
     }
     try:
-        save_file(own, temporary, {"format": "pt", **facts})
+        # One entry: safetensors writes several in another order each time.
+        save_file(own, temporary, {"conversion": json.dumps(facts, sort_keys=True)})
         temporary.replace(target)
         replace_file(sidecar, f"{json.dumps({**facts, 'tensors': shapes}, indent=1)}\n".encode())
     finally:

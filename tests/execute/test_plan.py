@@ -1,10 +1,11 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from comface_bench.core.errors import BenchError, DataMissingError, UnknownNameError, UsageError
-from comface_bench.execute.plan import Request, make_plan
+from comface_bench.execute.plan import PlannedRecord, Request, make_plan
 from comface_bench.execute.run import run_plan
 
 MakeRequest = Callable[..., Request]
@@ -74,6 +75,23 @@ def test_a_checkpoint_is_named_by_its_content_not_its_path(make_request: MakeReq
     assert cell.method_name == f"imagenet+checkpoint={cell.checkpoint_digest[:12]}"
     other = make_plan(make_request(methods=["scratch"])).cells[0]
     assert other.checkpoint_digest is None
+
+
+def test_files_of_the_same_tensors_have_one_name_and_key(make_request: MakeRequest, tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    def plan_of(tensors: dict[str, torch.Tensor], **facts: str) -> PlannedRecord:
+        path = tmp_path / "a.safetensors"
+        save_file(tensors, path, {"conversion": json.dumps(facts)})
+        request = make_request(methods=["timm/resnet18"], options={"checkpoint": str(path)})
+        return make_plan(request).cells[0]
+
+    one, other = (plan_of({"a": torch.ones(2)}, source=source) for source in ("mine.pth", "yours.pth"))
+    assert one.method_name == other.method_name
+    assert [unit.key() for unit in one.units] == [unit.key() for unit in other.units]
+    changed = plan_of({"a": torch.zeros(2)})
+    assert not {unit.key() for unit in changed.units} & {unit.key() for unit in one.units}
 
 
 @pytest.mark.parametrize("empty", [{"methods": [""]}, {"tasks": [" , "]}])

@@ -9,6 +9,8 @@ import json
 import os
 import pathlib
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ import torch
 from safetensors import safe_open
 
 from comface_bench.core.errors import UsageError, WeightsFormatError
+from comface_bench.core.weights import digest_weights
 from comface_bench.weights.convert import convert_weights
 from comface_bench.weights.read import BlockedGlobalError, read_tensors
 
@@ -43,11 +46,30 @@ def test_names_types_and_values_stay_and_the_source_is_reported(tmp_path):
         assert torch.equal(found[name], tensor)
         assert found[name].dtype == tensor.dtype
     with safe_open(converted.path, "pt") as stream:
-        facts = stream.metadata()
+        facts = json.loads(stream.metadata()["conversion"])
     assert facts["source_sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
     assert facts["source"] == "moco_v2.pth.tar"
     names = ["moco_v2.json", "moco_v2.pth.tar", "moco_v2.safetensors"]
     assert sorted(path.name for path in tmp_path.iterdir()) == names
+
+
+def test_two_conversions_have_equal_bytes_and_a_key_by_their_tensors(tmp_path):
+    source = tmp_path / "a.pth"
+    torch.save({"model": {"b": torch.ones(2, 3).half(), "a": torch.arange(3)}}, source)
+    script = (
+        "import pathlib, sys; from comface_bench.weights.convert import convert_weights;"
+        "convert_weights(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), 'MIT')"
+    )
+    # In processes of their own: the order that the library's table has is drawn anew in each.
+    for number in range(6):
+        command = [sys.executable, "-c", script, str(source), str(tmp_path / f"{number}.safetensors")]
+        subprocess.run(command, check=True)
+    written = {(tmp_path / f"{number}.safetensors").read_bytes() for number in range(6)}
+    assert len(written) == 1
+    renamed = source.rename(tmp_path / "of-another-name.pth")
+    other = convert_weights(renamed, tmp_path / "other.safetensors").path
+    assert other.read_bytes() not in written
+    assert digest_weights(other).content == digest_weights(tmp_path / "0.safetensors").content
 
 
 def test_a_file_beside_says_source_licence_and_shapes(tmp_path):
@@ -111,8 +133,6 @@ def make_config(mark):
 
 @pytest.mark.parametrize("how", ["zip", "legacy", "pickle"])
 def test_code_beside_the_tensors_is_left_out_without_running(tmp_path, how, monkeypatch):
-    import sys
-
     # A module that a file can name.
     monkeypatch.setitem(sys.modules, "training_script", sys.modules[__name__])
     monkeypatch.setattr(make_config, "__module__", "training_script")
