@@ -40,7 +40,7 @@ CARDS = tuple(
         data=f"synthfaces/{card.data}",
         test_pairs_per_subject=None,
         # Many more than the paper's tasks: heads on so few images would still be falling at the last epoch.
-        pairs_per_image=32,
+        pairs_per_image=128,
         splits=(split, "leave-one-out"),
         overlaps=(),
         ships=True,
