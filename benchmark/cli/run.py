@@ -61,7 +61,10 @@ def run(
         ),
     ],
     protocol: Annotated[
-        str, typer.Option(help="probe, linear, finetune, quick, or one of a plugin.", autocompletion=complete_protocol)
+        str,
+        typer.Option(
+            help="probe, linear, finetune, quick, or one of a plugin.", autocompletion=complete_protocol
+        ),
     ] = "linear",
     data: Data = None,
     results: Results = Path("results"),
