@@ -1,10 +1,11 @@
-"""Digests of declared facts: canonical JSON, hashed."""
+"""Digests of declared facts (canonical JSON, hashed), of files, and of texts that state their own."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,22 @@ def digest_file(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, 64 hexadecimal digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+_OWN_DIGEST = re.compile(rb',\n "digest": "([0-9a-f]{64})"\n}\n\Z')
+
+
+def states_own_digest(text: bytes) -> bool:
+    """Return whether a JSON object, indented by 1, ends with the SHA-256 of itself without that field.
+
+    The bytes are looked at as they are: the same facts in another layout don't state their digest.
+    """
+    found = _OWN_DIGEST.search(text)
+    if found is None:
+        return False
+    before = hashlib.sha256(memoryview(text)[: found.start()])
+    before.update(b"\n}\n")
+    return before.hexdigest().encode() == found[1]
 
 
 def _plain(value: Any) -> Any:

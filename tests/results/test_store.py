@@ -46,7 +46,8 @@ def test_round_trip(store, made):
     assert store.load_predictions(record)[:6] == expected
     assert list(store.records()) == [record]
     assert writer.set_aside is None
-    assert writer.finished == store.finished_units("age", "linear", "scratch")
+    finished = store.finished_units("age", "linear", "scratch")
+    assert writer.finished == {place: unit.key for place, unit in finished.items()}
     assert writer.finished == {(u.fold, u.seed): u.key for u in record.units}
     assert names(store) == ["age/linear/scratch.json", "age/linear/scratch.predictions.csv.gz"]
 
