@@ -22,7 +22,7 @@ from functools import cache, cached_property
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from comface_bench.core.card import MethodCard, TaskCard
 from comface_bench.core.digest import digest, digest_file
@@ -123,6 +123,14 @@ def load_plugin_file(path: Path) -> ModuleType:
     return module
 
 
+def _source_of(module: ModuleType) -> str | None:
+    """Return the first digits of the digest of a plugin's source; None for a module of comface-bench."""
+    if module.__name__.partition(".")[0] == __name__.partition(".")[0]:
+        return None
+    source = getattr(module, _SOURCE, None) or _package_source(module.__name__)
+    return source[:_SOURCE_DIGITS] if source else None
+
+
 @cache
 def _package_source(name: str) -> str | None:
     """Digest the Python files of the outermost regular package that a module is in, or of the module alone.
@@ -166,23 +174,26 @@ def declared_cards(module: ModuleType, kind: type[CardT]) -> list[CardT]:
 
 @dataclass(frozen=True)
 class Entry(Generic[CardT]):
-    """A registered card with its origin and the module that declares it."""
+    """A registered card with its origin and the module that declares it.
+
+    Attributes:
+        card: The card.
+        origin: Where it comes from, for messages and lists.
+        module: Name of the module.
+        source: First digits of a SHA-256 of a plugin's source as it was loaded: of a plugin file, its text;
+            of an installed plugin, all Python files of its package. Other packages and data files that it
+            uses are no part of it. None for what comes with comface-bench.
+    """
 
     card: CardT
     origin: str
     module: str
+    source: str | None = None
 
-    @cached_property
-    def source(self) -> str | None:
-        """First digits of a SHA-256 of a plugin's source, as it was loaded; None for what comes with this.
-
-        Of a plugin file, its text; of an installed plugin, all Python files of its package. Other packages
-        and data files that it uses are no part of it.
-        """
-        if self.module.partition(".")[0] == __name__.partition(".")[0]:
-            return None
-        source = getattr(sys.modules[self.module], _SOURCE, None) or _package_source(self.module)
-        return source[:_SOURCE_DIGITS] if source else None
+    @classmethod
+    def of(cls, card: CardT, origin: str, module: ModuleType) -> Self:
+        """Return the entry of a card that a module declares."""
+        return cls(card, origin, module.__name__, _source_of(module))
 
     def resolve(self, reference: str) -> Any:
         """Import what a card's "module:function" names; an empty module is the card's own.
@@ -272,7 +283,7 @@ class Registry(Generic[CardT]):
         for card in declared_cards(module, self._card_type):
             if card.name in entries:
                 raise self._duplicate(card.name, entries[card.name].origin, origin)
-            entries[card.name] = Entry(card, origin, module.__name__)
+            entries[card.name] = Entry.of(card, origin, module)
         if hasattr(module, "FAMILY"):
             families.append(Family(module.FAMILY, module.EXAMPLE, origin, module))
 
@@ -310,13 +321,13 @@ class Registry(Generic[CardT]):
             return entries[name]
         for family in families:
             if name.startswith(family.prefix):
-                return Entry(family.module.make_card(name), family.origin, family.module.__name__)
+                return Entry.of(family.module.make_card(name), family.origin, family.module)
         if name in offered:
             plugin = offered[name]
             module = load_plugin(plugin)
             for card in declared_cards(module, self._card_type):
                 if card.name == name:
-                    return Entry(card, plugin.origin, module.__name__)
+                    return Entry.of(card, plugin.origin, module)
             raise PluginError(f"plugin {plugin.origin} offers {name!r} but declares no such card")
         examples = [family.example for family in families]
         raise unknown_name(name, [*self.names(), *examples], self.kind)

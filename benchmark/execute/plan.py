@@ -95,6 +95,7 @@ class PlannedRecord:
         missing: Those to run: those that aren't finished, or all that were asked for again.
         finished: Those that are finished, whether they run again or not.
         outdated: Those that are finished and don't run, though their plugin's source was changed since.
+        plugin_metrics: Metrics of the task that come from plugins, whose functions may change.
     """
 
     method: Entry[MethodCard]
@@ -109,6 +110,7 @@ class PlannedRecord:
     missing: tuple[Unit, ...]
     finished: tuple[Unit, ...] = ()
     outdated: tuple[Unit, ...] = ()
+    plugin_metrics: tuple[str, ...] = ()
 
     @property
     def method_name(self) -> str:
@@ -123,8 +125,8 @@ class PlannedRecord:
     @property
     def sources(self) -> dict[str, str]:
         """Digests of the plugins' sources that predictions come from, under the names of a unit's details."""
-        entries = {"method_source": self.method, "protocol_source": self.protocol_entry}
-        return {name: entry.source for name, entry in entries.items() if entry.source is not None}
+        found = {"method_source": self.method.source, "protocol_source": self.protocol_entry.source}
+        return {name: source for name, source in found.items() if source is not None}
 
     @property
     def warning(self) -> str | None:
@@ -239,6 +241,7 @@ class _Planner:
         self._methods = _expand(method_registry(*origins), wanted["method"])
         self._tasks = _expand(task_registry(*origins), wanted["task"])
         self._protocols = protocol_registry(*origins)
+        self._metrics = metric_registry(*origins)
         self._protocol_name, protocol_options = parse_name(request.protocol)
         self._protocol = self._protocols.get(self._protocol_name)
         shared, self._for_methods, self._for_tasks = divide_options(
@@ -271,7 +274,7 @@ class _Planner:
         Raises:
             UnknownNameError: One isn't.
         """
-        known = metric_registry(self._request.plugin_files, self._request.use_plugins).names()
+        known = self._metrics.names()
         for name in (name for named in self._tasks for name in named.entry.card.metrics):
             if name not in known:
                 raise unknown_name(name, known, "metric")
@@ -344,6 +347,7 @@ class _Planner:
             units=units,
             missing=units if again else tuple(unit for unit in units if unit not in finished),
             finished=finished,
+            plugin_metrics=tuple(name for name in task.card.metrics if self._metrics.get(name).source),
         )
         # Units that were stored before sources were, or under a built-in name, can't be outdated.
         outdated = (

@@ -102,7 +102,7 @@ def run_plan(plan: Plan, request: Request, report: Report = ignore) -> Finished:
                 report(Event("failure", f"{cell.label}: {reason}", cell.method_name, cell.task.name))
     records = []
     for cell in plan.cells:
-        record = _load_current(store, cell)
+        record = _load_current(store, cell, report)
         if record is not None:
             records.append(record)
             report(_record_event(cell, record))
@@ -125,8 +125,11 @@ def _remove_states(results: Path, cell: PlannedRecord, record: Record) -> None:
             _state_path(results, unit).unlink(missing_ok=True)
 
 
-def _load_current(store: ResultStore, cell: PlannedRecord) -> Record | None:
-    """Load a cell's record, brought to what its cards say now, such as metrics that the task has gained."""
+def _load_current(store: ResultStore, cell: PlannedRecord, report: Report) -> Record | None:
+    """Load a cell's record, brought to what its cards say now, such as metrics that the task has gained.
+
+    A metric of a plugin is computed anew, since nothing but its function says what it is.
+    """
     from comface_bench.results.schema import update_method, update_task
 
     names = (cell.task.name, cell.protocol.name, cell.method_name)
@@ -139,10 +142,12 @@ def _load_current(store: ResultStore, cell: PlannedRecord) -> Record | None:
     else:
         now = (update_task(record.task, task), update_method(record.method, method))
         current = now == (record.task, record.method)
-    if current:
+    if current and not cell.plugin_metrics:
         return record
     try:
-        update_record(store.record_path(*names), task, method)
+        if update_record(store.record_path(*names), task, method, cell.plugin_metrics) and current:
+            listed = ", ".join(cell.plugin_metrics)
+            report(Event("notice", f"{cell.label}: {listed} computes other numbers now; the record has them"))
     except OSError:  # A folder of somebody else's results may be read, not written.
         return store.score(record, task.metrics)
     return store.load(*names)

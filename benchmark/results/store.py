@@ -29,7 +29,7 @@ from comface_bench.results.predictions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -398,7 +398,12 @@ def _warn_uncounted(path: Path, message: str) -> None:
     warnings.warn(f"{message}; not counted as finished. {hint}", stacklevel=3)
 
 
-def update_record(path: Path, task: TaskCard | None = None, method: MethodCard | None = None) -> bool:
+def update_record(
+    path: Path,
+    task: TaskCard | None = None,
+    method: MethodCard | None = None,
+    again: Collection[str] = (),
+) -> bool:
     """Bring a record to the newest version, and to what the cards of its task and method say now.
 
     Metrics that the task has gained are computed from the stored predictions; nothing is trained. A card that
@@ -408,6 +413,7 @@ def update_record(path: Path, task: TaskCard | None = None, method: MethodCard |
         path: The record's JSON.
         task: The task's card, options applied; None leaves what is stored.
         method: The method's card; None leaves what is stored.
+        again: Metrics that are computed although they are stored, because their functions may have changed.
 
     Returns:
         Whether the files changed.
@@ -421,7 +427,7 @@ def update_record(path: Path, task: TaskCard | None = None, method: MethodCard |
     files = RecordFiles(path)
     with files.lock():
         before, content = load_record(path), read_sound(path, files.predictions)
-        content.take_header(_current_header(content.header, task, method))
+        content.take_header(_current_header(content.header, task, method), again)
         record = _resealed(content.record(), before, files.predictions.read_bytes())
         changed = record != path.read_bytes()
         if changed:

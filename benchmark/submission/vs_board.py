@@ -170,8 +170,13 @@ def check_destination(
         if part not in names and (near := {name.lower(): name for name in names}.get(part.lower())):
             yield "", f"differs from the board's {as_plain(near)} only in upper and lower case"
         folder /= part
-    if there.exists() and there.read_bytes() != data and load_record(there).provenance.kind == "ours":
-        yield "", "the board has this row already, measured by its maintainers"
+    if there.exists() and there.read_bytes() != data:
+        try:
+            if load_record(there).provenance.kind == "ours":
+                yield "", "the board has this row already, measured by its maintainers"
+        except ResultError as error:
+            message = error.message.removeprefix(f"{there}: ")
+            yield "", f"the board has this row already, which can't be told apart: {message}"
     base, _ = parse_name(record.method.name)
     for path in ResultStore(results).paths():
         name = path.name.removesuffix(RECORD)
