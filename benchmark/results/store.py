@@ -394,7 +394,7 @@ def _read_units(path: Path) -> dict[FoldSeed, FinishedUnit]:
 
 
 def _warn_uncounted(path: Path, message: str) -> None:
-    hint = f"See what is wrong: comface-bench results validate {path}"
+    hint = f"See what is wrong: comface-bench results recompute {path}"
     warnings.warn(f"{message}; not counted as finished. {hint}", stacklevel=3)
 
 

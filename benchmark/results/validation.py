@@ -22,6 +22,7 @@ from comface_bench.core.findings import Finding, LineIndex
 from comface_bench.results.predictions import (
     GZIP_HEADER,
     HEADER,
+    PREDICTIONS,
     SIZE_LIMIT,
     digest_text,
     parse_line,
@@ -84,14 +85,13 @@ def validate_record(path: Path) -> list[Finding]:
 def validate_strays(results: Path) -> list[Finding]:
     """Find predictions without a record in a folder of results."""
     found = []
-    for predictions in sorted(results.glob(f"*/*/*{_SUFFIX}")):
-        record = predictions.with_name(predictions.name.removesuffix(_SUFFIX) + ".json")
+    for predictions in sorted(results.glob(f"*/*/*{PREDICTIONS}")):
+        record = predictions.with_name(predictions.name.removesuffix(PREDICTIONS) + ".json")
         if not record.exists():
             found.append(_finding(predictions, "", f"predictions without their record {record.name}", _STRAY))
     return found
 
 
-_SUFFIX = ".predictions.csv.gz"
 _LOST = "A record counts only with its predictions; bring them back or run the units again."
 _MOST_FINDINGS = 1000
 _STRAY = "Bring the record back, or remove the predictions."
