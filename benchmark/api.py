@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comface_bench.core.errors import UnitError, UsageError
-from comface_bench.core.events import Report, ignore
+from comface_bench.core.events import Event, Report
 from comface_bench.core.names import is_pattern
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def run(
     precision: str = "auto",
     plugins: Sequence[Path | str] = (),
     options: Mapping[str, str | int | float] | None = None,
+    again: bool = False,
     report: Report | None = None,
     **overrides: str | int | float,
 ) -> Record:
@@ -44,7 +46,8 @@ def run(
         precision: `auto`, `float32` or `bfloat16`; the option of that name.
         plugins: Files that declare further methods, tasks, protocols or metrics.
         options: What `-o key=value` sets on the command line.
-        report: Called with each event of the run.
+        again: Run units although they are finished; each replaces its former result once it is done.
+        report: Called with each event of the run. By default, notices are given as warnings.
         **overrides: More of `options`, as keywords: `epochs=5, image_size=112`.
 
     Raises:
@@ -74,10 +77,16 @@ def run(
         seeds=seeds,
         device=device,
         plugin_files=[Path(file) for file in plugins],
+        again=again,
     )
-    finished = run_plan(make_plan(request), request, report or ignore)
+    finished = run_plan(make_plan(request), request, report or _warn)
     if finished.failed:
         listed = "; ".join(f"{unit.label}: {error}" for unit, error in finished.failed)
         raise UnitError(f"{len(finished.failed)} unit(s) failed: {listed}") from finished.failed[0][1]
     (record,) = finished.records
     return record
+
+
+def _warn(event: Event) -> None:
+    if event.kind == "notice":
+        warnings.warn(event.text, stacklevel=2)

@@ -80,7 +80,8 @@ def recompute(
 
     From the predictions alone; only --update changes files. The exit status is 1 if any number differs.
     """
-    from comface_bench.results.validation import TOLERANCE, recompute_record
+    from comface_bench.results.record import TOLERANCE
+    from comface_bench.results.validation import recompute_record
 
     load_metrics(plugin)
     records = _records(paths or [results])

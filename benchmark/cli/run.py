@@ -94,11 +94,17 @@ def run(
     precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16 (as -o precision=…).")] = "auto",
     plugin: Plugins = [],  # noqa: B006
     no_plugins: NoPlugins = False,
+    again: Annotated[
+        bool,
+        typer.Option(
+            "--again", help="Run units although they are finished; each replaces its former result when done."
+        ),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and run nothing.")] = False,
     no_leaderboard: Annotated[bool, typer.Option("--no-leaderboard", help="Write no pages.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Run methods on tasks; units that are finished already are not run again.
+    """Run methods on tasks; units that are finished already are not run again, unless --again is given.
 
     Exit status: 0 all done, 1 some unit failed, 2 usage or missing input.
     """
@@ -120,6 +126,7 @@ def run(
         device=device,
         plugin_files=plugin,
         use_plugins=not no_plugins,
+        again=again,
     )
     plan = make_plan(request)
     if dry_run:
@@ -128,6 +135,11 @@ def run(
     try:
         finished = _execute(plan, request, as_json)
     except KeyboardInterrupt:
+        if again:
+            raise InterruptedRunError(
+                "interrupted; units that were run again are kept, the others have their former results",
+                "The same command begins with all of them; name those that are left: --again --unit KEY.",
+            ) from None
         raise InterruptedRunError(
             "interrupted; finished units are kept", "The same command goes on from there."
         ) from None
@@ -172,8 +184,12 @@ def _build_leaderboard(finished: Finished, results: Path, as_json: bool) -> None
         typer.echo(text)
 
 
+_STATES = {(True, False): "done", (False, True): "missing", (True, True): "again"}
+"""By whether a unit is finished, and whether it runs."""
+
+
 def _print_plan(plan: Plan, as_json: bool) -> None:
-    """Print each unit with its key and whether it is finished, and what is skipped and why."""
+    """Print each unit with its key and whether it is finished; what is outdated; what is skipped and why."""
     rows = [
         {
             "method": cell.method_name,
@@ -182,16 +198,20 @@ def _print_plan(plan: Plan, as_json: bool) -> None:
             "fold": unit.fold,
             "seed": unit.seed,
             "key": unit.key(),
-            "done": unit not in cell.missing,
+            "done": unit in cell.finished,
+            "runs": unit in cell.missing,
         }
         for cell in plan.cells
         for unit in cell.units
     ]
+    warnings = [cell.warning for cell in plan.cells if cell.warning is not None]
     if as_json:
         for row in rows:
             typer.echo(json.dumps(row))
         for skip in plan.skips:
             typer.echo(json.dumps({"skipped": skip.label, "reason": skip.reason, "hint": skip.hint}))
+        for warning in warnings:
+            typer.echo(json.dumps({"notice": warning}))
         return
     headings = ["method", "task", "protocol", "fold", "seed", "key", "state"]
     print_table(
@@ -200,14 +220,16 @@ def _print_plan(plan: Plan, as_json: bool) -> None:
             [
                 *(str(row[name]) for name in headings[:5]),
                 str(row["key"])[:12],
-                "done" if row["done"] else "missing",
+                _STATES[bool(row["done"]), bool(row["runs"])],
             ]
             for row in rows
         ],
         numbers=("fold", "seed"),
     )
-    missing = sum(not row["done"] for row in rows)
+    missing = sum(bool(row["runs"]) for row in rows)
     typer.echo(f"\n{len(rows)} units: {len(rows) - missing} done, {missing} to run")
+    for warning in warnings:
+        typer.echo(warning)
     for skip in plan.skips:
         typer.echo(f"skipped: {skip.label}: {skip.reason}")
         if skip.hint:

@@ -1,10 +1,11 @@
-"""Digests of declared facts (canonical JSON, hashed), of files, and of the tensors in a file."""
+"""Digests: of declared facts (canonical JSON, hashed), of files and their tensors, of texts that state theirs."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -123,6 +124,22 @@ def _consume(stream: IO[bytes], count: int | None, into: Iterable[Any]) -> None:
         left = None if left is None else left - len(piece)
         for one in into:
             one.update(piece)
+
+
+_OWN_DIGEST = re.compile(rb',\n "digest": "([0-9a-f]{64})"\n}\n\Z')
+
+
+def states_own_digest(text: bytes) -> bool:
+    """Return whether a JSON object, indented by 1, ends with the SHA-256 of itself without that field.
+
+    The bytes are looked at as they are: the same facts in another layout don't state their digest.
+    """
+    found = _OWN_DIGEST.search(text)
+    if found is None:
+        return False
+    before = hashlib.sha256(memoryview(text)[: found.start()])
+    before.update(b"\n}\n")
+    return before.hexdigest().encode() == found[1]
 
 
 def _plain(value: Any) -> Any:

@@ -18,13 +18,14 @@ import sys
 import traceback
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from comface_bench.core.card import MethodCard, TaskCard
+from comface_bench.core.digest import digest, digest_file
 from comface_bench.core.errors import DuplicateNameError, PluginError
 from comface_bench.core.names import is_pattern, match_names, unknown_name
 
@@ -32,6 +33,9 @@ METHODS_GROUP = "comface_bench.methods"
 TASKS_GROUP = "comface_bench.tasks"
 
 _FILE_PREFIX = "comface_bench_plugin_"
+_SOURCE = "__source_digest__"
+"""Attribute of the module of a plugin file: SHA-256 of the text that was run."""
+_SOURCE_DIGITS = 16
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ def load_plugin(plugin: PluginName) -> ModuleType:
 
 
 def load_plugin_file(path: Path) -> ModuleType:
-    """Import one file as a plugin module.
+    """Import one file as a plugin module, anew if its text changed since this process loaded it.
 
     Raises:
         PluginError: The file is missing, its code fails, or it declares nothing.
@@ -90,16 +94,22 @@ def load_plugin_file(path: Path) -> ModuleType:
     # Two files of one name in two folders are two modules.
     place = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
     name = f"{_FILE_PREFIX}{path.stem}_{place}"
-    if loaded := sys.modules.get(name):
+    text = path.read_bytes()
+    source = hashlib.sha256(text).hexdigest()
+    loaded = sys.modules.get(name)
+    if loaded is not None and getattr(loaded, _SOURCE, "") == source:
         return loaded
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise PluginError(f"plugin file {path} is no Python file")
     module = importlib.util.module_from_spec(spec)
+    setattr(module, _SOURCE, source)
     # Registered before it runs: dataclasses and pickling look a module up by its name.
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        # The very text of the digest. The import system would run the bytecode of an earlier text that has
+        # its size and was written within the same second.
+        exec(compile(text, path, "exec", dont_inherit=True), module.__dict__)  # noqa: S102
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         lines = [
@@ -111,6 +121,33 @@ def load_plugin_file(path: Path) -> ModuleType:
         del sys.modules[name]
         raise PluginError(f"plugin file {path} declares no CARD, CARDS or FAMILY")
     return module
+
+
+def _source_of(module: ModuleType) -> str | None:
+    """Return the first digits of the digest of a plugin's source; None for a module of comface-bench."""
+    if module.__name__.partition(".")[0] == __name__.partition(".")[0]:
+        return None
+    source = getattr(module, _SOURCE, None) or _package_source(module.__name__)
+    return source[:_SOURCE_DIGITS] if source else None
+
+
+@cache
+def _package_source(name: str) -> str | None:
+    """Digest the Python files of the outermost regular package that a module is in, or of the module alone.
+
+    Once a process, as these are imported once.
+    """
+    while (parent := name.rpartition(".")[0]) and sys.modules[parent].__file__ is not None:
+        name = parent
+    module = sys.modules[name]
+    if module.__file__ is None:
+        return None
+    root = Path(module.__file__)
+    files = sorted(root.parent.rglob("*.py")) if hasattr(module, "__path__") else [root]
+    try:
+        return digest([(str(file.relative_to(root.parent)), digest_file(file)) for file in files])
+    except OSError:  # Such as a module in an archive.
+        return None
 
 
 def loaded_plugin_files() -> list[ModuleType]:
@@ -137,11 +174,26 @@ def declared_cards(module: ModuleType, kind: type[CardT]) -> list[CardT]:
 
 @dataclass(frozen=True)
 class Entry(Generic[CardT]):
-    """A registered card with its origin and the module that declares it."""
+    """A registered card with its origin and the module that declares it.
+
+    Attributes:
+        card: The card.
+        origin: Where it comes from, for messages and lists.
+        module: Name of the module.
+        source: First digits of a SHA-256 of a plugin's source as it was loaded: of a plugin file, its text;
+            of an installed plugin, all Python files of its package. Other packages and data files that it
+            uses are no part of it. None for what comes with comface-bench.
+    """
 
     card: CardT
     origin: str
     module: str
+    source: str | None = None
+
+    @classmethod
+    def of(cls, card: CardT, origin: str, module: ModuleType) -> Self:
+        """Return the entry of a card that a module declares."""
+        return cls(card, origin, module.__name__, _source_of(module))
 
     def resolve(self, reference: str) -> Any:
         """Import what a card's "module:function" names; an empty module is the card's own.
@@ -231,7 +283,7 @@ class Registry(Generic[CardT]):
         for card in declared_cards(module, self._card_type):
             if card.name in entries:
                 raise self._duplicate(card.name, entries[card.name].origin, origin)
-            entries[card.name] = Entry(card, origin, module.__name__)
+            entries[card.name] = Entry.of(card, origin, module)
         if hasattr(module, "FAMILY"):
             families.append(Family(module.FAMILY, module.EXAMPLE, origin, module))
 
@@ -269,13 +321,13 @@ class Registry(Generic[CardT]):
             return entries[name]
         for family in families:
             if name.startswith(family.prefix):
-                return Entry(family.module.make_card(name), family.origin, family.module.__name__)
+                return Entry.of(family.module.make_card(name), family.origin, family.module)
         if name in offered:
             plugin = offered[name]
             module = load_plugin(plugin)
             for card in declared_cards(module, self._card_type):
                 if card.name == name:
-                    return Entry(card, plugin.origin, module.__name__)
+                    return Entry.of(card, plugin.origin, module)
             raise PluginError(f"plugin {plugin.origin} offers {name!r} but declares no such card")
         examples = [family.example for family in families]
         raise unknown_name(name, [*self.names(), *examples], self.kind)

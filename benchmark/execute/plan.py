@@ -60,6 +60,7 @@ class Request:
         device: As `engine.precision.choose_machine` takes it.
         plugin_files: Files that declare further methods, tasks, protocols or metrics.
         use_plugins: Whether installed plugins are looked up.
+        again: Whether units run although they are finished; each then replaces its former result.
     """
 
     methods: Sequence[str]
@@ -74,6 +75,7 @@ class Request:
     device: str = "auto"
     plugin_files: Sequence[Path] = ()
     use_plugins: bool = True
+    again: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +92,10 @@ class PlannedRecord:
         protocol: Resolved for this task and method.
         protocol_entry: Registry entry of the protocol.
         units: All units asked for.
-        missing: Those that aren't finished.
+        missing: Those to run: those that aren't finished, or all that were asked for again.
+        finished: Those that are finished, whether they run again or not.
+        outdated: Those that are finished and don't run, though their plugin's source was changed since.
+        plugin_metrics: Metrics of the task that come from plugins, whose functions may change.
     """
 
     method: Entry[MethodCard]
@@ -103,6 +108,9 @@ class PlannedRecord:
     protocol_entry: Entry[ProtocolCard]
     units: tuple[Unit, ...]
     missing: tuple[Unit, ...]
+    finished: tuple[Unit, ...] = ()
+    outdated: tuple[Unit, ...] = ()
+    plugin_metrics: tuple[str, ...] = ()
 
     @property
     def method_name(self) -> str:
@@ -113,6 +121,26 @@ class PlannedRecord:
     def label(self) -> str:
         """One line that names the cell for people."""
         return f"{self.method_name} · {self.task.name} · {self.protocol.name}"
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """Digests of the plugins' sources that predictions come from, under the names of a unit's details."""
+        found = {"method_source": self.method.source, "protocol_source": self.protocol_entry.source}
+        return {name: source for name, source in found.items() if source is not None}
+
+    @property
+    def warning(self) -> str | None:
+        """What is to be said of outdated units, with the remedy; None if there are none."""
+        if not self.outdated:
+            return None
+        cards = [entry.card for entry in (self.method, self.protocol_entry) if entry.source is not None]
+        names = " or ".join(f"{card.name} (still version {card.version})" for card in cards)
+        keys = [] if self.outdated == self.units else [f"--unit {unit.key()[:12]}" for unit in self.outdated]
+        return (
+            f"{self.label}: the source of {names} was changed since {len(self.outdated)} of "
+            f"{len(self.units)} units were run; they are reused. Raise its version, or run them again: the "
+            f"same command with {' '.join(['--again', *keys])}"
+        )
 
 
 @dataclass(frozen=True)
@@ -213,6 +241,7 @@ class _Planner:
         self._methods = _expand(method_registry(*origins), wanted["method"])
         self._tasks = _expand(task_registry(*origins), wanted["task"])
         self._protocols = protocol_registry(*origins)
+        self._metrics = metric_registry(*origins)
         self._protocol_name, protocol_options = parse_name(request.protocol)
         self._protocol = self._protocols.get(self._protocol_name)
         shared, self._for_methods, self._for_tasks = divide_options(
@@ -245,7 +274,7 @@ class _Planner:
         Raises:
             UnknownNameError: One isn't.
         """
-        known = metric_registry(self._request.plugin_files, self._request.use_plugins).names()
+        known = self._metrics.names()
         for name in (name for named in self._tasks for name in named.entry.card.metrics):
             if name not in known:
                 raise unknown_name(name, known, "metric")
@@ -299,8 +328,14 @@ class _Planner:
             for seed, fold in self._places(task)
         )
         name = format_name(method.entry.card.name, method.named_options)
-        finished = self._store.finished_units(task.name, protocol.name, name)
-        return PlannedRecord(
+        stored = self._store.finished_units(task.name, protocol.name, name)
+        finished = tuple(
+            unit
+            for unit in units
+            if (found := stored.get((unit.fold, unit.seed))) and found.key == unit.key()
+        )
+        again = self._request.again
+        cell = PlannedRecord(
             method=method.entry,
             options=method.options,
             named_options=method.named_options,
@@ -310,8 +345,20 @@ class _Planner:
             protocol=protocol,
             protocol_entry=self._protocol,
             units=units,
-            missing=tuple(unit for unit in units if finished.get((unit.fold, unit.seed)) != unit.key()),
+            missing=units if again else tuple(unit for unit in units if unit not in finished),
+            finished=finished,
+            plugin_metrics=tuple(name for name in task.card.metrics if self._metrics.get(name).source),
         )
+        # Units that were stored before sources were, or under a built-in name, can't be outdated.
+        outdated = (
+            unit
+            for unit in finished
+            if any(
+                stored[unit.fold, unit.seed].details.get(name, source) != source
+                for name, source in cell.sources.items()
+            )
+        )
+        return cell if again else dataclasses.replace(cell, outdated=tuple(outdated))
 
     def _places(self, task: Task) -> list[tuple[int, int]]:
         """Return the repetitions and folds that are asked for, (seed, fold)."""
@@ -343,6 +390,8 @@ def _only_units(cells: Sequence[PlannedRecord], keys: Sequence[str]) -> tuple[Pl
             cell,
             units=tuple(filter(chosen, cell.units)),
             missing=tuple(filter(chosen, cell.missing)),
+            finished=tuple(filter(chosen, cell.finished)),
+            outdated=tuple(filter(chosen, cell.outdated)),
         )
         for cell in cells
     ]

@@ -81,6 +81,9 @@ def run_plan(plan: Plan, request: Request, report: Report = ignore) -> Finished:
     report(Event("plan", f"{total} units, {total - missing} done", done=total - missing, total=total))
     for skip in plan.skips:
         report(Event("skip", f"{skip.label}: {skip.reason}"))
+    for cell in plan.cells:
+        if cell.warning is not None:
+            report(Event("notice", cell.warning, cell.method_name, cell.task.name, cell.protocol.name))
     failed: list[tuple[Unit, Exception]] = []
     groups = list(_groups(plan.cells))
     if groups:
@@ -99,7 +102,7 @@ def run_plan(plan: Plan, request: Request, report: Report = ignore) -> Finished:
                 report(Event("failure", f"{cell.label}: {reason}", cell.method_name, cell.task.name))
     records = []
     for cell in plan.cells:
-        record = _load_current(store, cell)
+        record = _load_current(store, cell, report)
         if record is not None:
             records.append(record)
             report(_record_event(cell, record))
@@ -122,8 +125,11 @@ def _remove_states(results: Path, cell: PlannedRecord, record: Record) -> None:
             _state_path(results, unit).unlink(missing_ok=True)
 
 
-def _load_current(store: ResultStore, cell: PlannedRecord) -> Record | None:
-    """Load a cell's record, brought to what its cards say now, such as metrics that the task has gained."""
+def _load_current(store: ResultStore, cell: PlannedRecord, report: Report) -> Record | None:
+    """Load a cell's record, brought to what its cards say now, such as metrics that the task has gained.
+
+    A metric of a plugin is computed anew, since nothing but its function says what it is.
+    """
     from comface_bench.results.schema import update_method, update_task
 
     names = (cell.task.name, cell.protocol.name, cell.method_name)
@@ -136,10 +142,12 @@ def _load_current(store: ResultStore, cell: PlannedRecord) -> Record | None:
     else:
         now = (update_task(record.task, task), update_method(record.method, method))
         current = now == (record.task, record.method)
-    if current:
+    if current and not cell.plugin_metrics:
         return record
     try:
-        update_record(store.record_path(*names), task, method)
+        if update_record(store.record_path(*names), task, method, cell.plugin_metrics) and current:
+            listed = ", ".join(cell.plugin_metrics)
+            report(Event("notice", f"{cell.label}: {listed} computes other numbers now; the record has them"))
     except OSError:  # A folder of somebody else's results may be read, not written.
         return store.score(record, task.metrics)
     return store.load(*names)
@@ -249,11 +257,11 @@ class GroupRunner:
         work = []
         for cell in self._cells:
             writer = self._open_record(cell, feature_dim, parameters)
-            # What a killed run had staged is merged by now and needs no second run.
+            # What a killed run had staged is merged by now and needs no second run, unless it was asked for.
             work += [
                 _Work(cell, writer, unit)
                 for unit in cell.missing
-                if writer.finished.get((unit.fold, unit.seed)) != unit.key()
+                if self._request.again or writer.finished.get((unit.fold, unit.seed)) != unit.key()
             ]
         for items in self._batches(work):
             self._run_batch([item for item in items if self._has_pairs(item)])
@@ -275,7 +283,9 @@ class GroupRunner:
         self._unit = None if self._together else items[0].unit
         for item in items:
             self._journal.write("start", item.unit)
-        key = digest([self._machine.precision, *(item.unit.key() for item in items)])
+        # A training isn't continued by another source than it was begun by.
+        sources = self._cells[0].sources.values()
+        key = digest([self._machine.precision, *sources, *(item.unit.key() for item in items)])
         path = _state_path(self._request.results, items[0].unit)
         try:
             outcomes = self._call(items, path, key)
@@ -324,10 +334,7 @@ class GroupRunner:
             if isinstance(outcome, UnitError):
                 raise outcome
             check_predictions(outcome.predictions, item.unit.label)
-            details = {"precision": self._machine.precision, "device": self._machine.device.type}
-            if item.cell.weights is not None:
-                details["weights_sha256"] = weights_digest(item.cell.weights)
-            result, rows = make_unit_result(item.cell.task, item.unit, outcome, details)
+            result, rows = make_unit_result(item.cell.task, item.unit, outcome, self._details(item.cell))
             item.writer.add(result, rows)
         except Exception as error:
             self._fail(item, error)
@@ -337,6 +344,16 @@ class GroupRunner:
         self._journal.write("end", item.unit, seconds=round(outcome.seconds, 1))
         shown = f"{primary} {value:.3f}" if value is not None else f"{primary} undefined"
         self._report_to(_unit_event("unit", item, shown, value))
+
+    def _details(self, cell: PlannedRecord) -> dict[str, str | int]:
+        """State what may change predictions and is no part of a key."""
+        import torch
+
+        machine = self._machine
+        facts = {"precision": machine.precision, "device": machine.device.type}
+        if cell.weights is not None:
+            facts["weights_sha256"] = weights_digest(cell.weights)
+        return {**facts, "threads": torch.get_num_threads(), **cell.sources}
 
     def _fail(self, item: _Work, error: Exception) -> None:
         from comface_bench.results.schema import Failure
@@ -549,7 +566,7 @@ def make_provenance(cell: PlannedRecord) -> Provenance:
 
 
 def make_unit_result(
-    task: Task, unit: Unit, outcome: Outcome, details: Mapping[str, str]
+    task: Task, unit: Unit, outcome: Outcome, details: Mapping[str, str | int]
 ) -> tuple[UnitResult, list[Prediction]]:
     """Turn a unit's outcome into what its record stores: the result and a row for each test pair."""
     from comface_bench.results.predictions import Prediction, digest_rows

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from comface_bench.core.errors import ResultError, UsageError
-from comface_bench.results.predictions import read_predictions
+from comface_bench.results.predictions import parse_line
 from comface_bench.results.record import load_record, read_sound, score_unit
 from comface_bench.results.schema import MethodAbout, TaskAbout
 from comface_bench.results.store import RecordFiles, ResultStore
@@ -78,7 +78,8 @@ def compare_results(a: Path, b: Path, *, measured: bool = False) -> list[RecordD
         measured: Whether seconds, memory, environment and provenance are compared, too.
 
     Raises:
-        ResultError: A file isn't a record.
+        ResultError: A file isn't a record, was changed since it was written, or has other predictions beside
+            it.
         UsageError: One is a folder, and the other isn't.
     """
     if a.is_dir() != b.is_dir():
@@ -105,10 +106,16 @@ def _compare_records(
     a: Path, b: Path, measured: bool, place: str | None = None
 ) -> Iterator[RecordDifference]:
     one, other = load_record(a), load_record(b)
+    # Read even where no digest differs: a table that isn't the record's is no equal of the other.
+    texts, other_texts = (read_sound(path, RecordFiles(path).predictions).texts for path in (a, b))
     name = place or f"{one.task.name}/{one.protocol.name}/{one.method.name}"
+    causes = list(_compare_causes(one, other, name))
+    yield from causes
     leave_out = {*_APART} if measured else {*_APART, *_HEADER}
     yield from _compare_facts(one.model_dump(exclude=leave_out), other.model_dump(exclude=leave_out), name)
-    yield from _compare_units(one, other, a, b, name, measured)
+    for difference in _compare_units(one, other, texts, other_texts, name, measured):
+        if difference not in causes:
+            yield difference
     failed, failed_too = (
         {
             _unit_name(failure.fold, failure.seed): f"{failure.error}: {failure.message}"
@@ -121,12 +128,44 @@ def _compare_records(
             yield RecordDifference(name, unit, "failure", failed.get(unit), failed_too.get(unit))
 
 
+CAUSES = ("threads", "method_source", "protocol_source", "device", "precision")
+"""Details of a unit that change its predictions and no key, the likeliest first."""
+
+
+def _compare_causes(one: Record, other: Record, name: str) -> Iterator[RecordDifference]:
+    """Yield in what the runs of units differed whose predictions differ, though their keys are equal."""
+    here = {(unit.fold, unit.seed): unit for unit in one.units}
+    changed = [
+        (here[unit.fold, unit.seed], unit)
+        for unit in other.units
+        if (unit.fold, unit.seed) in here
+        and here[unit.fold, unit.seed].predictions_digest != unit.predictions_digest
+    ]
+    for field in CAUSES:
+        for first, second in changed:
+            a, b = _cause(one, first, field), _cause(other, second, field)
+            if a != b:
+                unit = _unit_name(first.fold, first.seed)
+                yield RecordDifference(name, unit, f"details.{field}", a, b, _size(a, b))
+
+
+def _cause(record: Record, unit: UnitResult, field: str) -> Any:
+    torch = record.environment.get("torch")
+    if field == "threads" and field not in unit.details and isinstance(torch, dict):
+        return torch.get(field)  # Units didn't always say it themselves.
+    return unit.details.get(field)
+
+
 def _compare_units(
-    one: Record, other: Record, a: Path, b: Path, name: str, measured: bool
+    one: Record,
+    other: Record,
+    texts: Mapping[FoldSeed, str],
+    other_texts: Mapping[FoldSeed, str],
+    name: str,
+    measured: bool,
 ) -> Iterator[RecordDifference]:
     here = {(unit.fold, unit.seed): unit for unit in one.units}
     there = {(unit.fold, unit.seed): unit for unit in other.units}
-    rows: tuple[dict[FoldSeed, list[Prediction]], dict[FoldSeed, list[Prediction]]] | None = None
     for place in sorted(here.keys() | there.keys(), key=lambda place: place[::-1]):
         unit = _unit_name(*place)
         if place not in here or place not in there:
@@ -136,8 +175,7 @@ def _compare_units(
         first, second = _facts(here[place], measured), _facts(there[place], measured)
         yield from _compare_facts(first, second, name, unit)
         if here[place].predictions_digest != there[place].predictions_digest:
-            rows = rows or (_read_rows(a), _read_rows(b))
-            pairs = _compare_pairs(rows[0].get(place, []), rows[1].get(place, []))
+            pairs = _compare_pairs(*(_parse(lines[place], unit) for lines in (texts, other_texts)))
             counts = (pairs.shared + pairs.only_a, pairs.shared + pairs.only_b)
             yield RecordDifference(name, unit, "predictions", *counts, pairs.largest, pairs)
 
@@ -174,11 +212,8 @@ def _size(a: Any, b: Any) -> float | None:
     return abs(numbers[0] - numbers[1]) if len(numbers) == 2 else None
 
 
-def _read_rows(path: Path) -> dict[FoldSeed, list[Prediction]]:
-    rows: dict[FoldSeed, list[Prediction]] = {}
-    for row in read_predictions(RecordFiles(path).predictions):
-        rows.setdefault((row.fold, row.seed), []).append(row)
-    return rows
+def _parse(text: str, unit: str) -> list[Prediction]:
+    return [parse_line(line, unit) for line in text.splitlines()]
 
 
 def _compare_pairs(a: list[Prediction], b: list[Prediction]) -> Pairs:

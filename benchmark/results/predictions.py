@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from comface_bench.stats.predictions import Columns
 
 HEADER = "pair_id,subject,fold,seed,y,yhat"
+PREDICTIONS = ".predictions.csv.gz"
+"""Ending of a predictions file's name."""
 SIZE_LIMIT = 512 * 2**20
 GZIP_HEADER = bytes.fromhex("1f8b08 00 00000000 02 ff")
 """Beginning of every file: deflate, nothing optional, no time, best compression, no system."""
@@ -32,6 +34,11 @@ _PAIR = re.compile(r"[0-9A-Za-z_.:-]{1,64}")
 _WHOLE = re.compile(r"0|[1-9][0-9]{0,17}")
 
 FoldSeed = tuple[int, int]
+
+
+def predictions_of(record: Path) -> Path:
+    """Return where the predictions of a record's JSON are: beside it, `<method>.predictions.csv.gz`."""
+    return record.with_name(record.name.removesuffix(".json") + PREDICTIONS)
 
 
 class Prediction(NamedTuple):

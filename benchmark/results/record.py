@@ -7,12 +7,13 @@ import hashlib
 import json
 import math
 import warnings
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pydantic
 
+from comface_bench.core.digest import states_own_digest
 from comface_bench.core.errors import ResultError
-from comface_bench.results.predictions import SIZE_LIMIT, digest_text, encode, read_texts
+from comface_bench.results.predictions import SIZE_LIMIT, digest_text, encode, predictions_of, read_texts
 from comface_bench.results.schema import (
     SCHEMA_VERSION,
     NewerVersionError,
@@ -21,12 +22,13 @@ from comface_bench.results.schema import (
     dump_json,
     header_digest,
     migrate,
+    text_digest,
 )
 from comface_bench.stats.metrics import MetricValue, compute_metrics, no_change_baseline
 from comface_bench.stats.predictions import counted_folds
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
     from typing import Any
 
@@ -41,6 +43,10 @@ if TYPE_CHECKING:
     )
 
 
+FIRST_SEALED: Final = 2
+"""The first version whose records state the digest of their own text."""
+TOLERANCE: Final = 1e-9
+"""Largest difference that is still equal, relative to max(1, |value|)."""
 MEND = "Mend or remove the file, then run the command again."
 UPDATE = "Update comface-bench: pip install -U comface-bench"
 
@@ -74,7 +80,7 @@ class Parsed(NamedTuple):
 
 
 def parse(data: str | bytes) -> Parsed:
-    """Parse a record of any version.
+    """Parse a record of any version, without asking whether it is as it was written; `record_from` does.
 
     Raises:
         MalformedError: The bytes aren't a record of a known version.
@@ -85,6 +91,10 @@ def parse(data: str | bytes) -> Parsed:
         raise MalformedError([Fault("record", f"no JSON: {error}", MEND)]) from None
     if not isinstance(facts, dict):
         raise MalformedError([Fault("record", "a JSON document, but no object", MEND)])
+    if facts.get("schema_version") == 1 and not facts.keys().isdisjoint(("digest", "predictions_digest")):
+        # Else the number alone would free a later record from its digests.
+        problem = "a record of version 1 has no digests: it is a later one whose version was changed"
+        raise MalformedError([Fault("schema_version", problem, MEND)])
     try:
         current = migrate(facts)
         if current.get("schema_version") != facts.get("schema_version"):
@@ -114,18 +124,49 @@ def read_bytes(path: Path) -> bytes:
 
 
 def record_from(data: str | bytes, path: Path) -> Record:
-    """Parse a record of any version; `path` names it in errors.
+    """Parse a record that nobody changed since it was written; `path` names it in errors.
+
+    A record of version 1 states no digest; `load_record` holds it to its predictions.
 
     Raises:
         NewerRecordError: It is of a later version.
-        ResultError: It isn't a record; the first problem, with file and field.
+        ResultError: It isn't a record, or not the one that its digest was taken of; the first problem, with
+            file and field.
     """
+    return _parse_sealed(data, path).record
+
+
+def _parse_sealed(data: str | bytes, path: Path) -> Parsed:
     try:
-        return parse(data).record
+        parsed = parse(data)
     except MalformedError as error:
         first = error.problems[0]
         kind = NewerRecordError if first.hint == UPDATE else ResultError
         raise kind(f"{path}: {first.place}: {first.message}", first.hint) from None
+    if not is_sealed(parsed, data):
+        raise ResultError(
+            f"{path}: changed since it was written: digest is that of another text", _edited(path)
+        )
+    return parsed
+
+
+def is_sealed(parsed: Parsed, data: str | bytes) -> bool:
+    """Return whether a record is the one that its digest was taken of; one of version 1 has none to break.
+
+    Args:
+        parsed: The record.
+        data: What it was parsed from. Its layout is no part of the record.
+    """
+    if parsed.version < FIRST_SEALED or states_own_digest(data.encode() if isinstance(data, str) else data):
+        return True
+    return parsed.facts.get("digest") == text_digest(parsed.facts)
+
+
+def _edited(path: Path) -> str:
+    return (
+        f"See what is wrong: comface-bench results recompute {path}\n"
+        "Bring the file back as it was, or make it again: comface-bench run sets it aside and starts anew."
+    )
 
 
 def _fault(error: Any) -> Fault:
@@ -174,8 +215,12 @@ class Content:
         self.texts.pop(place, None)
         self.failures[place] = failure
 
-    def take_header(self, header: Header) -> bool:
+    def take_header(self, header: Header, again: Collection[str] = ()) -> bool:
         """Go on under another header of the same digest; metrics that units lack are computed.
+
+        Args:
+            header: The other header.
+            again: Metrics that are computed although units have them. A value that comes out the same stays.
 
         Returns:
             Whether the facts of task or method changed.
@@ -183,7 +228,13 @@ class Content:
         changed = (header.task, header.method) != (self.header.task, self.header.method)
         self.header = header
         for place, unit in self.units.items():
-            self.units[place] = score_unit(unit, self.texts[place], header.task.metrics)
+            names, text = header.task.metrics, self.texts[place]
+            scored = score_unit(unit, text, names)
+            if not set(again).isdisjoint(names):
+                fresh = score_unit(_without(scored, again), text, names)
+                # Another release of numpy may give another last digit: what was computed stays.
+                scored = scored if _near(scored.model_dump(), fresh.model_dump()) else fresh
+            self.units[place] = scored
         return changed
 
     def record(self) -> Record:
@@ -211,13 +262,49 @@ class Content:
 
 
 def load_record(path: Path) -> Record:
-    """Read a record's JSON.
+    """Read a record's JSON, which must be as it was written.
 
     Raises:
-        ResultError: The file is too big, isn't JSON, or isn't a record of a known version; names the file
-            and the field.
+        ResultError: The file is too big, isn't JSON, isn't a record of a known version, or was changed since
+            it was written; names the file and the field. One of version 1, which has no digest, was changed
+            if its numbers aren't those of the predictions beside it.
     """
-    return record_from(read_bytes(path), path)
+    parsed = _parse_sealed(read_bytes(path), path)
+    if parsed.version < FIRST_SEALED:
+        texts = read_texts(predictions_of(path)) if parsed.record.units else {}
+        try:
+            follows = _follows(parsed.record, texts)
+        except ValueError:  # Lines that aren't canonical.
+            follows = False
+        if not follows:
+            raise ResultError(f"{path}: its numbers aren't those of its predictions", _edited(path))
+    return parsed.record
+
+
+def _follows(record: Record, texts: Mapping[FoldSeed, str]) -> bool:
+    """Return whether all numbers of a record that predictions decide are those of its predictions."""
+    again: dict[FoldSeed, UnitResult] = {}
+    for unit in record.units:
+        text = texts.get((unit.fold, unit.seed), "")
+        if digest_text(text) != unit.predictions_digest:
+            return False
+        columns = _columns(text)
+        counts = {"n_pairs": len(columns.pairs), "n_subjects": len(set(columns.subjects))}
+        bare = _without(unit.model_copy(update=counts), record.task.metrics)
+        again[unit.fold, unit.seed] = score_unit(bare, text, record.task.metrics)
+    failures = {(failure.fold, failure.seed): failure for failure in record.failures}
+    summary = summarise(record.task, again, failures, texts)
+    pairs = [*zip(record.units, again.values(), strict=True), (record.summary, summary)]
+    return all(_near(one.model_dump(), other.model_dump()) for one, other in pairs)
+
+
+def _near(one: Any, other: Any) -> bool:
+    """Return whether two values of JSON are equal, numbers up to `TOLERANCE`."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_near(one[key], other[key]) for key in one)
+    if isinstance(one, float) and isinstance(other, float):
+        return abs(one - other) <= TOLERANCE * max(1.0, abs(other))
+    return bool(one == other)
 
 
 def read_content(path: Path, predictions: Path) -> Content:
@@ -364,6 +451,15 @@ def score_unit(unit: UnitResult, text: str, names: Sequence[str]) -> UnitResult:
             "constant": {name: baseline[name] for name in names},
         }
     )
+
+
+def _without(unit: UnitResult, names: Collection[str]) -> UnitResult:
+    """Return a unit without some of its metrics."""
+    kept = {
+        block: {name: value for name, value in getattr(unit, block).items() if name not in names}
+        for block in ("metrics", "constant")
+    }
+    return unit.model_copy(update=kept)
 
 
 def score_record(record: Record, texts: Mapping[FoldSeed, str], names: Sequence[str]) -> Record:

@@ -14,23 +14,24 @@ import json
 import re
 import shutil
 import warnings
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from comface_bench.core.digest import states_own_digest
 from comface_bench.core.errors import ResultError, UsageError
 from comface_bench.core.files import file_lock, replace_file, sync_folder
 from comface_bench.results.predictions import (
     digest_text,
     parse_columns,
     parse_line,
+    predictions_of,
     read_texts,
     unit_text,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
-    from typing import Any
 
     from comface_bench.core.card import MethodCard, TaskCard
     from comface_bench.results.predictions import FoldSeed, Prediction
@@ -81,7 +82,7 @@ class RecordFiles:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.predictions = self._beside(".predictions.csv.gz")
+        self.predictions = predictions_of(path)
         self.units = self._beside(".units")
         self.malformed: Path | None = None
 
@@ -184,8 +185,8 @@ class RecordFiles:
 
 
 LEADERBOARD = "leaderboard"
-_EARLIER_KEYS = (1, 2)
-"""Versions of records in which keys hashed more than what decides predictions."""
+_NEWEST = 3
+"""The version that is written. The schema states it, too, but reading what is finished needs no model."""
 
 
 class ResultStore:
@@ -324,36 +325,85 @@ class ResultStore:
             found[unit.fold, unit.seed] = (where, text)
         return found
 
-    def finished_units(self, task: str, protocol: str, method: str) -> dict[FoldSeed, str]:
-        """Return the keys of stored units that their predictions bear out, by (fold, seed).
+    def finished_units(self, task: str, protocol: str, method: str) -> dict[FoldSeed, FinishedUnit]:
+        """Return the stored units that their digests bear out, by (fold, seed).
 
-        Reads no more than that needs, and neither locks nor changes anything; a file that can't be read
-        counts as empty. Units that a killed run only staged are not among them: opening merges those.
+        Reads no more than that needs, and neither locks nor changes anything. A record that can't be read or
+        was changed since it was written counts as empty, and a unit with other predictions isn't counted,
+        with a warning. Units that a killed run only staged are not among them: opening merges those.
         """
         files = RecordFiles(self.record_path(task, protocol, method))
-        try:
-            units = _units_of(json.loads(files.path.read_bytes()))
-            texts = read_texts(files.predictions)
-            return {
-                (unit["fold"], unit["seed"]): unit["key"]
-                for unit in units
-                if digest_text(texts.get((unit["fold"], unit["seed"]), "")) == unit["predictions_digest"]
-            }
-        except (OSError, ValueError, KeyError, TypeError, ResultError):
+        if not files.path.exists():
             return {}
+        try:
+            units = _read_units(files.path)
+            texts = read_texts(files.predictions) if units else {}
+        except ResultError as error:
+            _warn_uncounted(files.path, error.message)
+            return {}
+        finished = {}
+        for (fold, seed), unit in units.items():
+            if digest_text(texts.get((fold, seed), "")) == unit.predictions_digest:
+                finished[fold, seed] = unit
+            else:
+                _warn_uncounted(
+                    files.path, f"{files.predictions}: fold {fold}, seed {seed} isn't the record's"
+                )
+        return finished
 
 
-def _units_of(facts: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return a record's units, under the keys of today; the models are needed for earlier keys alone."""
-    if facts["schema_version"] in _EARLIER_KEYS:
-        from comface_bench.results.schema import migrate
+class FinishedUnit(NamedTuple):
+    """What is asked of a stored unit to know whether it need run.
 
-        facts = migrate(facts)
-    units: list[dict[str, Any]] = facts["units"]
-    return units
+    Attributes:
+        key: Its key.
+        details: Further facts of how it ran.
+        predictions_digest: Digest of its rows.
+    """
+
+    key: str
+    details: dict[str, Any]
+    predictions_digest: str
 
 
-def update_record(path: Path, task: TaskCard | None = None, method: MethodCard | None = None) -> bool:
+def _read_units(path: Path) -> dict[FoldSeed, FinishedUnit]:
+    """Return the units of a record that nobody changed, under the keys of today.
+
+    The models, which take longer to import than all else here, are needed for any other record alone.
+
+    Raises:
+        ResultError: As `load_record`.
+    """
+    try:
+        data = path.read_bytes()
+        if states_own_digest(data) and (facts := json.loads(data))["schema_version"] == _NEWEST:
+            return {
+                (unit["fold"], unit["seed"]): FinishedUnit(
+                    unit["key"], unit["details"], unit["predictions_digest"]
+                )
+                for unit in facts["units"]
+            }
+    except (OSError, ValueError, LookupError, TypeError):
+        pass  # Read once more below, where what is wrong is said.
+    from comface_bench.results.record import load_record
+
+    return {
+        (unit.fold, unit.seed): FinishedUnit(unit.key, dict(unit.details), unit.predictions_digest)
+        for unit in load_record(path).units
+    }
+
+
+def _warn_uncounted(path: Path, message: str) -> None:
+    hint = f"See what is wrong: comface-bench results recompute {path}"
+    warnings.warn(f"{message}; not counted as finished. {hint}", stacklevel=3)
+
+
+def update_record(
+    path: Path,
+    task: TaskCard | None = None,
+    method: MethodCard | None = None,
+    again: Collection[str] = (),
+) -> bool:
     """Bring a record to the newest version, and to what the cards of its task and method say now.
 
     Metrics that the task has gained are computed from the stored predictions; nothing is trained. A card that
@@ -363,6 +413,7 @@ def update_record(path: Path, task: TaskCard | None = None, method: MethodCard |
         path: The record's JSON.
         task: The task's card, options applied; None leaves what is stored.
         method: The method's card; None leaves what is stored.
+        again: Metrics that are computed although they are stored, because their functions may have changed.
 
     Returns:
         Whether the files changed.
@@ -376,7 +427,7 @@ def update_record(path: Path, task: TaskCard | None = None, method: MethodCard |
     files = RecordFiles(path)
     with files.lock():
         before, content = load_record(path), read_sound(path, files.predictions)
-        content.take_header(_current_header(content.header, task, method))
+        content.take_header(_current_header(content.header, task, method), again)
         record = _resealed(content.record(), before, files.predictions.read_bytes())
         changed = record != path.read_bytes()
         if changed:

@@ -13,7 +13,7 @@ import re
 import zlib
 from collections import Counter
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from comface_bench.core.card import MethodCard, TaskCard, stored_card_digest
 from comface_bench.core.digest import digest
@@ -22,6 +22,7 @@ from comface_bench.core.findings import Finding, LineIndex
 from comface_bench.results.predictions import (
     GZIP_HEADER,
     HEADER,
+    PREDICTIONS,
     SIZE_LIMIT,
     digest_text,
     parse_line,
@@ -29,15 +30,17 @@ from comface_bench.results.predictions import (
     row_text,
 )
 from comface_bench.results.record import (
+    TOLERANCE,
     Fault,
     MalformedError,
     Parsed,
+    is_sealed,
     load_record,
     parse,
     read_bytes,
     summarise,
 )
-from comface_bench.results.schema import SCHEMA_VERSION, dump_json, text_digest
+from comface_bench.results.schema import SCHEMA_VERSION, dump_json
 from comface_bench.results.store import RecordFiles, ResultStore
 from comface_bench.stats.metrics import METRICS, compute_metrics, no_change_baseline
 
@@ -82,14 +85,13 @@ def validate_record(path: Path) -> list[Finding]:
 def validate_strays(results: Path) -> list[Finding]:
     """Find predictions without a record in a folder of results."""
     found = []
-    for predictions in sorted(results.glob(f"*/*/*{_SUFFIX}")):
-        record = predictions.with_name(predictions.name.removesuffix(_SUFFIX) + ".json")
+    for predictions in sorted(results.glob(f"*/*/*{PREDICTIONS}")):
+        record = predictions.with_name(predictions.name.removesuffix(PREDICTIONS) + ".json")
         if not record.exists():
             found.append(_finding(predictions, "", f"predictions without their record {record.name}", _STRAY))
     return found
 
 
-_SUFFIX = ".predictions.csv.gz"
 _LOST = "A record counts only with its predictions; bring them back or run the units again."
 _MOST_FINDINGS = 1000
 _STRAY = "Bring the record back, or remove the predictions."
@@ -174,13 +176,17 @@ AGAIN = "Take the file as it was written, or make it again: comface-bench run"
 
 def check_text(parsed: Parsed, data: bytes) -> Iterator[Fault]:
     """Check that a record's bytes are the one text that this record is written as, down to its digest."""
-    if parsed.version > 1 and parsed.facts.get("digest") != text_digest(parsed.facts):
-        yield Fault("digest", "the record isn't the one that this digest was taken of", AGAIN)
+    yield from _check_seal(parsed, data)
     newest = parsed.version == SCHEMA_VERSION
     expected = dump_json(parsed.record) if newest else json.dumps(parsed.facts, indent=1) + "\n"
     if expected.encode() != data:
         line = _first_difference(expected.encode(), data)
         yield Fault(f"line {line}", "not written as comface-bench writes this record", AGAIN)
+
+
+def _check_seal(parsed: Parsed, data: bytes) -> Iterator[Fault]:
+    if not is_sealed(parsed, data):
+        yield Fault("digest", "the record isn't the one that this digest was taken of", AGAIN)
 
 
 def check_record(record: Record) -> Iterator[Fault]:
@@ -451,9 +457,6 @@ def _check_range(record: Record, rows: list[Prediction]) -> Iterator[Fault]:
             break
 
 
-TOLERANCE: Final = 1e-9
-"""Largest difference that is still equal, relative to max(1, |value|)."""
-
 _OTHER_NUMBERS = (
     "Its numbers aren't those of its predictions: don't count it, and make it again: comface-bench run"
 )
@@ -466,18 +469,23 @@ def recompute_record(path: Path) -> list[Finding]:
         path: The record's JSON; its predictions are read from beside it.
 
     Returns:
-        Where a stored number isn't the one computed, or can't be; empty if all are equal.
+        Where a stored number isn't the one computed, or can't be, and whether record and predictions are
+        those that their digests were taken of; empty if all are equal.
     """
     predictions = RecordFiles(path).predictions
     file = path
     try:
-        record = load_record(path)
+        data = read_bytes(path)
+        parsed = parse(data)
+        record = parsed.record
         file = predictions
         texts = read_texts(predictions)
         rows = {
             place: [parse_line(line, f"fold {place[0]}, seed {place[1]}") for line in text.splitlines()]
             for place, text in texts.items()
         }
+    except MalformedError as error:
+        return _findings(path, error.problems, data)
     except BenchError as error:
         return [Finding(str(file), "", error.message.removeprefix(f"{file}: "), error.hint)]
     missing = [unit for unit in record.units if (unit.fold, unit.seed) not in rows]
@@ -488,11 +496,15 @@ def recompute_record(path: Path) -> list[Finding]:
             )
             for unit in missing
         ]
-    differences = list(_differences(record, rows, texts))
-    lines = LineIndex(path.read_bytes() if differences else b"")
-    return [
-        Finding(str(path), place, message, _OTHER_NUMBERS, lines.of(place)) for place, message in differences
+    faults = [Fault(*difference, _OTHER_NUMBERS) for difference in _differences(record, rows, texts)]
+    faults += [
+        Fault(
+            f"units.{number}.predictions_digest", "not the digest of its rows in the predictions file", AGAIN
+        )
+        for number, unit in enumerate(record.units)
+        if digest_text(texts[unit.fold, unit.seed]) != unit.predictions_digest
     ]
+    return _findings(path, [*faults, *_check_seal(parsed, data)], data)
 
 
 def _differences(

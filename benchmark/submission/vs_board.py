@@ -9,9 +9,8 @@ import numpy as np
 from comface_bench.core.card import TaskCard, deciding_facts
 from comface_bench.core.errors import ResultError
 from comface_bench.core.names import parse_name
-from comface_bench.results.predictions import read_predictions
 from comface_bench.results.record import load_record
-from comface_bench.results.store import RecordFiles, ResultStore, file_stem
+from comface_bench.results.store import ResultStore, file_stem
 from comface_bench.submission.package import RECORD, as_plain
 
 if TYPE_CHECKING:
@@ -126,14 +125,14 @@ def read_peers(results: Path, task: str, unchecked: list[str]) -> list[Peer]:
         unchecked: Receives the names of records that can't be read.
     """
     peers = []
-    folder = file_stem(task)
-    for path in ResultStore(results).paths():
+    store, folder = ResultStore(results), file_stem(task)
+    for path in store.paths():
         if path.relative_to(results).parts[0] != folder:
             continue
         label = path.relative_to(results).as_posix().removesuffix(RECORD)
         try:
-            record = load_record(path)
-            rows = read_predictions(RecordFiles(path).predictions)
+            record = store.load_at(path)
+            rows = store.load_predictions(record)
         except ResultError:
             unchecked.append(f"the board's record {label}, which can't be read")
             continue
@@ -171,8 +170,13 @@ def check_destination(
         if part not in names and (near := {name.lower(): name for name in names}.get(part.lower())):
             yield "", f"differs from the board's {as_plain(near)} only in upper and lower case"
         folder /= part
-    if there.exists() and there.read_bytes() != data and load_record(there).provenance.kind == "ours":
-        yield "", "the board has this row already, measured by its maintainers"
+    if there.exists() and there.read_bytes() != data:
+        try:
+            if load_record(there).provenance.kind == "ours":
+                yield "", "the board has this row already, measured by its maintainers"
+        except ResultError as error:
+            message = error.message.removeprefix(f"{there}: ")
+            yield "", f"the board has this row already, which can't be told apart: {message}"
     base, _ = parse_name(record.method.name)
     for path in ResultStore(results).paths():
         name = path.name.removesuffix(RECORD)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from comface_bench.results.schema import read_schema
+from comface_bench.results.schema import read_schema, text_digest
 from comface_bench.results.store import ResultStore
 
 GOLDEN = Path(__file__).parents[1] / "results" / "golden"
@@ -26,10 +26,12 @@ def record(results):
     return ResultStore(results).record_path(*NAMES)
 
 
-def tamper(record):
-    """Make the first metric of the first unit another number."""
+def tamper(record, sealed=False):
+    """Make the first metric of the first unit another number; the digest is made to fit if `sealed`."""
     raw = json.loads(record.read_text())
     raw["units"][0]["metrics"]["mae"]["value"] += 0.5
+    if sealed:
+        raw["digest"] = text_digest(raw)
     record.write_text(json.dumps(raw, indent=1) + "\n")
 
 
@@ -142,6 +144,10 @@ def test_schema(call):
 def test_diff(call, results, record, tmp_path):
     assert call("results", "diff", GOLDEN / "v1", results) == (0, "equal\n", "")
     tamper(record)
+    status, _, err = call("results", "diff", GOLDEN / "v2", results)
+    assert (status, f"{record}: changed since it was written" in err) == (2, True)
+    shutil.copy(GOLDEN / "v2" / record.relative_to(results), record)
+    tamper(record, sealed=True)
     status, out, _ = call("results", "diff", GOLDEN / "v2", results)
     assert status == 1
     assert out.splitlines()[0] == f"{'/'.join(NAMES)}:"
@@ -159,7 +165,7 @@ def test_merge(call, results, record, tmp_path):
     into = tmp_path / "union"
     status, out, _ = call("results", "merge", GOLDEN / "v2", results, "--into", into)
     assert (status, out) == (0, f"{into}: 1 record with 4 units; 1 record written\n")
-    tamper(record)
+    tamper(record, sealed=True)
     other = tmp_path / "other"
     status, out, err = call("results", "merge", GOLDEN / "v2", results, "--into", other)
     assert status == 1
@@ -192,6 +198,7 @@ def test_export(call, results, tmp_path):
 def test_latex_of_several_protocols_asks_for_one(call, results, record):
     raw = json.loads(record.read_text())
     raw["protocol"]["name"] = "linear"
+    raw["digest"] = text_digest(raw)
     other = results / NAMES[0] / "linear" / record.name
     other.parent.mkdir()
     other.write_text(json.dumps(raw))

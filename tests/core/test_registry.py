@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import py_compile
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
@@ -10,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from comface_bench.core import registry as registry_module
+from comface_bench.core.digest import digest
 from comface_bench.core.errors import DuplicateNameError, PluginError, UnknownNameError, UsageError
 from comface_bench.core.protocol import PROTOCOLS_GROUP, protocol_names, resolve_protocol
 from comface_bench.core.registry import method_registry, task_registry
@@ -212,6 +216,58 @@ def test_a_file_is_run_once(plugin_file, tmp_path):
     for _ in range(2):
         assert method_registry([path], plugins=False).get("mine").card.backbone == "net"
     assert (tmp_path / "runs").read_text() == "x"
+
+
+def test_a_file_that_changed_is_run_anew_and_has_another_source(plugin_file):
+    """Also at an equal size and time, by which Python tells whether its bytecode is of a text."""
+    path = plugin_file(backbone="one")
+    first = method_registry([path], plugins=False).get("mine")
+    times = path.stat().st_mtime_ns
+    plugin_file(backbone="two")
+    os.utime(path, ns=(times, times))
+    second = method_registry([path], plugins=False).get("mine")
+    assert (first.card.backbone, second.card.backbone) == ("one", "two")
+    assert second.resolve(second.card.build)({}, None, 0) == "two"
+    assert len(first.source) == len(second.source) == 16
+    assert first.source != second.source
+    plugin_file(backbone="one")
+    assert method_registry([path], plugins=False).get("mine").source == first.source
+
+
+def test_bytecode_of_an_earlier_text_is_not_run(plugin_file, monkeypatch):
+    """As an earlier process may have left it beside the file."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    path = plugin_file(backbone="one")
+    times = path.stat().st_mtime_ns
+    py_compile.compile(str(path))
+    plugin_file(backbone="two")
+    os.utime(path, ns=(times, times))
+    assert method_registry([path], plugins=False).get("mine").card.backbone == "two"
+
+
+def test_what_comes_with_comface_bench_has_no_source(methods):
+    assert methods.get("scratch").source is None
+
+
+def test_the_source_of_an_installed_plugin_is_that_of_its_package(install, tmp_path):
+    package = tmp_path / "theirs_package"
+    (package / "deep").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "layers.py").write_text("WIDTH = 1\n")
+    (package / "deep" / "__init__.py").write_text("")
+    text = METHOD.format(name="theirs", backbone="net")
+    (package / "deep" / "method.py").write_text(text)
+    install("theirs", "unused_module", "", value="theirs_package.deep.method")
+    found = []
+    for layers in ("WIDTH = 1\n", "WIDTH = 2\n", "WIDTH = 1\n"):
+        (package / "layers.py").write_text(layers)
+        registry_module._package_source.cache_clear()  # As in another process.
+        found.append(method_registry().get("theirs").source)
+    assert found[0] == found[2] != found[1]
+    alone = tmp_path / "alone_module.py"
+    install("alone", "alone_module", METHOD.format(name="alone", backbone="net"))
+    expected = hashlib.sha256(alone.read_bytes()).hexdigest()
+    assert method_registry().get("alone").source == digest([["alone_module.py", expected]])[:16]
 
 
 def test_a_file_that_repeats_a_built_in_name_is_refused_with_both_origins(plugin_file):

@@ -50,7 +50,10 @@ def test_a_board_of_version_2_has_the_same_finished_units(tmp_path: Path) -> Non
         RecordFiles(copy).predictions.write_bytes(RecordFiles(path).predictions.read_bytes())
         finished = store.finished_units(*names)
         assert len(finished) == len(record.units) > 0
-        assert old.finished_units(*names) == finished
+        earlier = old.finished_units(*names)
+        assert {place: unit.key for place, unit in earlier.items()} == {
+            place: unit.key for place, unit in finished.items()
+        }
         assert old.load_at(copy).units == record.units
     assert validate_record(copy) == []
 

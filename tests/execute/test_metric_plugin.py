@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 
 from comface_bench.core.errors import DuplicateNameError, UnknownNameError
+from comface_bench.core.events import Event
 from comface_bench.execute.plan import Request, make_plan
 from comface_bench.execute.run import run_plan
 from comface_bench.leaderboards import build
+from comface_bench.results.schema import Record
 from comface_bench.results.store import ResultStore
+from comface_bench.results.validation import recompute_record, validate_record
 from comface_bench.stats.metrics import METRICS, compute_metrics, metric_registry
 
 MakeRequest = Callable[..., Request]
@@ -79,6 +82,33 @@ def test_one_entry_appears_in_records_and_pages(
         ]
         assert "Close (%)" in page
         assert f"{100 * close:.1f}" in page
+
+
+def test_an_edited_metric_is_computed_anew_without_a_run(
+    make_request: MakeRequest, plugin: Path, make_close: Callable[..., Path]
+) -> None:
+    path = make_close()
+    request = make_request(tasks=["age-close"], plugin_files=[plugin, path])
+
+    def run() -> tuple[Record, list[Event]]:
+        events: list[Event] = []
+        (record,) = run_plan(make_plan(request), request, events.append).records
+        return record, [event for event in events if event.kind in ("unit", "notice")]
+
+    first, events = run()
+    assert [event.kind for event in events] == ["unit"] * 4
+    assert run() == (first, [])
+    path.write_text(path.read_text().replace("<= 20", "<= 5"))
+    second, (notice,) = run()
+    assert "close computes other numbers now" in notice.text
+    rows = ResultStore(request.results).load_predictions(second)
+    close = np.mean([abs(row.y - row.yhat) <= 5 for row in rows])
+    assert second.summary.pooled["close"].value == pytest.approx(close)
+    assert second.summary.pooled["close"] != first.summary.pooled["close"]
+    assert second.summary.pooled["mae"] == first.summary.pooled["mae"]
+    (file,) = ResultStore(request.results).paths()
+    assert validate_record(file) == recompute_record(file) == []
+    assert run() == (second, [])
 
 
 def test_a_derived_form_gives_the_intervals_and_p_values_of_a_declared_one(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from comface_bench.core.errors import ResultError, UsageError
 from comface_bench.results import comparison as merging
 from comface_bench.results.comparison import Pairs, compare_results, merge_results
-from comface_bench.results.predictions import digest_rows
+from comface_bench.results.predictions import digest_rows, encode
 from comface_bench.results.store import RecordFiles, ResultStore
 from comface_bench.results.validation import recompute_record, validate_record
 
@@ -63,6 +63,53 @@ def test_other_answers_are_counted_pair_by_pair(fill_folder, made):
     assert mae.size > 0
     summary = [item for item in compare_results(a, b) if item.field == "summary.pooled.mae"]
     assert summary[0].size == pytest.approx(mae.size)
+
+
+@pytest.mark.parametrize("measured", [False, True])
+def test_what_changes_predictions_and_no_key_is_named_first(fill_folder, made, measured):
+    def with_details(shift, **details):
+        def change(unit, rows):
+            rows = [row._replace(yhat=row.yhat + shift) for row in rows]
+            fresh = made.unit(unit.fold, unit.seed, rows)
+            return fresh.model_copy(update={"details": details}), rows
+
+        return change
+
+    a = fill_folder("a", folds=[0], change=with_details(0, threads=1, precision="float32", method_source="x"))
+    b = fill_folder("b", folds=[0], change=with_details(1, threads=2, precision="float32", method_source="y"))
+    same = fill_folder("c", folds=[0], change=with_details(0, threads=2, precision="float32"))
+    found = compare_results(a, b, measured=measured)
+    assert [(item.unit, item.field, item.a, item.b) for item in found[:2]] == [
+        ("fold 0, seed 0", "details.threads", 1, 2),
+        ("fold 0, seed 0", "details.method_source", "x", "y"),
+    ]
+    assert {item.field for item in found[2:]} >= {"summary.pooled.mae", "metrics.mae", "predictions"}
+    assert len({(item.unit, item.field) for item in found}) == len(found), "nothing is said twice"
+    # Of units with equal predictions, how they ran is said if it is asked for.
+    fields = {item.field for item in compare_results(a, same, measured=measured)}
+    assert fields == ({"details.threads", "details.method_source"} if measured else set())
+
+
+def test_threads_of_a_record_from_before_units_had_them_are_those_of_its_environment(tmp_path, made):
+    folders = []
+    for threads in (1, 2):
+        store = ResultStore(tmp_path / str(threads))
+        *header, environment = made.header()
+        with store.open(*header, environment | {"torch": {"threads": threads}}) as writer:
+            writer.add(*made.run(0, shift=threads))
+        folders.append(store.root)
+    first = compare_results(*folders)[0]
+    assert (first.field, first.a, first.b) == ("details.threads", 1, 2)
+
+
+def test_a_table_of_other_answers_is_not_called_equal(fill_folder):
+    a, b = fill_folder("a", folds=[0]), fill_folder("b", folds=[0])
+    other = fill_folder("other", folds=[0], method="other")
+    predictions = RecordFiles(b / "age/linear/scratch.json").predictions
+    predictions.write_bytes(encode({(0, 0): "0-0-1,0,0,0,1.0,1.0\n"}))
+    with pytest.raises(ResultError, match="isn't borne out by its predictions"):
+        compare_results(a, b)
+    assert compare_results(other, other) == []
 
 
 def test_names_digests_and_options(fill_folder):

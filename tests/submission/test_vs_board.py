@@ -1,6 +1,7 @@
 """A record beside others of its task: the same truth, the same data, and places that are free."""
 
 import dataclasses
+import gzip
 
 import pytest
 
@@ -84,12 +85,28 @@ def test_another_split_is_another_matter(made, board):
     assert list(check_beside(other, answers, read_peers(board, "synth-age", []))) == []
 
 
-def test_a_board_with_a_broken_row(made, tmp_path):
+@pytest.mark.parametrize("damage", ["no JSON", "edited", "other answers"])
+def test_a_board_with_a_broken_row(made, tmp_path, damage):
     path = made.run(tmp_path, method="scratch")
-    path.write_text("{")
+    if damage == "no JSON":
+        path.write_text("{")
+    elif damage == "edited":
+        path.write_text(path.read_text().replace('"seconds": 1.5', '"seconds": 2.5', 1))
+    else:
+        predictions = RecordFiles(path).predictions
+        header, line, *lines = gzip.decompress(predictions.read_bytes()).decode().splitlines()
+        line = ",".join([*line.split(",")[:4], "0.5", "0.5"])  # a true change that no honest record has
+        predictions.write_bytes(gzip.compress("\n".join([header, line, *lines, ""]).encode()))
     unchecked = []
     assert read_peers(tmp_path, "synth-age", unchecked) == []
     assert unchecked == ["the board's record synth-age/linear/scratch, which can't be read"]
     report = made.check(made.members, tmp_path)
     assert report.ok
     assert any("can't be read" in text for text in report.unchecked)
+
+
+def test_an_edited_row_at_its_own_place_is_in_the_way(made, tmp_path):
+    path = made.run(tmp_path)
+    path.write_text(path.read_text().replace('"seconds": 1.5', '"seconds": 2.5', 1))
+    text = made.messages(made.check(made.members, tmp_path))
+    assert "can't be told apart: changed since it was written" in text
