@@ -365,6 +365,12 @@ def _convert(name: str, path: Path, part: Part, words: Mapping[str, Any]) -> Any
         model = _create(name, words)
         _load_efficientnet(model, name, tensors, path)
     else:
+        # Quantised weights mean something else than their numbers, which timm would take.
+        for name_in_file, tensor in tensors.items():
+            if tensor.ndim > 1 and tensor.element_size() == 1:
+                raise WeightsFormatError(
+                    f"{path.name} doesn't fit the network: it has whole numbers in {name_in_file}"
+                )
         # timm renames keys for its own topology; it is handed tensors only.
         given = {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": tensors}}
         try:

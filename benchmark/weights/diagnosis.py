@@ -62,6 +62,8 @@ def _explain_safetensors(path: Path, head: bytes, size: int) -> tuple[str, str]:
     # Without reading it as JSON, which a header that is cut off isn't.
     ends = [int(end) for end in re.findall(rb'"data_offsets"\s*:\s*\[\s*\d+\s*,\s*(\d{1,18})', header)]
     whole = 8 + length + max(ends, default=0)
+    if size < 8 + length:
+        return f"it is safetensors, cut off within its header, after {size:,} bytes", _REST
     if size < whole:
         return f"it is safetensors, cut off after {size:,} of {whole:,} bytes", _REST
     return "it is safetensors with a damaged header", _TAKEN

@@ -11,6 +11,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from comface_bench.baselines.pcl import build_pcl
 from comface_bench.core.errors import WeightsFormatError
 from comface_bench.engine.encoder import load_method
 
@@ -196,7 +197,9 @@ def test_one_of_two_that_fit_is_named(tmp_path, trained, family, kind):
 
 FAULTS = {
     "a missing tensor": lambda state: dict([*state.items()][1:]),
-    "another depth": lambda state: state | {[*state][-1].replace("weight", "more.weight"): torch.ones(2)},
+    "another depth": lambda state: (
+        state | {("visual." if "visual.proj" in state else "") + "blocks.99.norm.weight": torch.ones(2)}
+    ),
     "half of it wrapped": lambda state: {
         (f"module.{name}" if number % 2 else name): tensor
         for number, (name, tensor) in enumerate(state.items())
@@ -244,6 +247,58 @@ def test_positions_of_no_square_are_refused(tmp_path, trained):
     torch.save(state, tmp_path / "mine.pth")
     with pytest.raises(WeightsFormatError, match="positions of 99 patches, which form no square"):
         load_method("timm/test_vit", checkpoint=tmp_path / "mine.pth")
+
+
+@pytest.fixture(scope="module")
+def pcl():
+    """The authors' layout of a built-in method, `module.encoder.`, with numbers of two networks."""
+    torch.manual_seed(3)
+    shapes = {name: tensor.shape for name, tensor in build_pcl().state_dict().items()}
+    return [
+        {f"module.encoder.{name}": torch.randn(shape) for name, shape in shapes.items()}
+        | {"module.exp_fc.weight": torch.ones(2)}
+        for _ in range(2)
+    ]
+
+
+BUILT_IN = {
+    "as published": lambda one, other: one,
+    "Lightning around it": lambda one, other: {"state_dict": start("model.")(one), "epoch": 1},
+    "compiled": lambda one, other: {"state_dict": start("_orig_mod.")(one)},
+    "insightface's container": lambda one, other: {
+        "state_dict_backbone": one,
+        "state_dict_softmax_fc": {"weight": torch.ones(5, 4)},
+    },
+    "DeepSpeed": lambda one, other: {"module": one, "ds_config": {}},
+}
+
+
+@pytest.mark.parametrize("kind", BUILT_IN)
+def test_what_stands_around_the_authors_layout_is_taken_off(tmp_path, pcl, kind):
+    torch.save(BUILT_IN[kind](*pcl), tmp_path / "mine.pth")
+    trunk = load_method("pcl", checkpoint=tmp_path / "mine.pth").backbone[0]
+    expected = pcl[0]
+    assert all(torch.equal(v, expected[f"module.encoder.{k}"]) for k, v in trunk.state_dict().items())
+
+
+def test_an_average_beside_a_built_in_methods_network_is_named(tmp_path, pcl):
+    one, other = pcl
+    torch.save({"model": one, "model_ema": other}, tmp_path / "mine.pth")
+    with pytest.raises(WeightsFormatError, match="holds 2 networks that fit: model, model_ema") as caught:
+        load_method("pcl", checkpoint=tmp_path / "mine.pth")
+    assert caught.value.hint.endswith("-o part=model_ema")
+    trunk = load_method("pcl", checkpoint=tmp_path / "mine.pth", part="model_ema").backbone[0]
+    assert all(torch.equal(v, other[f"module.encoder.{k}"]) for k, v in trunk.state_dict().items())
+    with pytest.raises(WeightsFormatError, match="no part teacher that could be it; it holds model"):
+        load_method("pcl", checkpoint=tmp_path / "mine.pth", part="teacher")
+
+
+def test_a_network_of_ones_own_under_a_built_in_methods_name_is_refused(tmp_path, pcl):
+    """The authors' layout is what tells their files from others of the same network."""
+    state = {name.removeprefix("module.encoder."): tensor for name, tensor in pcl[0].items()}
+    torch.save(start("student.")(state), tmp_path / "mine.pth")
+    with pytest.raises(WeightsFormatError, match=r"^mine\.pth"):
+        load_method("pcl", checkpoint=tmp_path / "mine.pth")
 
 
 def test_a_part_without_a_file_is_refused():
