@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comface_bench.core.card import Checkpoint, MethodCard, Preprocess
-from comface_bench.weights.strict import load_strictly, read_backbone
+from comface_bench.weights.parts import load_backbone
+from comface_bench.weights.strict import select_backbone
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _RELEASE = "https://github.com/FacePerceiver/FaRL/releases/download/pretrained_weights/"
 
 
+_PREFIXES = ("visual.",)
 _FILES = {epochs: f"FaRL-Base-Patch16-LAIONFace20M-ep{epochs}.pth" for epochs in (16, 64)}
 
 FARL = MethodCard(
@@ -35,8 +37,8 @@ FARL = MethodCard(
         std=(0.26862954, 0.26130258, 0.27577711),
         multiple=16,
     ),
-    checkpoint=Checkpoint(file=_FILES[16], url=_RELEASE + _FILES[16], prefixes=("visual.",)),
-    options={"feature": ("cls", "proj"), "checkpoint": ()},
+    checkpoint=Checkpoint(file=_FILES[16], url=_RELEASE + _FILES[16], prefixes=_PREFIXES),
+    options={"feature": ("cls", "proj"), "checkpoint": (), "part": ()},
     dropped_keys=(
         # The text tower.
         "transformer.",
@@ -65,7 +67,7 @@ FARL = MethodCard(
 EP64 = dataclasses.replace(
     FARL,
     name="farl-ep64",
-    checkpoint=Checkpoint(file=_FILES[64], url=_RELEASE + _FILES[64], prefixes=("visual.",)),
+    checkpoint=Checkpoint(file=_FILES[64], url=_RELEASE + _FILES[64], prefixes=_PREFIXES),
     summary="FaRL after 64 epochs instead of the 16 that the paper compares with; all else is the same.",
     paper="",
 )
@@ -79,9 +81,12 @@ def build(options: Mapping[str, str], weights: Path | None, seed: int) -> nn.Mod
 
     assert weights is not None
     # Both cards describe one layout. The projection is loaded in any case: a file without it is no FaRL.
-    tensors = rename_clip_keys(read_backbone(weights, FARL))
-    tower = build_clip_vit(512, seed)
-    load_strictly(tower, tensors, weights)
+    path, tower = weights, build_clip_vit(512, seed)
+
+    def take(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        return rename_clip_keys(select_backbone(tensors, path, _PREFIXES, FARL.dropped_keys))
+
+    load_backbone(tower, path, FARL, options, take)
     if options["feature"] == "cls":
         tower.head = nn.Identity()
     return tower

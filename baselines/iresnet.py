@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 from comface_bench.core.card import Checkpoint, MethodCard, Preprocess
 from comface_bench.core.errors import WeightsFormatError
-from comface_bench.weights.read import read_tensors
-from comface_bench.weights.strict import load_strictly, read_backbone, select_backbone
+from comface_bench.weights.parts import load_backbone
+from comface_bench.weights.strict import select_backbone
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -53,7 +53,7 @@ ARCFACE = MethodCard(
         file="backbone.pth",
         url="https://github.com/deepinsight/insightface/tree/master/model_zoo",
     ),
-    options={"backbone": tuple(DEPTHS), "checkpoint": ()},
+    options={"backbone": tuple(DEPTHS), "checkpoint": (), "part": ()},
     trained_on=("MS1MV3",),
     group="Facial Representation Learning",
     summary="Face recognition; 112 pixels, which images are resized to. The authors name every file"
@@ -80,7 +80,7 @@ ADAFACE = MethodCard(
         prefixes=_RELEASE_PREFIXES["adaface"],
         url="https://drive.google.com/file/d/1eUaSHG4pGlIZK7hBkqjyp2fc2epKoBvI/view",
     ),
-    options={"release": tuple(_RELEASE_PREFIXES), "backbone": tuple(DEPTHS), "checkpoint": ()},
+    options={"release": tuple(_RELEASE_PREFIXES), "backbone": tuple(DEPTHS), "checkpoint": (), "part": ()},
     dropped_keys=("head.",),
     trained_on=("MS1MV2", "WebFace4M"),
     group="Facial Representation Learning",
@@ -102,24 +102,27 @@ def build_arcface(options: Mapping[str, str], weights: Path | None, seed: int) -
     """Build the network and load its weights."""
     assert weights is not None
     network = build_iresnet(options["backbone"], seed)
-    load_strictly(network, read_backbone(weights, ARCFACE), weights)
+    load_backbone(network, weights, ARCFACE, options)
     return network
 
 
 def build_adaface(options: Mapping[str, str], weights: Path | None, seed: int) -> nn.Module:
     """Build the network and load its weights; the release says the order of channels."""
     assert weights is not None
-    tensors = read_tensors(weights, _LIGHTNING_CALLBACKS)
-    release, name = options["release"], options["backbone"]
-    found = _find_release(tensors)
-    if found not in (None, release):
-        raise WeightsFormatError(
-            f"{weights.name} is of the release {found}, whose channels have the other order",
-            f"Use it as --method adaface -o release={found}",
-        )
-    tensors = select_backbone(tensors, weights, _RELEASE_PREFIXES[release], ADAFACE.dropped_keys)
+    path, release, name = weights, options["release"], options["backbone"]
+
+    def take(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        found = _find_release(tensors)
+        if found not in (None, release):
+            raise WeightsFormatError(
+                f"{path.name} is of the release {found}, whose channels have the other order",
+                f"Use it as --method adaface -o release={found}",
+            )
+        tensors = select_backbone(tensors, path, _RELEASE_PREFIXES[release], ADAFACE.dropped_keys)
+        return rename_adaface(tensors, name, path)
+
     network = build_iresnet(name, seed, adaface=True)
-    load_strictly(network, rename_adaface(tensors, name, weights), weights)
+    load_backbone(network, path, ADAFACE, options, take, _LIGHTNING_CALLBACKS)
     preprocess = dataclasses.replace(PREPROCESS, channels="BGR" if release == "adaface" else "RGB")
     network.preprocess = preprocess  # type: ignore[assignment]
     return network

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 
 from comface_bench.core.card import Checkpoint, MethodCard, Preprocess
 from comface_bench.core.errors import WeightsFormatError
-from comface_bench.weights.read import read_tensors
-from comface_bench.weights.strict import load_strictly, select_backbone
+from comface_bench.weights.parts import load_backbone
+from comface_bench.weights.strict import select_backbone
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -46,7 +46,7 @@ FSFM = MethodCard(
         file="checkpoint-400.pth",
         url="https://huggingface.co/Wolowolo/fsfm-3c/resolve/main/pretrained_models/VF2_ViT-B/checkpoint-400.pth",
     ),
-    options={"feature": FEATURES, "checkpoint": ()},
+    options={"feature": FEATURES, "checkpoint": (), "part": ()},
     dropped_keys=("mask_token", "decoder_", "rep_decoder_", "projector.", "predictor."),
     trained_on=("VGGFace2",),
     group="Facial Representation Learning",
@@ -117,23 +117,28 @@ def load_encoder(card: MethodCard, options: Mapping[str, str], weights: Path | N
     import timm
     import torch
 
-    assert weights is not None and card.checkpoint is not None
-    tensors = read_tensors(weights)
-    _refuse_fine_tuned(card, tensors, weights)
-    tensors = select_backbone(tensors, weights, card.checkpoint.prefixes, card.dropped_keys)
-    pool = "token"
-    if options["feature"] == "mean":
+    assert weights is not None
+    path, mean = weights, options["feature"] == "mean"
+
+    def take(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        assert card.checkpoint is not None
+        _refuse_fine_tuned(card, tensors, path)
+        taken = select_backbone(tensors, path, card.checkpoint.prefixes, card.dropped_keys)
         # The authors put a fresh norm behind the mean and leave the pre-trained one out.
-        pool = "avg"
         for leaf, value in (("weight", 1.0), ("bias", 0.0)):
-            if (trained := tensors.pop(f"norm.{leaf}", None)) is not None:
-                tensors[f"fc_norm.{leaf}"] = torch.full_like(trained, value)
+            if mean and (trained := taken.pop(f"norm.{leaf}", None)) is not None:
+                taken[f"fc_norm.{leaf}"] = torch.full_like(trained, value)
+        return taken
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         encoder: nn.Module = timm.create_model(
-            "vit_base_patch16_224", num_classes=0, global_pool=pool, dynamic_img_size=True
+            "vit_base_patch16_224",
+            num_classes=0,
+            global_pool="avg" if mean else "token",
+            dynamic_img_size=True,
         )
-    load_strictly(encoder, tensors, weights)
+    load_backbone(encoder, path, card, options, take)
     return encoder
 
 

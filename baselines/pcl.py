@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comface_bench.core.card import Checkpoint, MethodCard, Preprocess
-from comface_bench.weights.strict import load_strictly, read_backbone
+from comface_bench.weights.parts import load_backbone
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -42,7 +42,7 @@ CARD = MethodCard(
         # As pre-training saves it, and as the authors' linear evaluation does.
         prefixes=("module.encoder.", ""),
     ),
-    options={"feature": ("flat", "pooled"), "checkpoint": ()},
+    options={"feature": ("flat", "pooled"), "checkpoint": (), "part": ()},
     dropped_keys=("module.exp_fc.", "module.pose_fc.", "module.decoder.", "linear_classifier."),
     trained_on=("VoxCeleb1", "VoxCeleb2"),
     group="Facial Representation Learning",
@@ -62,7 +62,7 @@ def build(options: Mapping[str, str], weights: Path | None, seed: int) -> nn.Mod
 
     assert weights is not None
     network = build_pcl(seed)
-    load_strictly(network, read_backbone(weights, CARD), weights)
+    load_backbone(network, weights, CARD, options)
     for head in HEADS:
         delattr(network, head)
     pooled = [nn.AdaptiveAvgPool2d(1)] if options["feature"] == "pooled" else []

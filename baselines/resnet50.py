@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Literal
 from comface_bench.baselines.networks import build_backbone
 from comface_bench.core.card import Checkpoint, MethodCard, Preprocess
 from comface_bench.core.errors import WeightsFormatError
-from comface_bench.weights.strict import load_strictly, read_backbone
+from comface_bench.weights import parts
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
     from torchvision.models import ResNet
 
     from comface_bench.baselines.networks import Build
@@ -44,7 +44,7 @@ _SELF_SUPERVISED = MethodCard(
     feature=_FEATURE,
     feature_dim=FEATURE_DIM,
     preprocess=Preprocess(),
-    options={"checkpoint": ()},
+    options={"checkpoint": (), "part": ()},
     trained_on=("ImageNet",),
     group="Visual Representation Learning",
     paper="supplement, Tables F, G, J and N",
@@ -105,7 +105,7 @@ SIMCLR = dataclasses.replace(
     build=":build_simclr",
     preprocess=Preprocess(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)),
     checkpoint=Checkpoint(file="resnet50-1x.pth"),
-    options={"pool": ("torch", "tf"), "checkpoint": ()},
+    options={"pool": ("torch", "tf"), "checkpoint": (), "part": ()},
     dropped_keys=("fc.",),
     summary="Contrastive learning of two views. Input is RGB in [0, 1], not normalised. pool=torch pads the"
     " max-pool on all sides, as the network of the converter does, which the paper names; pool=tf pads it"
@@ -215,7 +215,7 @@ def load_backbone(card: MethodCard, options: Mapping[str, str], weights: Path | 
 
     Args:
         card: The method; it says how the file's keys map to the network's.
-        options: The method's options; none of them matters here.
+        options: The method's options; `part` names the part of the file.
         weights: The file.
         seed: Of the weights that are drawn before the file's replace all of them.
 
@@ -225,10 +225,9 @@ def load_backbone(card: MethodCard, options: Mapping[str, str], weights: Path | 
     Raises:
         WeightsFormatError: The file can't be read, or doesn't fit.
     """
-    del options
     assert weights is not None
     network = build_backbone("resnet50", seed)
-    load_strictly(network, read_backbone(weights, card), weights)
+    parts.load_backbone(network, weights, card, options)
     return network
 
 
@@ -240,13 +239,12 @@ build_bulat: Build = partial(load_backbone, BULAT)
 
 def build_imagenet(options: Mapping[str, str], weights: Path | None, seed: int) -> nn.Module:
     """Build the backbone and load the classifier's weights into it, without the classifier."""
-    del options
-    return load_classifier(IMAGENET, weights, seed, IMAGENET_CLASSES, foreign="simclr-converter's")
+    return load_classifier(IMAGENET, options, weights, seed, IMAGENET_CLASSES, foreign="simclr-converter's")
 
 
 def build_simclr(options: Mapping[str, str], weights: Path | None, seed: int) -> nn.Module:
     """Build the backbone with the chosen max-pool and load the converted weights."""
-    network = load_classifier(SIMCLR, weights, seed, IMAGENET_CLASSES, foreign="torchvision's")
+    network = load_classifier(SIMCLR, options, weights, seed, IMAGENET_CLASSES, foreign="torchvision's")
     if options["pool"] == "tf":
         network.maxpool = _unpadded_pool()
     return network
@@ -254,14 +252,18 @@ def build_simclr(options: Mapping[str, str], weights: Path | None, seed: int) ->
 
 def build_vggface2(options: Mapping[str, str], weights: Path | None, seed: int) -> nn.Module:
     """Build the backbone in Caffe's topology and load the recogniser's weights, without its classifier."""
-    del options
-    network = load_classifier(VGGFACE2, weights, seed, VGGFACE2_IDENTITIES)
+    network = load_classifier(VGGFACE2, options, weights, seed, VGGFACE2_IDENTITIES)
     give_caffe_topology(network)
     return network
 
 
 def load_classifier(
-    card: MethodCard, weights: Path | None, seed: int, classes: int, foreign: KeyOrder | None = None
+    card: MethodCard,
+    options: Mapping[str, str],
+    weights: Path | None,
+    seed: int,
+    classes: int,
+    foreign: KeyOrder | None = None,
 ) -> nn.Module:
     """Load a ResNet-50 from a file that holds a classifier of that many classes, and take it off.
 
@@ -270,6 +272,7 @@ def load_classifier(
 
     Args:
         card: The method.
+        options: As for `load_backbone`.
         weights: The file.
         seed: As for `load_backbone`.
         classes: Number of the classifier's outputs.
@@ -281,17 +284,20 @@ def load_classifier(
     from torch import nn
 
     assert weights is not None
-    tensors = read_backbone(weights, dataclasses.replace(card, dropped_keys=()))
-    network = build_backbone("resnet50", seed)
+    path, network = weights, build_backbone("resnet50", seed)
     network.fc = nn.Linear(FEATURE_DIM, classes, device="meta").to_empty(device="cpu")
-    if key_order(tensors) == foreign:
-        raise WeightsFormatError(
-            f"{weights.name} isn't {card.name}'s: its keys stand in {foreign} order",
-            "Names and shapes are the same in both files, only their order tells them apart.\nIf another"
-            f" program saved {card.name}'s weights again, this keeps them and drops the order:"
-            " comface-bench weights convert FILE",
-        )
-    load_strictly(network, tensors, weights)
+
+    def take(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        if key_order(tensors) == foreign:
+            raise WeightsFormatError(
+                f"{path.name} isn't {card.name}'s: its keys stand in {foreign} order",
+                "Names and shapes are the same in both files, only their order tells them apart.\nIf another"
+                f" program saved {card.name}'s weights again, this keeps them and drops the order:"
+                " comface-bench weights convert FILE",
+            )
+        return tensors
+
+    parts.load_backbone(network, path, card, options, take)
     network.fc = nn.Identity()
     return network
 

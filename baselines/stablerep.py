@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from comface_bench.baselines.networks import build_backbone
 from comface_bench.core.card import Checkpoint, MethodCard, Preprocess
-from comface_bench.weights.strict import load_strictly, read_backbone
+from comface_bench.weights.parts import load_backbone
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,7 +27,7 @@ CARD = MethodCard(
         url="https://github.com/google-research/syn-rep-learn/tree/main/StableRep (its Dropbox folder)",
         prefixes=("visual.",),
     ),
-    options={"checkpoint": ()},
+    options={"checkpoint": (), "part": ()},
     dropped_keys=("image_mlp.",),
     trained_on=("CC12M (generated images)",),
     group="Visual Representation Learning",
@@ -43,9 +43,7 @@ CARD = MethodCard(
 
 def build(options: Mapping[str, str], weights: Path | None, seed: int) -> nn.Module:
     """Build the network and load its weights, without the head that the training loss needs."""
-    del options
     assert weights is not None
-    tensors = read_backbone(weights, CARD)
     network = build_backbone("vit_base_patch16", seed)
-    load_strictly(network, tensors, weights)
+    load_backbone(network, weights, CARD, options)
     return network

@@ -9,7 +9,9 @@ the ending .safetensors, .pth or .bin), then in the local cache of the Hugging F
 from __future__ import annotations
 
 import importlib.util
+import math
 import re
+import textwrap
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -17,14 +19,25 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from comface_bench.baselines.hub_cache import find_cached
 from comface_bench.core.card import Checkpoint, MethodCard, Preprocess
-from comface_bench.core.errors import UsageError, WeightsFormatError, WeightsMissingError
+from comface_bench.core.errors import UnknownNameError, UsageError, WeightsFormatError, WeightsMissingError
 from comface_bench.core.names import unknown_name
 from comface_bench.core.weights import missing_weights, weights_folder
-from comface_bench.weights.read import read_tensors
+from comface_bench.weights.parts import (
+    SeveralPartsError,
+    leads_to,
+    load_part,
+    named_like,
+    read_whole,
+    refuse_several,
+    unwrapped,
+)
+from comface_bench.weights.read import check_tensors
 from comface_bench.weights.strict import load_strictly
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from comface_bench.weights.parts import Part, Parts
 
 FAMILY = "timm/"
 EXAMPLE = "timm/resnet18"
@@ -49,7 +62,7 @@ def make_card(name: str) -> MethodCard:
         backbone=model.partition(".")[0],
         feature="timm's pooled features before the classifier",
         # The model is an option with one value, so that `build` knows it.
-        options={"model": (model,), "checkpoint": ()},
+        options={"model": (model,), "checkpoint": (), "part": ()},
         drawn=not tagged,
         group="Other",
         summary=f"timm's {model}" + ("" if tagged else ", untrained"),
@@ -90,7 +103,7 @@ def find_weights(card: MethodCard, options: Mapping[str, str]) -> Path | None:
 
 def build(options: Mapping[str, str], weights: Path | None, seed: int) -> nn.Module:
     """Build a timm model without its classifier; its configuration gives the preprocessing."""
-    model = build_model(options["model"], weights, seed)
+    model = build_model(options["model"], weights, seed, part=options.get("part", ""))
     model.preprocess = preprocess_of(model)  # type: ignore[assignment]
     return model
 
@@ -99,15 +112,33 @@ def check_model(name: str) -> None:
     """Refuse the name of a model that timm doesn't know; its tag isn't looked at.
 
     Raises:
-        UnknownNameError: The message offers near names.
+        UnknownNameError: The message offers near names, or today's of one that timm has retired.
+        UsageError: It is an address, as of a hub.
     """
     model = name.partition(".")[0]
     if model in _written_models():
         return
+    if ":" in name:
+        raise UsageError(
+            f"timm/{name}: models are named as timm lists them, not by an address",
+            f"Type its name: --method timm/{name.rpartition(':')[2].rpartition('/')[2]}"
+            "\nWeights of your own: --method timm/MODEL -o checkpoint=FILE",
+        )
     import timm
 
+    # Before the registry, which takes them and draws weights that are not meant.
+    if model in (retired := timm.models.get_deprecated_models()):
+        raise _retired(name, retired[model])
     if not timm.is_model(model):
         raise unknown_name(f"timm/{name}", (f"timm/{known}" for known in timm.list_models()), "method")
+
+
+def _retired(name: str, current: str | None) -> UnknownNameError:
+    """Make the error for a name that timm had before its weights had tags."""
+    return UnknownNameError(
+        f"timm/{name} is a name that timm has retired" + ("" if current else ", with its model"),
+        f"Today it is: --method timm/{current}" if current else "See them all: comface-bench list methods",
+    )
 
 
 @cache
@@ -171,50 +202,45 @@ def build_model(
     name: str,
     weights: Path | None,
     seed: int,
-    tensors: dict[str, Tensor] | None = None,
+    part: str = "",
+    parts: Parts | None = None,
     **settings: Any,
 ) -> nn.Module:
     """Build a timm model without its classifier.
 
     Args:
         name: timm's `<model>` or `<model>.<tag>`.
-        weights: A file for the whole classifier in timm's layout or one that timm converts; None draws
-            random weights.
+        weights: A file in timm's layout, with or without a classifier of any size, or one for the whole
+            classifier that timm converts; None draws random weights.
         seed: Of the random weights.
-        tensors: What to load instead of all that is in the file.
+        part: Words that lead to the part of the file that is meant, where it holds several.
+        parts: The file's state dicts, where some of it has been changed.
         settings: Further words for `timm.create_model`.
 
     Returns:
         From normalised images (N, 3, H, W) to features (N, D). Vision transformers take any size in whole
-        patches: positions are resampled bicubically.
+        patches: positions are resampled bicubically. `weights_part` says what was taken of the file.
 
     Raises:
         UnknownNameError: timm has no such model.
-        WeightsFormatError: The file doesn't fit the model, classifier included.
+        WeightsFormatError: Not exactly one part of the file fits the model.
     """
     import torch
 
     check_model(name)
     # Vision transformers fix their grid unless asked not to.
     words = {"dynamic_img_size": True, **settings}
-    if weights is not None:
-        tensors = tensors or read_tensors(weights)
+    if weights is None and part:
+        raise UsageError(
+            f"part={part} names a part of a checkpoint, but no file is named", "-o checkpoint=FILE"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if weights is None or tensors is None:
+        if weights is None:
             model = _create(name, words)
-        elif _EFFICIENTNET_KEY in tensors:
-            model = _create(name, words)
-            _load_efficientnet(model, name, tensors, weights)
+            model.reset_classifier(0)
         else:
-            # timm renames keys for its own topology; it is handed tensors only.
-            words |= {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": tensors}}
-            try:
-                model = _create(name, words)
-            except (RuntimeError, KeyError, IndexError, AttributeError) as error:
-                raise WeightsFormatError(f"{weights}: doesn't fit timm's {name}: {error}") from error
-    # Asked for no classes from the start, timm would load whatever keys fit and leave the rest random.
-    model.reset_classifier(0)
+            model = _load(name, weights, parts or read_whole(weights), part, words)
     model.pretrained_cfg.pop("state_dict", None)
     built: nn.Module = model
     return built
@@ -261,7 +287,112 @@ def _create(name: str, words: Mapping[str, Any]) -> Any:
         return timm.create_model(name, **fewer)
 
 
-def _load_efficientnet(model: Any, name: str, tensors: dict[str, Tensor], weights: Path) -> None:
+def _load(name: str, path: Path, parts: Parts, chosen: str, words: Mapping[str, Any]) -> Any:
+    """Build a model with the weights of a file: by timm's own names, else by a conversion from other ones."""
+    model = _create(name, words)
+    whole = set(model.state_dict())
+    # Asked for no classes from the start, timm would load whatever keys fit and leave the rest random.
+    model.reset_classifier(0)
+    wanted = set(model.state_dict())
+    found = named_like(parts, wanted, beside=sorted(whole - wanted))
+    try:
+        if found:
+            model = _of_grid(model, name, path, found[0], words)
+        load_part(model, path, found, lambda tensors: tensors, parts, chosen)
+        return model
+    except SeveralPartsError:
+        raise
+    except WeightsFormatError as error:
+        converted, errors = _convert_parts(name, path, parts, chosen, words)
+        if not converted:
+            told = error if found or chosen or not errors else errors[0]
+            message = told.message.replace("doesn't fit the network", f"doesn't fit timm's {name}")
+            raise WeightsFormatError(message, told.hint) from error
+    refuse_several(path, list(converted))
+    ((part, model),) = converted.items()
+    model.weights_part = part
+    return model
+
+
+def _of_grid(model: Any, name: str, path: Path, part: Part, words: Mapping[str, Any]) -> Any:
+    """Return a vision transformer with as many positions as a part of a file has: others are other images'.
+
+    Raises:
+        WeightsFormatError: They form no square, and nothing says which oblong they do.
+    """
+    state = model.state_dict()
+    own, theirs = state.get("pos_embed"), part.tensors.get("pos_embed")
+    if own is None or theirs is None or not getattr(model, "dynamic_img_size", False):
+        return model
+    if part.tensors.keys() != state.keys():
+        return model  # Of another layout, whose positions may be others.
+    if theirs.ndim != 3 or own.shape == theirs.shape or own.shape[2] != theirs.shape[2]:
+        return model
+    count = theirs.shape[1] - own.shape[1] + math.prod(model.patch_embed.grid_size)
+    side = math.isqrt(max(count, 0))
+    if count < 1 or side * side != count:
+        raise WeightsFormatError(
+            f"{path.name} doesn't fit the network: pos_embed has positions of {count} patches,"
+            " which form no square",
+            "Nothing says how they lie. Resample them to a square where you know it, and save that.",
+        )
+    other = _create(name, {**words, "img_size": side * _patch(model)})
+    other.reset_classifier(0)
+    return other
+
+
+def _convert_parts(
+    name: str, path: Path, parts: Parts, chosen: str, words: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[WeightsFormatError]]:
+    """Return the parts that a conversion takes, one of a state dict, with the model with it; else why not."""
+    converted, errors = {}, list[WeightsFormatError]()
+    for place, state in parts.items():
+        for part in unwrapped({place: state}, chosen):
+            if not leads_to(chosen, part.name):
+                continue
+            try:
+                converted[part.name] = _convert(name, path, part, words)
+                break
+            except WeightsFormatError as error:
+                errors.append(error)
+    return converted, errors
+
+
+def _convert(name: str, path: Path, part: Part, words: Mapping[str, Any]) -> Any:
+    """Build a model with a part in a layout that timm or `rename_efficientnet` converts."""
+    tensors = check_tensors(path, part.tensors)
+    if _EFFICIENTNET_KEY in tensors:
+        model = _create(name, words)
+        _load_efficientnet(model, name, tensors, path)
+    else:
+        # Quantised weights mean something else than their numbers, which timm would take.
+        for name_in_file, tensor in tensors.items():
+            if tensor.ndim > 1 and tensor.element_size() == 1:
+                raise WeightsFormatError(
+                    f"{path.name} doesn't fit the network: it has whole numbers in {name_in_file}"
+                )
+        # timm renames keys for its own topology; it is handed tensors only.
+        given = {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": tensors}}
+        try:
+            model = _create(name, {**words, **given})
+        except (RuntimeError, LookupError, AttributeError, ValueError, TypeError, AssertionError) as error:
+            reason = textwrap.shorten(str(error), 300, placeholder=" …")
+            raise WeightsFormatError(f"{path.name} doesn't fit the network: {reason}") from error
+        state, sizes = model.state_dict(), {tensor.numel() for tensor in tensors.values()}
+        for own, spare in (("patch_embed.proj.weight", 0), ("pos_embed", 5)):
+            # Positions may include those of class and register tokens.
+            if own in state and not sizes & {
+                state[own].numel() + more * state[own].shape[-1] for more in range(spare + 1)
+            }:
+                raise WeightsFormatError(
+                    f"{path.name} doesn't fit the network: its {own} is of another size than"
+                    f" {tuple(state[own].shape)}, and would be resampled"
+                )
+    model.reset_classifier(0)
+    return model
+
+
+def _load_efficientnet(model: Any, name: str, tensors: Mapping[str, Tensor], weights: Path) -> None:
     if not name.startswith("tf_efficientnet"):
         raise WeightsFormatError(
             f"{weights.name} is of TensorFlow's EfficientNet, which pads unlike timm's {name}",

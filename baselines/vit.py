@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from comface_bench.baselines.timm import build_model, find_pinned, hub_checkpoint
 from comface_bench.core.card import MethodCard, Preprocess
 from comface_bench.core.errors import WeightsFormatError
-from comface_bench.weights.read import read_tensors
+from comface_bench.weights.parts import read_whole
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -50,7 +50,7 @@ DINOV2 = MethodCard(
     feature_dim=768,
     preprocess=Preprocess(multiple=14),
     checkpoint=hub_checkpoint(DINOV2_MODEL),
-    options={"checkpoint": ()},
+    options={"checkpoint": (), "part": ()},
     trained_on=("LVD-142M",),
     group="Visual Representation Learning",
     summary="Self-distillation on curated pictures. timm's own default size is 518 pixels; here it takes the"
@@ -71,7 +71,7 @@ DINOV3 = MethodCard(
     feature_dim=768,
     preprocess=Preprocess(multiple=16),
     checkpoint=hub_checkpoint(DINOV3_MODEL),
-    options={"checkpoint": ()},
+    options={"checkpoint": (), "part": ()},
     trained_on=("LVD-1689M",),
     group="Visual Representation Learning",
     summary="Self-distillation at scale. timm's default pools the average of the patches; this is the class"
@@ -93,7 +93,7 @@ SIGLIP2 = MethodCard(
     feature_dim=768,
     preprocess=Preprocess(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), multiple=16),
     checkpoint=hub_checkpoint(SIGLIP2_MODEL),
-    options={"checkpoint": ()},
+    options={"checkpoint": (), "part": ()},
     trained_on=("WebLI",),
     group="Visual Representation Learning",
     summary="Pictures and captions, sigmoid loss. At 224 pixels as published; other sizes resample positions."
@@ -115,7 +115,7 @@ PECORE = MethodCard(
     feature_dim=768,
     preprocess=Preprocess(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), multiple=16, interpolation="bilinear"),
     checkpoint=hub_checkpoint(PECORE_MODEL),
-    options={"checkpoint": ()},
+    options={"checkpoint": (), "part": ()},
     trained_on=("MetaCLIP pictures", "PE video data"),
     group="Visual Representation Learning",
     summary="Pictures and captions, then videos. Without the projection to 1024 that timm's default keeps. At"
@@ -138,7 +138,7 @@ CLIP_OPENAI = MethodCard(
         mean=(0.48145466, 0.4578275, 0.40821073), std=(0.26862954, 0.26130258, 0.27577711), multiple=16
     ),
     checkpoint=hub_checkpoint("vit_base_patch16_clip_224.openai"),
-    options={"checkpoint": ()},
+    options={"checkpoint": (), "part": ()},
     trained_on=("WIT-400M",),
     group="Visual Representation Learning",
     summary="The first CLIP. Plain GELU, which loads as cleanly, shifts its features. At 224 pixels as"
@@ -178,8 +178,7 @@ def find_weights(card: MethodCard, options: Mapping[str, str]) -> Path:
 
 def load_model(model: str, options: Mapping[str, str], weights: Path | None, seed: int) -> nn.Module:
     """Build one of timm's networks without classifier or projection and load its weights."""
-    del options
-    return build_model(model, weights, seed)
+    return build_model(model, weights, seed, options.get("part", ""))
 
 
 build_dinov2: Build = partial(load_model, DINOV2_MODEL)
@@ -190,12 +189,12 @@ build_clip: Build = partial(load_model, CLIP_MODEL)
 
 def build_dinov3(options: Mapping[str, str], weights: Path | None, seed: int) -> nn.Module:
     """Build the network with the class token as its feature, where timm's default averages the patches."""
-    del options
     assert weights is not None
-    tensors = read_tensors(weights)
-    if "storage_tokens" in tensors:
-        tensors = _strip_dinov3(tensors, weights)
-    return build_model(DINOV3_MODEL, weights, seed, tensors, global_pool="token")
+    parts = {
+        name: _strip_dinov3(tensors, weights) if "storage_tokens" in tensors else tensors
+        for name, tensors in read_whole(weights).items()
+    }
+    return build_model(DINOV3_MODEL, weights, seed, options.get("part", ""), parts, global_pool="token")
 
 
 def _strip_dinov3(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:

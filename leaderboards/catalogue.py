@@ -51,7 +51,8 @@ def _training(card: MethodCard) -> list[str]:
 
 
 def _facts(card: MethodCard) -> list[tuple[str, str]]:
-    options = [f"{key}={'|'.join(values) or 'FILE'}" for key, values in card.options.items()]
+    free = {"part": "NAME"}
+    options = [f"{key}={'|'.join(values) or free.get(key, 'FILE')}" for key, values in card.options.items()]
     size = f", {card.feature_dim} numbers" if card.feature_dim else ""
     facts = [
         ("summary", card.summary),

@@ -161,13 +161,15 @@ def convert(
         ),
     ] = None,
     licence: Annotated[str, typer.Option(help="Licence of the weights, to be recorded.")] = "",
+    part: Annotated[str, typer.Option(help="The state dict that is meant, where FILE holds several.")] = "",
 ) -> None:
     """Write the tensors of a checkpoint, and nothing else of it, as safetensors; nothing in it is run."""
     from comface_bench.weights.convert import convert_weights
 
-    converted = convert_weights(file, out, licence)
+    converted = convert_weights(file, out, licence, part)
     about = converted.path.with_suffix(".json").name
-    typer.echo(f"wrote {converted.tensors} tensors to {converted.path}, described in {about}")
+    of_part = f" of the part {converted.part}" if converted.part else ""
+    typer.echo(f"wrote {converted.tensors} tensors{of_part} to {converted.path}, described in {about}")
     for name in converted.discarded:
         typer.echo(f"left out without running it: {name}")
     typer.echo(f"Use it: -o checkpoint={converted.path}")

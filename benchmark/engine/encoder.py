@@ -44,6 +44,8 @@ class Encoder(nn.Module):
     Attributes:
         head_weight: Weight of the method's own pair head, (D,) or (2D,), or None.
         head_weights: Heads of its own for some targets, by a task's target.
+        weights_part: The part of its weights file that was loaded, such as `teacher.backbone`; nothing
+            where that is all of it.
     """
 
     mean: Tensor
@@ -56,6 +58,7 @@ class Encoder(nn.Module):
         self.preprocess = preprocess
         self.head_weight: Tensor | None = getattr(backbone, "head_weight", None)
         self.head_weights: Mapping[str, Tensor] = getattr(backbone, "head_weights", {})
+        self.weights_part: str = getattr(backbone, "weights_part", "")
         self.register_buffer("mean", torch.tensor(preprocess.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(preprocess.std).view(1, 3, 1, 1), persistent=False)
 

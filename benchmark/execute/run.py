@@ -253,6 +253,13 @@ class GroupRunner:
         feature_dim = self._first_encoder.measure(self._protocol.image_size)
         self._check_card(feature_dim)
         parameters = self._first_encoder.parameter_count()
+        if self._weights_part not in ("", "state_dict", "model"):
+            self._report(
+                Event(
+                    "notice",
+                    f"{self._method.card.name}: of its file, the part {self._weights_part} was taken",
+                )
+            )
         self._images = self._open_images()
         work = []
         for cell in self._cells:
@@ -353,6 +360,8 @@ class GroupRunner:
         facts = {"precision": machine.precision, "device": machine.device.type}
         if cell.weights is not None:
             facts["weights_sha256"] = weights_digest(cell.weights)
+        if self._weights_part:
+            facts["weights_part"] = self._weights_part
         return {**facts, "threads": torch.get_num_threads(), **cell.sources}
 
     def _fail(self, item: _Work, error: Exception) -> None:
@@ -420,7 +429,9 @@ class GroupRunner:
         from comface_bench.engine.encoder import build_encoder
 
         cell = self._cells[0]
-        return build_encoder(self._method, cell.options, cell.weights, seed).to(self._machine.device)
+        encoder = build_encoder(self._method, cell.options, cell.weights, seed).to(self._machine.device)
+        self._weights_part = encoder.weights_part
+        return encoder
 
     def _check_card(self, feature_dim: int) -> None:
         card = self._method.card

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from comface_bench.core.errors import UsageError, WeightsFormatError
 from comface_bench.core.files import replace_file
 from comface_bench.core.weights import weights_digest
-from comface_bench.weights.read import BlockedGlobalError, read_tensors
+from comface_bench.weights.parts import describe, leads_to, read_whole
+from comface_bench.weights.read import BlockedGlobalError, check_tensors
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _MOST_NAMES = 50
 
@@ -23,7 +27,7 @@ _LICENCES = {
 
 
 class Converted(NamedTuple):
-    """The result of a conversion: the file, how many tensors, and the names of code that were read past.
+    """The result of a conversion: the file, how many tensors, names of code that were read past, the part.
 
     Beside the file lies another with the ending .json: its source and the SHA-256 of that, its licence where
     it is known, and the shape and type of each tensor.
@@ -32,32 +36,63 @@ class Converted(NamedTuple):
     path: Path
     tensors: int
     discarded: tuple[str, ...]
+    part: str = ""
 
 
-def convert_weights(source: Path, target: Path | None = None, licence: str = "") -> Converted:
+def convert_weights(source: Path, target: Path | None = None, licence: str = "", part: str = "") -> Converted:
     """Write a checkpoint's tensors as safetensors, under the names and in the types that they have.
 
-    A file that names code besides its tensors is taken, too: what it names is read past, never run.
-    Tensors that share memory become tensors of their own. The new file says whose digest it comes from.
+    A file that names code besides its tensors is taken, too: what it names is read past, never run. Of a
+    network that was stored as an object, its tensors are taken. Tensors that share memory become tensors of
+    their own. The new file says whose digest it comes from.
 
     Args:
         source: The checkpoint.
         target: The new file; by default beside the old one, with the ending .safetensors.
         licence: Of the weights; by default that under which a file of this name is published, if known.
+        part: Words that lead to the state dict that is meant, where the file holds several.
 
     Raises:
         UsageError: The new file exists already.
-        WeightsFormatError: `read_tensors` can't read the file, even so; or the code is the system's.
+        WeightsFormatError: The file can't be read, even so; the code is the system's; or it holds several
+            state dicts or none that a network could load.
     """
     target = target or source.with_name(converted_name(source.name))
     sidecar = target.with_suffix(".json")
     for path in (target, sidecar):
         if path.exists():
             raise UsageError(f"{path} exists already", "Name another one: --out FILE")
+    name, tensors, discarded = _read_part(source, part)
+    from safetensors.torch import save_file
+
+    own = {key: tensor.clone().contiguous() for key, tensor in tensors.items()}
+    temporary = target.with_name(f".{target.name}.tmp")
+    facts = {"source": source.name, "source_sha256": weights_digest(source)}
+    if name:
+        facts["part"] = name
+    licence = licence or _LICENCES.get(source.name, "")
+    if licence:
+        facts["licence"] = licence
+    shapes = {
+        key: {"shape": list(tensor.shape), "dtype": str(tensor.dtype).removeprefix("torch.")}
+        for key, tensor in own.items()
+    }
+    try:
+        # One entry: safetensors writes several in another order each time.
+        save_file(own, temporary, {"conversion": json.dumps(facts, sort_keys=True)})
+        temporary.replace(target)
+        replace_file(sidecar, f"{json.dumps({**facts, 'tensors': shapes}, indent=1)}\n".encode())
+    finally:
+        temporary.unlink(missing_ok=True)
+    return Converted(target, len(own), discarded, name)
+
+
+def _read_part(source: Path, part: str) -> tuple[str, dict[str, Tensor], tuple[str, ...]]:
+    """Read the one state dict of a file; return its name, its tensors and the code that was read past."""
     discarded: list[str] = []
     while True:
         try:
-            tensors = read_tensors(source, discarded)
+            parts = read_whole(source, discarded)
             break
         except BlockedGlobalError as error:
             if error.hostile or error.name in discarded or len(discarded) == _MOST_NAMES:
@@ -70,26 +105,15 @@ def convert_weights(source: Path, target: Path | None = None, licence: str = "")
                 f"{source.name} can't be read without {', '.join(discarded)}, which would have to run",
                 "docs/weights.md says how to take them out on a machine where you trust the file.",
             ) from error
-    from safetensors.torch import save_file
-
-    own = {name: tensor.clone().contiguous() for name, tensor in tensors.items()}
-    temporary = target.with_name(f".{target.name}.tmp")
-    facts = {"source": source.name, "source_sha256": weights_digest(source)}
-    licence = licence or _LICENCES.get(source.name, "")
-    if licence:
-        facts["licence"] = licence
-    shapes = {
-        name: {"shape": list(tensor.shape), "dtype": str(tensor.dtype).removeprefix("torch.")}
-        for name, tensor in own.items()
-    }
-    try:
-        # One entry: safetensors writes several in another order each time.
-        save_file(own, temporary, {"conversion": json.dumps(facts, sort_keys=True)})
-        temporary.replace(target)
-        replace_file(sidecar, f"{json.dumps({**facts, 'tensors': shapes}, indent=1)}\n".encode())
-    finally:
-        temporary.unlink(missing_ok=True)
-    return Converted(target, len(own), tuple(discarded))
+    fitting = [name for name in parts if leads_to(part, name)]
+    if len(fitting) != 1:
+        raise WeightsFormatError(
+            f"{source.name} holds {describe(parts)}"
+            + (f", of which {part} is none" if part and not fitting else ""),
+            f"Name the one that is meant: --part {(fitting or list(parts))[0]}",
+        )
+    (name,) = fitting
+    return name, check_tensors(source, parts[name]), tuple(discarded)
 
 
 def converted_name(name: str) -> str:

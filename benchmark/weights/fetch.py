@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import os
-import re
 import time
 import urllib.error
 import urllib.request
@@ -18,6 +17,7 @@ from comface_bench.core.errors import UsageError, WeightsFormatError, WeightsMis
 from comface_bench.core.files import file_lock
 from comface_bench.core.weights import check_weights, weights_digest
 from comface_bench.version import __version__
+from comface_bench.weights.diagnosis import PAGE
 from comface_bench.weights.read import read_tensors
 
 
@@ -75,8 +75,6 @@ SMALLEST = 100_000
 _WAITS = (1.0, 2.0, 4.0, 8.0)
 _PIECE = 1 << 18
 _TIMEOUT = 60.0
-
-_PAGE = re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype|html|head|body|script|\?xml)", re.IGNORECASE)
 
 Progress = Callable[[int, int | None], None]
 
@@ -189,7 +187,7 @@ def _transfer(url: str, part: PartialFile, progress: Progress) -> None:
         done = begun
         with part.open(begun, new_mark or (mark if begun else "")) as stream:
             for piece in _pieces(response):
-                if done == 0 and _PAGE.match(piece):
+                if done == 0 and PAGE.match(piece):
                     part.discard()
                     raise _web_page(url)
                 stream.write(piece)

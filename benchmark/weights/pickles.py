@@ -37,6 +37,46 @@ class Discarded:
         del state
 
 
+class StoredObject(Discarded):
+    """An object of a class that nobody runs; one that says that it is a module of torch is its tensors."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._state: dict[Any, Any] = {}
+
+    def __setstate__(self, state: Any) -> None:
+        # Modules have these two; whatever else lies in an object is read past.
+        if type(state) is dict and {"_parameters", "_modules"} <= state.keys():
+            self._state = state
+
+    def entries(self) -> dict[str, Any]:
+        """Return the tensors of the module and of those inside it, as `state_dict` names them.
+
+        Raises:
+            ValueError: It holds itself, or is nested without end.
+        """
+        found: dict[str, Any] = {}
+        waiting: list[tuple[str, Any]] = [("", self)]
+        while waiting:
+            prefix, module = waiting.pop()
+            if (
+                not isinstance(module, StoredObject)
+                or prefix.count(".") > _DEEPEST
+                or len(found) > _MOST_ENTRIES
+            ):
+                raise ValueError(f"{prefix[:_LONGEST]} is no module, or nested without end")
+            # An object that was made without its maker has no attributes at all.
+            state = getattr(module, "_state", {})
+            passing = state.get("_non_persistent_buffers_set", ())
+            for group in ("_parameters", "_buffers"):
+                for name, value in dict(state.get(group) or {}).items():
+                    if value is not None and not (group == "_buffers" and name in passing):
+                        found[f"{prefix}{name}"] = value
+            inside = dict(state.get("_modules") or {}).items()
+            waiting += [(f"{prefix}{name}.", inner) for name, inner in inside if inner is not None][::-1]
+        return found
+
+
 class StoredType:
     """An array's element type.
 
@@ -118,6 +158,9 @@ STAND_INS: Mapping[str, type] = {
     },
 }
 """Name in a file → what is made in its place."""
+
+_DEEPEST, _MOST_ENTRIES = 50, 100_000
+"""Modules inside each other, and tensors, of one network; no real one comes near."""
 
 _LONGEST = 500
 """Characters of the names that stand before an entry's own."""
@@ -320,7 +363,7 @@ class _Reader(pickle._Unpickler):
     def __init__(self, data: bytes, discarded: Iterable[str]) -> None:
         super().__init__(io.BytesIO(data), encoding="latin-1")
         self._makers: Mapping[str, Callable[..., Any]] = {
-            **dict.fromkeys(discarded, Discarded),
+            **dict.fromkeys(discarded, StoredObject),
             **STAND_INS,
             **NETWORK_STAND_INS,
             "_codecs.encode": _encode,
@@ -345,7 +388,7 @@ class _Reader(pickle._Unpickler):
     def load_build(self) -> None:
         state = self.stack.pop()
         built = self.stack[-1]
-        if type(built) in (Discarded, StoredArray, StoredType, StoredNetwork):
+        if type(built) in (Discarded, StoredObject, StoredArray, StoredType, StoredNetwork):
             built.__setstate__(state)
         elif type(built) is not dict:
             raise pickle.UnpicklingError("only what is on the list may be changed")

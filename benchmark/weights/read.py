@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comface_bench.core.errors import WeightsFormatError
+from comface_bench.weights.diagnosis import explain_unreadable
 from comface_bench.weights.pickles import (
     STAND_INS,
-    Discarded,
     StoredArray,
+    StoredObject,
     StoredTensor,
     network_entries,
     unpickle,
@@ -58,7 +59,8 @@ def read_tensors(path: Path, discarded: Iterable[str] = ()) -> dict[str, Tensor]
 
     Safetensors, torch files in either format, plain pickles of numpy arrays, and NVIDIA's pickles of
     StyleGAN and StyleGAN3 are taken. A state dict inside the usual containers (`state_dict`, `model`) is
-    unwrapped, and so is the averaged generator among networks; what lies beside it is left.
+    unwrapped, and so is the averaged generator among networks; what lies beside it is left. `read_parts`
+    gives every state dict of a file.
 
     Args:
         path: The file.
@@ -71,38 +73,110 @@ def read_tensors(path: Path, discarded: Iterable[str] = ()) -> dict[str, Tensor]
         WeightsFormatError: The file is broken, states sizes that it can't have, holds anything but
             tensors in those places, or has values that aren't finite.
     """
+    return check_tensors(path, _main_part(path, _open(path, tuple(discarded))))
+
+
+def read_parts(path: Path, discarded: Iterable[str] = ()) -> dict[str, dict[str, Tensor]]:
+    """Read every state dict of a checkpoint, by the names of the dictionaries that it lies in.
+
+    A part is called `state_dict` or `ema.model`, or nothing where the file is one state dict. Its numbers
+    aren't looked at: that is for `check_tensors`, of the part that is used.
+
+    Args:
+        path: The file.
+        discarded: As for `read_tensors`.
+
+    Raises:
+        BlockedGlobalError: The file would have to run something.
+        WeightsFormatError: The file is broken or holds no state dict.
+    """
     content = _open(path, tuple(discarded))
-    try:
-        content = network_entries(content) or content
-    except ValueError as error:
-        raise WeightsFormatError(f"{path.name}: {error}") from error
+    found = dict(_state_dicts(content))
+    # Without any, this says what stands in the place of one.
+    found = found or {"": check_tensors(path, _main_part(path, content))}
+    # The usual containers first.
+    order = sorted(found, key=lambda part: not {*part.split(".")} <= {*_CONTAINERS, ""})
+    return {part: {name: _tensor(path, name, value) for name, value in found[part].items()} for part in order}
+
+
+def check_tensors(path: Path, tensors: Mapping[Any, Any]) -> dict[str, Tensor]:
+    """Return tensors of a file that are plain, within its size and finite.
+
+    Raises:
+        WeightsFormatError: One isn't.
+    """
+    size = path.stat().st_size
+    return {name: _check(path, name, value, size) for name, value in tensors.items()}
+
+
+def _main_part(path: Path, content: Any) -> Mapping[Any, Any]:
     for container in _CONTAINERS:
         if isinstance(content, Mapping) and isinstance(content.get(container), Mapping):
             content = content[container]
     if not isinstance(content, Mapping) or not content:
         raise WeightsFormatError(f"{path.name} holds no state dict")
-    size = path.stat().st_size
-    return {name: _check(path, name, value, size) for name, value in content.items()}
+    return content
+
+
+_DEEPEST = 4
+"""Dictionaries inside each other that a state dict is looked for in."""
+
+
+def _state_dicts(content: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Find the dictionaries of tensors by name, and of nothing else, in a checkpoint."""
+    if not isinstance(content, Mapping) or not content or len(place) > _DEEPEST:
+        return
+    if all(isinstance(name, str) and _is_tensor(value) for name, value in content.items()):
+        yield ".".join(place), content
+        return
+    for name, value in content.items():
+        if isinstance(name, str):
+            yield from _state_dicts(value, (*place, name))
+
+
+def _is_tensor(value: object) -> bool:
+    import torch
+
+    return isinstance(value, StoredArray | StoredTensor | torch.Tensor)
 
 
 def _open(path: Path, discarded: tuple[str, ...]) -> Any:
+    """Read a file's content; networks in it become their tensors by name."""
     try:
-        return _read(path, discarded)
+        content = _read(path, discarded)
+    except WeightsFormatError:
+        raise
     except Exception as error:  # A damaged file makes the readers fail in a dozen ways.
         # torch's own advice on such files is to run what is in them; it isn't passed on.
         if blocked := re.search(r"GLOBAL (\S+)", str(error)):
             raise BlockedGlobalError(path, blocked[1]) from error
-        raise WeightsFormatError(
-            f"{path.name} can't be read as plain tensors: it is no checkpoint, or a damaged one",
-            "Get it again. Files that carry code are never loaded, only safetensors, plain state dicts and"
-            " arrays.",
-        ) from error
+        raise _unreadable(path, *explain_unreadable(path)) from error
+    try:
+        return network_entries(content) or _without_objects(content)
+    except ValueError as error:
+        raise WeightsFormatError(f"{path.name}: {error}") from error
+
+
+def _without_objects(content: Any) -> Any:
+    """Put the tensors of a network in the place of the object that it was stored as."""
+    if isinstance(content, StoredObject):
+        return content.entries()
+    if isinstance(content, Mapping):
+        return {
+            name: value.entries() if isinstance(value, StoredObject) else value
+            for name, value in content.items()
+        }
+    return content
+
+
+def _unreadable(path: Path, reason: str, hint: str) -> WeightsFormatError:
+    return WeightsFormatError(f"{path.name} can't be read as plain tensors: {reason}", hint)
 
 
 def _read(path: Path, discarded: tuple[str, ...]) -> Any:
     with path.open("rb") as stream:
         head = stream.read(64)
-    if path.suffix == ".safetensors" or _is_safetensors(head, path.stat().st_size):
+    if _is_safetensors(head, path.stat().st_size):
         from safetensors.torch import load_file
 
         return load_file(path)
@@ -113,9 +187,11 @@ def _read(path: Path, discarded: tuple[str, ...]) -> Any:
         _check_archive(path)
     import torch
 
-    allowed = dict.fromkeys(discarded, Discarded) | dict(STAND_INS)
-    with torch.serialization.safe_globals([(stand_in, name) for name, stand_in in allowed.items()]):
-        return torch.load(path, map_location="cpu", weights_only=True)
+    allowed = dict.fromkeys(discarded, StoredObject) | dict(STAND_INS)
+    stand_ins = [(stand_in, name) for name, stand_in in allowed.items()]
+    # A stream: by its name, torch takes a file of its own that is called .safetensors for another's.
+    with torch.serialization.safe_globals(stand_ins), path.open("rb") as stream:
+        return torch.load(stream, map_location="cpu", weights_only=True)
 
 
 def _is_safetensors(head: bytes, size: int) -> bool:
@@ -124,23 +200,35 @@ def _is_safetensors(head: bytes, size: int) -> bool:
 
 
 def _check_archive(path: Path) -> None:
-    """Refuse what torch never writes: members that are compressed, overlap, or are larger than the file."""
+    """Refuse programs, and what torch never writes: compressed, overlapping or too large members."""
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
+    if any(member.filename.endswith("/constants.pkl") for member in members):
+        raise _unreadable(
+            path,
+            "it is a TorchScript archive, a program with weights inside",
+            "Programs are never run. docs/weights.md says how to take the weights out on a machine where you"
+            " trust it.",
+        )
     if any(member.compress_type != zipfile.ZIP_STORED for member in members):
         raise ValueError("a member is compressed")
     if sum(member.file_size for member in members) > path.stat().st_size:
         raise ValueError("the members are larger than the file")
 
 
-def _check(path: Path, name: object, value: object, size: int) -> Tensor:
-    import torch
-
+def _tensor(path: Path, name: object, value: Any) -> Any:
     if isinstance(value, StoredArray | StoredTensor):
         try:
-            value = value.tensor()
+            return value.tensor()
         except ValueError as error:
             raise WeightsFormatError(f"{path.name}: {name}: {error}") from error
+    return value
+
+
+def _check(path: Path, name: object, value: Any, size: int) -> Tensor:
+    import torch
+
+    value = _tensor(path, name, value)
     if not isinstance(name, str) or type(value) not in (torch.Tensor, torch.nn.Parameter):
         # Not its repr: a hostile value may have none, or one without end.
         shown = repr(name) if isinstance(name, str | int) else f"under a {type(name).__name__}"

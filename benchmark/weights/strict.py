@@ -78,16 +78,37 @@ def load_strictly(
     """
     prefixes = tuple(dropped)
     kept = {name: tensor for name, tensor in tensors.items() if not (prefixes and name.startswith(prefixes))}
+    module.load_state_dict({**module.state_dict(), **fit_strictly(module, kept, path)}, strict=True)
+
+
+def fit_strictly(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> Mapping[str, Tensor]:
+    """Return tensors if every one fits a key of a module and every key gets one; nothing is loaded.
+
+    Raises:
+        WeightsFormatError: As `load_strictly` raises it.
+    """
     wanted = module.state_dict()
     # Files written before torch 0.4.1 lack this counter, which no feature depends on.
-    missing = [name for name in wanted if name not in kept and not name.endswith("num_batches_tracked")]
-    strange = [name for name in kept if name not in wanted]
+    missing = [name for name in wanted if name not in tensors and not name.endswith("num_batches_tracked")]
+    strange = [name for name in tensors if name not in wanted]
+    both = [name for name in wanted if name in tensors]
     shapes = [
-        f"{name} {tuple(kept[name].shape)} instead of {tuple(wanted[name].shape)}"
-        for name in wanted
-        if name in kept and kept[name].shape != wanted[name].shape
+        f"{name} {tuple(tensors[name].shape)} instead of {tuple(wanted[name].shape)}"
+        for name in both
+        if tensors[name].shape != wanted[name].shape
     ]
-    faults = [("lacks", missing), ("has unknown", strange), ("has the wrong shape of", shapes)]
+    # Whole numbers in the place of fractions are a quantised network's, and mean something else.
+    kinds = [
+        f"{name} of {str(tensors[name].dtype).removeprefix('torch.')}"
+        for name in both
+        if wanted[name].is_floating_point() and not tensors[name].is_floating_point()
+    ]
+    faults = [
+        ("lacks", missing),
+        ("has unknown", strange),
+        ("has the wrong shape of", shapes),
+        ("has the wrong kind of", kinds),
+    ]
     if any(names for _, names in faults):
         listed = "; ".join(
             f"{verb} {len(names)}: {', '.join(names[:3])}{' …' if len(names) > 3 else ''}"
@@ -95,4 +116,4 @@ def load_strictly(
             if names
         )
         raise WeightsFormatError(f"{path.name} doesn't fit the network: it {listed}")
-    module.load_state_dict({**wanted, **kept}, strict=True)
+    return tensors

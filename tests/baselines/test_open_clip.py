@@ -178,6 +178,50 @@ def test_unknown_architectures_have_no_card():
         make_card("open_clip/nope/openai")
 
 
+@pytest.mark.parametrize("address", ["hf-hub:laion/CLIP-ViT-B-16", "local-dir:/somewhere"])
+def test_an_address_says_what_to_type_instead(address):
+    with pytest.raises(UsageError, match="not by an address") as caught:
+        make_card(f"open_clip/{address}")
+    assert "--method open_clip/ViT-B-16/openai" in caught.value.hint
+
+
+def test_openais_way_to_write_a_name_is_corrected():
+    with pytest.raises(UsageError, match="ViT-B-16 with a hyphen") as caught:
+        make_card("open_clip/ViT-B/16/openai")
+    assert caught.value.hint == "--method open_clip/ViT-B-16/openai"
+
+
+def test_the_pooled_part_of_a_captioners_tower_is_its_feature(monkeypatch, images):
+    """CoCa's tower answers with two tensors, the pooled one and those of all patches, for its captions."""
+    vision = CONFIG["vision_cfg"] | {
+        "attentional_pool": True,
+        "attn_pooler_queries": 4,
+        "attn_pooler_heads": 2,
+    }
+    captioner = {
+        "embed_dim": 12,
+        "vision_cfg": vision | {"output_tokens": True},
+        "text_cfg": CONFIG["text_cfg"] | {"embed_cls": True, "output_tokens": True},
+        "multimodal_cfg": {"context_length": 8, "vocab_size": 64, "width": 12, "heads": 2, "layers": 1},
+        "custom_text": True,
+    }
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "coca_test", captioner)
+    with torch.no_grad():
+        assert load_method("open_clip/coca_test")(images).shape == (2, 12)
+
+
+def test_a_tower_of_several_outputs_is_refused_when_it_is_built(monkeypatch):
+    forward = open_clip.transformer.VisionTransformer.forward
+    monkeypatch.setattr(open_clip.transformer.VisionTransformer, "forward", lambda *a: (forward(*a), None))
+    with pytest.raises(UsageError, match="doesn't give one feature"):
+        load_method(f"open_clip/{ARCH}")
+
+
+def test_building_warns_of_nothing(caplog):
+    load_method(f"open_clip/{ARCH}")
+    assert not caplog.records
+
+
 def test_nothing_is_fetched_for_a_text_tower():
     with pytest.raises(UsageError, match="would be fetched from the network"):
         load_method("open_clip/roberta-ViT-B-32")

@@ -520,7 +520,7 @@ def transposed(keys, prefix):
 
 
 def renamed(keys, prefix):
-    return {f"net.{name}": value for name, value in keys.items()}
+    return {f"trunk.{name}": value for name, value in keys.items()}
 
 
 def renamed_in_part(keys, prefix):
@@ -552,7 +552,7 @@ FAULTS = {
         transposed,
         r"wrong shape of 1: layer1\.0\.conv3\.weight \(8, 256, 1, 1\) instead of \(256, 8, 1, 1\)",
     ),
-    "a renamed prefix": (renamed, r"lacks \d+: conv1\.weight.* unknown \d+: net\.|no backbone.*: net\."),
+    "a renamed prefix": (renamed, r"lacks \d+: conv1\.weight.* unknown \d+: trunk\.|no backbone.*: trunk\."),
     "a prefix renamed in part": (
         renamed_in_part,
         r"lacks \d+: layer4.* unknown \d+: net\.layer4|outside .* nobody knows: net\.layer4",
@@ -666,4 +666,5 @@ def test_cards_state_the_papers_facts(method):
     card = method_registry(plugins=False).get(method).card
     assert card.feature_dim == 2048
     assert card.licence and card.source and card.training_scale and card.training_source
-    assert set(card.options) == ({"pool", "checkpoint"} if method == "simclr" else {"checkpoint"})
+    own = {"pool"} if method == "simclr" else set()
+    assert set(card.options) == {"checkpoint", "part"} | own

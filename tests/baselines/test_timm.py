@@ -14,7 +14,7 @@ from torchvision.transforms import InterpolationMode, Normalize
 from torchvision.transforms.functional import center_crop, resize, to_tensor
 
 from comface_bench.baselines.timm import find_weights, make_card
-from comface_bench.core.errors import UnknownNameError, WeightsFormatError, WeightsMissingError
+from comface_bench.core.errors import UnknownNameError, UsageError, WeightsFormatError, WeightsMissingError
 from comface_bench.engine.encoder import load_method
 
 TAGS = (
@@ -215,6 +215,30 @@ def test_unknown_models_have_no_card():
     """So that `show` and plans refuse them, whatever options they come with."""
     with pytest.raises(UnknownNameError, match="'timm/nope'"):
         make_card("timm/nope")
+
+
+def test_every_retired_name_is_refused_and_todays_is_named():
+    """The library would build it without weights, saying that it maps the name to the trained ones."""
+    retired = timm.models.get_deprecated_models()
+    assert len(retired) > 100
+    for name, current in retired.items():
+        for written in (name, f"{name}.in1k"):
+            with pytest.raises(
+                UnknownNameError, match=f"timm/{written} is a name that timm has retired"
+            ) as caught:
+                make_card(f"timm/{written}")
+            assert caught.value.hint == f"Today it is: --method timm/{current}"
+        make_card(f"timm/{current}")
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["hf-hub:timm/resnet50.a1_in1k", "hf_hub:timm/resnet50.a1_in1k", "local-dir:/x/resnet50.a1_in1k"],
+)
+def test_an_address_says_what_to_type_instead(address):
+    with pytest.raises(UsageError, match="not by an address") as caught:
+        make_card(f"timm/{address}")
+    assert "--method timm/resnet50.a1_in1k\n" in caught.value.hint
 
 
 def test_models_are_known_without_importing_timm():

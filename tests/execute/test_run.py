@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from comface_bench.core.digest import digest_file
 from comface_bench.core.errors import PluginError, UsageError
 from comface_bench.core.events import Event
 from comface_bench.execute.plan import Request, make_plan
@@ -428,3 +429,22 @@ def test_a_run_killed_ten_times_resumes_to_the_same_record(
     runs: Runs, unbroken: tuple[Path, float], tmp_path: Path
 ) -> None:
     kill_and_resume(runs, unbroken, tmp_path / "killed", kills=10)
+
+
+def test_a_record_says_which_part_of_which_file_was_taken(make_request: MakeRequest, tmp_path: Path) -> None:
+    import timm
+    import torch
+
+    state = timm.create_model("test_resnet", pretrained=False).state_dict()
+    average = {name: tensor + 1 for name, tensor in state.items()}
+    file = tmp_path / "mine.pth"
+    torch.save({"state_dict": state, "state_dict_ema": average}, file)
+    options = {"checkpoint": str(file), "part": "state_dict_ema", "image_size": "32"}
+    request = make_request(methods=["timm/test_resnet"], options=options, folds=[0])
+    said: list[Event] = []
+    run(request, said)
+    assert any("the part state_dict_ema was taken" in event.text for event in said)
+    (path,) = (tmp_path / "results").rglob("*part=state_dict_ema*.json")
+    (unit,) = json.loads(path.read_text())["units"]
+    assert unit["details"]["weights_part"] == "state_dict_ema"
+    assert unit["details"]["weights_sha256"] == digest_file(file)

@@ -39,7 +39,7 @@ def test_names_types_and_values_stay_and_the_source_is_reported(tmp_path):
     source = tmp_path / "moco_v2.pth.tar"
     torch.save({"state_dict": tensors, "epoch": 1}, source)
     converted = convert_weights(source)
-    assert converted == (tmp_path / "moco_v2.safetensors", 7, ())
+    assert converted == (tmp_path / "moco_v2.safetensors", 7, (), "state_dict")
     found = read_tensors(converted.path)
     assert set(found) == set(tensors)
     for name, tensor in tensors.items():
@@ -159,13 +159,61 @@ def test_code_beside_the_tensors_is_left_out_without_running(tmp_path, how, monk
     Config.ran.clear()
 
 
-@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
-def test_a_whole_network_needs_a_machine_that_trusts_it(tmp_path, legacy):
+def test_a_network_that_was_stored_as_an_object_gives_its_tensors(tmp_path):
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4))
+    network.register_buffer("passing", torch.ones(1), persistent=False)
+    for name, content in {
+        "plain": network,
+        "inside": {"model": torch.nn.DataParallel(network), "epoch": 3},
+    }.items():
+        torch.save(content, tmp_path / f"{name}.pth")
+        with pytest.raises(BlockedGlobalError, match="would have to run torch"):
+            read_tensors(tmp_path / f"{name}.pth")
+        converted = convert_weights(tmp_path / f"{name}.pth")
+        wrapper = "module." if name == "inside" else ""
+        expected = {f"{wrapper}{key}": tensor for key, tensor in network.state_dict().items()}
+        found = read_tensors(converted.path)
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(found[key], tensor) for key, tensor in expected.items())
+        assert "torch.nn.modules.conv.Conv2d" in converted.discarded
+
+
+def test_a_network_of_torchs_first_format_needs_a_machine_that_trusts_it(tmp_path):
     source = tmp_path / "a.pth"
-    torch.save(torch.nn.Linear(1, 1), source, _use_new_zipfile_serialization=not legacy)
+    with pytest.warns(match="."):
+        torch.save(torch.nn.Linear(1, 1), source, _use_new_zipfile_serialization=False)
     with pytest.raises(WeightsFormatError, match=r"without torch\.nn\.modules\.linear\.Linear") as caught:
         convert_weights(source)
     assert "docs/weights.md" in caught.value.hint
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pth"]
+
+
+def test_one_of_several_state_dicts_is_named(tmp_path):
+    state = {"a.weight": torch.zeros(2)}
+    source = tmp_path / "a.pth"
+    torch.save({"model": state, "model_ema": {"a.weight": torch.ones(2)}, "epoch": 1}, source)
+    with pytest.raises(WeightsFormatError, match=r"model \(1 tensors\), model_ema \(1 tensors\)") as caught:
+        convert_weights(source)
+    assert "--part model" in caught.value.hint
+    with pytest.raises(WeightsFormatError, match="of which teacher is none"):
+        convert_weights(source, part="teacher")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pth"]
+    converted = convert_weights(source, part="model_ema")
+    assert converted.part == "model_ema"
+    assert torch.equal(read_tensors(converted.path)["a.weight"], torch.ones(2))
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        ({"_fsdp_wrapped_module._flat_param": torch.ones(9)}, "flat shards of FSDP"),
+        ({"a.weight": torch.ones(0), "a.bias": torch.ones(0)}, "ZeRO"),
+    ],
+)
+def test_shards_are_not_converted(tmp_path, state, told):
+    torch.save({"module": state}, tmp_path / "a.pth")
+    with pytest.raises(WeightsFormatError, match=told):
+        convert_weights(tmp_path / "a.pth")
     assert [path.name for path in tmp_path.iterdir()] == ["a.pth"]
 
 
