@@ -15,7 +15,8 @@ from PIL import Image
 
 from comface_bench.core.errors import DataFormatError, DataMissingError, UsageError
 from comface_bench.data.task import load_task
-from comface_bench.prepare.disfa import copy_labels, expected_frames, find_labels, find_videos, prepare_disfa
+from comface_bench.prepare.disfa import find_videos, prepare_disfa
+from comface_bench.prepare.disfa_labels import copy_labels, expected_frames, find_labels
 
 ACTION_UNITS = (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26)
 GREYS = [20 + 16 * frame for frame in range(12)]

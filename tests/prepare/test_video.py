@@ -1,7 +1,7 @@
 import pytest
 
 from comface_bench.core.errors import DataFormatError
-from comface_bench.prepare.video import count_frames, read_frames
+from comface_bench.prepare.video import count_frames, read_frames, read_timeline
 
 
 def test_frames_come_in_order_from_the_first(make_video, draw_scene, tmp_path):
@@ -28,7 +28,7 @@ def test_cut_off_file_is_reported(make_video, draw_scene, tmp_path, share):
     path = make_video(tmp_path / "a.avi", [draw_scene(1, 10 * grey) for grey in range(20)])
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     with pytest.raises(DataFormatError, match=r"a\.avi: the video") as caught:
-        list(read_frames(path, lambda _: False))
+        read_timeline(path)
     assert "again" in caught.value.hint
 
 
