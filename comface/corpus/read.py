@@ -80,7 +80,7 @@ class Corpus:
         self._alphas = np.empty(plan.images, np.float32)
         offsets, lengths = np.empty(plan.images, np.int64), np.empty(plan.images, np.int32)
         kind = IMAGE_DTYPES[self.description.version]
-        checksums = np.empty(plan.images if "crc32" in kind.fields else 0, np.uint32)
+        checksums = np.empty(plan.images if "crc32" in (kind.names or ()) else 0, np.uint32)
         for shard in shards:
             # The number of images is the same in all records, so a place in the arrays is a product.
             rows = slice(shard * size, min(shard * size + size, plan.records))

@@ -284,7 +284,7 @@ def index_tables(
             digest,
         )
         rows = zip(facts["alphas"], one.offsets, facts["lengths"], one.checksums, strict=True)
-        images += [values[: len(kind)] for values in rows]
+        images += [values[: len(kind.names or ())] for values in rows]
     return records, np.array(images, kind)
 
 
