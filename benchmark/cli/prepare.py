@@ -40,11 +40,17 @@ def disfa(
     stride: Annotated[int, typer.Option(min=1, help="Take each so-many-th frame, from the first on.")] = 5,
     size: Size = 256,
     margin: Margin = 0.3,
+    numbering: Annotated[
+        str,
+        typer.Option(help="Number frames by the time they are shown, or, with count, one after the other."),
+    ] = "time",
     as_json: Json = False,
 ) -> None:
     """Cut the faces out of DISFA's videos; repeat the command to go on after a break."""
     if camera not in ("left", "right"):
         raise UsageError(f"--camera {camera}: expected left or right")
+    if numbering not in ("time", "count"):
+        raise UsageError(f"--numbering {numbering}: expected time or count")
     from comface_bench.prepare.disfa import prepare_disfa
 
     def on_finished(found: SubjectFrames) -> None:
@@ -53,6 +59,8 @@ def disfa(
                 f"{found.subject}: {found.written:,} of {found.looked_at:,} frames written"
                 f"{_left_out(found.no_face, found.several_faces)}"
             )
+        for remark in found.remarks:
+            typer.echo(remark, err=True)
 
     with progress_bar("finding faces", as_json) as progress:
         report = prepare_disfa(
@@ -62,8 +70,16 @@ def disfa(
             stride=stride,
             size=size,
             margin=margin,
+            numbering="count" if numbering == "count" else "time",
             progress=progress,
             on_finished=on_finished,
+        )
+    if report.differing_labels:
+        typer.echo(
+            f"label files of the source that {report.root} lacks, or has with other contents, which are kept:"
+            f" {_some(report.differing_labels)}\nTo copy all anew, move its folder of labels away and repeat"
+            " the command.",
+            err=True,
         )
     if as_json:
         print_json(dataclasses.asdict(report))
@@ -73,9 +89,7 @@ def disfa(
 
 def _print_disfa(report: DisfaReport) -> None:
     rows = report.subjects
-    differ = [
-        f"{row.subject} {row.decoded:,} for {row.expected:,}" for row in rows if row.decoded != row.expected
-    ]
+    differ = [f"{row.subject} {row.last:,} for {row.expected:,}" for row in rows if row.last != row.expected]
     typer.echo("")
     print_facts(
         [
@@ -90,8 +104,6 @@ def _print_disfa(report: DisfaReport) -> None:
     )
     if any(row.no_face or row.several_faces for row in rows):
         typer.echo(f"What was left out: {report.root}/faces.csv")
-    if differ:
-        typer.echo("Some videos have more or fewer frames than the labels have lines; see frames for labels.")
     if not report.has_labels:
         typer.echo(f"The labels weren't beside the videos; copy them to {report.root}/ActionUnit_Labels")
 

@@ -2,7 +2,8 @@
 
 Output, under the data root:
 
-    DISFA/frames/SN001/00001.jpg   square crops; frame 1 is the video's first, and the labels' first line
+    DISFA/frames/SN001/00001.jpg   square crops; frame 1 is the video's first, and the labels' first line;
+                                   a frame that the video lacks keeps its number
     DISFA/ActionUnit_Labels/…      copied, if they lie beside the videos
     DISFA/faces.csv                frames that were left out: no face was found, or several
     DISFA/boxes.csv                where the faces are
@@ -12,14 +13,21 @@ Output, under the data root:
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from comface_bench.core.digest import digest_file
 from comface_bench.core.errors import DataFormatError, DataMissingError, UsageError
 from comface_bench.core.files import replace_file
+from comface_bench.prepare.disfa_labels import (
+    Numbering,
+    copy_labels,
+    differing_labels,
+    expected_frames,
+    number_frames,
+)
 from comface_bench.prepare.faces import (
     BOXES_FILE,
     CROP_SIZE,
@@ -35,9 +43,12 @@ from comface_bench.prepare.faces import (
     write_left_out,
 )
 from comface_bench.prepare.state import PreparationState, Progress, check_folders, ignore
-from comface_bench.prepare.video import VIDEO_SUFFIXES, count_frames, read_frames
-from comface_bench.tasks.formats.disfa import LABEL_FOLDERS, LABEL_LINES
-from comface_bench.tasks.formats.files import numbered_lines
+from comface_bench.prepare.video import VIDEO_SUFFIXES, Timeline, count_frames, read_frames, read_timeline
+from comface_bench.tasks.formats.disfa import LABEL_LINES
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 STRIDE = 5
 """Every fifth frame, 4 a second: neighbours are near copies of each other, mostly with the same labels."""
@@ -52,12 +63,14 @@ class DisfaReport:
         subjects: One entry per video, in order.
         missing: Subjects of DISFA without a video in the source.
         has_labels: True if label files lie in the folder.
+        differing_labels: Label files of the source that the folder lacks, or has with other contents.
     """
 
     root: str
     subjects: list[SubjectFrames]
     missing: list[str]
     has_labels: bool
+    differing_labels: list[str]
 
 
 def prepare_disfa(
@@ -68,6 +81,7 @@ def prepare_disfa(
     stride: int = STRIDE,
     size: int = CROP_SIZE,
     margin: float = ENTIRE_FACE.margin,
+    numbering: Numbering = "time",
     progress: Progress = ignore,
     on_finished: Callable[[SubjectFrames], None] = ignore,
     detector: FaceDetector | None = None,
@@ -81,7 +95,9 @@ def prepare_disfa(
         stride: Each `stride`-th frame is looked at, from the first on.
         size: Height and width of the crops in pixels.
         margin: Context kept around a face on each side, in shares of its box.
-        progress: Called with (frames read, frames in all); each video is read twice.
+        numbering: `time`: a frame has the number of the moment at which it is shown, so that frames that were
+            dropped shift no label. `count`: one after the other.
+        progress: Called with (frames read, frames in all); each video is read twice for its pictures.
         on_finished: Called with the counts of each video that is finished.
         detector: Face detector; dlib's frontal detector by default.
 
@@ -89,7 +105,7 @@ def prepare_disfa(
         UsageError: A setting is out of range or differs from an earlier call's, or the target isn't free.
         DataMissingError: There is no such source, or no video in it.
         DataFormatError: Names that can't be understood, before anything is written; or videos that can't be
-            read, all of them together, after the others are finished.
+            read or numbered, all of them together, after the others are finished.
         MissingExtraError: PyAV or dlib isn't installed.
     """
     if stride < 1 or size < 16 or not 0 <= margin <= 2:
@@ -103,12 +119,14 @@ def prepare_disfa(
     rule = CropRule(margin, ENTIRE_FACE.lift)
     settings: dict[str, Any] = {"camera": camera, "stride": stride, "size": size, "margin": margin}
     settings |= {"lift": rule.lift, "reach": SMOOTHING_FRAMES, "detector": finder.describe()}
+    settings |= {"numbering": numbering}
     state = PreparationState(target, "disfa", settings)
     state.begin(
         {
             video.subject: {
                 "file": video.path.relative_to(source).as_posix(),
                 "bytes": video.path.stat().st_size,
+                "sha256": digest_file(video.path),
             }
             for video in videos
         }
@@ -120,27 +138,30 @@ def prepare_disfa(
     broken: list[DataFormatError] = []
     with BoxFile(target) as boxes:
         for video in videos:
-            extractor = FrameExtractor(video, target / "frames" / video.subject, stride, boxes)
             tick = _ticker(progress, read, total)
             read += 2 * lengths[video.subject]
             try:
                 done = state.done(video.subject)
+                timeline = Timeline(**done) if done else read_timeline(video.path)
+                expected = expected_frames(target, video.subject)
+                numbers, remarks = number_frames(video.path, timeline, expected, numbering)
+                extractor = FrameExtractor(video, target / "frames" / video.subject, numbers, stride, boxes)
                 if done is None or not extractor.is_complete():
-                    decoded = extractor.detect_faces(finder, tick)
+                    extractor.detect_faces(finder, tick)
                     extractor.write_frames(rule, size, tick)
-                    state.finish(video.subject, decoded=decoded)
-                    done = {"decoded": decoded}
+                    state.finish(video.subject, **asdict(timeline))
             except DataFormatError as error:
                 broken.append(error)
                 continue
             progress(read, total)
-            reports.append(extractor.report(done["decoded"], expected_frames(target, video.subject)))
+            reports.append(extractor.report(timeline, expected, remarks))
             on_finished(reports[-1])
         write_left_out(target, ("subject", "frame"), boxes.rows())
     if broken:
-        raise DataFormatError("\n".join(error.message for error in broken), broken[0].hint)
+        hints = dict.fromkeys(error.hint for error in broken)
+        raise DataFormatError("\n".join(error.message for error in broken), "\n".join(hints))
     missing = [subject for subject in LABEL_LINES if subject not in lengths]
-    return DisfaReport(str(target), reports, missing, has_labels)
+    return DisfaReport(str(target), reports, missing, has_labels, differing_labels(source, target))
 
 
 def _ticker(progress: Progress, read: int, total: int) -> Callable[[], None]:
@@ -246,7 +267,9 @@ class SubjectFrames:
     Attributes:
         subject: Name of the subject, such as SN001.
         decoded: Frames in the video.
+        last: Number of the last of them; higher than `decoded` if some were dropped when it was filmed.
         expected: Frames that the labels have.
+        remarks: What is odd about the frames' numbers.
         looked_at: Frames at the stride.
         written: Those with exactly one face.
         no_face: Those with none, left out.
@@ -255,7 +278,9 @@ class SubjectFrames:
 
     subject: str
     decoded: int
+    last: int
     expected: int
+    remarks: list[str]
     looked_at: int
     written: int
     no_face: int
@@ -263,96 +288,72 @@ class SubjectFrames:
 
 
 class FrameExtractor:
-    """Detects faces in one video and writes its cropped frames; frames have the labels' numbers, from 1."""
+    """Detects faces in one video and writes its cropped frames.
 
-    def __init__(self, video: Video, folder: Path, stride: int, boxes: BoxFile) -> None:
-        self._video, self._folder, self._stride, self._boxes = video, folder, stride, boxes
+    Args:
+        video: The video.
+        folder: Where its frames are written.
+        numbers: Number of each frame in the labels, from 1.
+        stride: Frames of the numbers 1, 1 + stride, 1 + 2·stride, … are looked at.
+        boxes: Receives the detections.
+    """
+
+    def __init__(
+        self, video: Video, folder: Path, numbers: Sequence[int], stride: int, boxes: BoxFile
+    ) -> None:
+        self._video, self._folder, self._numbers = video, folder, numbers
+        self._stride, self._boxes = stride, boxes
         self._found = boxes.of(video.subject)
 
-    def _path(self, frame: int) -> Path:
-        return self._folder / f"{frame:05d}.jpg"
+    def _path(self, number: int) -> Path:
+        return self._folder / f"{number:05d}.jpg"
 
     def is_complete(self) -> bool:
-        """Return True if each frame with exactly one face is written."""
-        return all(self._path(frame).exists() for frame, found in self._found.items() if found.box)
+        """Return True if each frame was looked at, and those with exactly one face are written."""
+        looked_at = all(number in self._found for number in self._numbers if self._at_stride(number))
+        return looked_at and all(
+            self._path(number).exists() for number, found in self._found.items() if found.box
+        )
 
-    def detect_faces(self, detector: FaceDetector, tick: Callable[[], None]) -> int:
-        """Detect the faces in all frames that weren't looked at yet; return the frames in the video."""
+    def _at_stride(self, number: int) -> bool:
+        return (number - 1) % self._stride == 0
 
-        def wanted(position: int) -> bool:
-            return position % self._stride == 0 and position + 1 not in self._found
+    def detect_faces(self, detector: FaceDetector, tick: Callable[[], None]) -> None:
+        """Detect the faces in all frames that weren't looked at yet."""
 
-        decoded = 0
-        for position, rgb in read_frames(self._video.path, wanted):
-            if rgb is not None:
-                self._boxes.add(self._video.subject, position + 1, Detection.from_boxes(detector.detect(rgb)))
-            decoded = position + 1
-            tick()
-        return decoded
+        def wanted(number: int) -> bool:
+            return self._at_stride(number) and number not in self._found
+
+        for number, rgb in self._read(wanted, tick):
+            self._boxes.add(self._video.subject, number, Detection.from_boxes(detector.detect(rgb)))
 
     def write_frames(self, rule: CropRule, size: int, tick: Callable[[], None]) -> None:
         """Write each frame with one face that isn't there yet."""
         lone = smooth_boxes(
-            {frame: found.box for frame, found in self._found.items() if found.box}, SMOOTHING_FRAMES
+            {number: found.box for number, found in self._found.items() if found.box}, SMOOTHING_FRAMES
         )
         self._folder.mkdir(parents=True, exist_ok=True)
 
-        def wanted(position: int) -> bool:
-            return position + 1 in lone and not self._path(position + 1).exists()
+        def wanted(number: int) -> bool:
+            return number in lone and not self._path(number).exists()
 
-        for position, rgb in read_frames(self._video.path, wanted):
+        for number, rgb in self._read(wanted, tick):
+            replace_file(self._path(number), crop_face(rgb, lone[number], rule, size))
+
+    def _read(
+        self, wanted: Callable[[int], bool], tick: Callable[[], None]
+    ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """Yield number and pixels of each frame that is wanted."""
+        numbers = self._numbers
+        for place, rgb in read_frames(self._video.path, lambda place: wanted(numbers[place])):
             if rgb is not None:
-                frame = position + 1
-                replace_file(self._path(frame), crop_face(rgb, lone[frame], rule, size))
+                yield numbers[place], rgb
             tick()
 
-    def report(self, decoded: int, expected: int) -> SubjectFrames:
+    def report(self, timeline: Timeline, expected: int, remarks: list[str]) -> SubjectFrames:
         """Return the counts."""
         problems = [found.problem for found in self._found.values()]
         counts = (problems.count(problem) for problem in ("", "no face", "several faces"))
-        return SubjectFrames(self._video.subject, decoded, expected, len(problems), *counts)
-
-
-_SUBJECT = re.compile(r"SN\d{3}", re.IGNORECASE)
-_UNIT = re.compile(r".*au\d+\.txt", re.IGNORECASE)
-
-
-def find_labels(root: Path) -> Path | None:
-    """Return the folder of labels under a folder, in any case, if there is one."""
-    if not root.is_dir():
-        return None
-    there = {path.name.lower(): path for path in sorted(root.iterdir()) if path.is_dir()}
-    return next((there[name.lower()] for name in LABEL_FOLDERS if name.lower() in there), None)
-
-
-def copy_labels(source: Path, target: Path) -> bool:
-    """Copy the label files, unless the target has some; return True if it has labels afterwards."""
-    if find_labels(target):
-        return True
-    if not (labels := find_labels(source)):
-        return False
-    part = target / f".{LABEL_FOLDERS[0]}.part"
-    shutil.rmtree(part, ignore_errors=True)
-    for folder in sorted(path for path in labels.iterdir() if _SUBJECT.fullmatch(path.name)):
-        copy = part / folder.name.upper()
-        copy.mkdir(parents=True)
-        for path in sorted(folder.iterdir()):
-            if path.suffix.lower() == ".txt" and not path.name.startswith("."):
-                shutil.copyfile(path, copy / path.name)
-    if not part.exists():
-        return False
-    part.rename(target / LABEL_FOLDERS[0])
-    return True
-
-
-def expected_frames(root: Path, subject: str) -> int:
-    """Return how many frames a subject's video should have: the lines of a label file, else as published.
-
-    Raises:
-        DataFormatError: A label file isn't text.
-    """
-    folder = (find_labels(root) or root) / subject
-    files = sorted(path for path in folder.glob("*.txt") if _UNIT.fullmatch(path.name))
-    if files:
-        return max(sum(1 for _ in numbered_lines(path)) for path in files)
-    return LABEL_LINES[subject]
+        last = self._numbers[-1]
+        subject = self._video.subject
+        return SubjectFrames(subject, timeline.count, last, expected, remarks, len(problems), *counts)

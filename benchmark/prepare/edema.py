@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
+from comface_bench.core.digest import digest_file
 from comface_bench.core.errors import DataFormatError, DataMissingError, UsageError
 from comface_bench.core.files import replace_file
 from comface_bench.core.problems import ProblemList
@@ -36,7 +37,7 @@ from comface_bench.prepare.faces import (
     write_left_out,
 )
 from comface_bench.prepare.state import PreparationState, Progress, check_folders, ignore
-from comface_bench.prepare.video import read_frames
+from comface_bench.prepare.video import read_frames, read_timeline
 from comface_bench.tasks.formats.edema import COLUMNS, PHASES
 from comface_bench.tasks.formats.table import Line, number_remedy, parse_number, read_table
 
@@ -125,6 +126,7 @@ def prepare_edema(
         {
             recording.name: {
                 "bytes": recording.path.stat().st_size,
+                "sha256": digest_file(recording.path),
                 "images": recording.image(0),
             }
             for recording in recordings
@@ -133,10 +135,15 @@ def prepare_edema(
     with BoxFile(target) as boxes:
         for number, recording in enumerate(recordings):
             progress(number, len(recordings))
-            known = boxes.of(recording.name)
-            if state.done(recording.name):
+            known = {
+                frame
+                for frame, found in boxes.of(recording.name).items()
+                if not found.box or (target / recording.image(frame)).exists()
+            }
+            done = state.done(recording.name)
+            if done and len(known) == done["looked_at"]:
                 continue
-            for frame, rgb in _read_images(recording, frames, set(known)):
+            for frame, rgb in _read_images(recording, frames, known):
                 found = Detection.from_boxes(finder.detect(rgb))
                 if found.box:
                     path = target / recording.image(frame)
@@ -145,7 +152,7 @@ def prepare_edema(
                 # After its image, so that a frame in this file needs no second look.
                 boxes.add(recording.name, frame, found)
             if recording.is_video:
-                state.finish(recording.name, looked_at=len(known))
+                state.finish(recording.name, looked_at=len(boxes.of(recording.name)))
         progress(len(recordings), len(recordings))
         return _write_tables(target, recordings, boxes)
 
@@ -157,7 +164,7 @@ def _read_images(
         if 0 not in known:
             yield 0, _open_image(recording.path)
         return
-    total = sum(1 for _ in read_frames(recording.path, lambda _: False))
+    total = read_timeline(recording.path).count
     # The middle of each of `frames` equal parts; a shorter video gives all that it has.
     positions = {(2 * part + 1) * total // (2 * frames) for part in range(frames)}
     for position, rgb in read_frames(recording.path, lambda at: at in positions and at + 1 not in known):

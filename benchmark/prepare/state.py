@@ -16,6 +16,9 @@ from comface_bench.core.files import replace_file
 
 STATE_FILE = "prepare.json"
 
+VERSION = 2
+"""Version of the folders: from 2 on, frames are numbered by time and sources are known by their bytes."""
+
 _TABLES = ("settings", "sources", "done")
 
 
@@ -59,7 +62,7 @@ class PreparationState:
         settings: Every setting that changes the output.
 
     Raises:
-        UsageError: The folder was prepared with other settings.
+        UsageError: The folder was prepared with other settings, or by another version.
         DataFormatError: The file can't be read.
     """
 
@@ -67,6 +70,7 @@ class PreparationState:
         self._path = target / STATE_FILE
         self._content: dict[str, Any] = {
             "made_by": f"comface-bench data prepare {command}",
+            "version": VERSION,
             "settings": dict(settings),
             "sources": {},
             "done": {},
@@ -103,7 +107,7 @@ class PreparationState:
         found: dict[str, Any] | None = self._content["done"].get(name)
         return found
 
-    def finish(self, name: str, **facts: int) -> None:
+    def finish(self, name: str, **facts: Any) -> None:
         """Record that a part is finished."""
         self._content["done"][name] = facts
         self._write()
@@ -131,6 +135,15 @@ def _words(facts: Mapping[str, str | int]) -> str:
 def _compare(ours: Mapping[str, Any], found: Mapping[str, Any], path: Path) -> None:
     if ours["made_by"] != found.get("made_by"):
         raise UsageError(f"{path}: this folder was made by {found.get('made_by')}")
+    again = (
+        f"name another data root (--data DIR), or move {os.path.normpath(path.parent)} away to begin anew."
+    )
+    if found.get("version", 1) != VERSION:
+        raise UsageError(
+            f"{path}: this folder was prepared by another version of comface-bench, which may have numbered"
+            " frames otherwise",
+            again[0].upper() + again[1:],
+        )
     wanted, before = ours["settings"], found["settings"]
     # Through JSON, since a tuple comes back as a list.
     changed = [
@@ -141,8 +154,7 @@ def _compare(ours: Mapping[str, Any], found: Mapping[str, Any], path: Path) -> N
     if changed:
         raise UsageError(
             f"{path}: this folder was prepared with other settings: {'; '.join(changed)}",
-            f"Give the same settings to go on, name another data root (--data DIR), "
-            f"or move {os.path.normpath(path.parent)} away to begin anew.",
+            f"Give the same settings to go on, {again}",
         )
 
 

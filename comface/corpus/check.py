@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -87,9 +86,9 @@ def _check_shard(
 ) -> list[CorpusFault]:
     tar, done, again = layout.tar(shard), layout.done(shard), layout.remake_command(shard)
     try:
-        facts = json.loads(done.read_text(encoding="utf-8"))
-    except ValueError as error:
-        return [CorpusFault(done, str(error), again)]
+        facts = layout.read_done(shard, description)
+    except DataFormatError as error:
+        return [CorpusFault(done, error.message.removeprefix(f"{done}: "), error.hint)]
     digests = shard_digests(layout, shard).items()
     faults = [
         CorpusFault(done, f"{name} isn't that of the file", again)
@@ -97,7 +96,7 @@ def _check_shard(
         if facts.get(name) != digest
     ]
     with tar.open("rb") as stream:
-        stored, message = scan_records(stream)
+        stored, message = scan_records(stream, description)
     if message:
         faults.append(CorpusFault(tar, message, again))
     if message := _unplanned(stored, description, shard, tar):
@@ -116,7 +115,7 @@ def _unplanned(stored: list[StoredRecord], description: Description, shard: int,
         return f"{len(stored)} records, not {len(planned)}"
     try:
         for one, wanted in zip(stored, planned, strict=True):
-            require_planned(one, wanted, str(tar))
+            require_planned(one, wanted, description, str(tar))
     except DataFormatError as error:
         return error.message
     return None
@@ -130,7 +129,7 @@ def _check_index(
     facts: dict[str, Any],
 ) -> list[CorpusFault]:
     again = layout.remake_command(shard)
-    records, images = index_tables(stored, description.plan.attributes)
+    records, images = index_tables(stored, description)
     faults = [
         CorpusFault(path, "other rows than the tar has", again)
         for path, table in ((layout.records(shard), records), (layout.images(shard), images))

@@ -64,6 +64,7 @@ def generate(
     layout, mine = Layout(root), shards_of(description, part)
     with _name_full_disk(layout, layout.description):
         layout.begin(description)
+    description = layout.read()  # of the version that was begun, and with its key
     todo = [shard for shard in mine if layout.missing(shard)]
     for shard in set(mine).difference(todo):  # killed between the shard's end and its lock's
         layout.lock(shard).unlink(missing_ok=True)
@@ -134,15 +135,15 @@ class _Writer:
             os.fsync(stream.fileno())
         partial.replace(layout.tar(shard))
         sync_folder(layout.shards)
-        write_index(layout, shard, stored, self._description.plan.attributes)
+        write_index(layout, shard, stored, self._description)
 
     def _complete(self, stream: BinaryIO, shard: int, report: Report) -> list[StoredRecord]:
         layout, description = self._layout, self._description
         size = description.records_per_shard
         planned = list(description.plan.stretch(shard * size, size))
-        stored = scan_records(stream)[0][: len(planned)]
+        stored = scan_records(stream, description)[0][: len(planned)]
         for one, wanted in zip(stored, planned, strict=False):
-            require_planned(one, wanted, str(layout.partial(shard)))
+            require_planned(one, wanted, description, str(layout.partial(shard)))
         stream.seek(stored[-1].end if stored else 0)
         stream.truncate()
         if stored:
@@ -150,7 +151,7 @@ class _Writer:
             report(sum(len(one.facts["alphas"]) for one in stored))
         for record in planned[len(stored) :]:
             images = self._render(record)
-            stored.append(append_record(stream, record, images, description.suffix))
+            stored.append(append_record(stream, record, images, description))
             stream.flush()
             report(len(images))
         write_end_of_tar(stream)

@@ -5,13 +5,14 @@ journal.jsonl             events: started, finished, resumed, with their times
 shards/00000.tar          the images
 shards/00000.records.npy  one row a record
 shards/00000.images.npy   one row an image: its offset and length
-shards/00000.json         counts and SHA-256 of the three; written last: the shard is done
+shards/00000.json         counts, SHA-256 of the three, and the corpus's key; written last: the shard is done
 shards/00000.tar.partial  a shard that is being written
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import shlex
 import time
@@ -32,8 +33,10 @@ if TYPE_CHECKING:
     from comface_bench.comface.synthesis.generator import GeneratorCard
 
 
-VERSION: Final = 1
+VERSION: Final = 2
+"""1: images are named by α and have no checksum; such corpora are read and gone on with as they are."""
 SUFFIXES: Final = ("jpg", "png")
+_DONE_FACTS: Final = {"records", "images", "sha256", "sha256_records", "sha256_images"}
 _PATIENCE_S: Final = 60.0  # until another process has written corpus.json, which takes it milliseconds
 
 
@@ -48,6 +51,7 @@ class Description:
         suffix: `jpg` or `png`.
         quality: Of JPEG, 1 to 100; colour isn't subsampled.
         records_per_shard: Records in each shard but the last.
+        version: Form of the shards, 1 or `VERSION`.
     """
 
     generator: dict[str, Any]
@@ -56,6 +60,7 @@ class Description:
     suffix: str = "jpg"
     quality: int = 95
     records_per_shard: int = 100
+    version: int = VERSION
 
     def __post_init__(self) -> None:
         if self.suffix not in SUFFIXES or not 1 <= self.quality <= 100 or self.records_per_shard < 1:
@@ -65,6 +70,13 @@ class Description:
     def shards(self) -> int:
         """Number of shards."""
         return -(-self.plan.records // self.records_per_shard)
+
+    @functools.cached_property
+    def key(self) -> str:
+        """SHA-256 of what decides the images; each shard holds it, so that one of another corpus is told."""
+        options = {k: v for k, v in self.generator["options"].items() if k not in MACHINE_OPTIONS}
+        generator = {**self.generator, "options": options}
+        return digest([generator, self.plan.as_json(), self.suffix, self.quality])
 
     @classmethod
     def of(cls, card: GeneratorCard, plan: CorpusPlan, **encoding: Any) -> Self:
@@ -87,13 +99,14 @@ class Description:
     def as_json(self) -> dict[str, Any]:
         """Return plain facts."""
         return {
-            "version": VERSION,
+            "version": self.version,
             "generator": self.generator,
             "plan": self.plan.as_json(),
             "arguments": self.arguments,
             "suffix": self.suffix,
             "quality": self.quality,
             "records_per_shard": self.records_per_shard,
+            **({"key": self.key} if self.version > 1 else {}),
         }
 
 
@@ -163,7 +176,8 @@ class Layout:
             self._create((json.dumps(facts, indent=1) + "\n").encode())
         self.begin_lock.unlink(missing_ok=True)
         self.shards.mkdir(exist_ok=True)
-        found = Compatibility.of(self.read().as_json(), facts)
+        begun = self.read()
+        found = Compatibility.of(begun.as_json(), facts | {"version": begun.version})
         if found.conflicts:
             raise UsageError(
                 f"{self.root} holds a corpus of other {', '.join(found.conflicts)}",
@@ -223,17 +237,43 @@ class Layout:
         except ValueError as error:
             raise DataFormatError(f"{self.description}: {error}") from None
         try:
-            if facts.pop("version") != VERSION:
-                raise DataFormatError(f"{self.description}: not version {VERSION}", "Update comface-bench.")
-            plan = CorpusPlan.from_json(facts.pop("plan"))
+            if facts["version"] not in range(1, VERSION + 1):
+                raise DataFormatError(
+                    f"{self.description}: not of version 1 to {VERSION}", "Update comface-bench."
+                )
+            plan, key = CorpusPlan.from_json(facts.pop("plan")), facts.pop("key", "")
             description = Description(plan=plan, **facts)
             description.generator["name"], description.generator["resolution"] + 0
+            if description.version > 1 and description.key != key:
+                raise UsageError("not what the corpus was begun with")
         except (TypeError, KeyError, AttributeError, UsageError) as error:
             reason = error.message if isinstance(error, UsageError) else f"{type(error).__name__}: {error}"
             raise DataFormatError(
                 f"{self.description}: {reason}", "Was it changed by hand? Put back what was there."
             ) from None
         return description
+
+    def read_done(self, shard: int, description: Description) -> dict[str, Any]:
+        """Read the file that marks a shard as done: counts of records and images, and three SHA-256.
+
+        Raises:
+            DataMissingError: The shard isn't done.
+            DataFormatError: It isn't such a file, or was finished for another corpus.
+        """
+        path, again = self.done(shard), self.remake_command(shard)
+        try:
+            facts: Any = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise DataMissingError(
+                f"{path} is missing", f"comface-bench synth corpus --out {self.root}"
+            ) from None
+        except ValueError as error:
+            raise DataFormatError(f"{path}: {error}", again) from None
+        if not isinstance(facts, dict) or not facts.keys() >= _DONE_FACTS:
+            raise DataFormatError(f"{path}: not the facts of a finished shard", again)
+        if description.version > 1 and facts.get("corpus") != description.key:
+            raise DataFormatError(f"{path}: this shard was made for another corpus", again)
+        return facts
 
     def log_event(self, event: str, **facts: Any) -> None:
         """Add a line to the journal."""
@@ -246,13 +286,11 @@ def corpus_digest(layout: Layout, *more: str) -> str:
     """Return the SHA-256 over a finished corpus's description, the digests of its shards, and `more`.
 
     Raises:
-        DataMissingError: There is no corpus.
-        DataFormatError: `corpus.json` isn't one.
-        OSError: A shard isn't done.
-        ValueError: The file that marks a shard as done isn't JSON.
+        DataMissingError: There is no corpus, or a shard isn't done.
+        DataFormatError: `corpus.json` isn't one, or a shard is not of this corpus.
     """
     description = layout.read()
-    shards = [json.loads(layout.done(shard).read_text("utf-8")) for shard in range(description.shards)]
+    shards = [layout.read_done(shard, description) for shard in range(description.shards)]
     return digest([description.as_json(), [shard["sha256"] for shard in shards], *more])
 
 
@@ -275,7 +313,7 @@ class Compatibility(NamedTuple):
             f"generator ({text})" for text in _card_differences(begun["generator"], now["generator"])
         ]
         for key in sorted(now):
-            if key not in ("generator", "arguments") and begun[key] != now[key]:
+            if key not in ("generator", "arguments", "key") and begun[key] != now[key]:
                 conflicts.append(key)
         first, second = begun["arguments"], now["arguments"]
         differing = sorted(key for key in {*first, *second} if first.get(key) != second.get(key))

@@ -151,7 +151,7 @@ def quality_faults(layout: Layout) -> list[tuple[Path, str]]:
         faults.append((layout.quality, f"not the scores that {layout.quality_report.name} was written with"))
     try:
         own = report["corpus"] == corpus_digest(layout)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (DataMissingError, DataFormatError):
         return faults
     if not own:
         faults.append(

@@ -17,7 +17,7 @@ _SAMPLE = 6  # images; their sizes differ by a tenth or so, and each may take se
 _JPEG: Final = ((90, 0.26), (95, 0.41), (100, 0.68))
 """Bytes a pixel up to each quality, of photographs of 256 pixels."""
 _PNG = 1.7
-_ROW = 16  # of an image, in the index
+_ROW = 20  # of an image, in the index
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ from comface_bench.comface.corpus.read import Corpus
 from comface_bench.comface.corpus.score_store import identity_scores, read_quality
 from comface_bench.comface.synthesis.generator import people_key
 from comface_bench.core.digest import digest_file
-from comface_bench.core.errors import DataFormatError, UsageError
+from comface_bench.core.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,7 +71,8 @@ class FaceDataset:
 
     Raises:
         DataMissingError: A corpus isn't there or isn't finished.
-        UsageError: None is named, or nothing is left to learn from or to hold out.
+        DataFormatError: A file of a corpus isn't the one that was written.
+        UsageError: None is named, two don't go together, or nothing is left to learn from or to hold out.
     """
 
     def __init__(self, roots: Sequence[Path], settings: Settings) -> None:
@@ -80,7 +81,6 @@ class FaceDataset:
                 "pre-training needs a corpus",
                 "Make one: comface-bench synth corpus --out corpus\nand name it: --corpus corpus",
             )
-        self._roots = list(roots)
         self.corpora = [Corpus(root) for root in roots]
         offered = dict.fromkeys(
             name for corpus in self.corpora for name in corpus.description.plan.attributes
@@ -104,12 +104,22 @@ class FaceDataset:
         place = {name: index for index, name in enumerate(self.attributes)}
         columns: list[list[NDArray[Any]]] = [[], [], [], [], []]
         people: dict[str, int] = {}
+        drawn: list[tuple[str, Any, NDArray[np.int64]]] = []
         for number, (root, corpus) in enumerate(zip(roots, self.corpora, strict=True)):
             names = corpus.description.plan.attributes
             attribute = np.array([place.get(name, -1) for name in names])[corpus.attributes]
             kept = (attribute >= 0) & _good_enough(corpus, root, settings.min_quality)
             origin = corpus_people_key(corpus.description)
             found, back = np.unique(corpus.identities, return_inverse=True)
+            version = corpus.description.generator["options"].get("version")
+            for other, before, numbers in drawn:
+                if other == origin and before != version and np.intersect1d(numbers, found).size:
+                    raise UsageError(
+                        f"{root}: version {version} of {origin.partition('/')[0]} draws other people than"
+                        f" version {before} of an earlier corpus, under the same numbers",
+                        "Generate all corpora by one version, or give each other people: --first N, --seed N",
+                    )
+            drawn.append((origin, version, found))
             keys = [f"{origin}/{identity}" for identity in found.tolist()]
             # One checkpoint's person of one seed is the same in every corpus.
             ids = np.array([people.setdefault(key, len(people)) for key in keys], np.int64)
@@ -151,14 +161,7 @@ class FaceDataset:
         Raises:
             DataFormatError: It is damaged.
         """
-        number, corpus = int(self._number[record]), self._of(record)
-        try:
-            return corpus.image(number, place)
-        except OSError as error:
-            raise DataFormatError(
-                f"{self._roots[self._corpus[record]]}: image {place} of record {number} is damaged: {error}",
-                f"comface-bench synth check {self._roots[self._corpus[record]]} --pictures",
-            ) from None
+        return self._of(record).image(int(self._number[record]), place)
 
     def draw(self, settings: Settings, epoch: int, stage: CurriculumStage) -> ImagePairs:
         """Draw an epoch's pairs, shuffled; a function of settings, epoch and stage.

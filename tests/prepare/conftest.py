@@ -1,6 +1,8 @@
 """Small videos, made on the fly, that show rendered faces."""
 
 import hashlib
+import struct
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -51,21 +53,53 @@ def draw_scene():
 
 @pytest.fixture(scope="session")
 def make_video():
-    """Encode frames as MPEG-4 in an AVI file; returns its path."""
+    """Encode frames as MPEG-4, or by another codec, into the container of the path's ending."""
     av = pytest.importorskip("av")
 
-    def make(path: Path, frames) -> Path:
+    def make(path: Path, frames, times=None, *, rate=20, time_base=None, codec="mpeg4", b_frames=0) -> Path:
+        """`times`: when each frame is shown, in units of `time_base`, which is a frame by default."""
         path.parent.mkdir(parents=True, exist_ok=True)
+        frames = list(frames)
         with av.open(str(path), "w") as container:
-            stream = container.add_stream("mpeg4", rate=20)
-            stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+            stream = container.add_stream(codec, rate=rate)
+            stream.height, stream.width = frames[0].shape[:2]
+            stream.pix_fmt = "yuv420p"
             stream.bit_rate, stream.gop_size = 8_000_000, 5
-            for pixels in frames:
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+            stream.codec_context.max_b_frames = b_frames
+            stream.codec_context.time_base = time_base or 1 / Fraction(rate)
+            for number, pixels in enumerate(frames):
+                frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+                frame.pts = number if times is None else int(times[number])
+                frame.time_base = stream.codec_context.time_base
+                container.mux(stream.encode(frame))
             container.mux(stream.encode())
         return path
 
     return make
+
+
+@pytest.fixture(scope="session")
+def write_chunks():
+    """Write chunks of MPEG-4 as an AVI file of 20 frames a second; one without bytes is a dropped frame."""
+
+    def write(path: Path, chunks: list[bytes], side: int) -> Path:
+        count, movi, index = len(chunks), b"movi", b""
+        for data in chunks:
+            index += b"00dc" + struct.pack("<3I", 16 if data else 0, len(movi), len(data))
+            movi += _chunk(b"00dc", data)
+        main = struct.pack("<14I", 50_000, 0, 0, 16, count, 0, 1, 0, side, side, 0, 0, 0, 0)
+        stream = b"vidsFMP4" + struct.pack("<10I4H", 0, 0, 0, 1, 20, 0, count, 2**20, 0, 0, 0, 0, side, side)
+        form = struct.pack("<3I2H4s5I", 40, side, side, 1, 24, b"FMP4", 0, 0, 0, 0, 0)
+        header = _chunk(b"LIST", b"strl" + _chunk(b"strh", stream) + _chunk(b"strf", form))
+        header = _chunk(b"LIST", b"hdrl" + _chunk(b"avih", main) + header)
+        path.write_bytes(_chunk(b"RIFF", b"AVI " + header + _chunk(b"LIST", movi) + _chunk(b"idx1", index)))
+        return path
+
+    return write
+
+
+def _chunk(name: bytes, data: bytes) -> bytes:
+    return name + struct.pack("<I", len(data)) + data + bytes(len(data) % 2)
 
 
 @pytest.fixture(scope="session")

@@ -36,6 +36,9 @@ def test_disfa_says_what_it_did(videos, tmp_path):
     assert "SN001 4 for 4,845" in result.stdout
     assert "faces.csv" in result.stdout
     assert "The labels weren't beside the videos" in result.stdout
+    assert "the last frame is number 4, the last label's 4,845; compare the video with its owners' copy" in (
+        result.stderr
+    )
 
 
 def test_disfa_in_json(videos, tmp_path, monkeypatch):
@@ -81,6 +84,7 @@ def test_fgnet_says_what_it_did(tmp_path, make_fgnet):
         ["disfa", "--source", ".", "--camera", "upper"],
         ["edema", "--source", ".", "--name", "Edema-C"],
         ["disfa", "--source", ".", "--margin", "-1"],
+        ["disfa", "--source", ".", "--numbering", "order"],
         ["fgnet", "--source", "gone"],
     ],
 )

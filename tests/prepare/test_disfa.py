@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from PIL import Image
 
 from comface_bench.core.errors import DataFormatError, DataMissingError, UsageError
 from comface_bench.data.task import load_task
-from comface_bench.prepare.disfa import copy_labels, expected_frames, find_labels, find_videos, prepare_disfa
+from comface_bench.prepare.disfa import find_videos, prepare_disfa
+from comface_bench.prepare.disfa_labels import copy_labels, expected_frames, find_labels
 
 ACTION_UNITS = (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26)
 GREYS = [20 + 16 * frame for frame in range(12)]
@@ -126,6 +128,143 @@ def test_prepared_data_become_a_task(originals, tmp_path):
     frames = [int(name[-9:-4]) for name in task.table.images]
     assert frames == 4 * [1, 5, 7, 9, 11]
     assert task.table.labels["au12"].tolist() == [label(12, frame) for frame in frames]
+
+
+SHOWN = [frame for frame in range(240) if frame not in {60, 61, 62, 141}]
+"""Places of the frames that a camera kept, from 0: four were dropped."""
+
+
+@pytest.fixture
+def film(tmp_path, make_video):
+    """Film SN001, each frame with its own grey; returns the source, with as many labels as asked for."""
+
+    def film(name="RightVideoSN001.avi", places=SHOWN, labels=None, **options):
+        frames = [np.full((48, 48, 3), 10 + place % 60 * 4, np.uint8) for place in places]
+        source = tmp_path / "source"
+        if not (source / name).exists():
+            make_video(source / name, frames, places, **options)
+        for unit in ACTION_UNITS if labels else ():
+            path = source / "ActionUnit_Labels" / "SN001" / f"SN001_au{unit}.txt"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("".join(f"{frame},{label(unit, frame)}\n" for frame in range(1, labels + 1)))
+        return source
+
+    return film
+
+
+def shifted_frames(root):
+    """The frames of SN001 whose number isn't that of the picture, and how many there are in all."""
+    paths = sorted((root / "DISFA" / "frames" / "SN001").iterdir())
+    wrong = [path.name for path in paths if abs(corner(path) - 10 - (int(path.stem) - 1) % 60 * 4) > 1.9]
+    return wrong, len(paths)
+
+
+EACH = {"stride": 1, "margin": 0.0, "size": 16}
+
+
+@pytest.mark.parametrize("options", [{}, {"b_frames": 2}, {"codec": "libx264", "b_frames": 3}])
+def test_dropped_frames_shift_no_label(film, tmp_path, whole_image, options):
+    source = film(labels=240, **options)
+    report = prepare_disfa(source, tmp_path, detector=whole_image(), **EACH)
+    assert shifted_frames(tmp_path) == ([], 236)
+    (found,) = report.subjects
+    assert (found.decoded, found.last, found.expected) == (236, 240, 240)
+    (remark,) = found.remarks
+    assert remark.endswith("4 frames dropped when it was filmed, so without an image: 61 to 63, 142")
+    again = prepare_disfa(source, tmp_path, detector=whole_image(0), **EACH)
+    assert again == report
+
+
+def test_as_many_labels_as_frames_were_kept_is_a_contradiction(film, tmp_path, whole_image):
+    """Somebody labelled the frames that a program gave out, or the video isn't the one that was labelled."""
+    source = film(labels=236)
+    with pytest.raises(DataFormatError, match="lacks 61 to 63, 142, but there are as many labels") as caught:
+        prepare_disfa(source, tmp_path / "time", detector=whole_image(), **EACH)
+    assert "--numbering count" in caught.value.hint
+    assert not (tmp_path / "time" / "DISFA" / "frames").exists()
+    report = prepare_disfa(source, tmp_path / "count", numbering="count", detector=whole_image(), **EACH)
+    assert report.subjects[0].remarks == []
+    numbers = [int(path.stem) for path in (tmp_path / "count" / "DISFA" / "frames" / "SN001").iterdir()]
+    assert sorted(numbers) == list(range(1, 237))
+
+
+@pytest.mark.parametrize("labels", [240, 230])
+def test_a_video_of_another_length_than_its_labels_is_named(film, tmp_path, whole_image, labels):
+    report = prepare_disfa(film(places=range(236), labels=labels), tmp_path, detector=whole_image(), **EACH)
+    (remark,) = report.subjects[0].remarks
+    assert f"the last frame is number 236, the last label's {labels}" in remark
+    assert "owners' copy" in remark
+
+
+def test_frames_without_usable_times_are_counted_if_there_are_as_many_as_labels(film, tmp_path, whole_image):
+    uneven = {
+        "name": "RightVideoSN001.mkv",
+        "places": np.round(np.arange(240) * 50.5).astype(int),
+        "time_base": Fraction(1, 1000),
+    }
+    report = prepare_disfa(film(labels=240, **uneven), tmp_path / "a", detector=whole_image(), **EACH)
+    (remark,) = report.subjects[0].remarks
+    assert "numbered by counting, since their times keep to no frame rate" in remark
+    assert report.subjects[0].written == 240
+    source = film(labels=241, **uneven)
+    with pytest.raises(DataFormatError, match="can't be told") as caught:
+        prepare_disfa(source, tmp_path / "b", detector=whole_image(), **EACH)
+    assert "--numbering count" in caught.value.hint
+    # Corrected or not: labels that no longer fit what was finished are refused, too.
+    shutil.rmtree(tmp_path / "a" / "DISFA" / "ActionUnit_Labels")
+    with pytest.raises(DataFormatError, match="can't be told"):
+        prepare_disfa(source, tmp_path / "a", detector=whole_image(), **EACH)
+
+
+def test_a_label_file_that_lacks_lines_still_says_how_many_frames_there_are(tmp_path):
+    path = tmp_path / "labels" / "SN001" / "SN001_au1.txt"
+    path.parent.mkdir(parents=True)
+    path.write_text("1,0\n2,0\n5,0\n")
+    assert expected_frames(tmp_path, "SN001") == 5
+
+
+def test_another_video_of_the_same_size_is_refused(film, tmp_path, whole_image):
+    source = film(places=range(12), labels=12)
+    prepare_disfa(source, tmp_path, detector=whole_image(), **EACH)
+    path = source / "RightVideoSN001.avi"
+    data, before = bytearray(path.read_bytes()), path.stat()
+    data[-1] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(UsageError, match="SN001 was made from"):
+        prepare_disfa(source, tmp_path, detector=whole_image(), **EACH)
+
+
+def test_labels_that_changed_in_the_source_are_named(film, tmp_path, whole_image):
+    source = film(places=range(12), labels=12)
+    first = prepare_disfa(source, tmp_path, detector=whole_image(), **EACH)
+    assert first.differing_labels == []
+    folder = source / "ActionUnit_Labels" / "SN001"
+    (folder / "SN001_au4.txt").write_text("1,5\n")
+    (folder / "SN001_au7.txt").write_text("1,5\n")
+    second = prepare_disfa(source, tmp_path, detector=whole_image(), **EACH)
+    assert second.differing_labels == ["SN001/SN001_au4.txt", "SN001/SN001_au7.txt"]
+
+
+def test_a_folder_that_an_earlier_version_numbered_is_refused(film, tmp_path, whole_image):
+    source = film(places=range(12), labels=12)
+    prepare_disfa(source, tmp_path, detector=whole_image(), **EACH)
+    path = tmp_path / "DISFA" / "prepare.json"
+    content = json.loads(path.read_text())
+    del content["version"], content["settings"]["numbering"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(UsageError, match="another version of comface-bench") as caught:
+        prepare_disfa(source, tmp_path, detector=whole_image(), **EACH)
+    assert "to begin anew" in caught.value.hint
+
+
+def test_detections_that_were_lost_are_made_again(film, tmp_path, digest_tree, whole_image):
+    source = film(places=range(12), labels=12)
+    report = prepare_disfa(source, tmp_path, detector=whole_image(), **EACH)
+    before = digest_tree(tmp_path / "DISFA")
+    (tmp_path / "DISFA" / "boxes.csv").unlink()
+    assert prepare_disfa(source, tmp_path, detector=whole_image(), **EACH) == report
+    assert digest_tree(tmp_path / "DISFA") == before
 
 
 def test_source_is_untouched(originals, tmp_path, digest_tree, whole_image):

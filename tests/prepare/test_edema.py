@@ -195,6 +195,35 @@ def test_other_settings_or_a_table_of_others_are_refused(source, tmp_path, whole
         prepare_edema(source, data, size=32, detector=whole_image())
 
 
+def test_another_image_of_the_same_size_is_refused(source, tmp_path, draw_scene, whole_image):
+    path = source / "photos" / "one.bmp"
+    Image.fromarray(draw_scene(1)).save(path)
+    (source / "manifest.csv").write_text(HEADER + "photos/one.bmp,P,1,pre,60\n")
+    prepare_edema(source, tmp_path / "data", size=32, detector=whole_image())
+    size = path.stat().st_size
+    Image.fromarray(draw_scene(1, subject="SN002")).save(path)
+    assert path.stat().st_size == size
+    with pytest.raises(UsageError, match=r"one\.bmp was made from"):
+        prepare_edema(source, tmp_path / "data", size=32, detector=whole_image())
+
+
+def test_crops_that_were_lost_are_made_again(
+    source, tmp_path, make_video, draw_scene, digest_tree, whole_image
+):
+    make_video(source / "v.avi", [draw_scene(1, 20 * number) for number in range(9)])
+    (source / "manifest.csv").write_text(
+        "image,video,patient,day,phase,weight_kg\nphotos/one.png,,P,1,pre,60\n,v.avi,P,1,post,59\n"
+    )
+    data = tmp_path / "data"
+    report = prepare_edema(source, data, size=32, detector=whole_image())
+    folder = data / "Edema-A"
+    before = digest_tree(folder / "images")
+    for name in ("1-pre/01.jpg", "1-post/01-00003.jpg"):
+        (folder / "images" / "P" / name).unlink()
+    assert prepare_edema(source, data, size=32, detector=whole_image()) == report
+    assert digest_tree(folder / "images") == before
+
+
 def test_target_with_another_table_is_refused(source, tmp_path, make_edema, whole_image):
     make_edema(tmp_path / "data" / "Edema-A")
     with pytest.raises(UsageError, match="is there already"):

@@ -1,8 +1,10 @@
 """Generation: the bytes on disk after failures, signals and kills, in one process and in several."""
 
 import contextlib
+import dataclasses
 import fcntl
 import importlib
+import json
 import os
 import pickle
 import resource
@@ -75,8 +77,11 @@ def test_a_shard_is_a_tar_of_webdataset(corpus, describe):
         assert len(names) == 5 * 6
         keys = [name.partition(".")[0] for name in names]
         assert keys == [f"{number:08d}" for number in range(5, 10) for _ in range(6)]
-        assert names[0].startswith("00000005.m") and names[5] == "00000005.json"
-        assert b'"identity": 5' in shard.extractfile("00000005.json").read()
+        # Every sample has the same fields: some readers take the first samples' for all.
+        fields = [name.partition(".")[2] for name in names]
+        assert fields == ["000.png", "001.png", "002.png", "003.png", "004.png", "json"] * 5
+        facts = json.loads(shard.extractfile("00000005.json").read())
+        assert (facts["identity"], facts["alphas"]) == (5, list(describe().plan.record(5).alphas))
     # GNU tar's own padding, so that any tool reads it without a word.
     assert Layout(corpus).tar(1).stat().st_size % tarfile.RECORDSIZE == 0
 
@@ -216,8 +221,41 @@ def test_records_of_another_corpus_are_refused(corpus, tmp_path, generator, desc
     layout = Layout(corpus)
     layout.done(0).unlink()
     layout.tar(0).write_bytes(Layout(other).tar(0).read_bytes())
+    before = tree(corpus)
+    with pytest.raises(DataFormatError, match="record 0 was made for another corpus"):
+        generate(corpus, lambda: generator, describe())
+    layout.partial(0).replace(layout.tar(0))
+    assert tree(corpus) == before
+
+
+def test_records_out_of_order_are_refused(corpus, generator, describe):
+    layout = Layout(corpus)
+    layout.done(0).unlink()
+    layout.tar(0).write_bytes(layout.tar(1).read_bytes())
     with pytest.raises(DataFormatError, match="isn't the one planned"):
         generate(corpus, lambda: generator, describe())
+
+
+def test_a_corpus_of_version_1_is_read_and_gone_on_with(tmp_path, generator, describe):
+    """Its images are named by α and have no checksum; a later version makes the rest as it was begun."""
+    old = dataclasses.replace(describe(), version=1)
+    generate(tmp_path / "whole", lambda: generator, old)
+    generate(tmp_path / "begun", lambda: generator, old)
+    layout = Layout(tmp_path / "begun")
+    with tarfile.open(layout.tar(0)) as shard:
+        alphas = old.plan.record(0).alphas
+        names = [f"00000000.{'m' if alpha < 0 else 'p'}{abs(round(10 * alpha)):02d}.png" for alpha in alphas]
+        assert shard.getnames()[:6] == [*names, "00000000.json"]
+    assert np.load(layout.images(0)).dtype.names == ("alpha", "offset", "length")
+    for path in layout.files(1)[:2]:
+        path.unlink()
+    generate(layout.root, lambda: generator, describe())
+    assert tree(layout.root) == tree(tmp_path / "whole")
+    assert check_corpus(layout.root, pictures=True) == []
+    generate(tmp_path / "new", lambda: generator, describe())
+    with Corpus(layout.root) as first, Corpus(tmp_path / "new") as second:
+        assert np.array_equal(first.image(7, 3), second.image(7, 3))
+        assert np.array_equal(first.record(7).alphas, second.record(7).alphas)
 
 
 def test_a_shard_in_the_making_elsewhere(corpus, generator, describe):

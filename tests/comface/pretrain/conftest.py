@@ -1,6 +1,9 @@
 """Corpora that cost nothing and can be learnt: a disc's tint is the identity, its size or shade is α."""
 
+import dataclasses
+import json
 import os
+import shutil
 import socket
 from pathlib import Path
 
@@ -8,7 +11,7 @@ import numpy as np
 import pytest
 
 from comface_bench.comface.corpus.generate import generate
-from comface_bench.comface.corpus.layout import Description
+from comface_bench.comface.corpus.layout import Description, Layout
 from comface_bench.comface.corpus.plan import CorpusPlan
 from comface_bench.comface.pretrain.settings import load_settings
 from comface_bench.comface.synthesis.generator import GeneratorCard
@@ -43,6 +46,24 @@ def corpus(tmp_path_factory):
     plan = CorpusPlan(5, CARD.attributes, 24, alphas=8)
     generate(root, Discs, Description.of(CARD, plan, suffix="png", records_per_shard=10))
     return root
+
+
+@pytest.fixture(scope="session")
+def relabel(corpus):
+    """Copy the corpus as though its generator had other facts, such as `sources={}`; returns the copy."""
+
+    def relabel(out, **facts):
+        shutil.copytree(corpus, out)
+        layout = Layout(out)
+        description = layout.read()
+        description = dataclasses.replace(description, generator=description.generator | facts)
+        layout.description.write_text(json.dumps(description.as_json()))
+        for shard in range(description.shards):
+            done = json.loads(layout.done(shard).read_text())
+            layout.done(shard).write_text(json.dumps(done | {"corpus": description.key}))
+        return out
+
+    return relabel
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 
 import pytest
 import timm
@@ -126,13 +125,8 @@ def test_a_second_process_is_kept_out(call, words, small_backbones, tmp_path):
     assert "another process trains in" in err
 
 
-def test_corpora_of_two_sizes_do_not_go_together(call, words, corpus, tmp_path):
-    other = tmp_path / "other"
-    shutil.copytree(corpus, other)
-    about = json.loads((other / "corpus.json").read_text())
-    about["generator"]["resolution"] = 64
-    (other / "corpus.json").write_text(json.dumps(about))
-    status, _, err = call(*words, "--corpus", other)
+def test_corpora_of_two_sizes_do_not_go_together(call, words, relabel, tmp_path):
+    status, _, err = call(*words, "--corpus", relabel(tmp_path / "other", resolution=64))
     assert status == 2
     assert "images of 32 and 64 pixels" in err
 
@@ -216,15 +210,14 @@ def test_an_earlier_training_is_gone_on_from(call, words, small_backbones, tmp_p
     assert "settings.toml --corpus corpus0 --from start.safetensors" in card.read_text()
 
 
-def test_people_of_another_checkpoint_may_be_held_out_anew(call, words, small_backbones, corpus, tmp_path):
+def test_people_of_another_checkpoint_may_be_held_out_anew(
+    call, words, small_backbones, corpus, relabel, tmp_path
+):
     """An earlier training of one checkpoint's people binds the next on them, not one on another's."""
-    roots = {}
-    for people in ("aa", "bb"):
-        roots[people] = tmp_path / people
-        shutil.copytree(corpus, roots[people])
-        about = json.loads((roots[people] / "corpus.json").read_text())
-        about["generator"]["sources"] = {"people": people, "net.pkl": f"of {people}"}
-        (roots[people] / "corpus.json").write_text(json.dumps(about))
+    roots = {
+        people: relabel(tmp_path / people, sources={"people": people, "net.pkl": f"of {people}"})
+        for people in ("aa", "bb")
+    }
 
     def train(people, out, *more):
         chosen = [str(roots[people]) if word == str(corpus) else word for word in words]

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 
 import numpy as np
@@ -64,22 +63,11 @@ def test_a_person_is_held_out_whichever_corpora_are_learnt_from(corpus, settings
     assert twice.people == once.people
 
 
-def _of_checkpoint(corpus, out, **sources):
-    """Copy a corpus as though its generator had these sources."""
-    shutil.copytree(corpus, out)
-    about = json.loads((out / "corpus.json").read_text())
-    about["generator"]["sources"] = sources
-    (out / "corpus.json").write_text(json.dumps(about))
-    return out
-
-
-def test_people_of_another_checkpoint_are_others(corpus, settings, tmp_path):
-    a = _of_checkpoint(corpus, tmp_path / "a", people="aa", **{"a.pkl": "1"})
+def test_people_of_another_checkpoint_are_others(corpus, settings, tmp_path, relabel):
+    a = relabel(tmp_path / "a", sources={"people": "aa", "a.pkl": "1"})
     # The same weights under another name, with another direction and newer packages: the same people.
-    same = _of_checkpoint(
-        corpus, tmp_path / "same", people="aa", **{"b.pth": "2", "torch": "9", "d.npy": "3"}
-    )
-    other = _of_checkpoint(corpus, tmp_path / "other", people="bb", **{"a.pkl": "4"})
+    same = relabel(tmp_path / "same", sources={"people": "aa", "b.pth": "2", "torch": "9", "d.npy": "3"})
+    other = relabel(tmp_path / "other", sources={"people": "bb", "a.pkl": "4"})
     once = FaceDataset([a], settings)
     assert FaceDataset([a, same], settings).people == once.people
     assert np.array_equal(FaceDataset([same], settings).held, once.held)
@@ -89,6 +77,14 @@ def test_people_of_another_checkpoint_are_others(corpus, settings, tmp_path):
     # Without a checkpoint, people are named as ever: those held out stay so.
     assert corpus_people_key(Corpus(corpus).description) == "discs/5"
     assert corpus_people_key(Corpus(a).description) == "discs/aa/5"
+
+
+def test_two_versions_of_a_generator_do_not_share_people(corpus, settings, tmp_path, relabel):
+    newer = relabel(tmp_path / "newer", options={"version": 2})
+    with pytest.raises(UsageError, match="version 2 of discs draws other people than version None") as caught:
+        FaceDataset([corpus, newer], settings)
+    assert "--first" in caught.value.hint
+    assert FaceDataset([newer, relabel(tmp_path / "again", options={"version": 2})], settings).people
 
 
 def test_a_stage_limits_the_change(faces, settings):
