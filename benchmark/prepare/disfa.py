@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from comface_bench.core.errors import DataFormatError, DataMissingError, UsageError
-from comface_bench.core.files import replace_file
+from comface_bench.core.files import replace_file, writing
 from comface_bench.prepare.faces import (
     BOXES_FILE,
     CROP_SIZE,
@@ -338,7 +338,8 @@ def copy_labels(source: Path, target: Path) -> bool:
         copy.mkdir(parents=True)
         for path in sorted(folder.iterdir()):
             if path.suffix.lower() == ".txt" and not path.name.startswith("."):
-                shutil.copyfile(path, copy / path.name)
+                with writing(copy / path.name):
+                    shutil.copyfile(path, copy / path.name)
     if not part.exists():
         return False
     part.rename(target / LABEL_FOLDERS[0])

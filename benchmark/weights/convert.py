@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from comface_bench.core.errors import UsageError, WeightsFormatError
-from comface_bench.core.files import replace_file
+from comface_bench.core.files import replace_file, writing
 from comface_bench.core.weights import digest_weights
 from comface_bench.weights.read import BlockedGlobalError, read_tensors
 
@@ -83,7 +83,8 @@ def convert_weights(source: Path, target: Path | None = None, licence: str = "")
         for name, tensor in own.items()
     }
     try:
-        save_file(own, temporary, {"format": "pt", **facts})
+        with writing(target):
+            save_file(own, temporary, {"format": "pt", **facts})
         temporary.replace(target)
         replace_file(sidecar, f"{json.dumps({**facts, 'tensors': shapes}, indent=1)}\n".encode())
     finally:

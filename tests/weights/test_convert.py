@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from comface_bench.core.errors import UsageError, WeightsFormatError
+from comface_bench.core.errors import StorageError, UsageError, WeightsFormatError
 from comface_bench.weights.convert import convert_weights
 from comface_bench.weights.read import BlockedGlobalError, read_tensors
 
@@ -48,6 +48,20 @@ def test_names_types_and_values_stay_and_the_source_is_reported(tmp_path):
     assert facts["source"] == "moco_v2.pth.tar"
     names = ["moco_v2.json", "moco_v2.pth.tar", "moco_v2.safetensors"]
     assert sorted(path.name for path in tmp_path.iterdir()) == names
+
+
+def test_a_target_that_has_no_room_is_named_and_not_left(tmp_path):
+    resource = pytest.importorskip("resource")
+    source = tmp_path / "net.pth"
+    torch.save({"weight": torch.ones(5000)}, source)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, before[1]))
+    try:
+        with pytest.raises(StorageError, match=r"net\.safetensors can't be written: .* 5,000 bytes"):
+            convert_weights(source)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == [source]
 
 
 def test_a_file_beside_says_source_licence_and_shapes(tmp_path):
