@@ -15,6 +15,7 @@ from comface_bench.comface.synthesis.anny.labels import UNITS
 from comface_bench.comface.synthesis.anny.person import State, draw_person, stream
 from comface_bench.comface.synthesis.anny.scene import draw_view
 from comface_bench.core.errors import UsageError
+from comface_bench.core.files import writing
 from comface_bench.core.names import did_you_mean
 
 if TYPE_CHECKING:
@@ -184,7 +185,8 @@ def _tile(faces: Sequence[Sequence[NDArray[np.uint8]]]) -> NDArray[np.uint8]:
 def _write_image(page: NDArray[np.uint8], path: Path) -> None:
     from PIL import Image
 
-    Image.fromarray(page).save(path, quality=JPEG_QUALITY)
+    with writing(path):
+        Image.fromarray(page).save(path, quality=JPEG_QUALITY)
 
 
 def _nearest(values: NDArray[np.float32], wanted: NDArray[np.floating]) -> NDArray[np.intp]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from comface_bench.comface.model import SHARED_HEAD, ComFace
 from comface_bench.comface.model_card import write_card
 from comface_bench.comface.synthesis.anny.attributes import (
@@ -16,6 +14,7 @@ from comface_bench.comface.synthesis.anny.attributes import (
 )
 from comface_bench.core.errors import DataMissingError, WeightsFormatError
 from comface_bench.core.files import replace_file
+from comface_bench.engine.checkpoint import load_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,13 +77,14 @@ def export(folder: TrainingFolder, backbone: nn.Module, feature_dim: int, out: P
 
     Raises:
         DataMissingError: No epoch is done yet.
+        DataFormatError: The state of the best one is damaged.
         WeightsFormatError: A weight is too large for float16.
     """
     from safetensors.torch import save
 
     facts = folder.read()
     try:
-        best = torch.load(folder.best, map_location="cpu", weights_only=True)
+        best = load_tensors(folder.best)
     except FileNotFoundError:
         raise DataMissingError(
             f"{folder.root}: no epoch is done yet", f"comface-bench pretrain --out {folder.root} …"

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from comface_bench.core.errors import UsageError
-from comface_bench.core.files import replace_file
+from comface_bench.core.files import replace_file, writing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -116,8 +116,9 @@ def _write(path: Path, data: bytes) -> None:
     """Write a page whole or not at all; not durably, which takes long for many: it can be built again."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(data)
-    temporary.replace(path)
+    with writing(path):
+        temporary.write_bytes(data)
+        temporary.replace(path)
 
 
 def _put(path: Path, text: str) -> None:

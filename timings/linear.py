@@ -33,7 +33,7 @@ def main() -> None:
     encoder = load_method("scratch+backbone=resnet18")
     table = tasks[0].table
     with tempfile.TemporaryDirectory() as cache:
-        store = open_image_store(table.root, table.images, 37, cache=Path(cache))
+        store = open_image_store(table, 37, cache=Path(cache))
         keys = np.array([image_key(name) for name in store.names], dtype=np.uint64)
         augmentation = AUGMENTATIONS[protocol.augmentation]
         source = ImageSource(store, keys, 32, augmentation, 1, choose_machine("cpu", "float32"))

@@ -84,9 +84,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_error(error.message, error.hint)
         return error.exit_status
     except OSError as error:
+        from comface_bench.core.storage import find_storage_error
+
         if debug:
             traceback.print_exc()
-        print_error(str(error))
+        full = find_storage_error(error)
+        print_error(full.message if full else str(error), full.hint if full else "")
         return 2
     except Exception as error:
         if debug:

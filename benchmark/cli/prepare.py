@@ -21,7 +21,7 @@ app = make_app(Group)
 
 Source = Annotated[Path, typer.Option(metavar="DIR", help="The originals; only read.", show_default=False)]
 Target = Annotated[Path, typer.Option(metavar="DIR", help="Data root to fill.", envvar="COMFACE_DATA")]
-Size = Annotated[int, typer.Option(min=16, help="Height and width of the crops in pixels.")]
+Size = Annotated[int, typer.Option(min=16, max=4096, help="Height and width of the crops in pixels.")]
 Margin = Annotated[
     float, typer.Option(help="Kept around a face on each side, in shares of the detector's box.")
 ]

@@ -51,7 +51,9 @@ def pretrain(
         ),
     ] = None,
     device: Device = "auto",
-    threads: Annotated[int, typer.Option(min=1, help="Threads that decode images, in each process.")] = 2,
+    threads: Annotated[
+        int, typer.Option(min=1, max=1024, help="Threads that decode images, in each process.")
+    ] = 2,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write events for TensorBoard too; needs tensorboard.")
     ] = False,

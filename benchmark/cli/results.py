@@ -206,7 +206,9 @@ def export(
     if out is None:
         typer.echo(text, nl=False)
     else:
-        out.write_text(text, encoding="utf-8")
+        from comface_bench.core.files import replace_file
+
+        replace_file(out, text.encode())
         typer.echo(out)
 
 

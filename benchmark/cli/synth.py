@@ -65,7 +65,7 @@ def corpus(
     option: Annotated[
         list[str], typer.Option("--option", "-o", metavar="KEY=VALUE", help="The generator's own options.")
     ] = [],  # noqa: B006 (typer reads it, nothing changes it)
-    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, max=1024, help="Processes.")] = 1,
     shard: Annotated[
         str, typer.Option(metavar="I/N", help="Only part I of N, for several machines.")
     ] = "1/1",
@@ -157,8 +157,8 @@ def check(
 def sheets(
     folder: Folder,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write to.")],
-    rows: Annotated[int, typer.Option(min=1, help="People on a sheet.")] = 6,
-    columns: Annotated[int, typer.Option(min=2, help="Faces of each, from α = −5 to 5.")] = 11,
+    rows: Annotated[int, typer.Option(min=1, max=100, help="People on a sheet.")] = 6,
+    columns: Annotated[int, typer.Option(min=2, max=101, help="Faces of each, from α = −5 to 5.")] = 11,
 ) -> None:
     """Write a contact sheet for each attribute."""
     from comface_bench.comface.contact_sheet import write_attribute_sheets
@@ -194,9 +194,9 @@ def statistics(
 def quality(
     folder: Folder,
     steps: Annotated[int, typer.Option(min=1, help="Steps of the recogniser's training.")] = 600,
-    size: Annotated[int, typer.Option(min=32, help="Height and width in pixels it looks at.")] = 64,
+    size: Annotated[int, typer.Option(min=32, max=2048, help="Height and width in pixels it looks at.")] = 64,
     rate: Annotated[float, typer.Option(help="Learning rate.")] = 1e-3,
-    passes: Annotated[int, typer.Option(min=2, help="Stochastic passes of each image.")] = 100,
+    passes: Annotated[int, typer.Option(min=2, max=10_000, help="Stochastic passes of each image.")] = 100,
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights, batches and dropout.")] = 0,
     histogram: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw a histogram; needs matplotlib.")
@@ -269,14 +269,16 @@ def render(
     ],
     sets: Annotated[str, typer.Option(help="Which of disfa, edema, fgnet.")] = "disfa,edema,fgnet",
     seed: Annotated[int, typer.Option(min=0, help="Seed of identities, states, views and noise.")] = 1,
-    size: Annotated[int, typer.Option(min=16, help="Height and width of the images in pixels.")] = 128,
+    size: Annotated[
+        int, typer.Option(min=16, max=4096, help="Height and width of the images in pixels.")
+    ] = 128,
     disfa_subjects: Annotated[int, typer.Option(help="Subjects with action units.")] = 27,
     disfa_frames: Annotated[int, typer.Option(help="Frames of each.")] = 20,
     edema_patients: Annotated[int, typer.Option(help="Patients.")] = 24,
     edema_days: Annotated[int, typer.Option(help="Days of each, two images a day.")] = 5,
     fgnet_subjects: Annotated[int, typer.Option(help="Subjects with ages.")] = 40,
     fgnet_ages: Annotated[int, typer.Option(help="Ages of each.")] = 10,
-    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, max=1024, help="Processes.")] = 1,
 ) -> None:
     """Render faces with exact labels in the formats of DISFA, Edema and FG-NET.
 

@@ -51,7 +51,9 @@ def method(
     checkpoint: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Weights file.", show_default=False)
     ] = None,
-    image_size: Annotated[int, typer.Option(min=32, help="Side of the test images in pixels.")] = 112,
+    image_size: Annotated[
+        int, typer.Option(min=32, max=2048, help="Side of the test images in pixels.")
+    ] = 112,
     as_json: Json = False,
     plugin: Plugins = [],  # noqa: B006 - typer reads the default and never changes it
     no_plugins: NoPlugins = False,

@@ -7,6 +7,14 @@ The command line prints both and exits with the class's status: 2 for usage and 
 
 from __future__ import annotations
 
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 
 class BenchError(Exception):
     """Base of every error that comface-bench raises on purpose.
@@ -71,7 +79,74 @@ class ResultError(BenchError):
     """A result file that is malformed, or contradicts itself."""
 
 
+class StorageError(BenchError, OSError):
+    """A file that can't be written for lack of room: a full disk, a used-up quota, a limit on its size."""
+
+
 class UnitError(BenchError):
     """A unit whose outcome is no result: a constant prediction, a loss that isn't finite."""
 
     exit_status = 1
+
+
+ELSEWHERE = "PATH"
+"""What stands in a message for a place of the machine that isn't one of the suite's own folders."""
+
+
+def hide_paths(text: str, folders: Mapping[Path, str]) -> str:
+    """Take the places of this machine out of a message, so that it can be shared: they may name people.
+
+    A known folder becomes its name, and what lies below it stays (`DATA/images/1.png`). Any other absolute
+    path becomes `PATH`, with its blanks where it exists or stands in quotes. Relative paths, addresses of the
+    web, fractions and the like stay.
+
+    Args:
+        text: A message.
+        folders: Known folders, relative or absolute, and the names that stand for them.
+    """
+    spelled = {
+        spelling: name
+        for folder, name in folders.items()
+        for spelling in (os.path.realpath(folder), str(folder.absolute()), str(folder))
+    }
+    # The longest first: a known folder may lie in another one.
+    for spelling in sorted(spelled, key=len, reverse=True):
+        if spelling == "." or spelling == Path(spelling).anchor:
+            continue
+        # A relative one may be any word; it counts where something lies below it.
+        end = r"(?!\w|[.-]\w)" if Path(spelling).is_absolute() else r"(?=[/\\])"
+        text = re.sub(rf"(?<![\w./\\~-]){re.escape(spelling)}{end}", spelled[spelling], text)
+    shown, place = "", 0
+    for start in _ABSOLUTE.finditer(text):
+        if start.start() >= place:
+            shown += text[place : start.start()] + ELSEWHERE
+            place = _path_end(text, start)
+    return shown + text[place:]
+
+
+_ABSOLUTE = re.compile(
+    r"""
+    (?<![\w./\\~<)\]}-])                # no part of a relative path, a fraction or a tag
+    (?:file:(?://)?)?
+    (?P<path> (?:/|(?<!:)/{2,})(?=[^/\s])  # but for the two of an address
+            | [A-Za-z]:[\\/]
+            | \\\\(?=\w) )
+    """,
+    re.VERBOSE,
+)
+_PART = re.compile(r"[^\s'\":,;)\]}>]*")
+_BREAK = re.compile(r"[/\\\s'\":,;)\]}>]|$")
+
+
+def _path_end(text: str, start: re.Match[str]) -> int:
+    """Return where a path ends: at its closing quote, else with the word that goes on from what exists."""
+    before = text[: start.start()][-1:]
+    line_end = text.find("\n", start.end()) % (len(text) + 1)  # that of the text, if there is none
+    if before in ("'", '"') and (closing := text.find(before, start.end(), line_end)) > 0:
+        return closing
+    begin = start.start("path")
+    ends = [found.start() for found in _BREAK.finditer(text, start.end(), line_end)]
+    end = max((end for end in ends if os.path.lexists(text[begin:end])), default=start.end())
+    word = _PART.match(text, end)
+    assert word is not None
+    return word.end()

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from comface_bench.core.errors import UsageError
+from comface_bench.core.errors import StorageError, UsageError
 
 UNFINISHED = ".unfinished"
 """Ending of the file that `replacing` writes first."""
@@ -21,14 +21,24 @@ def replace_file(path: Path, data: bytes) -> None:
     """Write a file durably: a reader or a crash sees the old bytes or the new ones, never a mixture.
 
     Two processes may not replace the same file at once; whoever shares one holds a lock.
+
+    Raises:
+        StorageError: There is no room for it.
+        OSError: It can't be written for another reason.
     """
     temporary = temporary_path(path)
-    with temporary.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
-    sync_folder(path.parent)
+    with writing(path):
+        try:
+            with temporary.open("wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(path)
+        except BaseException:
+            # What was written of it would only keep a full disk full.
+            temporary.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
 
 
 @contextlib.contextmanager
@@ -39,20 +49,60 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
     Yields:
         A binary stream. If the block raises, nothing is left; a kill leaves `NAME.….unfinished`.
+
+    Raises:
+        StorageError: There is no room for it.
+        OSError: It can't be written for another reason.
     """
     import tempfile
 
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.", suffix=UNFINISHED)
-    temporary = Path(name)
+    with writing(path):
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.", suffix=UNFINISHED)
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        sync_folder(path.parent)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append a line to a file, made if it isn't there; lines of several processes don't mix.
+
+    Raises:
+        StorageError: There is no room for it.
+        OSError: It can't be written for another reason.
+    """
+    # One write in append mode.
+    with writing(path), path.open("a", encoding="utf-8") as stream:
+        stream.write(f"{line}\n")
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say which file it was and what to do, if the block that writes it finds no room.
+
+    Raises:
+        StorageError: The disk is full, a quota is used up, or the file is larger than files may be.
+        OSError: Any other reason, with the file's name.
+    """
     try:
-        with os.fdopen(handle, "wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_folder(path.parent)
+        yield
+    except StorageError:
+        raise
+    except Exception as error:
+        from comface_bench.core.storage import find_storage_error
+
+        full = find_storage_error(error, path)
+        if full is not None:
+            raise full from error
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def temporary_path(path: Path) -> Path:

@@ -7,6 +7,7 @@ units. The built-in cards are in `comface_bench.engine.protocols`; plugins bring
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,9 @@ from comface_bench.core.registry import Registry
 
 PROTOCOLS_GROUP = "comface_bench.protocols"
 
+LARGEST_IMAGE = 2048
+"""Pixels; no photograph of a face gains by more, and a batch of them is 3 GB."""
+
 Trained = Literal["head", "backbone"]
 
 
@@ -29,8 +33,8 @@ class Protocol:
 
     A subclass declares its settings as fields, `image_size`, `resize` and `precision` among them, in the
     order in which records hold them. Each can be set by `-o key=value`: a whole number, a number, a choice
-    (a `Literal`), or one of two kinds (`int | Literal["auto"]`). A field's metadata may limit it: `least`,
-    `between` (both ends excluded), `choices`.
+    (a `Literal`), or one of two kinds (`int | Literal["auto"]`). A field's metadata may limit it: `least` and
+    `most`, `between` (both ends excluded) or `choices`.
 
     Attributes:
         name: Name of the card, with overrides as `+key=value`.
@@ -225,8 +229,12 @@ def parse_override(key: str, text: str, settings: type[Protocol]) -> Any:
     low, high = limits.get("between", (None, None))
     if low is not None and not low < value < high:
         raise UsageError(f"{key}={text}: not between {low:g} and {high:g}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"{key}={text}: not a number that can be computed with")
     if value < limits.get("least", value):
-        raise UsageError(f"{key}={text}: less than {limits['least']:g}")
+        raise UsageError(f"{key}={text}: less than {limits['least']}")
+    if value > limits.get("most", value):
+        raise UsageError(f"{key}={text}: more than {limits['most']}")
     return value
 
 

@@ -1,60 +1,83 @@
 """The image store: every image decoded and resized once, into a memory-mapped array of bytes.
 
-A store is two files in a cache folder. `KEY.pixels` is plain uint8 (N, 3, S, S): an image's bytes lie
-together and in the order that models read, so that a batch is N straight copies. `KEY.json` is written
-last and is the only mark of a finished store. The key covers the images' names, sizes in bytes and
-times of change, the side S, the way of resizing and the format, so a changed file gives another key.
+A store is one file in a cache folder, `KEY.pixels`: uint8 (N, 3, S, S), so that an image's bytes lie together
+and in the order that models read; then a checksum of each image (CRC-32, four bytes, the lowest first); then
+the SHA-256 of the key and the checksums. The key covers the contents of the images in order (the digests of
+the manifest, for which every run reads every file), the side S, the way of resizing, and what decodes. Names,
+times and folders are no part of it: data that have moved keep their store, and a file of other contents never
+has one, whatever its size and its time of change say.
 
-Each file is written under a name of its own, fsynced and renamed. A build that was killed leaves nothing
+What is read is checked: the end of the file when it is opened, each image when it is first taken. So a large
+store is never hashed as a whole, and one that is damaged is built again before anything of it is used.
+
+The file is written under a name of its own, fsynced and renamed. A build that was killed leaves nothing
 that counts, and of two processes that build at once the later rename wins, with the same bytes.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
+from zlib import crc32
 
 import numpy as np
+import PIL
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps
 
-from comface_bench.core.digest import digest
-from comface_bench.core.errors import DataFormatError, DataMissingError
+from comface_bench.core.digest import digest, digest_file
+from comface_bench.core.errors import BenchError, DataFormatError, DataMissingError
 from comface_bench.core.files import replacing
+from comface_bench.core.storage import require_room
+from comface_bench.data.manifest import Manifest
 
-FORMAT = 1
-"""Raised by hand when the files of a store change their layout."""
+FORMAT = 2
+"""Raised by hand when the file of a store changes its layout."""
+
+_CHECKSUM = np.dtype("<u4")
+_SEAL = hashlib.sha256().digest_size
 
 
-@dataclass(frozen=True, eq=False)
+def _ignore(*told: object) -> None:
+    """Take no notice."""
+
+
 class ImageStore:
     """Decoded images of a data set.
+
+    Args:
+        plan: What the store holds, and where.
+        progress: Called during a build with the number of images done and of all images.
+        notice: Called with a sentence when a damaged store is built again.
 
     Attributes:
         names: Each image's path below the data root, in the order of the rows.
         size: Side of the square images in pixels.
-        digest: SHA-256 over the bytes of all images in order, 64 hexadecimal digits.
-        pixels: uint8 (N, 3, size, size), memory-mapped and read-only.
     """
 
-    names: tuple[str, ...]
-    size: int
-    digest: str
-    pixels: NDArray[np.uint8]
+    def __init__(
+        self, plan: StorePlan, progress: Callable[[int, int], None], notice: Callable[[str], None]
+    ) -> None:
+        self.names = plan.table.images
+        self.size = plan.size
+        self._plan, self._progress, self._notice = plan, progress, notice
+        if not plan.path.exists():
+            plan.build(progress)
+        self._opened = plan.open() or self._rebuild()
 
     def __len__(self) -> int:
         return len(self.names)
 
     def gather(self, indices: NDArray[np.int64]) -> torch.Tensor:
-        """Return images by row.
+        """Return images by row; a store that turns out to be damaged is built again first.
 
         Args:
             indices: Rows, integers (n,), in any order, repeated or not.
@@ -64,109 +87,187 @@ class ImageStore:
 
         Raises:
             IndexError: A row is outside the store.
+            DataMissingError: An image of a damaged store isn't there any more.
+            DataFormatError: It has changed since the manifest was read.
+            StorageError: There is no room to build it again.
+            BenchError: It is damaged as soon as it is built.
         """
-        return torch.from_numpy(self.pixels[np.asarray(indices, dtype=np.int64)])
+        rows = np.asarray(indices, dtype=np.int64)
+        images = self._opened.take(rows)
+        if images is None:
+            self._opened = self._rebuild()
+            images = self._opened.take(rows)
+        if images is None:
+            raise self._plan.fault()
+        return torch.from_numpy(images)
+
+    def _rebuild(self) -> _OpenStore:
+        self._notice(f"the image store {self._plan.path} is damaged and is built again")
+        self._plan.path.unlink(missing_ok=True)  # There may be no room for both.
+        self._plan.build(self._progress)
+        opened = self._plan.open()
+        if opened is None:
+            raise self._plan.fault()
+        return opened
 
 
 def open_image_store(
-    root: Path,
-    names: Sequence[str],
+    table: Manifest,
     size: int,
     *,
     cache: Path,
     resize: Resize = "squash",
     workers: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] = _ignore,
+    notice: Callable[[str], None] = _ignore,
 ) -> ImageStore:
-    """Open the store of these images; build it first if it isn't there, or is damaged.
+    """Open the store of a data set's images; build it first if it isn't there, or is damaged.
 
     Args:
-        root: Folder of the data set; only read.
-        names: Each image's path below it; at least one.
+        table: The data set; its root is only read.
         size: Side of the square images in pixels.
         cache: Folder of the stores; made if needed.
         resize: `squash` fits the whole image into the square; `crop` scales the shorter side and keeps
             the centre.
         workers: Threads that decode; one a core by default.
         progress: Called during a build with the number of images done and of all images.
+        notice: Called with a sentence when a damaged store is built again, now or later.
 
     Raises:
-        ValueError: There are no names, or the size isn't positive.
-        DataMissingError: An image isn't there.
-        DataFormatError: An image is truncated or can't be decoded.
+        ValueError: There are no images, or the size isn't positive.
+        DataMissingError: An image isn't there any more.
+        DataFormatError: An image is truncated, can't be decoded, or has changed since the manifest was read.
+        StorageError: There is no room for the store.
     """
-    if not names or size < 1:
-        raise ValueError(f"a store of {len(names)} images of side {size} holds nothing")
-    key = _key(root, names, size, resize)
-    store = _open(cache, key, names, size)
-    if store is None:
-        _build(root, names, size, cache, key, resize, workers or _cores(), progress)
-        store = _open(cache, key, names, size)
-        if store is None:
-            raise OSError(f"the image store {key} in {cache} vanished while it was opened")
-    return store
+    if not len(table) or size < 1:
+        raise ValueError(f"a store of {len(table)} images of side {size} holds nothing")
+    return ImageStore(StorePlan(table, size, resize, cache, workers or _cores()), progress, notice)
 
 
-def _key(root: Path, names: Sequence[str], size: int, resize: Resize) -> str:
-    files = []
-    for name in names:
+@dataclass(frozen=True, eq=False)
+class StorePlan:
+    """What a store holds, and where: it can be built, and opened.
+
+    Attributes:
+        table: The data set.
+        size: Side of the square images in pixels.
+        resize: The way of resizing.
+        cache: Folder of the stores.
+        workers: Threads that decode.
+    """
+
+    table: Manifest
+    size: int
+    resize: Resize
+    cache: Path
+    workers: int
+
+    @cached_property
+    def key(self) -> str:
+        """SHA-256 of all that decides the pixels, its first 32 hexadecimal digits."""
+        # Two versions of Pillow may decode one file to pixels that differ.
+        decoder = [DECODE_EPOCH, PIL.__version__]
+        key: str = digest([FORMAT, decoder, self.size, self.resize, self.table.contents])
+        return key[:32]
+
+    @property
+    def path(self) -> Path:
+        """The store's file."""
+        return self.cache / f"{self.key}.pixels"
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Shape of the pixels."""
+        return len(self.table), 3, self.size, self.size
+
+    def open(self) -> _OpenStore | None:
+        """Map the store's file, or return None if it isn't whole."""
+        pixels = math.prod(self.shape)
         try:
-            facts = (root / name).stat()
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise missing_image(root, name) from error
-        files.append((name, facts.st_size, facts.st_mtime_ns))
-    key: str = digest([FORMAT, DECODE_EPOCH, size, resize, files])
-    return key[:32]
-
-
-def _open(cache: Path, key: str, names: Sequence[str], size: int) -> ImageStore | None:
-    """Return the finished store, or None if there is none or its files don't fit each other."""
-    shape = (len(names), 3, size, size)
-    pixels = cache / f"{key}.pixels"
-    try:
-        header = json.loads((cache / f"{key}.json").read_text(encoding="utf-8"))
-        if header["shape"] != list(shape) or pixels.stat().st_size != math.prod(shape):
+            mapped = np.memmap(self.path, dtype=np.uint8, mode="r")
+        except (OSError, ValueError):  # An empty file can't be mapped.
             return None
-        mapped = np.memmap(pixels, dtype=np.uint8, mode="r", shape=shape)
-        return ImageStore(tuple(names), size, str(header["digest"]), np.asarray(mapped))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+        if mapped.size != pixels + self._end_size:
+            return None
+        sums, seal = mapped[pixels:-_SEAL].tobytes(), mapped[-_SEAL:].tobytes()
+        if seal != self._seal(sums):
+            return None
+        return _OpenStore(np.asarray(mapped[:pixels]).reshape(self.shape), np.frombuffer(sums, _CHECKSUM))
+
+    def build(self, progress: Callable[[int, int], None]) -> None:
+        """Decode all images into the store's file.
+
+        Raises:
+            DataMissingError, DataFormatError, StorageError: As `open_image_store`.
+        """
+        self.cache.mkdir(parents=True, exist_ok=True)
+        require_room(self.path, math.prod(self.shape) + self._end_size)
+        sums = np.zeros(len(self.table), _CHECKSUM)
+        with replacing(self.path) as stream:
+            for row, image in enumerate(self._decode_all()):
+                content = image.tobytes()
+                stream.write(content)
+                sums[row] = crc32(content)
+                progress(row + 1, len(self.table))
+            stream.write(sums.tobytes())
+            stream.write(self._seal(sums.tobytes()))
+
+    def fault(self) -> BenchError:
+        """Make the error for a store that is damaged as soon as it is built."""
+        return BenchError(
+            f"{self.path} isn't read as it was just written: its disk or the memory may be failing",
+            "Keep image stores on another disk: COMFACE_CACHE=DIR",
+        )
+
+    @property
+    def _end_size(self) -> int:
+        return len(self.table) * _CHECKSUM.itemsize + _SEAL
+
+    def _seal(self, sums: bytes) -> bytes:
+        return hashlib.sha256(self.key.encode() + sums).digest()
+
+    def _decode_all(self) -> Iterator[NDArray[np.uint8]]:
+        """Yield the images in order, a few rounds at a time: memory doesn't grow with the data set."""
+        images = list(zip(self.table.images, self.table.contents, strict=True))
+        portion = 16 * self.workers
+        # Threads are enough: Pillow decodes and resizes outside the interpreter's lock.
+        with ThreadPoolExecutor(self.workers) as pool:
+            for start in range(0, len(images), portion):
+                part = images[start : start + portion]
+                yield from pool.map(self._decode, part)
+
+    def _decode(self, image: tuple[str, str]) -> NDArray[np.uint8]:
+        name, content = image
+        pixels = decode_image(self.table.root, name, self.size, self.resize)
+        # Afterwards: the file that was decoded is the one that the manifest is about.
+        if digest_file(self.table.root / name) != content:
+            raise DataFormatError(
+                f"{self.table.root / name} has changed since this run read its data set",
+                "Type the same command again when nothing writes there any more.",
+            )
+        return pixels
 
 
-def _build(
-    root: Path,
-    names: Sequence[str],
-    size: int,
-    cache: Path,
-    key: str,
-    resize: Resize,
-    workers: int,
-    progress: Callable[[int, int], None] | None,
-) -> None:
-    cache.mkdir(parents=True, exist_ok=True)
-    sha = hashlib.sha256()
-    with replacing(cache / f"{key}.pixels") as stream:
-        for done, image in enumerate(_decode_all(root, names, size, resize, workers), start=1):
-            content = image.tobytes()
-            stream.write(content)
-            sha.update(content)
-            if progress is not None:
-                progress(done, len(names))
-    header = {"shape": [len(names), 3, size, size], "resize": resize, "digest": sha.hexdigest()}
-    with replacing(cache / f"{key}.json") as stream:
-        stream.write(json.dumps(header).encode())
+class _OpenStore:
+    """A store's file as it is mapped.
 
+    Args:
+        pixels: uint8 (N, 3, S, S).
+        sums: Checksum of each image, (N,).
+    """
 
-def _decode_all(
-    root: Path, names: Sequence[str], size: int, resize: Resize, workers: int
-) -> Iterator[NDArray[np.uint8]]:
-    """Yield the images in order; a few rounds at a time, so that memory doesn't grow with the data set."""
-    portion = 16 * workers
-    # Threads are enough: Pillow decodes and resizes outside the interpreter's lock.
-    with ThreadPoolExecutor(workers) as pool:
-        for start in range(0, len(names), portion):
-            part = names[start : start + portion]
-            yield from pool.map(lambda name: decode_image(root, name, size, resize), part)
+    def __init__(self, pixels: NDArray[np.uint8], sums: NDArray[np.uint32]) -> None:
+        self._pixels, self._sums = pixels, sums
+        self._checked = np.zeros(len(sums), bool)
+
+    def take(self, rows: NDArray[np.int64]) -> NDArray[np.uint8] | None:
+        """Copy images, or return None if one isn't what was written."""
+        images = self._pixels[rows]
+        for place in np.flatnonzero(~self._checked[rows]):
+            if crc32(images[place]) != self._sums[rows[place]]:
+                return None
+            self._checked[rows[place]] = True
+        return images
 
 
 def _cores() -> int:

@@ -288,6 +288,9 @@ _PLAIN = re.compile(r"(?:[^/.][^/]*/)*[^/.][^/]*", re.DOTALL)
 def digest_contents(root: Path, rows: Sequence[Mapping[str, Any]], problems: ProblemList) -> list[str | None]:
     """Return the SHA-256 of each row's image file, or None where there is a problem with it.
 
+    Every file is read each time. A digest that was kept under a file's size and times would be believed of a
+    file that was replaced with both kept, and reading costs little beside what follows.
+
     Args:
         root: Folder that image names are relative to.
         rows: A loader's rows.

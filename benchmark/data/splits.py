@@ -18,6 +18,7 @@ from typing import Literal
 
 from comface_bench.core.digest import digest
 from comface_bench.core.errors import SplitError
+from comface_bench.core.files import replace_file
 from comface_bench.core.unit import seed_for
 
 Part = Literal["train", "validation", "test"]
@@ -187,7 +188,7 @@ def write_split(split: Split, path: Path) -> None:
         "digest": split.digest,
         "folds": [{part: sorted(fold.subjects(part)) for part in PARTS} for fold in split.folds],
     }
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    replace_file(path, f"{json.dumps(content, indent=1)}\n".encode())
 
 
 def balanced_split(name: str, weights: Mapping[str, int], folds: int, seed_name: str) -> Split:

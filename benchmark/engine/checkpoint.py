@@ -7,11 +7,13 @@ head and dropout are functions of seeds and the epoch.
 from __future__ import annotations
 
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from comface_bench.core.errors import DataFormatError
 from comface_bench.core.files import replacing
 
 SAVE_INTERVAL_S = 20.0
@@ -34,12 +36,9 @@ class TrainingCheckpoint:
         self._saved = time.perf_counter()
 
     def load(self) -> dict[str, Any] | None:
-        """Read the state, or None if there is none, or it is another training's or unreadable.
-
-        Tensors and plain values only; nothing in the file is executed.
-        """
+        """Read the state, or None if there is none, or it is another training's, damaged or unreadable."""
         try:
-            content = torch.load(self._path, map_location="cpu", weights_only=True)
+            content = load_tensors(self._path)
             found: dict[str, Any] = content["state"]
             return found if content["key"] == self._key else None
         except Exception:  # an unreadable checkpoint only costs the time to train again
@@ -75,7 +74,29 @@ def write_tensors(path: Path, content: dict[str, Any]) -> None:
     """Write tensors and plain values so that a kill leaves the earlier file or this one.
 
     Raises:
-        OSError: The file can't be written.
+        StorageError: There is no room for the file.
+        OSError: It can't be written for another reason.
     """
     with replacing(path) as stream:
         torch.save(content, stream)
+
+
+def load_tensors(path: Path) -> dict[str, Any]:
+    """Read what `write_tensors` wrote, onto the CPU.
+
+    Tensors and plain values only; nothing in the file is executed.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        DataFormatError: It is damaged.
+    """
+    try:
+        # torch stores a checksum of each tensor, but compares none when it loads them.
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except zipfile.BadZipFile as error:
+        damaged = str(error)
+    if damaged is not None:
+        raise DataFormatError(f"{path} is damaged ({damaged})", "Remove it, and run what wrote it again.")
+    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return content

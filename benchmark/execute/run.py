@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
+import os
 import tempfile
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,8 +24,16 @@ from typing import TYPE_CHECKING
 
 from comface_bench.core.card import NO_AUGMENTATION
 from comface_bench.core.digest import digest
-from comface_bench.core.errors import BenchError, PluginError, UnitError, UsageError
+from comface_bench.core.errors import (
+    BenchError,
+    PluginError,
+    StorageError,
+    UnitError,
+    UsageError,
+    hide_paths,
+)
 from comface_bench.core.events import Event, Kind, Report, ignore
+from comface_bench.core.files import append_line, writing
 from comface_bench.core.names import format_name
 from comface_bench.core.protocol import Protocol
 from comface_bench.core.unit import ENGINE_EPOCH, Unit
@@ -92,6 +101,8 @@ def run_plan(plan: Plan, request: Request, report: Report = ignore) -> Finished:
     for group in groups:
         try:
             failed += GroupRunner(group, request, store, report).run()
+        except StorageError:
+            raise  # What is still to come wouldn't find room either.
         except Exception as error:
             unstarted.append(error)
             if len(unstarted) == len(groups):
@@ -153,16 +164,26 @@ def _load_current(store: ResultStore, cell: PlannedRecord, report: Report) -> Re
     return store.load(*names)
 
 
+_LEAST_ROOM = 1 << 20
+"""Bytes that a results folder must take: about what a record of the largest tasks has."""
+
+
 def _check_writable(results: Path) -> None:
     """Check that records can be written, before hours are spent on them.
 
     Raises:
-        UsageError: They can't.
+        StorageError: There is no room for them.
+        UsageError: They can't for another reason.
     """
     try:
-        results.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=results):
-            pass
+        with writing(results):
+            results.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=results) as stream:
+                stream.write(bytes(_LEAST_ROOM))
+                stream.flush()
+                os.fsync(stream.fileno())
+    except StorageError:
+        raise
     except OSError as error:
         raise UsageError(
             f"records can't be written to {results}: {error.strerror}", "Name another folder: --results DIR"
@@ -296,6 +317,8 @@ class GroupRunner:
         path = _state_path(self._request.results, items[0].unit)
         try:
             outcomes = self._call(items, path, key)
+        except StorageError:
+            raise
         except Exception as error:
             for item in items:
                 self._fail(item, error)
@@ -343,6 +366,8 @@ class GroupRunner:
             check_predictions(outcome.predictions, item.unit.label)
             result, rows = make_unit_result(item.cell.task, item.unit, outcome, self._details(item.cell))
             item.writer.add(result, rows)
+        except StorageError:
+            raise
         except Exception as error:
             self._fail(item, error)
             return
@@ -374,7 +399,7 @@ class GroupRunner:
             hint = "This is a fault of the method or of comface-bench; see more with --debug."
         # A traceback keeps the frames alive, and with them a network and its optimizer.
         traceback.clear_frames(error.__traceback__)
-        message, hint = self._without_paths(message), self._without_paths(hint)
+        shared = self._without_paths(message)
         unit = item.unit
         item.writer.fail(
             Failure(
@@ -382,27 +407,25 @@ class GroupRunner:
                 seed=unit.seed,
                 key=unit.key(),
                 error=type(error).__name__,
-                message=message,
-                hint=hint,
+                message=shared,
+                hint=self._without_paths(hint),
             )
         )
-        self._journal.write("failure", unit, error=message)
+        self._journal.write("failure", unit, error=shared)
         self._failed.append((unit, error))
         self._report_to(_unit_event("failure", item, message))
 
     def _without_paths(self, text: str) -> str:
         """Replace folders by what they are: records are shared, and paths may name people."""
-        folders = {
-            self._cells[0].task.table.root: "DATA",
-            weights_folder(): "WEIGHTS",
-            cache_folder(): "CACHE",
-            self._request.results.absolute(): "RESULTS",
-            Path.cwd(): ".",
-            Path.home(): "~",
-        }
-        for folder, name in folders.items():
-            text = text.replace(str(folder), name)
-        return text
+        return hide_paths(
+            text,
+            {
+                self._cells[0].task.table.root: "DATA",
+                weights_folder(): "WEIGHTS",
+                cache_folder(): "CACHE",
+                self._request.results: "RESULTS",
+            },
+        )
 
     def _report(self, event: Event) -> None:
         """Pass an event of the engine on, completed by the names of what runs."""
@@ -447,8 +470,7 @@ class GroupRunner:
         table, size = self._cells[0].task.table, self._protocol.image_size
         self._report(Event("stage", f"reading {len(table)} images", total=len(table)))
         return open_image_store(
-            table.root,
-            table.images,
+            table,
             # A seventh more than is shown, so that crops of the augmentation lose little sharpness.
             size + -(-size // 7),
             cache=cache_folder() / "images",
@@ -456,6 +478,7 @@ class GroupRunner:
             progress=lambda done, total: self._report(
                 Event("progress", "reading images", done=done, total=total, amount=1)
             ),
+            notice=lambda text: self._report(Event("notice", text)),
         )
 
     @cached_property
@@ -629,6 +652,4 @@ class Journal:
             **facts,
         }
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        # One write of one line in append mode: lines of several processes don't mix.
-        with self.path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line) + "\n")
+        append_line(self.path, json.dumps(line))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from comface_bench.core.errors import DataFormatError
+from comface_bench.core.files import writing
 from comface_bench.prepare.video import Timeline
 from comface_bench.tasks.formats.disfa import LABEL_FOLDERS, LABEL_LINES
 from comface_bench.tasks.formats.files import counted, numbered_lines
@@ -38,7 +39,8 @@ def copy_labels(source: Path, target: Path) -> bool:
     shutil.rmtree(part, ignore_errors=True)
     for name, path in _label_files(source):
         (part / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, part / name)
+        with writing(part / name):
+            shutil.copyfile(path, part / name)
     if not part.exists():
         return False
     part.rename(target / LABEL_FOLDERS[0])

@@ -27,7 +27,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from comface_bench.core.errors import DataFormatError, MissingExtraError
-from comface_bench.core.files import replace_file
+from comface_bench.core.files import replace_file, writing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -203,8 +203,9 @@ class BoxFile:
         """Append one line."""
         box = found.box
         numbers = (box.x, box.y, box.width, box.height, box.score) if box else ("",) * 5
-        csv.writer(self._stream, lineterminator="\n").writerow((source, frame, found.count, *numbers))
-        self._stream.flush()
+        with writing(self._path):
+            csv.writer(self._stream, lineterminator="\n").writerow((source, frame, found.count, *numbers))
+            self._stream.flush()
         self.of(source)[frame] = found
 
 

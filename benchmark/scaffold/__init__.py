@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from comface_bench.core.errors import UsageError
+from comface_bench.core.files import writing
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
@@ -34,7 +35,7 @@ def write_plugin(kind: str, name: str, folder: Path) -> Path:
     path = folder / f"{name.replace('-', '_')}.py"
     text = text.replace(f"my-{kind}", name).replace(f"my_{kind}", path.stem)
     try:
-        with path.open("x", encoding="utf-8") as stream:
+        with writing(path), path.open("x", encoding="utf-8") as stream:
             stream.write(text)
     except FileExistsError:
         raise UsageError(f"{path} is there already", "Choose another name, or --out DIR.") from None

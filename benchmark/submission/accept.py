@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comface_bench.core.errors import ResultError
-from comface_bench.core.files import replace_file, sync_folder
+from comface_bench.core.files import replace_file, sync_folder, writing
 from comface_bench.submission.check import RefusedError, check_package
 from comface_bench.submission.package import NOTE, PREDICTIONS, RECORD
 
@@ -95,7 +95,8 @@ def _write(results: Path, files: Mapping[str, bytes]) -> None:
         for number, (name, data) in enumerate(files.items()):
             replace_file(staging / f"new-{number}", data)
             if (results / name).exists():
-                shutil.copy2(results / name, staging / f"old-{number}")
+                with writing(staging / f"old-{number}"):
+                    shutil.copy2(results / name, staging / f"old-{number}")
         for number, name in enumerate(files):
             target, old = results / name, staging / f"old-{number}"
             _make_folder(target.parent)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comface_bench.core.errors import BenchError, DataMissingError
+from comface_bench.core.files import writing
 from comface_bench.core.findings import Finding
 from comface_bench.core.names import format_name, parse_name
 from comface_bench.submission.package import (
@@ -219,7 +220,8 @@ class _Check:
             root = Path(folder)
             for name, data in self.members.items():
                 (root / name).parent.mkdir(parents=True, exist_ok=True)
-                (root / name).write_bytes(data)
+                with writing(root / name):
+                    (root / name).write_bytes(data)
             self._check_records(root)
 
     def _check_records(self, root: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from comface_bench.core.errors import UsageError, WeightsFormatError
-from comface_bench.core.files import replace_file
+from comface_bench.core.files import replace_file, writing
 from comface_bench.core.weights import weights_digest
 from comface_bench.weights.parts import describe, leads_to, read_whole
 from comface_bench.weights.read import BlockedGlobalError, check_tensors
@@ -78,8 +78,9 @@ def convert_weights(source: Path, target: Path | None = None, licence: str = "",
         for key, tensor in own.items()
     }
     try:
-        # One entry: safetensors writes several in another order each time.
-        save_file(own, temporary, {"conversion": json.dumps(facts, sort_keys=True)})
+        with writing(target):
+            # One entry: safetensors writes several in another order each time.
+            save_file(own, temporary, {"conversion": json.dumps(facts, sort_keys=True)})
         temporary.replace(target)
         replace_file(sidecar, f"{json.dumps({**facts, 'tensors': shapes}, indent=1)}\n".encode())
     finally:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from comface_bench.core.card import MethodCard
 from comface_bench.core.errors import UsageError, WeightsFormatError, WeightsMissingError
-from comface_bench.core.files import file_lock
+from comface_bench.core.files import file_lock, writing
 from comface_bench.core.weights import check_weights, weights_digest
 from comface_bench.version import __version__
 from comface_bench.weights.diagnosis import PAGE
@@ -185,7 +185,7 @@ def _transfer(url: str, part: PartialFile, progress: Progress) -> None:
         length = response.headers.get("Content-Length", "")
         total = begun + int(length) if length.isdecimal() else None
         done = begun
-        with part.open(begun, new_mark or (mark if begun else "")) as stream:
+        with writing(part.path), part.open(begun, new_mark or (mark if begun else "")) as stream:
             for piece in _pieces(response):
                 if done == 0 and PAGE.match(piece):
                     part.discard()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -17,11 +16,11 @@ from comface_bench.comface.corpus.shard import (
     write_index,
 )
 from comface_bench.comface.workers import fill_shards_in_processes
-from comface_bench.core.errors import UnitError, UsageError
-from comface_bench.core.files import file_lock, sync_folder
+from comface_bench.core.errors import UsageError
+from comface_bench.core.files import file_lock, sync_folder, writing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from comface_bench.comface.corpus.plan import RecordPlan
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
 
     Make = Callable[[], Generator]
     Report = Callable[[int], None]
-
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def generate(
@@ -59,11 +56,11 @@ def generate(
     Raises:
         UsageError: The folder holds another corpus or other files, or a number is out of range.
         DataFormatError: An unfinished shard holds other records than planned.
-        UnitError: The disk is full, or a process died.
+        StorageError: The disk is full.
+        UnitError: A process died.
     """
     layout, mine = Layout(root), shards_of(description, part)
-    with _name_full_disk(layout, layout.description):
-        layout.begin(description)
+    layout.begin(description)
     description = layout.read()  # of the version that was begun, and with its key
     todo = [shard for shard in mine if layout.missing(shard)]
     for shard in set(mine).difference(todo):  # killed between the shard's end and its lock's
@@ -118,7 +115,7 @@ class _Writer:
     def fill(self, shard: int, report: Report) -> None:
         """Write one shard, or resume it; `report` receives the number of images added."""
         layout = self._layout
-        with _shard_lock(layout.lock(shard)), _name_full_disk(layout, layout.partial(shard)):
+        with _shard_lock(layout.lock(shard)), writing(layout.partial(shard)):
             if layout.missing(shard):
                 self._make_shard(shard, report)
             else:  # another process finished it meanwhile
@@ -174,17 +171,3 @@ def _shard_lock(path: Path) -> contextlib.AbstractContextManager[None]:
         timeout=0,
         remove=True,
     )
-
-
-@contextlib.contextmanager
-def _name_full_disk(layout: Layout, path: Path) -> Iterator[None]:
-    """Turn the system's error of a full disk, which names no file, into one that does."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _FULL:
-            raise
-        raise UnitError(
-            f"{path}: {error.strerror}",
-            f"Make room, then go on: comface-bench synth corpus --out {layout.root}",
-        ) from error

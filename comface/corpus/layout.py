@@ -24,7 +24,7 @@ from comface_bench.comface.corpus.plan import CorpusPlan
 from comface_bench.comface.synthesis.generator import MACHINE_OPTIONS, RESUMABLE_OPTIONS
 from comface_bench.core.digest import digest
 from comface_bench.core.errors import DataFormatError, DataMissingError, UsageError
-from comface_bench.core.files import file_lock, replace_file, temporary_path
+from comface_bench.core.files import append_line, file_lock, replace_file, temporary_path
 from comface_bench.core.names import did_you_mean
 
 if TYPE_CHECKING:
@@ -278,8 +278,7 @@ class Layout:
     def log_event(self, event: str, **facts: Any) -> None:
         """Add a line to the journal."""
         line = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": event} | facts
-        with self.journal.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line) + "\n")
+        append_line(self.journal, json.dumps(line))
 
 
 def corpus_digest(layout: Layout, *more: str) -> str:

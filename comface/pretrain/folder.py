@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from comface_bench.core.errors import DataFormatError, DataMissingError, UsageError
-from comface_bench.core.files import UNFINISHED, file_lock, replace_file, require_empty
+from comface_bench.core.files import UNFINISHED, append_line, file_lock, replace_file, require_empty
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -130,5 +130,4 @@ class TrainingFolder:
 
     def append_line(self, line: dict[str, Any]) -> None:
         """Add a line to the log."""
-        with self.log.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line) + "\n")
+        append_line(self.log, json.dumps(line))

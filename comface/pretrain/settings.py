@@ -52,8 +52,9 @@ class CurriculumStage:
                 f"curriculum, epoch {self.epoch}: changes from {self.smallest} to {self.largest}",
                 "α lies in −5 to 5, so changes rise within 0 to 10.",
             )
-        if self.image_size and self.image_size < 16:
-            raise UsageError(f"curriculum, epoch {self.epoch}: image_size {self.image_size} is below 16")
+        if self.image_size and not 16 <= self.image_size <= _LARGEST_IMAGE:
+            limit = "below 16" if self.image_size < 16 else f"above {_LARGEST_IMAGE}"
+            raise UsageError(f"curriculum, epoch {self.epoch}: image_size {self.image_size} is {limit}")
 
 
 def read_curriculum(rows: Iterable[Mapping[str, Any]]) -> tuple[CurriculumStage, ...]:
@@ -97,21 +98,23 @@ AUGMENTATIONS: Final[Mapping[str, Augmentation]] = {
     "table-e": TABLE_E,
     "none": NO_AUGMENTATION,
 }
-_MINIMA: Final[Mapping[str, float]] = {
-    "image_size": 16,
-    "epochs": 1,
-    "pairs_per_epoch": 0,
-    "batch_size": 2,
-    "chunk_size": 0,
-    "warmup_steps": 0,
-    "halve_at": 1,
-    "projection_dim": 1,
-    "inter_weight": 0,
-    "intra_weight": 0,
-    "min_quality": 0,
-    "validation_pairs": 2,
-    "seed": 0,
+_LARGEST_IMAGE: Final = 2048
+_LIMITS: Final[Mapping[str, tuple[float, float]]] = {
+    "image_size": (16, _LARGEST_IMAGE),
+    "epochs": (1, 100_000),
+    "pairs_per_epoch": (0, 10**9),
+    "batch_size": (2, 10**6),
+    "chunk_size": (0, 10**6),
+    "warmup_steps": (0, 10**9),
+    "halve_at": (1, 100_000),
+    "projection_dim": (1, 65_536),
+    "inter_weight": (0, 10**6),
+    "intra_weight": (0, 10**6),
+    "min_quality": (0, 1),
+    "validation_pairs": (2, 10**7),
+    "seed": (0, 2**63 - 1),
 }
+"""Least and most of each; what is more would end in the middle of a run, without memory."""
 _ABOVE_ZERO: Final = ("learning_rate", "temperature", "change_scale", "validation_share")
 
 
@@ -180,9 +183,12 @@ class Settings:
     curriculum: tuple[CurriculumStage, ...] = (CurriculumStage(),)
 
     def __post_init__(self) -> None:
-        for name, least in _MINIMA.items():
-            if getattr(self, name) < least:
-                raise UsageError(f"{name} = {getattr(self, name)}: less than {least:g}")
+        for name, (least, most) in _LIMITS.items():
+            if math.isnan(value := getattr(self, name)):
+                raise UsageError(f"{name} = {value}: not a number")
+            if not least <= value <= most:
+                limit = f"more than {most}" if value > most else f"less than {least}"
+                raise UsageError(f"{name} = {value}: {limit}")
         for name in _ABOVE_ZERO:
             if not 0 < getattr(self, name) < float("inf"):
                 raise UsageError(f"{name} = {getattr(self, name)}: not a number above 0")

@@ -21,6 +21,7 @@ from comface_bench.comface.synthesis.synthfaces_plan import (
 )
 from comface_bench.comface.workers import one_thread_each
 from comface_bench.core.errors import UsageError
+from comface_bench.core.files import replace_file, writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -119,7 +120,8 @@ def render_synthfaces(
     for done, (shot, image) in enumerate(zip(shots, _rendered(shots, size, workers), strict=True), start=1):
         path = out / shot.path
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(image)
+        with writing(path):
+            path.write_bytes(image)
         if progress:
             progress(done, len(shots))
     if only is None:
@@ -220,7 +222,7 @@ def _describe(
     """Write the label files, the README and, last, `synthfaces.json`."""
     for name, text in tables.items():
         (out / name).parent.mkdir(parents=True, exist_ok=True)
-        (out / name).write_text(text, encoding="utf-8", newline="\n")
+        replace_file(out / name, text.encode())
     c = counts
     readme = _README.format(
         version=VERSION,
@@ -228,7 +230,7 @@ def _describe(
         edema=f"{c.edema_patients} patients × {c.edema_days} days × pre/post" if "edema" in sets else "—",
         fgnet=f"{c.fgnet_subjects} subjects × {c.fgnet_ages} ages" if "fgnet" in sets else "—",
     )
-    (out / "README.md").write_text(readme, encoding="utf-8", newline="\n")
+    replace_file(out / "README.md", readme.encode())
     about = {
         "version": VERSION,
         "seed": seed,
@@ -242,4 +244,4 @@ def _describe(
         "digest": digest_tree(out),
         "licence": "CC0-1.0",
     }
-    (out / "synthfaces.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8", newline="\n")
+    replace_file(out / "synthfaces.json", (json.dumps(about, indent=2) + "\n").encode())

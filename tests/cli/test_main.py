@@ -1,5 +1,7 @@
 """The entry point: help, version, errors and their exit statuses, completion."""
 
+import errno
+
 import pytest
 
 from comface_bench.cli.main import _Root, main
@@ -53,6 +55,18 @@ def test_error_has_message_and_hint_and_no_traceback(call, tmp_path):
     assert first.startswith("error: task age needs")
     assert "docs/datasets/" in hint
     assert "Traceback" not in err
+
+
+def test_a_full_disk_has_file_disk_and_remedy_wherever_it_is_noticed(call, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "folder"))
+
+    monkeypatch.setattr("comface_bench.cli.listing.method_registry", full)
+    status, out, err = call("list", "methods")
+    assert (status, out) == (2, "")
+    first, hint = err.splitlines()
+    assert first.startswith(f"error: {tmp_path / 'folder'} can't be written: the disk is full: the disk at /")
+    assert hint.startswith("Make room")
 
 
 @pytest.mark.parametrize("place", ["front", "end"])

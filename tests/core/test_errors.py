@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import pickle
+from pathlib import Path
 
 import pytest
 
@@ -12,13 +14,17 @@ from comface_bench.core.errors import (
     DataFormatError,
     DataMissingError,
     SplitError,
+    StorageError,
     UnitError,
     UnknownNameError,
     UsageError,
+    hide_paths,
 )
 from comface_bench.core.problems import DataProblemsError, Problem, ProblemList
 
-KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass)]
+KINDS = [
+    kind for _, kind in inspect.getmembers(errors, inspect.isclass) if kind.__module__ == errors.__name__
+]
 
 
 def test_message_and_hint_are_kept_apart_and_shown_together():
@@ -80,3 +86,65 @@ def test_missing_data_and_faults_of_the_code_are_passed_on():
     for error in (DataMissingError("not there"), KeyError("x")):
         with pytest.raises(type(error)), ProblemList().collect():
             raise error
+
+
+def test_an_error_of_storage_is_one_of_the_system_and_survives_the_way_between_processes():
+    error = pickle.loads(pickle.dumps(StorageError("no room", "Make some.")))
+    assert isinstance(error, OSError)
+    assert (error.message, error.hint, str(error)) == ("no room", "Make some.", "no room\nMake some.")
+
+
+FOLDERS = {
+    Path("/srv/faces"): "DATA",
+    Path("/srv/faces/cache"): "CACHE",
+    Path("../study/FGNET"): "DATA",
+    Path("FGNET"): "DATA",
+    Path("/"): "RESULTS",
+    Path(): "RESULTS",
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("/srv/faces/images/1 2.png can't be decoded", "DATA/images/1 2.png can't be decoded"),
+        ("/srv/faces is empty. See /srv/faces.", "DATA is empty. See DATA."),
+        ("/srv/faces/cache/x and '/srv/faces'", "CACHE/x and 'DATA'"),
+        ("/srv/faces2/x, /mnt/srv/faces/x", "PATH, PATH"),
+        ("../study/FGNET/1.png, FGNET/2.png of FGNET", "DATA/1.png, DATA/2.png of FGNET"),
+        ("[Errno 2] No such file: '/home/Jane Doe/x.png'", "[Errno 2] No such file: 'PATH'"),
+        ('open("/home/jane/x.py", line 3), /opt/y.py:12: z', 'open("PATH", line 3), PATH:12: z'),
+        ("error:/home/x; (/tmp/q) [/tmp/z] key=/opt/x", "error:PATH; (PATH) [PATH] key=PATH"),
+        ("'/home/jane\nat /a/b", "'PATH\nat PATH"),
+        ("file:///home/x, //home/jane/x", "PATH, PATH"),
+        (r"C:\\Users\\jane\\x.txt \\\\srv\\share\\x D:/x/y".replace("\\\\", "\\"), "PATH PATH PATH"),
+        (
+            "see https://a.b/c/d, n/a, 3/4 of (N, 3, H/2) </b>",
+            "see https://a.b/c/d, n/a, 3/4 of (N, 3, H/2) </b>",
+        ),
+        (
+            "a/b, ./c, ../d, ~/e, 5 images / s, 7 = 14 / 2 /",
+            "a/b, ./c, ../d, ~/e, 5 images / s, 7 = 14 / 2 /",
+        ),
+        ("", ""),
+    ],
+)
+def test_places_of_the_machine_are_taken_out_and_nothing_else(text, shown):
+    assert hide_paths(text, FOLDERS) == shown
+
+
+def test_a_path_that_exists_is_taken_out_with_its_blanks(tmp_path):
+    folder = tmp_path / "Jane Doe (old), 2"
+    folder.mkdir()
+    (folder / "a b.png").touch()
+    for name in ("a b.png", "none.png", ""):
+        assert hide_paths(f"can't open {folder / name} twice", {}) == "can't open PATH twice"
+    assert hide_paths(f"can't open {folder}/x y.png", {folder: "DATA"}) == "can't open DATA/x y.png"
+
+
+def test_a_folder_is_known_by_the_place_that_it_links_to(tmp_path, monkeypatch):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    monkeypatch.chdir(tmp_path)
+    for folder in (tmp_path / "link", Path("link")):
+        assert hide_paths(f"{tmp_path}/real/1 and {tmp_path}/link/2", {folder: "DATA"}) == "DATA/1 and DATA/2"

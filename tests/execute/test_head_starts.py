@@ -60,7 +60,7 @@ def test_linear_starts_from_a_drawn_head_and_by_option_from_comfaces_own(
     (cell,) = make_plan(request).cells
     pairs = cell.task.pairs(0, "test")
     table = cell.task.table
-    images = open_image_store(table.root, table.images, 37, cache=cache_folder() / "images")
+    images = open_image_store(table, 37, cache=cache_folder() / "images")
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     with torch.no_grad():
         x, y = (

@@ -1,6 +1,7 @@
 """Running plans: records, failures, and kills."""
 
 import contextlib
+import errno
 import json
 import os
 import random
@@ -15,11 +16,11 @@ from typing import Any
 import pytest
 
 from comface_bench.core.digest import digest_file
-from comface_bench.core.errors import PluginError, UsageError
+from comface_bench.core.errors import PluginError, StorageError, UsageError
 from comface_bench.core.events import Event
 from comface_bench.execute.plan import Request, make_plan
 from comface_bench.execute.run import Finished, run_plan
-from comface_bench.results.store import ResultStore
+from comface_bench.results.store import RecordFiles, ResultStore
 from comface_bench.results.validation import recompute_record
 
 MakeRequest = Callable[..., Request]
@@ -173,28 +174,39 @@ def test_a_fold_without_pairs_fails_alone(make_request: MakeRequest, data: Path)
     assert {unit.fold for unit in record.units} == set(range(8))
 
 
-def test_a_failure_says_nothing_of_this_machines_folders(make_request: MakeRequest, plugin: Path) -> None:
-    text = plugin.read_text().replace(
-        'raise RuntimeError("wires crossed")', 'return Careless(str(__import__("pathlib").Path.home()))'
-    )
+@pytest.mark.parametrize("folder", ["/", None])
+def test_a_failure_says_nothing_of_this_machines_folders(
+    make_request: MakeRequest, plugin: Path, data: Path, folder: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the root of the file system as from anywhere else; the rest of the sentence stays."""
+    told = f"no a/b of 1/2 in {data}/FGNET/x.png, {Path.home()}/patients/list.txt or '/srv/Jane Doe/x', ./y"
+    text = plugin.read_text().replace('raise RuntimeError("wires crossed")', "return Careless()")
     plugin.write_text(
         text
-        + """
+        + f"""
 
 class Careless(torch.nn.Module):
-    def __init__(self, place):
+    def __init__(self):
         super().__init__()
-        self.place, self.calls = place, 0
+        self.calls = 0
 
     def forward(self, images):
         self.calls += 1
         if self.calls > 1:
-            raise FileNotFoundError(self.place + "/patients/list.txt")
+            raise FileNotFoundError({told!r})
         return images.mean((2, 3))
 """
     )
-    (record,) = run(make_request(methods=["broken"], folds=[0])).records
-    assert "~/patients/list.txt" in record.failures[0].message
+    monkeypatch.chdir(folder or data)
+    events: list[Event] = []
+    request = make_request(methods=["broken"], folds=[0])
+    (record,) = run(request, events).records
+    shown = "FileNotFoundError: no a/b of 1/2 in DATA/x.png, PATH or 'PATH', ./y"
+    assert record.failures[0].message == shown
+    files = [path.read_text() for path in request.results.rglob("*.json*")]
+    assert not [text for text in files if "patients" in text or "Jane" in text or str(data) in text]
+    (event,) = [event for event in events if event.kind == "failure"]
+    assert told in event.text, "whoever sits at this machine may know its folders"
 
 
 def test_results_of_other_mathematics_are_set_aside(
@@ -231,6 +243,39 @@ def test_a_results_folder_that_cannot_be_written_is_said_before_any_work(
         with pytest.raises(UsageError, match="records can't be written") as caught:
             run(make_request(results=results), events)
         assert "--results" in caught.value.hint
+    assert not any(event.kind == "stage" for event in events)
+
+
+@pytest.mark.parametrize("protocol", ["linear", "finetune"])
+def test_a_disk_that_fills_up_stops_the_run_and_costs_no_training(
+    make_request: MakeRequest, monkeypatch: pytest.MonkeyPatch, protocol: str
+) -> None:
+    def fill(self: RecordFiles, name: str, data: bytes) -> None:
+        raise StorageError("the disk is full", "Make room.")
+
+    monkeypatch.setattr("comface_bench.engine.checkpoint.SAVE_INTERVAL_S", 0.0)
+    request = make_request(methods=["tiny", "flat"], folds=[0], protocol=protocol)
+    with monkeypatch.context() as full, pytest.raises(StorageError, match="the disk is full"):
+        full.setattr(RecordFiles, "stage", fill)
+        run(request)
+    assert not [text for path in request.results.rglob("*.json") if "disk" in (text := path.read_text())]
+    assert len(list(request.results.rglob("*.pt"))) == 1, "the state after the last epoch is there"
+    epochs: list[Event] = []
+    (tiny, _) = run(request, epochs).records
+    assert tiny.summary.folds_done == [0]
+    assert not [event for event in epochs if event.kind == "epoch" and event.method == "tiny"]
+
+
+def test_results_that_have_no_room_are_said_before_any_work(
+    make_request: MakeRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    request, events = make_request(), []
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageError, match=f"{request.results} can't be written: the disk is full"):
+        run(request, events)
     assert not any(event.kind == "stage" for event in events)
 
 

@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from comface_bench.core.errors import UsageError, WeightsFormatError
+from comface_bench.core.errors import StorageError, UsageError, WeightsFormatError
 from comface_bench.core.weights import digest_weights
 from comface_bench.weights.convert import convert_weights
 from comface_bench.weights.read import BlockedGlobalError, read_tensors
@@ -70,6 +70,20 @@ def test_two_conversions_have_equal_bytes_and_a_key_by_their_tensors(tmp_path):
     other = convert_weights(renamed, tmp_path / "other.safetensors").path
     assert other.read_bytes() not in written
     assert digest_weights(other).content == digest_weights(tmp_path / "0.safetensors").content
+
+
+def test_a_target_that_has_no_room_is_named_and_not_left(tmp_path):
+    resource = pytest.importorskip("resource")
+    source = tmp_path / "net.pth"
+    torch.save({"weight": torch.ones(5000)}, source)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, before[1]))
+    try:
+        with pytest.raises(StorageError, match=r"net\.safetensors can't be written: .* 5,000 bytes"):
+            convert_weights(source)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == [source]
 
 
 def test_a_file_beside_says_source_licence_and_shapes(tmp_path):

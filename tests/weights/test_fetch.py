@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from comface_bench.core.errors import UsageError, WeightsFormatError, WeightsMissingError
+from comface_bench.core.errors import StorageError, UsageError, WeightsFormatError, WeightsMissingError
 from comface_bench.weights.fetch import fetch_file
 
 CONTENT = random.Random(1).randbytes(700_000)
@@ -365,7 +365,7 @@ def test_a_full_disk_is_no_broken_connection(server, target, monkeypatch):
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(PartialFile, "open", lambda *_: contextlib.nullcontext(Full()))
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(StorageError, match=r"\.part can't be written: the disk is full"):
         get(server, target)
     assert len(server.seen) == 1
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from comface_bench.core.protocol import Protocol, ProtocolCard
+from comface_bench.core.protocol import LARGEST_IMAGE, Protocol, ProtocolCard
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,7 @@ class Probe(Protocol):
         precision: Of the backbone; `auto` is float32. The solution is computed in float64 in any case.
     """
 
-    image_size: int = field(metadata={"least": 16})
+    image_size: int = field(metadata={"least": 16, "most": LARGEST_IMAGE})
     resize: Literal["squash", "crop"]
     scale: Literal["shared", "spread"]
     mirror: Literal["none", "mean", "beside"]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from comface_bench.core.card import AUGMENTATIONS, Family
 from comface_bench.core.errors import UsageError
-from comface_bench.core.protocol import Protocol, ProtocolCard
+from comface_bench.core.protocol import LARGEST_IMAGE, Protocol, ProtocolCard
 
 if TYPE_CHECKING:
     import torch
@@ -52,16 +52,16 @@ class Training(Protocol):
             in bfloat16 where the processor computes in it; each unit records which it was.
     """
 
-    epochs: int = field(metadata={"least": 0})
-    batch_size: int = field(metadata={"least": 1})
+    epochs: int = field(metadata={"least": 0, "most": 100_000})
+    batch_size: int = field(metadata={"least": 1, "most": 100_000})
     optimizer: Literal["adam", "adamw", "sgd"]
     learning_rate: float = field(metadata={"between": (0, 10)})
     schedule: Literal["none", "cosine", "halved"]
-    image_size: int = field(metadata={"least": 16})
+    image_size: int = field(metadata={"least": 16, "most": LARGEST_IMAGE})
     resize: Literal["squash", "crop"]
     augmentation: str = field(metadata={"choices": tuple(AUGMENTATIONS)})
     views: Literal["epoch", "pair"]
-    pairs_per_epoch: int | Literal["auto"] = field(metadata={"least": 1})
+    pairs_per_epoch: int | Literal["auto"] = field(metadata={"least": 1, "most": 10_000_000})
     loss: Literal["l1", "l2", "smooth-l1"]
     head: Literal["difference", "concat"]
     head_start: Literal["scratch", "pretrained"]

@@ -56,19 +56,19 @@ class AnnyGenerator:
     """Renders anny's heads; a `Generator`.
 
     Args:
-        size: Height and width of the images in pixels, 32 or more.
+        size: Height and width of the images in pixels, 32 to 4096.
         nuisance: Pose, light, camera and background change from image to image of a record; if not, nothing
             but the attribute does, as in the paper's images.
         device: Device of the kernels: `cpu`, `cuda` or `cuda:N`; `auto` takes a GPU if there is one.
 
     Raises:
-        UsageError: The size is too small, or the device isn't there.
+        UsageError: The size is out of range, or the device isn't there.
         MissingExtraError: anny isn't installed; when the first image is asked for, or a GPU.
     """
 
     def __init__(self, size: int = 128, *, nuisance: bool = False, device: str = "cpu") -> None:
-        if size < 32:
-            raise UsageError(f"-o size={size}: faces are 32 pixels or more")
+        if not 32 <= size <= 4096:
+            raise UsageError(f"-o size={size}: faces have 32 to 4096 pixels")
         self._size, self._nuisance, self._device = size, nuisance, find_device(device)
 
     @functools.cached_property

@@ -1,0 +1,87 @@
+"""After one change of the images or of their store, a run gives the right result of the data as they are."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from comface_bench.core.events import Event
+from comface_bench.core.weights import cache_folder
+from comface_bench.execute.plan import Request, make_plan
+from comface_bench.execute.run import run_plan
+from comface_bench.results.store import ResultStore
+
+
+def draw_faces(folder: Path, subjects: int, seed: int) -> list[Path]:
+    """Write bitmaps, which have no checksum, under the names of FG-NET; the older, the brighter."""
+    random = np.random.default_rng(seed)
+    paths = []
+    for subject in range(1, subjects + 1):
+        for age in sorted(random.choice(60, 3, replace=False)):
+            path = folder / "FGNET" / "images" / f"{subject:03d}A{age:02d}.JPG"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pixels = random.integers(0, 60, (9, 9, 3)) + 3 * age
+            Image.fromarray(pixels.astype(np.uint8)).save(path, "BMP")
+            paths.append(path)
+    return paths
+
+
+def run(request: Request) -> tuple[list[float], str, list[str]]:
+    """Run a request; return its predictions, the digest of its data, and its notices."""
+    events: list[Event] = []
+    (record,) = run_plan(make_plan(request), request, events.append).records
+    predictions = [row.yhat for row in ResultStore(request.results).load_predictions(record)]
+    return (
+        predictions,
+        record.task.manifest_digest,
+        [event.text for event in events if event.kind == "notice"],
+    )
+
+
+@settings(
+    max_examples=8,
+    deadline=None,
+    phases=[Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(data=st.data())
+def test_a_run_after_one_change_is_that_of_the_data_as_they_are(
+    data: st.DataObject, make_request: Callable[..., Request], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("change")
+    images = draw_faces(
+        folder, data.draw(st.integers(4, 6), "subjects"), data.draw(st.integers(0, 99), "seed")
+    )
+
+    def request(name: str) -> Request:
+        options = {"split": "balanced-2", "epochs": "1"}
+        return make_request(data=folder, results=folder / name, options=options, folds=[0])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COMFACE_CACHE", str(folder / "cache"))
+        _, before, _ = run(request("before"))
+        (store,) = (cache_folder() / "images").iterdir()
+        path = data.draw(st.sampled_from([store, *images[:4]]), "changed")
+        content, facts = bytearray(path.read_bytes()), path.stat()
+        place = data.draw(
+            st.integers(0 if path == store else 54, len(content) - 1), "byte"
+        )  # behind the header
+        content[place] ^= data.draw(st.sampled_from([1, 64, 255]), "flipped")
+        path.write_bytes(content)
+        os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+        # The same results folder for images: what it holds is of other data. Another one for the store.
+        found, digest, notices = run(request("after" if path == store else "before"))
+        patch.setenv("COMFACE_CACHE", str(folder / "fresh"))
+        expected, expected_digest, _ = run(request("fresh"))
+    assert found == expected
+    assert digest == expected_digest
+    if path == store:
+        assert digest == before
+        assert any("damaged and is built again" in text for text in notices)
+    else:
+        assert digest != before
