@@ -82,8 +82,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {' or '.join(folded[one] for one in near)}?" if near else ""
 
 
-TASK_OPTIONS = ("split",)
-"""Options of every task."""
+TASK_OPTIONS: Mapping[str, tuple[str, ...]] = {
+    "split": (),
+    "allow": ("none", "alike-subjects", "equal-images", "alike-subjects-and-equal-images"),
+}
+"""Options of every task. Each task has a default `split` of its own. `allow` confirms what `data check` takes
+for a mistake: two names that seem to be one person's, or one picture that stands twice."""
 
 METHOD_OPTIONS: Mapping[str, tuple[str, ...]] = {"preprocess": ("native", "imagenet")}
 """Options of every method. `preprocess=imagenet` feeds RGB with ImageNet's mean and standard deviation,
@@ -158,14 +162,16 @@ def method_options(card: MethodCard, given: Mapping[str, str]) -> dict[str, str]
 def task_options(card: TaskCard, given: Mapping[str, str]) -> dict[str, str]:
     """Complete a task's options, `split` among them, by its defaults, and check them.
 
-    Any split can be asked for: a rule takes a number, and a file a path.
+    Any split can be asked for: a rule takes a number, and a file a path. `allow` is left out where it allows
+    nothing, so that the keys of earlier results stay as they are.
 
     Raises:
         UsageError: The task doesn't take an option, or not that value.
     """
-    own = {key: value for key, value in given.items() if key != "split"}
-    complete = _complete(f"task {card.name}", card.options, own, also=("split",))
-    return {"split": given.get("split", card.splits[0]), **complete}
+    complete = _complete(f"task {card.name}", {**TASK_OPTIONS, **card.options}, given)
+    if complete["allow"] == TASK_OPTIONS["allow"][0]:
+        del complete["allow"]
+    return {"split": card.splits[0], **complete}
 
 
 def differing(card: MethodCard, chosen: Mapping[str, str]) -> dict[str, str]:
@@ -175,15 +181,13 @@ def differing(card: MethodCard, chosen: Mapping[str, str]) -> dict[str, str]:
 
 def differing_task_options(card: TaskCard, chosen: Mapping[str, str]) -> dict[str, str]:
     """Return the options that differ from a task's defaults."""
-    return _differing({**card.options, "split": (card.splits[0],)}, chosen)
+    return _differing({**TASK_OPTIONS, **card.options, "split": (card.splits[0],)}, chosen)
 
 
-def _complete(
-    what: str, options: Mapping[str, tuple[str, ...]], given: Mapping[str, str], also: tuple[str, ...] = ()
-) -> dict[str, str]:
+def _complete(what: str, options: Mapping[str, tuple[str, ...]], given: Mapping[str, str]) -> dict[str, str]:
     for key, value in given.items():
         if key not in options:
-            takes = ", ".join([*also, *sorted(options)]) or "none"
+            takes = ", ".join(sorted(options)) or "none"
             raise UsageError(f"{what} takes no option {key!r}; it takes: {takes}")
         if (accepted := options[key]) and value not in accepted:
             raise UsageError(f"{what}: {key}={value} isn't one of {', '.join(accepted)}")

@@ -18,6 +18,7 @@ from comface_bench.core.problems import Problem, ProblemList
 from comface_bench.core.registry import Registry, task_registry
 from comface_bench.data.manifest import Manifest
 from comface_bench.data.pairs import PairSampler
+from comface_bench.data.splits import check_people
 from comface_bench.data.task import Task, configure, open_task, read_manifest
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def check_data(
     """
     base, options = parse_name(name)
     entry = (registry or task_registry()).get(base)
-    card, _ = configure(entry, options)
+    card, chosen = configure(entry, options)
     places = {card.data: data_location(card, data)}
     if card.test_data is not None:
         places[card.test_data] = data_root(data) / card.test_data
@@ -152,6 +153,8 @@ def check_data(
     tables = {place: read_manifest(entry, card, place, folder, problems) for folder, place in places.items()}
     modes, sizes = decode_all(list(tables.values()), problems, progress)
     labels = [_labels(table, card, problems) for table in tables.values()]
+    allowed = chosen.get("allow", "")
+    remarks = [check_people(table, card.target, allowed, problems) for table in tables.values()]
     samplers = [PairSampler(table, part) for table, part in zip(tables.values(), labels, strict=True)]
     task = None
     if not len(problems):
@@ -166,7 +169,11 @@ def check_data(
         target=card.target,
         unit=card.unit,
         problems=problems.found,
-        notes=tuple(note for table in tables.values() for note in table.notes),
+        notes=tuple(
+            note
+            for table, more in zip(tables.values(), remarks, strict=True)
+            for note in (*table.notes, *more)
+        ),
         images=sum(map(len, tables.values())),
         labelled=int(sum(np.isfinite(part).sum() for part in labels)),
         per_subject=_count_subjects(samplers, labels, card),

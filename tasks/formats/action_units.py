@@ -158,7 +158,7 @@ class LabelSet(Generic[Key]):
         common = set(tables[0][1]).intersection(*(table for _, table in tables[1:]))
         for key, name in names.items():
             if key in common:
-                row: dict[str, Any] = {"image": f"{place}/{name}", **facts}
+                row: dict[str, Any] = {"image": f"{place}/{name}", "frame": key, **facts}
                 for column, table in tables:
                     row[column] = table[key]
                 yield row

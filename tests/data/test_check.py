@@ -119,7 +119,7 @@ def test_labels_outside_their_range_are_all_reported(tmp_path, draw_image):
     )
     (tmp_path / "toy").mkdir()
     for number in range(8):
-        draw_image(tmp_path / "toy" / f"{number}.jpg")
+        draw_image(tmp_path / "toy" / f"{number}.jpg", seed=number)
     found = check_data("toy", tmp_path, task_registry([plugin]))
     assert [(problem.where, problem.message) for problem in found.problems] == [
         ("list:1", "age is -60, not within 0 to 120"),

@@ -25,7 +25,7 @@ def lay_out(root, draw, subjects=("SN001", "SN003"), trials=("A1", "Y_smile"), i
         for trial in trials:
             names = [f"{image:03d}.jpg" for image in range(images)]
             for image, name in enumerate(names):
-                draw(root / "Images" / subject / trial / name, seed=image)
+                draw(root / "Images" / subject / trial / name, seed=100 * number + image)
             for unit in ACTION_UNITS:
                 path = root / "Labels" / subject / trial / f"AU{unit}.txt"
                 path.parent.mkdir(parents=True, exist_ok=True)
