@@ -3,12 +3,17 @@
 An option that differs from the default becomes part of the name, so that results of different
 settings lie in different files and never share a row. `-o key=value` sets an option of the protocol, the
 methods or the tasks, whichever takes it.
+
+Names that people give to people and sessions are compared here, too: `find_spellings`.
 """
 
 from __future__ import annotations
 
 import difflib
 import fnmatch
+import itertools
+import re
+import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 
 from comface_bench.core.card import MethodCard, TaskCard
@@ -197,3 +202,62 @@ def _complete(what: str, options: Mapping[str, tuple[str, ...]], given: Mapping[
 
 def _differing(options: Mapping[str, tuple[str, ...]], chosen: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in chosen.items() if not options[key] or value != options[key][0]}
+
+
+_SAME_LETTERS = str.maketrans(
+    "авекмнорстухіјѕαβεζηικμνορτυχ",
+    "abekmhopctyxijsabezhikmnoptyx",
+)
+"""Letters of other alphabets whose capitals look like Latin ones."""
+_TOKEN = re.compile(r"\d+|[^\W\d_]+|[^\w\s]")
+_SEPARATORS = frozenset("-.,:;/|'\"`´()[]{}‐‑‒–—―−・·•")
+_WHOLE = re.compile(r"(\d+)[.,]0*")
+_GROUPED = re.compile(r"\d{1,3}(?:,\d{3})+")
+_SCIENTIFIC = re.compile(r"\d(?:[.,]\d+)?e\+\d{1,2}")
+
+
+def spelling_key(name: str) -> str:
+    """Return a text that all spellings of one name have in common.
+
+    Case, Unicode forms, invisible signs, blanks, separators, leading zeros and the number formats of
+    spreadsheets make no difference: P-01, p_1 and Ｐ０１ are one name, and so are 1, 01 and 1.0. A separator
+    between two numbers does: 1-11 isn't 11-1. Accents do, too: they tell names apart in many languages.
+    """
+    text = unicodedata.normalize("NFKC", name).casefold().translate(_SAME_LETTERS)
+    text = "".join(sign for sign in text if unicodedata.category(sign) != "Cf").strip()
+    if _GROUPED.fullmatch(text):
+        text = text.replace(",", "")
+    elif match := _WHOLE.fullmatch(text):
+        text = match[1]
+    elif _SCIENTIFIC.fullmatch(text):
+        text = f"{float(text.replace(',', '.')):.0f}"
+    tokens = [_plain_digits(token) for token in _TOKEN.findall(text) if token not in _SEPARATORS]
+    key = tokens[0] if tokens else text
+    for before, token in itertools.pairwise(tokens):
+        key += f" {token}" if before.isdecimal() and token.isdecimal() else token
+    return key
+
+
+def _plain_digits(token: str) -> str:
+    """Return a number without leading zeros, in digits 0 to 9; anything else as it is."""
+    if not token.isdecimal():
+        return token
+    return "".join(str(unicodedata.decimal(digit)) for digit in token).lstrip("0") or "0"
+
+
+def find_spellings(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Return (name, other name) for each name that seems to be another spelling of an earlier one."""
+    alike: dict[str, list[str]] = {}
+    found = []
+    for name in sorted(set(names)):
+        earlier = alike.setdefault(spelling_key(name), [])
+        found += [(other, name) for other in earlier if _pad_alike(other, name)][:1]
+        earlier.append(name)
+    return found
+
+
+def _pad_alike(first: str, second: str) -> bool:
+    """Return whether one of two names has all the leading zeros: 01a1 and 1a01 are hexadecimal numbers."""
+    widths = [[len(digits) for digits in re.findall(r"\d+", name)] for name in (first, second)]
+    more = {a > b for a, b in zip(*widths, strict=False) if a != b}
+    return len(widths[0]) != len(widths[1]) or len(more) < 2

@@ -7,11 +7,9 @@ No subject is ever in two parts of a fold; `check_people` sees to it that no per
 
 from __future__ import annotations
 
-import itertools
 import json
 import random
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 
 from comface_bench.core.digest import digest
 from comface_bench.core.errors import SplitError
+from comface_bench.core.names import find_spellings
 from comface_bench.core.problems import ProblemList
 from comface_bench.core.unit import seed_for
 
@@ -263,65 +262,6 @@ def _listed(subjects: Sequence[str]) -> str:
     return (
         f"subject {shown}" if len(subjects) == 1 else f"subjects {shown}{' …' if len(subjects) > 5 else ''}"
     )
-
-
-_SAME_LETTERS = str.maketrans(
-    "авекмнорстухіјѕαβεζηικμνορτυχ",
-    "abekmhopctyxijsabezhikmnoptyx",
-)
-"""Letters of other alphabets whose capitals look like Latin ones."""
-_TOKEN = re.compile(r"\d+|[^\W\d_]+|[^\w\s]")
-_SEPARATORS = frozenset("-.,:;/|'\"`´()[]{}‐‑‒–—―−・·•")
-_WHOLE = re.compile(r"(\d+)[.,]0*")
-_GROUPED = re.compile(r"\d{1,3}(?:,\d{3})+")
-_SCIENTIFIC = re.compile(r"\d(?:[.,]\d+)?e\+\d{1,2}")
-
-
-def spelling_key(name: str) -> str:
-    """Return a text that all spellings of one name have in common.
-
-    Case, Unicode forms, invisible signs, blanks, separators, leading zeros and the number formats of
-    spreadsheets make no difference: P-01, p_1 and Ｐ０１ are one name, and so are 1, 01 and 1.0. A separator
-    between two numbers does: 1-11 isn't 11-1. Accents do, too: they tell names apart in many languages.
-    """
-    text = unicodedata.normalize("NFKC", name).casefold().translate(_SAME_LETTERS)
-    text = "".join(sign for sign in text if unicodedata.category(sign) != "Cf").strip()
-    if _GROUPED.fullmatch(text):
-        text = text.replace(",", "")
-    elif match := _WHOLE.fullmatch(text):
-        text = match[1]
-    elif _SCIENTIFIC.fullmatch(text):
-        text = f"{float(text.replace(',', '.')):.0f}"
-    tokens = [_plain_digits(token) for token in _TOKEN.findall(text) if token not in _SEPARATORS]
-    key = tokens[0] if tokens else text
-    for before, token in itertools.pairwise(tokens):
-        key += f" {token}" if before.isdecimal() and token.isdecimal() else token
-    return key
-
-
-def _plain_digits(token: str) -> str:
-    """Return a number without leading zeros, in digits 0 to 9; anything else as it is."""
-    if not token.isdecimal():
-        return token
-    return "".join(str(unicodedata.decimal(digit)) for digit in token).lstrip("0") or "0"
-
-
-def find_spellings(names: Iterable[str]) -> list[tuple[str, str]]:
-    """Return (name, other name) for each name that seems to be another spelling of an earlier one."""
-    alike: dict[str, list[str]] = {}
-    found = []
-    for name in sorted(set(names)):
-        earlier = alike.setdefault(spelling_key(name), [])
-        found += [(other, name) for other in earlier if _pad_alike(other, name)][:1]
-        earlier.append(name)
-    return found
-
-
-def _pad_alike(first: str, second: str) -> bool:
-    """Return whether one of two names has all the leading zeros: 01a1 and 1a01 are hexadecimal numbers."""
-    widths = [[len(digits) for digits in re.findall(r"\d+", name)] for name in (first, second)]
-    more = {a > b for a, b in zip(*widths, strict=False) if a != b}
-    return len(widths[0]) != len(widths[1]) or len(more) < 2
 
 
 def check_people(

@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comface_bench.core.errors import BenchError, DataFormatError
+from comface_bench.core.names import find_spellings, spelling_key
 from comface_bench.core.problems import DataProblemsError, ProblemList
 from comface_bench.data.check import check_data
 from comface_bench.data.manifest import Manifest
-from comface_bench.data.splits import check_people, find_spellings, spelling_key
+from comface_bench.data.splits import check_people
 from comface_bench.data.task import load_task
 
 ONE_NAME = [
