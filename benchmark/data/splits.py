@@ -265,7 +265,11 @@ def _listed(subjects: Sequence[str]) -> str:
 
 
 def check_people(
-    table: Manifest, target: str, allowed: str, problems: ProblemList, pictures: Sequence[str] = ()
+    table: Manifest,
+    target: str,
+    allowed: str,
+    problems: ProblemList,
+    equal: Iterable[Sequence[int]] | None = None,
 ) -> list[str]:
     """Check that no person is two subjects, and that no picture shows two people or has two labels.
 
@@ -275,7 +279,7 @@ def check_people(
         allowed: Value of the option `allow`: what is meant and no problem.
         problems: Receives each name that seems to be another spelling of one, and, by subjects, equal images
             of two people or with two labels.
-        pictures: A text for each image, the same for equal ones; by default the digests of the files.
+        equal: Groups of rows whose images are equal; by default those whose files are.
 
     Returns:
         Notes on equal images that are no problem: those whose labels agree, and frames of one video, since a
@@ -286,7 +290,8 @@ def check_people(
     spellings = find_spellings(table.subjects) if "alike-subjects" not in allowed else []
     clashes: dict[tuple[str, str], list[tuple[int, int]]] = {}
     notes: Counter[str] = Counter()
-    for rows in _find_equal(pictures or table.contents):
+    pairs = _find_repeats(table.contents) if equal is None else _pair_up(equal)
+    for rows in pairs:
         people = table.subjects[rows[0]], table.subjects[rows[1]]
         differ = labels is not None and abs(labels[rows[0]] - labels[rows[1]]) > 0
         if people[0] != people[1] or (differ and not table.video):
@@ -323,9 +328,16 @@ def check_people(
     return [f"{count:,} images equal another one of the same person{what}" for what, count in notes.items()]
 
 
-def _find_equal(pictures: Iterable[str]) -> Iterator[tuple[int, int]]:
-    """Yield each row whose picture an earlier row has, as (first such row, row)."""
+def _find_repeats(contents: Iterable[str]) -> Iterator[tuple[int, int]]:
+    """Yield each row whose content an earlier row has, as (first such row, row)."""
     first: dict[str, int] = {}
-    for row, picture in enumerate(pictures):
-        if (before := first.setdefault(picture, row)) != row:
+    for row, content in enumerate(contents):
+        if (before := first.setdefault(content, row)) != row:
             yield before, row
+
+
+def _pair_up(groups: Iterable[Sequence[int]]) -> Iterator[tuple[int, int]]:
+    """Yield each row of a group but the first, as (first row of the group, row)."""
+    for first, *others in groups:
+        for row in others:
+            yield first, row

@@ -161,6 +161,15 @@ def test_a_picture_with_two_labels_is_named_and_with_one_is_noted():
     assert check(["A", "A"], "xx", [1, float("nan")])[0] == []
 
 
+def test_groups_of_equal_images_may_be_given():
+    problems = ProblemList()
+    check_people(table(["A", "A", "B", "C"]), "pain", "", problems, equal=[(0, 3), (1, 2)])
+    assert [problem.message for problem in problems.found] == [
+        "3.png of C is the same picture as 0.png of A",
+        "2.png of B is the same picture as 1.png of A",
+    ]
+
+
 def test_frames_of_one_video_may_be_equal_but_not_those_of_two_people():
     problems, notes = check(["A", "A", "B"], "xxz", [1, 2, 3], video=True)
     assert problems == []
