@@ -153,8 +153,11 @@ def check_data(
     tables = {place: read_manifest(entry, card, place, folder, problems) for folder, place in places.items()}
     modes, sizes = decode_all(list(tables.values()), problems, progress)
     labels = [_labels(table, card, problems) for table in tables.values()]
-    allowed = chosen.get("allow", "")
-    remarks = [check_people(table, card.target, allowed, problems) for table in tables.values()]
+    remarks: list[str] = []
+    with problems.collect():
+        first, *others = tables.values()
+        whole = Manifest.join(first, *others) if others else first
+        remarks += check_people(whole, card.target, chosen.get("allow", ""), problems)
     samplers = [PairSampler(table, part) for table, part in zip(tables.values(), labels, strict=True)]
     task = None
     if not len(problems):
@@ -169,11 +172,7 @@ def check_data(
         target=card.target,
         unit=card.unit,
         problems=problems.found,
-        notes=tuple(
-            note
-            for table, more in zip(tables.values(), remarks, strict=True)
-            for note in (*table.notes, *more)
-        ),
+        notes=(*(note for table in tables.values() for note in table.notes), *remarks),
         images=sum(map(len, tables.values())),
         labelled=int(sum(np.isfinite(part).sum() for part in labels)),
         per_subject=_count_subjects(samplers, labels, card),
