@@ -298,7 +298,8 @@ def check_people(
             if "equal-images" not in allowed:
                 clashes.setdefault(people, []).append(rows)
         else:
-            notes[f", with another {target}: frames of a video that stood still" if differ else ""] += 1
+            stalled = f", with another {target}, as where a camera stalls" if differ else ""
+            notes[f"images that equal another one of the same person{stalled}"] += 1
     meant = [kind for kind, found in (("alike-subjects", spellings), ("equal-images", clashes)) if found]
     option = f"-o allow={'-and-'.join(sorted({*meant, *allowed.split('-and-')} - {'', 'none'}))}"
     for name, other in spellings:
@@ -325,7 +326,7 @@ def check_people(
             f"{image} {what}{more}",
             f"Take out the one that is wrong. If both are meant: {option}",
         )
-    return [f"{count:,} images equal another one of the same person{what}" for what, count in notes.items()]
+    return [f"{what}: {count:,}" for what, count in notes.items()]
 
 
 def _find_repeats(contents: Iterable[str]) -> Iterator[tuple[int, int]]:

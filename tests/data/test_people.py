@@ -157,7 +157,8 @@ def test_pictures_of_two_people_are_named_once_for_the_two():
 def test_a_picture_with_two_labels_is_named_and_with_one_is_noted():
     ((where, message, _),), _ = check(["A", "A", "B"], "xxz", [1, 2.5, 3])
     assert (where, message) == ("t.csv:3", "1.png is the same picture as 0.png, but its pain is 2.5, not 1")
-    assert check(["A", "A", "B"], "xxz", [1, 1, 3]) == ([], ["1 images equal another one of the same person"])
+    noted = ["images that equal another one of the same person: 1"]
+    assert check(["A", "A", "B"], "xxz", [1, 1, 3]) == ([], noted)
     assert check(["A", "A"], "xx", [1, float("nan")])[0] == []
 
 
@@ -174,7 +175,7 @@ def test_frames_of_one_video_may_be_equal_but_not_those_of_two_people():
     problems, notes = check(["A", "A", "B"], "xxz", [1, 2, 3], video=True)
     assert problems == []
     assert notes == [
-        "1 images equal another one of the same person, with another pain: frames of a video that stood still"
+        "images that equal another one of the same person, with another pain, as where a camera stalls: 1"
     ]
     assert len(check(["A", "B"], "xx", [1, 1], video=True)[0]) == 1
 
