@@ -104,7 +104,7 @@ class Encoder(nn.Module):
         self.eval()
         with torch.no_grad():
             device = self.mean.device
-            features = self(torch.full((2, 3, image_size, image_size), 0.5, device=device))
+            features = self.encode_checked(torch.full((2, 3, image_size, image_size), 0.5, device=device))
         self.train(was_training)
         return int(features.shape[1])
 
