@@ -99,7 +99,7 @@ def _equal_images(
         for place, found in pictures.items()
         if found.reduced and (found.size in whole_sizes or alike[found.size, found.digest] > 1)
     ]
-    decoded = pool.map(lambda place: pixel_digest(read_image(paths[place])), doubtful)
+    decoded = pool.map(lambda place: pixel_digest(read_image(paths[place]).tobytes()), doubtful)
     digests |= dict(zip(doubtful, decoded, strict=True))
     groups = defaultdict(list)
     for place, digest in digests.items():

@@ -76,9 +76,9 @@ def read_image(source: Path | bytes, where: object = None, formats: Sequence[str
         return _upright_rgb(image, _samples_of(image))
 
 
-def is_one_colour(image: Image.Image) -> bool:
-    """Return whether all pixels of an RGB image are equal."""
-    return all(low == high for low, high in _extrema(image))
+def is_one_colour(pixels: bytes) -> bool:
+    """Return whether all pixels are equal, given as red, green and blue in turn."""
+    return pixels == pixels[:3] * (len(pixels) // 3)
 
 
 ONE_COLOUR = ("shows a single colour", "Get the picture again, or take it out: there is no face in it.")
@@ -117,19 +117,20 @@ def inspect_image(path: Path) -> ImageFacts:
         mode, (width, height), samples = image.mode, image.size, _samples_of(image)
         image.draft(None, (1, 1))
         reduced = image.size != (width, height)
-        turned = reduced and image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+        turned = reduced and _orientation(image) > 4
         rgb = _upright_rgb(image, samples)
-    one_colour = is_one_colour(rgb)
+    pixels = rgb.tobytes()
+    one_colour = is_one_colour(pixels)
     if one_colour and reduced:
         # Each pixel is a mean of 8 × 8: a regular pattern would pass for one colour.
-        one_colour = is_one_colour(read_image(path))
+        one_colour = is_one_colour(read_image(path).tobytes())
     size = ((height, width) if turned else (width, height)) if reduced else rgb.size
-    return ImageFacts(mode, size, one_colour, reduced, pixel_digest(rgb))
+    return ImageFacts(mode, size, one_colour, reduced, pixel_digest(pixels))
 
 
-def pixel_digest(image: Image.Image) -> bytes:
-    """Return a digest of an RGB image's pixels, 16 bytes."""
-    return blake2b(image.tobytes(), digest_size=16).digest()
+def pixel_digest(pixels: bytes) -> bytes:
+    """Return a digest of an image's pixels, 16 bytes."""
+    return blake2b(pixels, digest_size=16).digest()
 
 
 @contextmanager
@@ -211,23 +212,25 @@ def _samples_of_tiff(tags: Any, mode: str) -> _Samples:
 
 def _upright_rgb(image: ImageFile.ImageFile, samples: _Samples) -> Image.Image:
     image.load()
-    ImageOps.exif_transpose(image, in_place=True)
+    if _orientation(image) > 1:
+        ImageOps.exif_transpose(image, in_place=True)
     if samples.white is None:
         raise _Fault(f"holds {samples} and doesn't say which of them is white", _RESCALE)
     if image.mode[0] in "IF":
         return Image.fromarray(_to_bytes(np.asarray(image), samples)).convert("RGB")
     if samples.bits > 8:
         # Pillow has dropped the lower 8 bits.
-        bands = zip(image.getbands(), _extrema(image), strict=True)
+        extrema: Any = image.getextrema()
+        bands = zip(image.getbands(), extrema, strict=True)
         largest = max(high for band, (_, high) in bands if band not in "AaX")
         _require_full_range(largest * 256 + 255, samples)
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _extrema(image: Image.Image) -> tuple[tuple[int, int], ...]:
-    """Return the smallest and largest value of each channel of an image with several."""
-    extrema: Any = image.getextrema()
-    return tuple(extrema)
+def _orientation(image: Image.Image) -> int:
+    """Return how an image lies, as EXIF numbers it: from 5 on, width and height change places."""
+    orientation = image.getexif().get(ExifTags.Base.Orientation)
+    return orientation if isinstance(orientation, int) else 1
 
 
 _RESCALE = "Save it with 8 bits a channel, so that black is 0 and white is 255."

@@ -203,7 +203,7 @@ def decode_image(root: Path, name: str, size: int, resize: Resize) -> NDArray[np
         image = read_image(root / name)
     except FileNotFoundError as error:
         raise missing_image(root, name) from error
-    if is_one_colour(image):
+    if is_one_colour(image.tobytes()):
         raise UnreadableImageError(root / name, *ONE_COLOUR)
     return np.asarray(_fit(image, size, resize)).transpose(2, 0, 1)
 
