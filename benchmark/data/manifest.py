@@ -312,13 +312,14 @@ def digest_contents(root: Path, rows: Sequence[Mapping[str, Any]], problems: Pro
     chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         hashed = [content for part in pool.map(_hash_all, chunks) for content in part]
-    for row, path, content in zip(rows, paths, hashed, strict=True):
-        if path is not None and content is None:
-            problems.add(
-                row_place(row),
-                f"{row['image']} isn't a file under {root}",
-                "Put it there, or take the row out.",
-            )
+    lost = [row for row, path, content in zip(rows, paths, hashed, strict=True) if path and content is None]
+    if lost:
+        from comface_bench.data.image_file import explain_missing
+
+        listings: dict[Path, dict[str, list[str]]] = {}
+        for row in lost:
+            plain = f"{row['image']} isn't a file under {root}", "Put it there, or take the row out."
+            problems.add(row_place(row), *(explain_missing(root, str(row["image"]), listings) or plain))
     return hashed
 
 

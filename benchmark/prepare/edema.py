@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
-from comface_bench.core.errors import DataFormatError, DataMissingError, UsageError
+from comface_bench.core.errors import DataMissingError, UsageError
 from comface_bench.core.files import replace_file
 from comface_bench.core.problems import ProblemList
 from comface_bench.prepare.faces import (
@@ -168,16 +168,14 @@ def _read_images(
 
 def _open_image(path: Path) -> NDArray[np.uint8]:
     import numpy as np
-    from PIL import Image, ImageOps
+
+    from comface_bench.data.image_file import UnreadableImageError, read_image
 
     try:
-        with Image.open(path) as image:
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataFormatError(
-            f"{path}: the image can't be read ({error})",
-            "Copy it again; what is finished is kept when the command is repeated.",
-        ) from error
+        return np.asarray(read_image(path))
+    except UnreadableImageError as error:
+        error.hint += " What is finished is kept when the command is repeated."
+        raise
 
 
 def _write_tables(target: Path, recordings: list[Recording], boxes: BoxFile) -> EdemaReport:

@@ -15,6 +15,7 @@ from comface_bench.comface.corpus.score_store import identity_scores, read_quali
 from comface_bench.comface.synthesis.generator import people_key
 from comface_bench.core.digest import digest_file
 from comface_bench.core.errors import DataFormatError, UsageError
+from comface_bench.data.image_file import UnreadableImageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -154,9 +155,9 @@ class FaceDataset:
         number, corpus = int(self._number[record]), self._of(record)
         try:
             return corpus.image(number, place)
-        except OSError as error:
+        except UnreadableImageError as error:
             raise DataFormatError(
-                f"{self._roots[self._corpus[record]]}: image {place} of record {number} is damaged: {error}",
+                f"{self._roots[self._corpus[record]]}: image {place} of record {number} {error.fault}",
                 f"comface-bench synth check {self._roots[self._corpus[record]]} --pictures",
             ) from None
 

@@ -112,7 +112,7 @@ def test_a_damaged_image_is_named(corpus, settings, tmp_path):
         tar.write_bytes(bytes(tar.stat().st_size))
     faces = FaceDataset([copy], settings)
     pairs = faces.draw(settings, 1, ALL)
-    with pytest.raises(DataFormatError, match=r"image \d of record \d+ is damaged") as caught:
+    with pytest.raises(DataFormatError, match=r"image \d of record \d+ begins with zeros") as caught:
         next(load_batches(faces, split_batches(pairs, 16), threads=1))
     assert "synth check" in caught.value.hint
 
