@@ -12,8 +12,9 @@ from typing import cast
 from comface_bench.core.card import Family, PairRule, TaskCard
 from comface_bench.core.errors import DataMissingError, UsageError
 from comface_bench.core.problems import ProblemList
-from comface_bench.tasks.formats.csv_file import COLUMNS, label_columns
-from comface_bench.tasks.formats.table import Table, parse_number, read_table
+from comface_bench.tasks.formats.csv_file import COLUMNS, KNOWN, is_index, label_columns
+from comface_bench.tasks.formats.numbers import parse_number
+from comface_bench.tasks.formats.table import Table, read_table
 
 FAMILY = "csv:"
 EXAMPLE = "csv:FILE"
@@ -95,7 +96,7 @@ def configure(card: TaskCard, chosen: Mapping[str, str]) -> TaskCard:
         hint = f"Name a CSV file, as in: comface-bench data check {EXAMPLE}"
         raise DataMissingError(f"task {card.name} needs {path}, which {what}", f"{hint}\n{card.how_to_get}")
     # Mistakes in its rows are reported when they are read.
-    table = read_table(path, ProblemList())
+    table = read_table(path, KNOWN, ProblemList())
     rule = cast(PairRule, chosen["pairs"])
     if missing := [column for column in _COLUMN_OF_RULE[rule] if table.header and column not in table.header]:
         raise UsageError(
@@ -110,6 +111,7 @@ def configure(card: TaskCard, chosen: Mapping[str, str]) -> TaskCard:
         label_range=_parse_range(chosen["range"]) if "range" in chosen else card.label_range,
         family=cast(Family, chosen["family"]),
         test_pairs=rule,
+        read=f"{card.read}_by_session" if rule == "pre-post-same-day" else card.read,
         metrics=card.metrics if rule == "all" else (*card.metrics, "acc"),
         summary=f"Change of {target} between two images of one subject of {path.name}.",
     )
@@ -117,20 +119,22 @@ def configure(card: TaskCard, chosen: Mapping[str, str]) -> TaskCard:
 
 def _find_target(table: Table, named: str | None) -> str:
     """Return the label column that is named, or the only one."""
-    labels = label_columns(table)
+    labels = list(label_columns(table))
     others = ", ".join(labels) or "none"
     if named in labels:
         return named
     if named is not None and named in table.header:
-        raise UsageError(
-            f"column {named} of {table.path} holds no number",
-            f"Columns of numbers: {others}; decimals are written with a point.",
-        )
+        what = "numbers the rows" if is_index(table, named) else "holds no number"
+        raise UsageError(f"column {named} of {table.path} {what}", f"Columns of numbers: {others}")
     if named is not None and table.header:
         raise UsageError(f"{table.path} has no column {named}", f"Its columns of numbers: {others}")
     if len(labels) > 1:
+        named_well = [label for label in labels if _VALUE.fullmatch(label)]
         raise UsageError(
-            f"{table.path} has several labels: {others}", f"Say which to estimate: -o target={labels[0]}"
+            f"{table.path} has several labels: {others}",
+            f"Say which to estimate: -o target={named_well[0]}"
+            if named_well
+            else "Rename the one to estimate, in letters, digits and any of . _ - /, and say: -o target=NAME",
         )
     if not labels and set(COLUMNS) <= set(table.header):
         raise UsageError(

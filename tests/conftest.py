@@ -78,15 +78,18 @@ def intensity(subject: int, unit: int, frame: int) -> int:
 
 @pytest.fixture(scope="session")
 def make_edema(draw_image):
-    """Lay out an Edema tree; weights are 50 + patient + day, and a kilogram less after treatment."""
+    """Lay out an Edema tree; weights are 50 + patient + day, and a kilogram less after treatment.
 
-    def make(root: Path, patients=("P1", "P2"), days=("1", "2")) -> Path:
+    Trees of one seed hold the same pictures.
+    """
+
+    def make(root: Path, patients=("P1", "P2"), days=("1", "2"), seed: int = 0) -> Path:
         rows = ["image,patient,day,phase,weight_kg"]
         for number, patient in enumerate(patients):
             for day in days:
                 for phase in ("pre", "post"):
                     name = f"images/{patient}_{day}_{phase}.jpg"
-                    draw_image(root / name, seed=len(rows))
+                    draw_image(root / name, seed=seed + len(rows))
                     weight = 50 + number + int(day) - (phase == "post")
                     rows.append(f"{name},{patient},{day},{phase},{weight}")
         (root / "manifest.csv").write_text("\n".join(rows) + "\n")
@@ -97,11 +100,13 @@ def make_edema(draw_image):
 
 @pytest.fixture(scope="session")
 def make_fgnet(draw_image):
-    """Lay out an FG-NET tree from file names."""
+    """Lay out an FG-NET tree from file names; trees of one seed hold the same pictures."""
 
-    def make(root: Path, names=("001A02.JPG", "001A08.JPG", "002A43a.JPG", "002A43b.JPG")) -> Path:
+    def make(
+        root: Path, names=("001A02.JPG", "001A08.JPG", "002A43a.JPG", "002A43b.JPG"), seed: int = 0
+    ) -> Path:
         (root / "images").mkdir(parents=True, exist_ok=True)
-        for number, name in enumerate(names):
+        for number, name in enumerate(names, seed):
             draw_image(root / "images" / name, seed=number, mode="L" if number % 2 else "RGB")
         return root
 

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
 import comface_bench.tasks
+from comface_bench.data.image_file import read_image
 from comface_bench.prepare.faces import DlibDetector
 
 Count = Callable[[np.ndarray], int]
@@ -39,7 +39,7 @@ def main() -> None:
     print("| images | detector | one | none | several | ms |\n|---|---|---:|---:|---:|---:|")
     for name, folder in folders.items():
         paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".jpg")[:: given.every]
-        images = [np.array(Image.open(path).convert("RGB")) for path in paths]
+        images = [np.array(read_image(path)) for path in paths]
         for detector, count in detectors(given.yunet):
             count(images[0])  # warm up
             start = time.perf_counter()

@@ -9,6 +9,7 @@ import os
 import platform
 import shutil
 from collections.abc import Iterator
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,7 +48,7 @@ class Diagnosis(NamedTuple):
 
 @app.command()
 def doctor(data: Data = None, results: Results = Path("results")) -> None:
-    """Say what this installation has and lacks; exit status 1 if something is broken."""
+    """Say what this installation has and lacks; exit status 1 if something is broken. No plugin is run."""
     sections = {
         "versions": list(_versions()),
         "device": list(_device()),
@@ -141,15 +142,30 @@ def _plugins() -> Iterator[Diagnosis]:
         PROTOCOLS_GROUP: protocol_registry(),
         METRICS_GROUP: metric_registry(),
     }
-    offered = [
-        (registry, plugin) for group, registry in groups.items() for plugin in installed_plugins(group)
-    ]
-    if not offered:
-        yield Diagnosis("none", "no installed package offers a method, task, protocol or metric")
-    for registry, plugin in offered:
+    found = False
+    for group, registry in groups.items():
+        for plugin in installed_plugins(group):
+            found = True
+            text = f"a {registry.kind} of {plugin.origin}"
+            if _is_installed(plugin.entry_point.module):
+                yield Diagnosis(plugin.name, f"{text}, not loaded; see it: comface-bench show {plugin.name}")
+            else:
+                yield Diagnosis(plugin.name, f"{text}, whose module isn't there", broken=True)
         try:
-            registry.get(plugin.name)
+            registry.names()
         except BenchError as error:
-            yield Diagnosis(plugin.name, error.message, broken=True)
-        else:
-            yield Diagnosis(plugin.name, f"a {registry.kind} of {plugin.origin}")
+            yield Diagnosis(group, error.message, broken=True)
+    if not found:
+        yield Diagnosis("none", "no installed package offers a method, task, protocol or metric")
+
+
+def _is_installed(module: str) -> bool:
+    """Return whether a module's file is there; nothing of it is run, nor of the packages that hold it."""
+    name, _, below = module.partition(".")
+    spec = importlib.util.find_spec(name)
+    for part in below.split(".") if below else ():
+        if spec is None or spec.submodule_search_locations is None:
+            return False
+        name = f"{name}.{part}"
+        spec = PathFinder.find_spec(name, list(spec.submodule_search_locations))
+    return spec is not None

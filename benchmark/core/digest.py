@@ -1,4 +1,4 @@
-"""Digests: of declared facts (canonical JSON, hashed), of files and their tensors, of texts that state theirs."""
+"""Digests of facts (canonical JSON, hashed), of files and their tensors, of texts that state their own."""
 
 from __future__ import annotations
 

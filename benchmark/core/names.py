@@ -3,12 +3,17 @@
 An option that differs from the default becomes part of the name, so that results of different
 settings lie in different files and never share a row. `-o key=value` sets an option of the protocol, the
 methods or the tasks, whichever takes it.
+
+Names that people give to people and sessions are compared here, too: `find_spellings`.
 """
 
 from __future__ import annotations
 
 import difflib
 import fnmatch
+import itertools
+import re
+import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 
 from comface_bench.core.card import MethodCard, TaskCard
@@ -82,8 +87,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {' or '.join(folded[one] for one in near)}?" if near else ""
 
 
-TASK_OPTIONS = ("split",)
-"""Options of every task."""
+TASK_OPTIONS: Mapping[str, tuple[str, ...]] = {
+    "split": (),
+    "allow": ("none", "alike-subjects", "equal-images", "alike-subjects-and-equal-images"),
+}
+"""Options of every task. Each task has a default `split` of its own. `allow` confirms what `data check` takes
+for a mistake: two names that seem to be one person's, or one picture that stands twice."""
 
 METHOD_OPTIONS: Mapping[str, tuple[str, ...]] = {"preprocess": ("native", "imagenet")}
 """Options of every method. `preprocess=imagenet` feeds RGB with ImageNet's mean and standard deviation,
@@ -158,14 +167,16 @@ def method_options(card: MethodCard, given: Mapping[str, str]) -> dict[str, str]
 def task_options(card: TaskCard, given: Mapping[str, str]) -> dict[str, str]:
     """Complete a task's options, `split` among them, by its defaults, and check them.
 
-    Any split can be asked for: a rule takes a number, and a file a path.
+    Any split can be asked for: a rule takes a number, and a file a path. `allow` is left out where it allows
+    nothing, so that the keys of earlier results stay as they are.
 
     Raises:
         UsageError: The task doesn't take an option, or not that value.
     """
-    own = {key: value for key, value in given.items() if key != "split"}
-    complete = _complete(f"task {card.name}", card.options, own, also=("split",))
-    return {"split": given.get("split", card.splits[0]), **complete}
+    complete = _complete(f"task {card.name}", {**TASK_OPTIONS, **card.options}, given)
+    if complete["allow"] == TASK_OPTIONS["allow"][0]:
+        del complete["allow"]
+    return {"split": card.splits[0], **complete}
 
 
 def differing(card: MethodCard, chosen: Mapping[str, str]) -> dict[str, str]:
@@ -175,15 +186,13 @@ def differing(card: MethodCard, chosen: Mapping[str, str]) -> dict[str, str]:
 
 def differing_task_options(card: TaskCard, chosen: Mapping[str, str]) -> dict[str, str]:
     """Return the options that differ from a task's defaults."""
-    return _differing({**card.options, "split": (card.splits[0],)}, chosen)
+    return _differing({**TASK_OPTIONS, **card.options, "split": (card.splits[0],)}, chosen)
 
 
-def _complete(
-    what: str, options: Mapping[str, tuple[str, ...]], given: Mapping[str, str], also: tuple[str, ...] = ()
-) -> dict[str, str]:
+def _complete(what: str, options: Mapping[str, tuple[str, ...]], given: Mapping[str, str]) -> dict[str, str]:
     for key, value in given.items():
         if key not in options:
-            takes = ", ".join([*also, *sorted(options)]) or "none"
+            takes = ", ".join(sorted(options)) or "none"
             raise UsageError(f"{what} takes no option {key!r}; it takes: {takes}")
         if (accepted := options[key]) and value not in accepted:
             raise UsageError(f"{what}: {key}={value} isn't one of {', '.join(accepted)}")
@@ -193,3 +202,62 @@ def _complete(
 
 def _differing(options: Mapping[str, tuple[str, ...]], chosen: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in chosen.items() if not options[key] or value != options[key][0]}
+
+
+_SAME_LETTERS = str.maketrans(
+    "авекмнорстухіјѕαβεζηικμνορτυχ",
+    "abekmhopctyxijsabezhikmnoptyx",
+)
+"""Letters of other alphabets whose capitals look like Latin ones."""
+_TOKEN = re.compile(r"\d+|[^\W\d_]+|[^\w\s]")
+_SEPARATORS = frozenset("-.,:;/|'\"`´()[]{}‐‑‒–—―−・·•")
+_WHOLE = re.compile(r"(\d+)[.,]0*")
+_GROUPED = re.compile(r"\d{1,3}(?:,\d{3})+")
+_SCIENTIFIC = re.compile(r"\d(?:[.,]\d+)?e\+\d{1,2}")
+
+
+def spelling_key(name: str) -> str:
+    """Return a text that all spellings of one name have in common.
+
+    Case, Unicode forms, invisible signs, blanks, separators, leading zeros and the number formats of
+    spreadsheets make no difference: P-01, p_1 and Ｐ０１ are one name, and so are 1, 01 and 1.0. A separator
+    between two numbers does: 1-11 isn't 11-1. Accents do, too: they tell names apart in many languages.
+    """
+    text = unicodedata.normalize("NFKC", name).casefold().translate(_SAME_LETTERS)
+    text = "".join(sign for sign in text if unicodedata.category(sign) != "Cf").strip()
+    if _GROUPED.fullmatch(text):
+        text = text.replace(",", "")
+    elif match := _WHOLE.fullmatch(text):
+        text = match[1]
+    elif _SCIENTIFIC.fullmatch(text):
+        text = f"{float(text.replace(',', '.')):.0f}"
+    tokens = [_plain_digits(token) for token in _TOKEN.findall(text) if token not in _SEPARATORS]
+    key = tokens[0] if tokens else text
+    for before, token in itertools.pairwise(tokens):
+        key += f" {token}" if before.isdecimal() and token.isdecimal() else token
+    return key
+
+
+def _plain_digits(token: str) -> str:
+    """Return a number without leading zeros, in digits 0 to 9; anything else as it is."""
+    if not token.isdecimal():
+        return token
+    return "".join(str(unicodedata.decimal(digit)) for digit in token).lstrip("0") or "0"
+
+
+def find_spellings(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Return (name, other name) for each name that seems to be another spelling of an earlier one."""
+    alike: dict[str, list[str]] = {}
+    found = []
+    for name in sorted(set(names)):
+        earlier = alike.setdefault(spelling_key(name), [])
+        found += [(other, name) for other in earlier if _pad_alike(other, name)][:1]
+        earlier.append(name)
+    return found
+
+
+def _pad_alike(first: str, second: str) -> bool:
+    """Return whether one of two names has all the leading zeros: 01a1 and 1a01 are hexadecimal numbers."""
+    widths = [[len(digits) for digits in re.findall(r"\d+", name)] for name in (first, second)]
+    more = {a > b for a, b in zip(*widths, strict=False) if a != b}
+    return len(widths[0]) != len(widths[1]) or len(more) < 2

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +14,10 @@ from comface_bench.core.card import TaskCard, data_location, data_root
 from comface_bench.core.names import parse_name
 from comface_bench.core.problems import Problem, ProblemList
 from comface_bench.core.registry import Registry, task_registry
+from comface_bench.data.image_check import check_images
 from comface_bench.data.manifest import Manifest
 from comface_bench.data.pairs import PairSampler
+from comface_bench.data.splits import check_people
 from comface_bench.data.task import Task, configure, open_task, read_manifest
 
 if TYPE_CHECKING:
@@ -89,7 +89,8 @@ class DataCheck:
         zero_change_pairs: Those whose two labels are equal.
         labels: Labels of the target; None if there are none.
         modes: Colour mode by PIL's name → number of images; `L` is grey, `RGB` colour.
-        image_sizes: Smallest and largest (width, height) in pixels, by area; None without images.
+        image_sizes: Smallest and largest (width, height) in pixels, upright, by area; None without images.
+        equal_images: Groups of images whose pixels are equal once they are decoded, by name.
         manifest_digest: SHA-256 of the data set's table.
         folds: Counts of each fold; none while there are problems.
         split, split_digest: Name of the folds and their SHA-256; empty while there are problems.
@@ -111,6 +112,7 @@ class DataCheck:
     labels: LabelCount | None
     modes: Mapping[str, int]
     image_sizes: tuple[tuple[int, int], tuple[int, int]] | None
+    equal_images: tuple[tuple[str, ...], ...]
     manifest_digest: str
     folds: tuple[FoldCount, ...] = ()
     split: str = ""
@@ -144,21 +146,34 @@ def check_data(
     """
     base, options = parse_name(name)
     entry = (registry or task_registry()).get(base)
-    card, _ = configure(entry, options)
+    card, chosen = configure(entry, options)
     places = {card.data: data_location(card, data)}
     if card.test_data is not None:
         places[card.test_data] = data_root(data) / card.test_data
     problems = ProblemList()
     tables = {place: read_manifest(entry, card, place, folder, problems) for folder, place in places.items()}
-    modes, sizes = decode_all(list(tables.values()), problems, progress)
+    names = [(table, image) for table in tables.values() for image in table.images]
+    pictures = check_images([table.root / image for table, image in names], problems, progress)
+    equal = tuple(
+        tuple(
+            f"{names[place][0].name}/{names[place][1]}" if len(tables) > 1 else names[place][1]
+            for place in group
+        )
+        for group in pictures.equal
+    )
     labels = [_labels(table, card, problems) for table in tables.values()]
+    remarks: list[str] = []
+    with problems.collect():
+        first, *others = tables.values()
+        whole = Manifest.join(first, *others) if others else first
+        remarks += check_people(whole, card.target, chosen.get("allow", ""), problems, pictures.equal)
     samplers = [PairSampler(table, part) for table, part in zip(tables.values(), labels, strict=True)]
     task = None
     if not len(problems):
         with problems.collect():
             task = open_task(entry, options, data, {(card.read, place): tables[place] for place in tables})
     folds, targets = _count_folds(task, problems) if task else ((), [])
-    by_area = sorted(sizes, key=lambda size: (size[0] * size[1], size))
+    by_area = sorted(pictures.sizes, key=lambda size: (size[0] * size[1], size))
     table = task.table if task else next(iter(tables.values()))
     return DataCheck(
         task=task.name if task else name,
@@ -166,15 +181,16 @@ def check_data(
         target=card.target,
         unit=card.unit,
         problems=problems.found,
-        notes=tuple(note for table in tables.values() for note in table.notes),
+        notes=(*(note for table in tables.values() for note in table.notes), *remarks),
         images=sum(map(len, tables.values())),
         labelled=int(sum(np.isfinite(part).sum() for part in labels)),
         per_subject=_count_subjects(samplers, labels, card),
         pairs=sum(sum(sampler.counts().values()) for sampler in samplers),
         zero_change_pairs=sum(map(_count_equal, tables.values(), labels)),
         labels=_count_labels(list(tables.values()), labels),
-        modes=modes,
+        modes=pictures.modes,
         image_sizes=(by_area[0], by_area[-1]) if by_area else None,
+        equal_images=equal,
         manifest_digest=table.digest,
         folds=folds,
         split=task.split.name if task else "",
@@ -261,52 +277,3 @@ def _histogram(labels: NDArray[np.float64]) -> tuple[Bin, ...]:
         Bin(float(low), float(high), int(count))
         for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True)
     )
-
-
-def decode_all(
-    tables: Sequence[Manifest],
-    problems: ProblemList,
-    progress: Callable[[int, int], None] | None = None,
-) -> tuple[dict[str, int], set[tuple[int, int]]]:
-    """Decode all images of some data sets.
-
-    Args:
-        tables: The data sets.
-        problems: Receives each image that can't be decoded.
-        progress: Called with (images opened, images in all) after each image.
-
-    Returns:
-        Colour mode by PIL's name → number of images, the most frequent first; and all (width, height)
-        in pixels.
-    """
-    paths = [table.root / name for table in tables for name in table.images]
-    modes: Counter[str] = Counter()
-    sizes: set[tuple[int, int]] = set()
-    # Pillow decodes outside the interpreter's lock.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for number, found in enumerate(pool.map(_decode, paths), 1):
-            if isinstance(found, Problem):
-                problems.add(found.where, found.message, found.remedy)
-            else:
-                modes[found[0]] += 1
-                sizes.add(found[1])
-            if progress is not None:
-                progress(number, len(paths))
-    return dict(modes.most_common()), sizes
-
-
-def _decode(path: Path) -> tuple[str, tuple[int, int]] | Problem:
-    """Read a whole image, so that a cut-off file shows, and return its mode and size."""
-    from PIL import Image, ImageFile
-
-    # A switch of the whole process that some libraries turn on: cut-off files would pass for whole ones.
-    ImageFile.LOAD_TRUNCATED_IMAGES = False
-    try:
-        with Image.open(path) as image:
-            mode, size = image.mode, image.size
-            # JPEG decodes at an eighth of its size, which still reads every byte.
-            image.draft(None, (1, 1))
-            image.load()
-    except Exception as error:  # Decoders raise whatever comes, RuntimeError and struct.error among it.
-        return Problem(str(path), f"can't be decoded: {error}", "Get the file again, or take it out.")
-    return mode, size

@@ -31,12 +31,13 @@ import numpy as np
 import PIL
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image
 
 from comface_bench.core.digest import digest, digest_file
 from comface_bench.core.errors import BenchError, DataFormatError, DataMissingError
 from comface_bench.core.files import replacing
 from comface_bench.core.storage import require_room
+from comface_bench.data.image_file import ONE_COLOUR, UnreadableImageError, is_one_colour, read_image
 from comface_bench.data.manifest import Manifest
 
 FORMAT = 2
@@ -136,7 +137,8 @@ def open_image_store(
     Raises:
         ValueError: There are no images, or the size isn't positive.
         DataMissingError: An image isn't there any more.
-        DataFormatError: An image is truncated, can't be decoded, or has changed since the manifest was read.
+        UnreadableImageError: An image is truncated, can't be decoded, or shows a single colour.
+        DataFormatError: An image has changed since the manifest was read.
         StorageError: There is no room for the store.
     """
     if not len(table) or size < 1:
@@ -276,15 +278,14 @@ def _cores() -> int:
 
 Resize = Literal["squash", "crop"]
 
-DECODE_EPOCH = 1
+DECODE_EPOCH = 2
 """Raised by hand when the same file gives other pixels than before."""
 
 
 def decode_image(root: Path, name: str, size: int, resize: Resize) -> NDArray[np.uint8]:
-    """Decode an image, turn it upright as its EXIF orientation says, and make it a square in RGB.
+    """Decode an image as `read_image` does, and make it a square.
 
-    Transparency is dropped, grey is repeated, CMYK and palettes are converted by Pillow, and 16-bit grey
-    keeps its upper 8 bits. The filter is Pillow's bilinear one, which antialiases.
+    The filter is Pillow's bilinear one, which antialiases.
 
     Args:
         root: Folder of the data set.
@@ -298,21 +299,15 @@ def decode_image(root: Path, name: str, size: int, resize: Resize) -> NDArray[np
 
     Raises:
         DataMissingError: There is no such file.
-        DataFormatError: The file is truncated, or no image that can be decoded.
+        UnreadableImageError: `read_image` refuses the file, or it shows a single colour.
     """
-    # A switch of the whole process that some libraries turn on: it would fill what is missing with grey.
-    ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
-        with Image.open(root / name) as opened:
-            upright = _as_rgb(ImageOps.exif_transpose(opened))
+        image = read_image(root / name)
     except FileNotFoundError as error:
         raise missing_image(root, name) from error
-    except Exception as error:  # Decoders raise whatever comes: OSError, SyntaxError, struct.error, ...
-        raise DataFormatError(
-            f"{root / name} can't be decoded: {error}",
-            "Get the file again, or remove it and whatever lists it.",
-        ) from error
-    return np.asarray(_fit(upright, size, resize)).transpose(2, 0, 1)
+    if is_one_colour(image.tobytes()):
+        raise UnreadableImageError(root / name, *ONE_COLOUR)
+    return np.asarray(_fit(image, size, resize)).transpose(2, 0, 1)
 
 
 def missing_image(root: Path, name: str) -> DataMissingError:
@@ -321,14 +316,6 @@ def missing_image(root: Path, name: str) -> DataMissingError:
         f"there is no image {name} under {root}",
         "Give the folder that holds it with --data, or check the data set: comface-bench data check TASK",
     )
-
-
-def _as_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):
-        # Pillow would clip 16 bits at 255 instead of scaling them.
-        wide = np.asarray(image).astype(np.int64)
-        image = Image.fromarray(np.clip(wide >> 8, 0, 255).astype(np.uint8))
-    return image.convert("RGB")
 
 
 def _fit(image: Image.Image, size: int, resize: Resize) -> Image.Image:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 
 _FIXED = ("image", "subject", "session", "phase")
+_UNHASHED = ("frame", "where")
+"""What rows may tell besides, which is no label and no part of the digest."""
 _UNKNOWN = "Leave the cell empty if it is unknown."
 
 
@@ -46,6 +48,8 @@ class Manifest:
             the image.
         notes: Entries that the loader left out on purpose, as sentences; no part of the digest.
         joined: Two data sets side by side, made by `join`.
+        video: Images are frames of videos, where neighbours may be equal and have two labels; no part of the
+            digest.
     """
 
     name: str
@@ -59,6 +63,7 @@ class Manifest:
     places: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     joined: bool = False
+    video: bool = False
 
     @classmethod
     def from_rows(
@@ -73,8 +78,8 @@ class Manifest:
         Args:
             name: Name of the data set.
             root: Folder that image names are relative to.
-            rows: Mappings with `image` and `subject`, optionally `session`, `phase` and `where`
-                (file and line, for messages); every other column is a label. Notes may stand between.
+            rows: Mappings with `image` and `subject`, optionally `session`, `phase`, `frame` (in a video) and
+                `where` (file and line, for messages); every other column is a label. Notes may stand between.
             problems: Where to note what is wrong; the rows concerned are left out. None raises it all.
 
         Raises:
@@ -95,7 +100,7 @@ class Manifest:
         found.sort(key=lambda row: str(row["image"]))
         found = _without_repeats(found, noted)
         found = [row for row in found if _has_subject(row, noted)]
-        known = sorted({column for row in found for column in row} - {*_FIXED, "where"})
+        known = sorted({column for row in found for column in row} - {*_FIXED, *_UNHASHED})
         columns = {column: [_label(row, column, noted) for row in found] for column in known}
         contents = digest_contents(root, found, noted)
         kept = [place for place, content in enumerate(contents) if content is not None]
@@ -120,6 +125,7 @@ class Manifest:
             contents=tuple(content for content in contents if content is not None),
             places=tuple(row_place(found[place]) for place in kept),
             notes=tuple(notes),
+            video=any(row.get("frame") for row in found),
         )
 
     @classmethod
@@ -153,6 +159,7 @@ class Manifest:
             places=first.places + second.places,
             notes=first.notes + second.notes,
             joined=True,
+            video=first.video or second.video,
         )
 
     def own_name(self, name: str) -> str:
@@ -308,13 +315,14 @@ def digest_contents(root: Path, rows: Sequence[Mapping[str, Any]], problems: Pro
     chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         hashed = [content for part in pool.map(_hash_all, chunks) for content in part]
-    for row, path, content in zip(rows, paths, hashed, strict=True):
-        if path is not None and content is None:
-            problems.add(
-                row_place(row),
-                f"{row['image']} isn't a file under {root}",
-                "Put it there, or take the row out.",
-            )
+    lost = [row for row, path, content in zip(rows, paths, hashed, strict=True) if path and content is None]
+    if lost:
+        from comface_bench.data.image_file import explain_missing
+
+        listings: dict[Path, dict[str, list[str]]] = {}
+        for row in lost:
+            plain = f"{row['image']} isn't a file under {root}", "Put it there, or take the row out."
+            problems.add(row_place(row), *(explain_missing(root, str(row["image"]), listings) or plain))
     return hashed
 
 

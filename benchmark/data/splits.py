@@ -2,7 +2,7 @@
 
 Published splits are JSON files of subject ids with a digest. Rule splits (`balanced-K`,
 `leave-one-out`) are computed from the subjects and written into every record by their digest.
-No subject is ever in two parts of a fold.
+No subject is ever in two parts of a fold; `check_people` sees to it that no person is two subjects.
 """
 
 from __future__ import annotations
@@ -11,15 +11,20 @@ import json
 import random
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from comface_bench.core.digest import digest
 from comface_bench.core.errors import SplitError
 from comface_bench.core.files import replace_file
+from comface_bench.core.names import find_spellings
+from comface_bench.core.problems import ProblemList
 from comface_bench.core.unit import seed_for
+
+if TYPE_CHECKING:
+    from comface_bench.data.manifest import Manifest
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
@@ -73,11 +78,7 @@ class Split:
                 raise SplitError(f"split {self.name}, fold {number}: {', '.join(twice)} stand more than once")
             empty = [part for part in PARTS if not fold.subjects(part)]
             if empty:
-                raise SplitError(
-                    f"split {self.name}, fold {number}: no subject in {', '.join(empty)}",
-                    "Where one subject has most of the pairs, folds can't be balanced by them:"
-                    " -o split=leave-one-out",
-                )
+                raise SplitError(f"split {self.name}, fold {number}: no subject in {', '.join(empty)}")
             if self.covering and set(listed) != everyone:
                 missing = ", ".join(sorted(everyone - set(listed)))
                 raise SplitError(f"split {self.name}, fold {number} lacks {missing}")
@@ -132,11 +133,10 @@ class Split:
         """
         strangers = sorted(set(subjects) - self.subjects)
         missing = sorted(self.subjects - set(subjects))
-        hint = "Compute folds from the subjects you have: -o split=balanced-4"
         if strangers:
-            raise SplitError(f"split {self.name} doesn't know {_listed(strangers)} of {data}", hint)
+            raise SplitError(f"split {self.name} doesn't know {_listed(strangers)} of {data}")
         if missing:
-            raise SplitError(f"{data} lacks {_listed(missing)} of split {self.name}", hint)
+            raise SplitError(f"{data} lacks {_listed(missing)} of split {self.name}")
 
 
 def split_digest(folds: Sequence[Mapping[str, Sequence[str]]]) -> str:
@@ -208,12 +208,9 @@ def balanced_split(name: str, weights: Mapping[str, int], folds: int, seed_name:
         SplitError: There are too few subjects.
     """
     if folds < 2:
-        raise SplitError(f"split {name}: there must be at least 2 folds", "For example: -o split=balanced-4")
+        raise SplitError(f"split {name}: there must be at least 2 folds")
     if len(weights) < 2 * folds:
-        raise SplitError(
-            f"split {name}: {len(weights)} subjects are too few for {folds} folds",
-            f"At most {len(weights) // 2} folds: -o split=balanced-2",
-        )
+        raise SplitError(f"split {name}: {len(weights)} subjects are too few for {folds} folds")
     order = sorted(weights)
     random.Random(seed_for("split", seed_name)).shuffle(order)  # noqa: S311 - no secret
     groups: list[list[str]] = [[] for _ in range(folds)]
@@ -235,10 +232,7 @@ def leave_one_out_split(name: str, weights: Mapping[str, int]) -> Split:
     """
     order = sorted(weights)
     if len(order) < 3:
-        raise SplitError(
-            f"split {name}: {len(order)} subjects are too few to leave one out",
-            "One trains, one validates and one is tested: add subjects until there are three.",
-        )
+        raise SplitError(f"split {name}: {len(order)} subjects are too few to leave one out")
     made = []
     for number, subject in enumerate(order):
         made.append(_with_validation(order[number + 1 :] + order[:number], [subject]))
@@ -269,3 +263,83 @@ def _listed(subjects: Sequence[str]) -> str:
     return (
         f"subject {shown}" if len(subjects) == 1 else f"subjects {shown}{' …' if len(subjects) > 5 else ''}"
     )
+
+
+def check_people(
+    table: Manifest,
+    target: str,
+    allowed: str,
+    problems: ProblemList,
+    equal: Iterable[Sequence[int]] | None = None,
+) -> list[str]:
+    """Check that no person is two subjects, and that no picture shows two people or has two labels.
+
+    Args:
+        table: The data set.
+        target: The label that one picture can't have twice.
+        allowed: Value of the option `allow`: what is meant and no problem.
+        problems: Receives each name that seems to be another spelling of one, and, by subjects, equal images
+            of two people or with two labels.
+        equal: Groups of rows whose images are equal; by default those whose files are.
+
+    Returns:
+        Notes on equal images that are no problem: those whose labels agree, and frames of one video, since a
+        camera that stalls repeats a frame.
+    """
+    places = table.places or table.images
+    labels = table.labels.get(target)
+    spellings = find_spellings(table.subjects) if "alike-subjects" not in allowed else []
+    clashes: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    notes: Counter[str] = Counter()
+    pairs = _find_repeats(table.contents) if equal is None else _pair_up(equal)
+    for rows in pairs:
+        people = table.subjects[rows[0]], table.subjects[rows[1]]
+        differ = labels is not None and abs(labels[rows[0]] - labels[rows[1]]) > 0
+        if people[0] != people[1] or (differ and not table.video):
+            if "equal-images" not in allowed:
+                clashes.setdefault(people, []).append(rows)
+        else:
+            stalled = f", with another {target}, as where a camera stalls" if differ else ""
+            notes[f"images that equal another one of the same person{stalled}"] += 1
+    meant = [kind for kind, found in (("alike-subjects", spellings), ("equal-images", clashes)) if found]
+    option = f"-o allow={'-and-'.join(sorted({*meant, *allowed.split('-and-')} - {'', 'none'}))}"
+    for name, other in spellings:
+        first, row = table.subjects.index(name), table.subjects.index(other)
+        problems.add(
+            places[row],
+            f"subject {other!r} seems to be {name!r} ({places[first]}) in another spelling",
+            "Write each name in one way: a person who counts as two is both trained on and tested."
+            f" If they are two people: {option}",
+        )
+    for people, found in clashes.items():
+        first, row = found[0]
+        image = table.images[row] if table.images[row] != places[row] else "this image"
+        if people[0] != people[1]:
+            what = f"of {people[1]} is the same picture as {table.images[first]} of {people[0]}"
+        else:
+            here, there = (table.labels[target][place] for place in (row, first))
+            what = (
+                f"is the same picture as {table.images[first]}, but its {target} is {here:g}, not {there:g}"
+            )
+        more = f" (and {len(found) - 1:,} more such images)" if found[1:] else ""
+        problems.add(
+            places[row],
+            f"{image} {what}{more}",
+            f"Take out the one that is wrong. If both are meant: {option}",
+        )
+    return [f"{what}: {count:,}" for what, count in notes.items()]
+
+
+def _find_repeats(contents: Iterable[str]) -> Iterator[tuple[int, int]]:
+    """Yield each row whose content an earlier row has, as (first such row, row)."""
+    first: dict[str, int] = {}
+    for row, content in enumerate(contents):
+        if (before := first.setdefault(content, row)) != row:
+            yield before, row
+
+
+def _pair_up(groups: Iterable[Sequence[int]]) -> Iterator[tuple[int, int]]:
+    """Yield each row of a group but the first, as (first row of the group, row)."""
+    for first, *others in groups:
+        for row in others:
+            yield first, row

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,18 +11,35 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from comface_bench.core.card import TaskCard, data_location, data_root
-from comface_bench.core.errors import DataFormatError, DataMissingError, UsageError
-from comface_bench.core.names import differing_task_options, format_name, parse_name, task_options
+from comface_bench.core.card import PairRule, TaskCard, data_location, data_root
+from comface_bench.core.errors import DataFormatError, DataMissingError, SplitError, UsageError
+from comface_bench.core.names import (
+    TASK_OPTIONS,
+    differing_task_options,
+    format_name,
+    parse_name,
+    task_options,
+)
 from comface_bench.core.problems import ProblemList
 from comface_bench.core.registry import Entry, Registry, task_registry
 from comface_bench.core.unit import seed_for
 from comface_bench.data.manifest import Manifest
 from comface_bench.data.pairs import PairList, PairSampler
-from comface_bench.data.splits import PARTS, Fold, Part, Split, read_split, rule_split
+from comface_bench.data.splits import PARTS, Fold, Part, Split, check_people, read_split, rule_split
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+_MANY = 8
+"""People from which on folds of several are advised."""
+_ADVICE_ON_PAIRS: Mapping[PairRule, str] = {
+    "all": "Pairs are of two labelled images of one person: add such images.",
+    "pre-post": "Pairs are of an image of phase pre and one of phase post of one person: add such images.",
+    "pre-post-same-day": "Pairs are of an image of phase pre and one of phase post with the same session:"
+    " give images that belong together one session, such as the day, or take any: -o pairs=pre-post",
+}
+"""What to do where nobody has a pair of a rule."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,9 +118,10 @@ class Task:
         try:
             return sampler.list_pairs(subjects, rule, self.card.test_pairs_per_subject, seed)
         except DataFormatError as error:
+            own = {subject for one in self.folds for subject in (*one.train, *one.validation)}
             raise DataFormatError(
                 f"{self.name}, fold {fold}, {part}: {error.message} (subjects {', '.join(subjects[:5])})",
-                "Other folds may do: -o split=balanced-4",
+                advise_split(self.card, sampler, own),
             ) from error
 
     def draw(self, fold: int, repetition: int, epoch: int, count: int) -> PairList:
@@ -136,6 +154,7 @@ def load_task(name: str, data: Path | str | None = None, registry: Registry[Task
         UnknownNameError: No task has that name.
         DataMissingError: The data set isn't there; the message says how to get it.
         DataFormatError: It is there but malformed.
+        DataProblemsError: A person seems to be two subjects, or a picture stands twice, and isn't meant to.
         SplitError: The folds don't fit the data.
         UsageError: An option that the task doesn't take.
     """
@@ -159,14 +178,18 @@ def open_task(
             manifests[card.read, folder] = read_manifest(entry, card, folder, name)
         return manifests[card.read, folder]
 
-    table = table_of(data_location(card, data), card.data)
-    split = find_split(chosen["split"], card, table)
+    own = table = table_of(data_location(card, data), card.data)
+    if card.test_data is not None:
+        tested = table_of(data_root(data) / card.test_data, card.test_data)
+        table = Manifest.join(own, tested)
+    problems = ProblemList()
+    check_people(table, card.target, chosen.get("allow", ""), problems)
+    problems.raise_any()
+    split = find_split(chosen["split"], card, own)
     chosen["split"] = split.name
     if card.aggregate == "pooled":
         split.check_tested_once()
     if card.test_data is not None:
-        tested = table_of(data_root(data) / card.test_data, card.test_data)
-        table = Manifest.join(table, tested)
         split = split.cross_dataset(card.data, card.test_data, tested.subject_names)
     return Task(card, chosen, table, split)
 
@@ -178,7 +201,7 @@ def configure(entry: Entry[TaskCard], options: Mapping[str, str]) -> tuple[TaskC
         UsageError: The task doesn't take an option, or not that value.
     """
     chosen = task_options(entry.card, options)
-    own = {key: value for key, value in chosen.items() if key != "split"}
+    own = {key: value for key, value in chosen.items() if key not in TASK_OPTIONS}
     change = entry.hook("configure") if entry.card.options else None
     return (change(entry.card, own) if change else entry.card), chosen
 
@@ -219,12 +242,53 @@ def find_split(name: str, card: TaskCard, table: Manifest) -> Split:
         SplitError: There is no such split, or it doesn't fit the subjects.
     """
     published = Path(str(importlib.resources.files("comface_bench.tasks"))) / "splits" / f"{name}.json"
-    if name.endswith(".json"):
-        split = read_split(Path(name))
-    elif name in card.splits and published.is_file():
-        split = read_split(published)
-    else:
-        labels = table.target(card.target, card.label_range)
-        split = rule_split(name, PairSampler(table, labels).counts(), card.data)
-    split.check(table.subject_names, card.data)
+    labels = None
+    try:
+        if name.endswith(".json"):
+            split = read_split(Path(name))
+        elif name in card.splits and published.is_file():
+            split = read_split(published)
+        else:
+            labels = table.target(card.target, card.label_range)
+            split = rule_split(name, PairSampler(table, labels).counts(), card.data)
+        split.check(table.subject_names, card.data)
+    except SplitError as error:
+        if error.hint:
+            raise
+        labels = table.target(card.target, card.label_range) if labels is None else labels
+        advice = advise_split(card, PairSampler(table, labels), table.subject_names)
+        raise SplitError(error.message, advice) from error
     return split
+
+
+def advise_split(card: TaskCard, sampler: PairSampler, subjects: Collection[str]) -> str:
+    """Return the remedy for folds that don't fit: a rule by which each part of each fold has pairs.
+
+    Args:
+        card: The task.
+        sampler: Of its pairs.
+        subjects: Those that folds are made of.
+    """
+    sizes = {rule: sampler.counts(rule) for rule in ("all", card.train_pairs, card.test_pairs)}
+    weights = {subject: sizes["all"][subject] for subject in subjects}
+    if not any(sizes[card.test_pairs][subject] for subject in subjects):
+        return _ADVICE_ON_PAIRS[card.test_pairs]
+    rules = ["balanced-4", "leave-one-out", "balanced-3", "balanced-2"]
+    # Few people are all needed for training.
+    for name in rules if len(subjects) >= _MANY else rules[1:]:
+        try:
+            split = rule_split(name, weights, card.data)
+        except SplitError:
+            continue
+        # Where another data set is tested, any test part will do.
+        parts = PARTS if card.test_data is None else PARTS[:2]
+        rule_of = {part: card.train_pairs if part == "train" else card.test_pairs for part in parts}
+        if all(
+            any(sizes[rule][subject] for subject in fold.subjects(part))
+            for fold in split.folds
+            for part, rule in rule_of.items()
+        ):
+            return f"Folds that fit: -o split={name}"
+    if card.test_data is None and (lone := sorted(s for s in subjects if not sizes[card.test_pairs][s])):
+        return f"Add images of people who have no pair, or take them out: {', '.join(lone)}"
+    return "Add people with several images each: one at least trains, one validates and one is tested."

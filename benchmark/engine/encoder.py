@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from comface_bench.core.card import AUGMENTATIONS, IMAGENET, Augmentation, MethodCard, Preprocess
-from comface_bench.core.errors import PluginError
+from comface_bench.core.errors import PluginError, UsageError
 from comface_bench.core.names import method_options, parse_name
 from comface_bench.core.registry import Entry, Registry, method_registry
 from comface_bench.core.unit import seed_for
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 class Encoder(nn.Module):
     """Images in, features out.
 
-    Takes RGB images in [0, 1], shape (N, 3, H, W), float32, and returns features (N, D), float32.
+    Takes RGB images in [0, 1], shape (N, 3, H, W), floating-point, and returns features (N, D), float32.
     Channel order, range, mean and std are the method's own and applied inside, and so is the size where
     the backbone takes only one.
 
@@ -66,6 +66,18 @@ class Encoder(nn.Module):
         """Encode images.
 
         Raises:
+            UsageError: They aren't floating-point numbers in [0, 1] of shape (N, 3, H, W).
+            PluginError: The backbone returns anything but features (N, D).
+        """
+        check_images(images)
+        return self.encode_checked(images.to(self.mean.dtype))
+
+    def encode_checked(self, images: Tensor) -> Tensor:
+        """Encode images that are known to be what `forward` takes, float32.
+
+        Nothing is asked of the values: on a GPU that would wait for it, once each batch.
+
+        Raises:
             PluginError: The backbone returns anything but features (N, D).
         """
         size = self._size(*images.shape[-2:])
@@ -95,7 +107,7 @@ class Encoder(nn.Module):
         self.eval()
         with torch.no_grad():
             device = self.mean.device
-            features = self(torch.full((2, 3, image_size, image_size), 0.5, device=device))
+            features = self.encode_checked(torch.full((2, 3, image_size, image_size), 0.5, device=device))
         self.train(was_training)
         return int(features.shape[1])
 
@@ -106,6 +118,57 @@ class Encoder(nn.Module):
     def parameter_count(self) -> int:
         """Return the number of the backbone's parameters."""
         return sum(parameter.numel() for parameter in self.backbone.parameters())
+
+
+_ROUNDING = 1e-4
+"""Values may leave [0, 1] by so much: resizing rounds."""
+
+
+def check_images(images: Tensor) -> None:
+    """Refuse what an encoder would turn into features of something else.
+
+    Raises:
+        UsageError: They aren't floating-point numbers in [0, 1] of shape (N, 3, H, W).
+    """
+    if not isinstance(images, Tensor):
+        raise UsageError(
+            f"images must be a torch.Tensor, not {type(images).__name__}",
+            "From a PIL image: torchvision.transforms.functional.to_tensor(image)[None]",
+        )
+    if images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape[2:]:
+        raise UsageError(
+            f"images must be of shape (N, 3, H, W), not {tuple(images.shape)}", _shape_remedy(images.shape)
+        )
+    if not images.is_floating_point():
+        kind = str(images.dtype).removeprefix("torch.")
+        raise UsageError(
+            f"images must be floating-point numbers in [0, 1], not {kind}",
+            "Of numbers from 0 to 255: images.float() / 255",
+        )
+    if not images.numel():
+        return
+    low, high = torch.stack(torch.aminmax(images.detach())).tolist()
+    if low >= -_ROUNDING and high <= 1 + _ROUNDING:  # NaN is refused, too.
+        return
+    if low < -_ROUNDING:
+        remedy = "Don't normalise them: the encoder does it as its method needs. Else: images.clamp(0, 1)"
+    else:
+        remedy = "Of numbers from 0 to 255: images / 255. After resizing: images.clamp(0, 1)"
+    raise UsageError(f"images must be in [0, 1], not from {low:.4g} to {high:.4g}", remedy)
+
+
+def _shape_remedy(shape: torch.Size) -> str:
+    if len(shape) == 3 and shape[0] == 3:
+        return "Of one image make a batch: images[None]"
+    if len(shape) == 3 and shape[2] == 3:
+        return "Of one image make a batch, channels first: images.permute(2, 0, 1)[None]"
+    if len(shape) == 4 and shape[3] == 3:
+        return "Put the channels first: images.permute(0, 3, 1, 2)"
+    if len(shape) == 4 and shape[1] == 1:
+        return "Repeat grey for all channels: images.expand(-1, 3, -1, -1)"
+    if len(shape) == 4 and shape[1] == 4:
+        return "Leave transparency out: images[:, :3]"
+    return "N images of three channels: red, green, blue."
 
 
 def build_encoder(
@@ -247,7 +310,7 @@ def encode(
             batch = rows[start : start + ENCODE_BATCH]
             images = render(batch)
             with machine.autocast():
-                features = encoder(images)
+                features = encoder.encode_checked(images)
             parts.append(features.float().cpu())
             if tick is not None:
                 tick(len(batch))

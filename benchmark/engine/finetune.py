@@ -169,7 +169,7 @@ class _Unit:
         half = len(rows) // 2
         images = self._source.augmented(rows, view_numbers(epoch, start, half, protocol))
         with self._source.machine.autocast():
-            features = self._encoder(images)
+            features = self._encoder.encode_checked(images)
         predicted = predict(protocol.head, self._head, features[:half], features[half:])
         target = torch.from_numpy(pairs.target[batch]).to(predicted)
         loss = pair_loss(protocol.loss, predicted, target).mean()

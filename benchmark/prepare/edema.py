@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 from comface_bench.core.digest import digest_file
-from comface_bench.core.errors import DataFormatError, DataMissingError, UsageError
+from comface_bench.core.errors import DataMissingError, UsageError
 from comface_bench.core.files import replace_file
 from comface_bench.core.problems import ProblemList
 from comface_bench.prepare.faces import (
@@ -39,7 +39,8 @@ from comface_bench.prepare.faces import (
 from comface_bench.prepare.state import PreparationState, Progress, check_folders, ignore
 from comface_bench.prepare.video import read_frames, read_timeline
 from comface_bench.tasks.formats.edema import COLUMNS, PHASES
-from comface_bench.tasks.formats.table import Line, number_remedy, parse_number, read_table
+from comface_bench.tasks.formats.numbers import ColumnNumbers, parse_number
+from comface_bench.tasks.formats.table import Line, read_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -174,16 +175,14 @@ def _read_images(
 
 def _open_image(path: Path) -> NDArray[np.uint8]:
     import numpy as np
-    from PIL import Image, ImageOps
+
+    from comface_bench.data.image_file import UnreadableImageError, read_image
 
     try:
-        with Image.open(path) as image:
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataFormatError(
-            f"{path}: the image can't be read ({error})",
-            "Copy it again; what is finished is kept when the command is repeated.",
-        ) from error
+        return np.asarray(read_image(path))
+    except UnreadableImageError as error:
+        error.hint += " What is finished is kept when the command is repeated."
+        raise
 
 
 def _write_tables(target: Path, recordings: list[Recording], boxes: BoxFile) -> EdemaReport:
@@ -282,16 +281,17 @@ def read_sessions(source: Path) -> list[Recording]:
     if not path.is_file():
         raise DataMissingError(f"{path} doesn't exist", _HEADER)
     problems = ProblemList()
-    table = read_table(path, problems)
+    table = read_table(path, (*FACTS, "image", "video", "checked"), problems)
     table.check_columns(FACTS, problems)
     if table.header and not {"image", "video"} & set(table.header):
         problems.add(table.top, "no column image or video", _HEADER)
     problems.raise_any()
+    weights = table.numbers("weight_kg")
     recordings: list[Recording] = []
     seen: dict[Path, str] = {}
     numbers: dict[tuple[str, ...], int] = {}
     for line in table.lines:
-        facts = _read_facts(line, problems)
+        facts = _read_facts(line, weights, problems)
         file = _find_file(source, line, problems)
         if file is None or facts is None:
             continue
@@ -312,7 +312,7 @@ def _name(line: Line) -> str:
     return line["image"] or line["video"]
 
 
-def _read_facts(line: Line, problems: ProblemList) -> tuple[str, ...] | None:
+def _read_facts(line: Line, weights: ColumnNumbers, problems: ProblemList) -> tuple[str, ...] | None:
     before = len(problems)
     patient, day, phase, weight = (line[column] for column in FACTS)
     if empty := [column for column in FACTS if not line[column]]:
@@ -321,8 +321,12 @@ def _read_facts(line: Line, problems: ProblemList) -> tuple[str, ...] | None:
         problems.add(
             line.where, f"phase is {phase!r}, not pre or post", "pre is before treatment, post after it."
         )
-    if weight and parse_number(weight) is None:
-        problems.add(line.where, f"weight_kg is {weight!r}, not a number", number_remedy(weight))
+    kg = weights.parse(weight)
+    if weight and kg is None:
+        what, remedy = weights.mistake(weight)
+        problems.add(line.where, f"weight_kg is {weight!r}, {what}", remedy)
+    if kg is not None and parse_number(weight) != kg:
+        weight = f"{kg:.15g}"
     return None if len(problems) > before else (patient, day, phase.lower(), weight)
 
 

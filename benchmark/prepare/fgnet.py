@@ -137,12 +137,11 @@ def _copy(path: Path, content: bytes) -> bool:
 
 
 def _is_jpeg(content: bytes) -> bool:
-    from PIL import Image
+    from comface_bench.data.image_file import UnreadableImageError, read_image
 
     try:
-        with Image.open(io.BytesIO(content), formats=["JPEG"]) as image:
-            image.load()
-    except (OSError, SyntaxError, Image.DecompressionBombError):
+        read_image(content, formats=["JPEG"])
+    except UnreadableImageError:
         return False
     return True
 

@@ -61,7 +61,9 @@ def write_example(root: Path) -> None:
     for subject in range(8):
         for visit in range(4):
             name = f"{subject:02d}-{visit}.png"
-            Image.new("RGB", (32, 32), (30 * subject, 60 * visit, 90)).save(root / name)
+            picture = Image.new("RGB", (32, 32), (30 * subject, 60 * visit, 90))
+            picture.paste((200, 170, 150), (8, 6, 24, 28))
+            picture.save(root / name)
             rows.append([name, f"{subject:02d}", str((subject + 3 * visit) % 11)])
     with (root / "labels.csv").open("w", encoding="utf-8", newline="") as stream:
         csv.writer(stream).writerows([["image", "subject", "score"], *rows])

@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from comface_bench.core.errors import UnknownNameError
-from comface_bench.stats.metrics import METRICS, Moments, Resampled, Totals, binary_exponent, compute_metrics
+from comface_bench.stats.metrics import (
+    METRICS,
+    Moments,
+    Resampled,
+    Totals,
+    binary_exponent,
+    compute_metrics,
+    metric_registry,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -81,7 +89,9 @@ def _forms(names: Iterable[str]) -> dict[str, Resampled]:
     for name in names:
         form = METRICS[name].resampled if name in METRICS else None
         if form is None:
-            known = ", ".join(name for name in METRICS if is_resampled(name))
+            # Of plugins none is loaded to be offered.
+            cards = [entry.card for entry in metric_registry(plugins=False).declared()]
+            known = ", ".join(card.name for card in cards if card.resampled is not None)
             raise UnknownNameError(f"{name!r} isn't resampled", f"One of {known}.")
         forms[name] = form
     return forms

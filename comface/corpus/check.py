@@ -17,6 +17,7 @@ from comface_bench.comface.corpus.shard import (
     shard_digests,
 )
 from comface_bench.core.errors import DataFormatError
+from comface_bench.data.image_file import UnreadableImageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -181,8 +182,8 @@ def _check_images(tar: Path, stored: list[StoredRecord], sizes: _Sizes, again: s
                 place = f"record {one.facts['record']}, α = {alpha}"
                 try:
                     image = decode_image_bytes(stream.read(length))
-                except OSError as error:
-                    faults.append(CorpusFault(tar, f"{place}: {error}", again))
+                except UnreadableImageError as error:
+                    faults.append(CorpusFault(tar, f"{place}: {error.fault}", again))
                     continue
                 if sizes.fits(image.shape[1:], tar, place) and np.ptp(image) == 0:
                     faults.append(CorpusFault(tar, f"{place}: a single colour", again))

@@ -76,12 +76,12 @@ def decode_image_bytes(data: bytes) -> NDArray[np.uint8]:
     """Decode an image to RGB, shape (3, H, W).
 
     Raises:
-        OSError: The bytes aren't a whole image.
+        UnreadableImageError: The bytes aren't a whole image.
     """
-    from PIL import Image
+    from comface_bench.data.image_file import read_image
 
-    with Image.open(io.BytesIO(data)) as opened:
-        return np.ascontiguousarray(np.asarray(opened.convert("RGB")).transpose(2, 0, 1))
+    image = read_image(data, formats=["JPEG", "PNG"])
+    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
 
 
 class StoredRecord(NamedTuple):

@@ -20,7 +20,8 @@ INTENSITIES = range(6)
 RAW_LABELS = "Take the raw labels, 0 to 5, as the data set's authors give them out."
 """Remedy for intensities of another kind."""
 
-_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,9}")
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,9}(?:\.0*)?(?:e\+?00)?", re.IGNORECASE)
+"""Whole numbers, as programs write them that know only decimals: 2, 2.0 or 2.000e+00."""
 
 Key = TypeVar("Key", int, str)
 
@@ -64,7 +65,7 @@ class LabelFile(Generic[Key]):
             message = f"intensity {text} isn't a whole number from 0 to 5"
             self.mistakes.add("number", where, message, RAW_LABELS)
         else:
-            value = int(text)
+            value = int(float(text))
             self.values.add(value)
             if value in INTENSITIES:
                 self.table[key] = value
@@ -158,7 +159,7 @@ class LabelSet(Generic[Key]):
         common = set(tables[0][1]).intersection(*(table for _, table in tables[1:]))
         for key, name in names.items():
             if key in common:
-                row: dict[str, Any] = {"image": f"{place}/{name}", **facts}
+                row: dict[str, Any] = {"image": f"{place}/{name}", "frame": key, **facts}
                 for column, table in tables:
                     row[column] = table[key]
                 yield row

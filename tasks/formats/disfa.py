@@ -38,6 +38,7 @@ from comface_bench.tasks.formats.files import (
     numbered_lines,
     reject_images,
 )
+from comface_bench.tasks.formats.numbers import parse_number
 
 LABEL_FOLDERS = ("ActionUnit_Labels", "ActionUnits", "ActionUnit", "labels")
 """Spellings of the labels' folder, in any case; the first is the authors'."""
@@ -107,14 +108,22 @@ def _parse_label_file(file: LabelFile[int]) -> None:
     lines = list(numbered_lines(file.path))
     for number, line in lines:
         cells = [cell.strip() for cell in line.split(",")]
-        frame = cells[0]
-        if len(cells) != 2 or not cells[1] or not (frame.isascii() and frame.isdecimal()):
+        frame = _whole(cells[0])
+        if len(cells) != 2 or not cells[1] or frame is None:
             file.reject_line(number, line, "`frame,intensity` such as 12,3", number == lines[-1][0])
-        elif int(frame) == 0:
+        elif frame == 0:
             remedy = "Add one to every frame number of the subject, if its lines begin with the first frame."
             file.mistakes.add("zero", f"{file.path}:{number}", "frame 0; frames count from 1", remedy)
         else:
-            file.add_label(number, int(frame), f"frame {int(frame)}", cells[1])
+            file.add_label(number, frame, f"frame {frame}", cells[1])
+
+
+def _whole(text: str) -> int | None:
+    """Return the whole number, 0 or more, that a text writes, perhaps with decimals: 12, 12.0 or 1.2e+01."""
+    number = parse_number(text)
+    return (
+        int(number) if number is not None and 0 <= number <= 999_999_999 and number == int(number) else None
+    )
 
 
 def _note_differences(lines: Mapping[str, int], unmatched: list[str]) -> Iterator[Note]:

@@ -21,13 +21,13 @@ from typing import Any
 from comface_bench.core.errors import DataMissingError
 from comface_bench.core.problems import Note, ProblemList
 from comface_bench.tasks.formats.files import listed
+from comface_bench.tasks.formats.numbers import ColumnNumbers
+from comface_bench.tasks.formats.sessions import check_sessions
 from comface_bench.tasks.formats.table import (
     MARK,
     Line,
     Table,
     check_image,
-    number_remedy,
-    parse_number,
     read_table,
 )
 
@@ -59,22 +59,26 @@ def read_edema(root: Path) -> Iterator[dict[str, Any] | Note]:
     if not path.is_file():
         raise DataMissingError(f"{path} doesn't exist", _how_to_write(root))
     problems = ProblemList()
-    table = read_table(path, problems)
+    table = read_table(path, (*COLUMNS, "checked", *_CONVERSIONS), problems)
     _check_version(table, problems)
     _check_header(table, problems)
     if not set(COLUMNS) <= set(table.header):
         problems.raise_any()
     if unread := [column for column in table.header if column not in (*COLUMNS, "checked")]:
         yield Note(f"columns of {path.name} that aren't read: {listed(unread)}")
+    weights = table.numbers("weight_kg")
+    if way := weights.way(line["weight_kg"] for line in table.lines):
+        yield Note(f"weights in {path.name}: {way}")
     weighings: list[Weighing] = []
     malformed: set[str] = set()
+    rows = []
     for line in table.lines:
-        weighing = _read_line(line, problems)
+        weighing = _read_line(line, weights, problems)
         if weighing is None:
             malformed.add(line["patient"])
             continue
         weighings.append(weighing)
-        yield {
+        row = {
             "image": line["image"],
             "subject": weighing.patient,
             "session": weighing.day,
@@ -82,6 +86,9 @@ def read_edema(root: Path) -> Iterator[dict[str, Any] | Note]:
             "weight_kg": weighing.kg,
             "where": line.where,
         }
+        rows.append(row)
+        yield row
+    check_sessions(rows, "day", problems)
     if not malformed:
         _check_phases(path, weighings, problems)
     check_weight_column(path, weighings, problems)
@@ -120,7 +127,7 @@ def _check_header(table: Table, problems: ProblemList) -> None:
     table.check_columns([column for column in COLUMNS if column != "weight_kg"], problems)
 
 
-def _read_line(line: Line, problems: ProblemList) -> Weighing | None:
+def _read_line(line: Line, weights: ColumnNumbers, problems: ProblemList) -> Weighing | None:
     """Read one row; report everything that is wrong with it, and return None if anything is."""
     before = len(problems)
     if empty := [column for column in COLUMNS if not line[column]]:
@@ -136,17 +143,18 @@ def _read_line(line: Line, problems: ProblemList) -> Weighing | None:
     checked = line["checked"].lower()
     if checked not in ("", "no", "yes"):
         problems.add(line.where, f"checked is {line['checked']!r}", "Write yes, or leave the cell empty.")
-    kg = _read_weight(line, problems) if line["weight_kg"] else None
+    kg = _read_weight(line, weights, problems) if line["weight_kg"] else None
     if kg is None or len(problems) > before:
         return None
     return Weighing(line["patient"], line["day"], phase, kg, line.where, checked == "yes")
 
 
-def _read_weight(line: Line, problems: ProblemList) -> float | None:
+def _read_weight(line: Line, weights: ColumnNumbers, problems: ProblemList) -> float | None:
     text = line["weight_kg"]
-    kg = parse_number(text)
+    kg = weights.parse(text)
     if kg is None:
-        problems.add(line.where, f"weight_kg is {text!r}, not a number", number_remedy(text))
+        what, remedy = weights.mistake(text)
+        problems.add(line.where, f"weight_kg is {text!r}, {what}", remedy)
     elif kg <= 0:
         problems.add(line.where, f"weight_kg is {text}, not above 0", "Correct it, or take the row out.")
     elif LIGHTEST_KG <= kg / 1000 <= HEAVIEST_KG:

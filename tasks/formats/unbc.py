@@ -72,6 +72,7 @@ def read_unbc(root: Path) -> Iterator[dict[str, Any] | Note]:
                     "image": f"{place}/{name}",
                     "subject": subject.name,
                     "session": sequence.name,
+                    "frame": key,
                     "pspi": score,
                 }
         mistakes.report_to(problems)

@@ -287,7 +287,9 @@ class TestEfficientNet:
     )
     def test_photographs_are_recognised(self, efficientnet_file, class_names, photograph, expected):
         path = Path(pytest.importorskip("skimage.data").__file__).parent / f"{photograph}.png"
-        picture = Image.open(path if path.is_file() else path.with_suffix(".jpg")).convert("RGB")
+        picture = Image.open(
+            path if path.is_file() else path.with_suffix(".jpg"), formats=["JPEG", "PNG"]
+        ).convert("RGB")
         weights = torch.load(efficientnet_file, weights_only=True)
         with torch.no_grad():
             features = load_method(self.METHOD, checkpoint=efficientnet_file)(self.show_middle(picture))

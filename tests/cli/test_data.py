@@ -36,7 +36,7 @@ def test_a_truncated_image_is_found(call, data):
     path.write_bytes(path.read_bytes()[:-200])
     status, _, err = call("data", "check", "age+split=balanced-4", "--data", data)
     assert status == 2
-    assert "001A02.JPG: can't be decoded" in err
+    assert "001A02.JPG: is a JPEG that is cut off" in err
 
 
 def test_check_of_what_ships_needs_no_data(call):

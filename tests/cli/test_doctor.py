@@ -2,6 +2,62 @@
 
 import os
 
+import pytest
+
+GROUPS = ("methods", "tasks", "protocols", "metrics")
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Install a package beside the others; whatever of it is run leaves the file `ran`."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def add(package, points, modules=("__init__", "card", "deep/__init__", "deep/card")):
+        for module in modules:
+            path = tmp_path / package / f"{module}.py"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"open({str(tmp_path / 'ran')!r}, 'a').write(__name__)\n")
+        info = tmp_path / f"{package}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+        groups = "".join(f"[comface_bench.{group}]\n{lines}\n" for group, lines in points.items())
+        (info / "entry_points.txt").write_text(groups)
+        return tmp_path / "ran"
+
+    return add
+
+
+@pytest.mark.parametrize("group", GROUPS)
+@pytest.mark.parametrize("module", ["theirs", "theirs.card", "theirs.deep.card", "theirs.card:CARD"])
+def test_no_plugin_is_run(call, install, group, module):
+    ran = install("theirs", {group: f"new = {module}"})
+    status, out, _ = call("doctor")
+    (line,) = [line for line in out.splitlines() if line.split()[:1] == ["new"]]
+    assert f"a {group[:-1]} of theirs ({module}), not loaded; see it: comface-bench show new" in line
+    assert (status, out.endswith("nothing is broken\n")) == (0, True)
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize(
+    "module", ["gone", "gone.card", "theirs.gone", "theirs.card.gone", "theirs.deep.gone"]
+)
+def test_a_plugin_without_its_module_is_broken(call, install, module):
+    ran = install("theirs", {"methods": f"new = {module}"})
+    status, out, _ = call("doctor")
+    assert status == 1
+    assert f"BROKEN: a method of theirs ({module}), whose module isn't there" in out
+    assert out.endswith("broken: new\n")
+    assert not ran.exists()
+
+
+def test_two_plugins_of_one_name_are_broken(call, install):
+    install("ours", {"tasks": "new = ours.card"})
+    ran = install("theirs", {"tasks": "new = theirs.card\nage = theirs.card"})
+    status, out, _ = call("doctor")
+    assert status == 1
+    assert "BROKEN: two tasks are called 'age': one of comface-bench, one of theirs (theirs.card)" in out
+    assert not ran.exists()
+
 
 def test_doctor_finds_nothing_broken(call, data):
     status, out, _ = call("doctor", "--data", data)

@@ -182,7 +182,9 @@ def test_a_task_takes_split_and_its_own():
         "target": "b",
         "split": "x",
     }
-    with pytest.raises(UsageError, match="task t takes no option 'size'; it takes: split, pairs, target"):
+    with pytest.raises(
+        UsageError, match="task t takes no option 'size'; it takes: allow, pairs, split, target"
+    ):
         task_options(TASK, {"size": "1"})
     with pytest.raises(UsageError, match="pairs=none isn't one of all, some"):
         task_options(TASK, {"pairs": "none"})

@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from comface_bench.data.check import check_data
 from comface_bench.data.task import load_task
@@ -98,10 +99,65 @@ def test_every_image_that_can_not_be_decoded_is_a_problem(root):
     damaged[1].write_bytes(damaged[1].read_bytes()[:-40])
     found = check_data(TASK, root)
     assert sorted(problem.where for problem in found.problems) == sorted(map(str, damaged))
-    assert all(problem.message.startswith("can't be decoded: ") for problem in found.problems)
+    assert [problem.message.partition(" after")[0] for problem in found.problems] == [
+        "is text, not a picture: 'no image'",
+        "is a JPEG that is cut off",
+    ]
     assert all(problem.remedy for problem in found.problems)
     assert (found.folds, found.split, found.constant_mae) == ((), "", None)
     assert found.images == len(NAMES)
+
+
+def test_images_with_equal_pixels_are_found_whatever_their_format(root):
+    images = root / "FGNET" / "images"
+    with Image.open(images / NAMES[0], formats=["JPEG"]) as image:
+        image.save(images / NAMES[4], "PNG")
+    # A grey JPEG, as grey and as RGB; and a file behind which another programme left its mark.
+    with Image.open(images / NAMES[1], formats=["JPEG"]) as image:
+        grey = image.copy()
+    assert grey.mode == "L"
+    grey.save(images / NAMES[5], "PNG")
+    grey.convert("RGB").save(images / NAMES[6], "BMP")
+    (images / NAMES[9]).write_bytes((images / NAMES[8]).read_bytes() + b"mark")
+    found = check_data(TASK, root)
+    assert [set(group) for group in found.equal_images] == [
+        {f"images/{name}" for name in group}
+        for group in [(NAMES[0], NAMES[4]), (NAMES[1], NAMES[5], NAMES[6]), (NAMES[8], NAMES[9])]
+    ]
+    (problem,) = (one for one in found.problems if one.where == f"images/{NAMES[4]}")
+    assert f"is the same picture as images/{NAMES[0]}" in problem.message
+    assert check_data(f"{TASK}+allow=equal-images", root).problems == ()
+
+
+def test_images_that_are_alike_at_an_eighth_of_their_size_are_told_apart(root):
+    # Two patterns within each block of 8 × 8, of one mean.
+    stripes = np.tile(np.array([40, 210], np.uint8), (64, 32))
+    for name, values in ((NAMES[0], stripes), (NAMES[1], stripes[:, ::-1]), (NAMES[2], stripes)):
+        values = values.copy()
+        values[:8, :8] = 200
+        Image.fromarray(values).save(root / "FGNET" / "images" / name, "JPEG", quality=100)
+    assert check_data(TASK, root).equal_images == ((f"images/{NAMES[0]}", f"images/{NAMES[2]}"),)
+
+
+def test_many_equal_images_are_all_listed(tmp_path, make_fgnet, draw_image):
+    make_fgnet(tmp_path / "FGNET", NAMES)
+    paths = [tmp_path / "FGNET" / "images" / name for name in NAMES]
+    for number, path in enumerate(paths[:24]):
+        draw_image(path, seed=number // 2)
+    found = check_data(TASK, tmp_path)
+    assert len(found.equal_images) == 12
+    assert found.problems
+
+
+def test_image_sizes_are_those_after_turning(root):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name in NAMES:
+        path = root / "FGNET" / "images" / name
+        with Image.open(path, formats=["JPEG"]) as image:
+            image.load()
+        image.save(path, "JPEG", exif=exif)
+    assert check_data(TASK, root).image_sizes == ((10, 12), (10, 12))
 
 
 def test_labels_outside_their_range_are_all_reported(tmp_path, draw_image):
@@ -119,7 +175,7 @@ def test_labels_outside_their_range_are_all_reported(tmp_path, draw_image):
     )
     (tmp_path / "toy").mkdir()
     for number in range(8):
-        draw_image(tmp_path / "toy" / f"{number}.jpg")
+        draw_image(tmp_path / "toy" / f"{number}.jpg", seed=number)
     found = check_data("toy", tmp_path, task_registry([plugin]))
     assert [(problem.where, problem.message) for problem in found.problems] == [
         ("list:1", "age is -60, not within 0 to 120"),

@@ -250,3 +250,10 @@ def test_two_data_sets_need_a_common_label(root):
     )
     with pytest.raises(DataFormatError, match="no label in common"):
         Manifest.join(one, two)
+
+
+def test_frames_are_told_but_are_no_label_and_no_part_of_the_digest(root):
+    still, frames = Manifest.from_rows("d", root, rows()), Manifest.from_rows("d", root, rows(frame=12))
+    assert (still.video, frames.video) == (False, True)
+    assert set(frames.labels) == {"kg", "age"}
+    assert frames.digest == still.digest

@@ -188,12 +188,10 @@ def test_the_digest_follows_parts_and_folds_and_not_the_order_within_a_part():
 def test_a_split_must_fit_its_data():
     split = Split("s", (fold("a", "b", "c"),))
     split.check(["c", "a", "b"], "d")
-    with pytest.raises(SplitError, match="split s doesn't know subject x of d") as caught:
+    with pytest.raises(SplitError, match="split s doesn't know subject x of d"):
         split.check(["a", "b", "c", "x"], "d")
-    assert caught.value.hint.endswith("-o split=balanced-4")
-    with pytest.raises(SplitError, match="d lacks subjects a, b of split s") as caught:
+    with pytest.raises(SplitError, match="d lacks subjects a, b of split s"):
         split.check(["c"], "d")
-    assert caught.value.hint.endswith("-o split=balanced-4")
 
 
 def test_long_lists_of_subjects_are_cut():

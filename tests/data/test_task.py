@@ -119,7 +119,7 @@ def test_splits_that_the_task_does_not_offer_are_refused(root, split):
 
 
 def test_other_options_are_refused(root):
-    with pytest.raises(UsageError, match="task age takes no option 'size'; it takes: split"):
+    with pytest.raises(UsageError, match="task age takes no option 'size'; it takes: allow, split"):
         load_task("age+size=3", data=root)
 
 

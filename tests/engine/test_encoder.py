@@ -7,7 +7,8 @@ from torch import nn
 
 from comface_bench.core.card import MethodCard, Preprocess
 from comface_bench.core.errors import PluginError, UnknownNameError, UsageError
-from comface_bench.engine.encoder import Encoder, build_encoder, load_method
+from comface_bench.engine.encoder import Encoder, build_encoder, encode, load_method
+from comface_bench.engine.precision import Machine
 
 
 def test_normalisation_happens_inside_in_the_methods_own_convention() -> None:
@@ -54,6 +55,88 @@ def test_any_method_can_be_fed_as_imagenet_networks_are() -> None:
     assert torch.allclose(fed(images), ((images - mean) / std).flatten(1), atol=1e-6)
     assert fed.preprocess.size == 8
     assert build_encoder(entry, {"preprocess": "native"}, None, 0).preprocess == native
+
+
+IMAGES = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+WRONG = {
+    "uint8": (lambda: (IMAGES * 255).byte(), "not uint8", lambda images: images.float() / 255),
+    "int64": (lambda: (IMAGES * 255).long(), "not int64", lambda images: images.float() / 255),
+    "bool": (lambda: IMAGES > 0.5, "not bool", lambda images: images.float()),
+    "0 to 255": (lambda: IMAGES * 255, "in [0, 1], not from 0", lambda images: images / 255),
+    "normalised": (lambda: (IMAGES - 0.5) / 0.2, "Don't normalise them", lambda images: images * 0.2 + 0.5),
+    "-1 to 1": (lambda: IMAGES * 2 - 1, "Don't normalise them", lambda images: (images + 1) / 2),
+    "overshoot": (lambda: IMAGES + 0.01, "images.clamp(0, 1)", lambda images: images.clamp(0, 1)),
+    "not a number": (
+        lambda: IMAGES.where(IMAGES > 0.1, torch.nan),
+        "from nan",
+        lambda images: images.nan_to_num(),
+    ),
+    "infinite": (lambda: IMAGES.where(IMAGES > 0.1, torch.inf), "to inf", lambda images: images.clamp(0, 1)),
+    "one image": (lambda: IMAGES[0], "images[None]", lambda images: images[None]),
+    "one image, channels last": (
+        lambda: IMAGES[0].permute(1, 2, 0),
+        "images.permute(2, 0, 1)[None]",
+        lambda images: images.permute(2, 0, 1)[None],
+    ),
+    "channels last": (
+        lambda: IMAGES.permute(0, 2, 3, 1),
+        "images.permute(0, 3, 1, 2)",
+        lambda images: images.permute(0, 3, 1, 2),
+    ),
+    "grey": (
+        lambda: IMAGES[:, :1],
+        "images.expand(-1, 3, -1, -1)",
+        lambda images: images.expand(-1, 3, -1, -1),
+    ),
+    "transparency": (
+        lambda: torch.cat([IMAGES, IMAGES[:, :1]], 1),
+        "images[:, :3]",
+        lambda images: images[:, :3],
+    ),
+    "a pair in one": (lambda: torch.cat([IMAGES, IMAGES], 1), "(2, 6, 8, 8)", lambda images: images[:, :3]),
+    "no pixels": (lambda: IMAGES[..., :0], "(2, 3, 8, 0)", lambda images: IMAGES),
+    "an array": (lambda: IMAGES.numpy(), "not ndarray", torch.from_numpy),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_no_image_is_refused_with_what_to_do(name: str) -> None:
+    make, said, mend = WRONG[name]
+    encoder = load_method("scratch+backbone=resnet18")
+    with torch.no_grad():
+        with pytest.raises(UsageError) as caught:
+            encoder(make())
+        assert said in str(caught.value)
+        assert caught.value.hint
+        assert torch.isfinite(encoder(mend(make()))).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_other_floating_point_numbers_are_taken(dtype: torch.dtype) -> None:
+    encoder = Encoder("flat", nn.Flatten(), Preprocess())
+    assert torch.equal(encoder(IMAGES.to(dtype)), encoder(IMAGES.to(dtype).float()))
+
+
+def test_rounding_past_the_ends_and_an_empty_batch_are_no_faults() -> None:
+    encoder = Encoder("flat", nn.Flatten(), Preprocess())
+    assert encoder(torch.tensor([-1e-6, 1 + 1e-6, 0.5]).view(1, 3, 1, 1).expand(1, 3, 4, 4)).shape == (1, 48)
+    assert encoder(IMAGES[:0]).shape == (0, 192)
+
+
+def test_the_engine_asks_nothing_of_the_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU a look at the values waits for all that was asked of it before."""
+
+    def fail(*_: object) -> None:
+        raise AssertionError("looked at the values")
+
+    monkeypatch.setattr(torch, "aminmax", fail)
+    encoder = Encoder("flat", nn.Flatten(), Preprocess()).eval()
+    features = encode(
+        encoder, lambda rows: IMAGES[rows], np.arange(2), Machine(torch.device("cpu"), "float32")
+    )
+    assert features.shape == (2, 192)
+    with pytest.raises(AssertionError, match="looked"):
+        encoder(IMAGES)
 
 
 def test_a_backbone_that_returns_maps_is_refused() -> None:

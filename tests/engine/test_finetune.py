@@ -31,6 +31,29 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "states" / "unit.pt"
 
 
+def test_training_asks_nothing_of_the_values_of_its_own_images(
+    job: Job,
+    file: Path,
+    source: ImageSource,
+    make_encoder: MakeEncoder,
+    make_protocol: MakeProtocol,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a GPU a look at the values waits for all that was asked of it before."""
+    looks: list[torch.Tensor] = []
+    monkeypatch.setattr("comface_bench.engine.encoder.check_images", looks.append)
+    run_finetune(
+        job,
+        make_encoder(),
+        make_protocol("finetune", epochs=1, pairs_per_epoch=10),
+        source,
+        ignore,
+        file,
+        "key",
+    )
+    assert looks == []
+
+
 def test_two_runs_are_bit_equal(
     job: Job, file: Path, source: ImageSource, make_encoder: MakeEncoder, make_protocol: MakeProtocol
 ) -> None:

@@ -67,7 +67,11 @@ torch.save(cb.load_method("imagenet-lite")(images).detach(), sys.argv[1])
 """
     ramp = torch.linspace(0, 1, 96).expand(3, 96, 96)
     folder = Path(__file__).parents[2] / "tasks" / "synthfaces" / "FGNET" / "images"
-    face = Image.open(next(iter(sorted(folder.iterdir())))).convert("RGB").resize((96, 96))
+    face = (
+        Image.open(next(iter(sorted(folder.iterdir()))), formats=["JPEG", "PNG"])
+        .convert("RGB")
+        .resize((96, 96))
+    )
     pixels = (
         torch.frombuffer(bytearray(face.tobytes()), dtype=torch.uint8).view(96, 96, 3).permute(2, 0, 1) / 255
     )

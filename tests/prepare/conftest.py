@@ -43,7 +43,7 @@ def draw_scene():
 
     def draw(faces: int = 1, grey: int = 128, subject: str = "SN001", frame: int = 1) -> np.ndarray:
         canvas = Image.new("RGB", (320, 240), (grey, grey, grey))
-        with Image.open(FACES / subject / f"{frame:05d}.jpg") as face:
+        with Image.open(FACES / subject / f"{frame:05d}.jpg", formats=["JPEG", "PNG"]) as face:
             for left in {0: [], 1: [96], 2: [16, 176]}[faces]:
                 canvas.paste(face, (left, 56))
         return np.array(canvas)

@@ -47,7 +47,7 @@ def label(unit: int, frame: int) -> int:
 
 def corner(path) -> float:
     """The grey behind the face, seen in the crop's corner."""
-    with Image.open(path) as image:
+    with Image.open(path, formats=["JPEG", "PNG"]) as image:
         return float(np.asarray(image.convert("L"))[:8, :8].mean())
 
 
@@ -98,7 +98,7 @@ def test_frames_without_one_face_are_listed(prepared):
 
 def test_crops_hold_the_entire_face(originals, tmp_path, draw_scene):
     prepare_disfa(originals, tmp_path, stride=5, size=128)
-    with Image.open(tmp_path / "DISFA" / "frames" / "SN001" / "00001.jpg") as image:
+    with Image.open(tmp_path / "DISFA" / "frames" / "SN001" / "00001.jpg", formats=["JPEG", "PNG"]) as image:
         assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (128, 128))
         found = np.asarray(image).astype(float)
     # The rendered image fills 128 pixels of the scene and holds the entire face; so must the crop.
@@ -124,7 +124,7 @@ def test_prepared_data_become_a_task(originals, tmp_path):
             copy.parent.mkdir(exist_ok=True)
             shutil.copy(path, copy)
     assert prepare_disfa(source, tmp_path, stride=2, size=32).has_labels
-    task = load_task("disfa-au12+split=balanced-2", tmp_path)
+    task = load_task("disfa-au12+split=balanced-2+allow=equal-images", tmp_path)
     frames = [int(name[-9:-4]) for name in task.table.images]
     assert frames == 4 * [1, 5, 7, 9, 11]
     assert task.table.labels["au12"].tolist() == [label(12, frame) for frame in frames]

@@ -47,7 +47,7 @@ def test_images_become_a_data_set(source, tmp_path):
         ("images/%2E%2E/1-pre/02.jpg", "..", "1", "pre", 70.25),
     ]
     for row in rows:
-        with Image.open(root / row["image"]) as image:
+        with Image.open(root / row["image"], formats=["JPEG", "PNG"]) as image:
             assert image.size == (48, 48)
     assert list(csv.reader((root / "faces.csv").open())) == [
         ["source", "frame", "problem", "faces"],
@@ -62,7 +62,8 @@ def test_crop_is_the_centre_of_the_face(source, tmp_path, draw_scene):
     pytest.importorskip("dlib")
     prepare_edema(source, tmp_path / "data", size=128)
     with Image.open(
-        tmp_path / "data" / "Edema-A" / "images" / "P%2F1" / "2020-01-02-pre" / "01.jpg"
+        tmp_path / "data" / "Edema-A" / "images" / "P%2F1" / "2020-01-02-pre" / "01.jpg",
+        formats=["JPEG", "PNG"],
     ) as image:
         found = np.asarray(image.convert("L")).astype(float)
     # No pixel of the grey around the rendered face is left, so the crop lies within it.
@@ -90,7 +91,7 @@ def test_videos_give_evenly_spaced_frames(tmp_path, make_video, draw_scene, whol
         f"01-{frame:05d}.jpg" for frame in (1, 2, 3)
     ]
     for frame in (3, 7, 11, 15, 19):
-        with Image.open(folder / "1-pre" / f"01-{frame:05d}.jpg") as image:
+        with Image.open(folder / "1-pre" / f"01-{frame:05d}.jpg", formats=["JPEG", "PNG"]) as image:
             assert np.asarray(image.convert("L"))[:6, :6].mean() == pytest.approx(greys[frame - 1], abs=6)
     assert len(list(read_edema(tmp_path / "Edema-B"))) >= 8
 
@@ -179,7 +180,7 @@ def test_no_table(tmp_path, whole_image):
 def test_broken_image_is_named(source, tmp_path, whole_image):
     path = source / "photos" / "two.png"
     path.write_bytes(path.read_bytes()[:-3000])
-    with pytest.raises(DataFormatError, match=r"two\.png: the image can't be read"):
+    with pytest.raises(DataFormatError, match=r"two\.png is "):
         prepare_edema(source, tmp_path / "data", detector=whole_image())
     assert not (tmp_path / "data" / "Edema-A" / "manifest.csv").exists()
 

@@ -78,7 +78,7 @@ def gradient(height: int = 60, width: int = 80) -> np.ndarray:
 
 
 def decoded(content: bytes) -> np.ndarray:
-    with Image.open(io.BytesIO(content)) as image:
+    with Image.open(io.BytesIO(content), formats=["JPEG", "PNG"]) as image:
         assert image.format == "JPEG"
         return np.asarray(image).astype(float)
 

@@ -1,6 +1,7 @@
 """Bootstrap by subject against repeated rows, SciPy, closed forms and a simulation of its coverage."""
 
 import math
+import sys
 from itertools import combinations
 from types import SimpleNamespace
 
@@ -16,7 +17,7 @@ from comface_bench.results.record import summarise
 from comface_bench.stats.bootstrap import Resamples, interval_of, score
 from comface_bench.stats.metrics import METRICS, compute_metrics, no_change_baseline
 from comface_bench.stats.predictions import ALL_FOLDS, Part, PredictionSet
-from comface_bench.stats.weighted import is_resampled, matmul, reason_of, weighted_metrics
+from comface_bench.stats.weighted import is_resampled, matmul, needed_sums, reason_of, weighted_metrics
 
 NAMES = [name for name in METRICS if is_resampled(name)]
 
@@ -340,3 +341,19 @@ def test_no_correction_leaves_the_percentiles():
 def test_unknown_metric():
     with pytest.raises(UnknownNameError):
         score({"m": answers_of([1, 2], [1, 2], [1, 2])}, ["r2"], Resamples.draw([1, 2], "d", 5))
+
+
+def test_a_metric_without_a_resampled_form_is_refused_and_no_plugin_is_loaded_for_that(tmp_path, monkeypatch):
+    (tmp_path / "greedy.py").write_text("raise SystemExit('loaded')")
+    (tmp_path / "greedy-1.0.dist-info").mkdir()
+    (tmp_path / "greedy-1.0.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: greedy\nVersion: 1.0\n"
+    )
+    (tmp_path / "greedy-1.0.dist-info" / "entry_points.txt").write_text(
+        "[comface_bench.metrics]\ngreedy = greedy\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UnknownNameError, match="'none' isn't resampled") as caught:
+        needed_sums(["none"])
+    assert "mae" in caught.value.hint
+    assert "greedy" not in sys.modules

@@ -49,7 +49,7 @@ def test_tests_are_pre_against_post_across_days_too(root):
 
 @pytest.mark.parametrize("name", ["edema-a", "edema-b", "edema-a2b", "synth-weight"])
 def test_pairs_of_one_day_can_be_asked_for(name, root, make_edema):
-    make_edema(root / "Edema-B", PATIENTS, days=("1", "2"))
+    make_edema(root / "Edema-B", PATIENTS, days=("1", "2"), seed=1000)
     usual, chosen = (load_task(name + option, data=root) for option in ("", "+pairs=pre-post-same-day"))
     assert chosen.name == f"{name}+pairs=pre-post-same-day"
     phases, sessions = np.array(chosen.table.phases), np.array(chosen.table.sessions)

@@ -25,7 +25,7 @@ IN_B = ["P1", "P2", "Q1"]
 def root(tmp_path_factory, make_edema):
     root = tmp_path_factory.mktemp("data")
     make_edema(root / "Edema-A", IN_A)
-    make_edema(root / "Edema-B", IN_B, days=("3", "4", "5"))
+    make_edema(root / "Edema-B", IN_B, days=("3", "4", "5"), seed=1000)
     return root
 
 

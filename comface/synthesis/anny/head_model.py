@@ -258,10 +258,9 @@ def _to_viewer(points: Floats) -> Floats:
 
 def _sample(path: Any, uv: Floats) -> Floats:
     """Return the brightness in [0, 1] of a mask image at texture coordinates (V, 2)."""
-    from PIL import Image
+    from comface_bench.data.image_file import read_image
 
-    with Image.open(path) as image:
-        pixels = np.asarray(image.convert("L"))
+    pixels = np.asarray(read_image(path).convert("L"))
     height, width = pixels.shape
     x = np.clip((uv[:, 0] * width).astype(int), 0, width - 1)
     y = np.clip(((1 - uv[:, 1]) * height).astype(int), 0, height - 1)

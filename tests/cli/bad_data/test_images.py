@@ -15,6 +15,8 @@ PATTERN = "the name isn't of the pattern 001A02.JPG (subject, A, age, perhaps a 
 RENAME = "Rename it, or take it out."
 ONE_OUT = "Take one of the two out."
 AGAIN = "Get the file again, or take it out."
+LARGE = "Shrink it, or cut the face out. If it isn't so large, its header is damaged: get the file again."
+RESCALE = "Save it with 8 bits a channel, so that black is 0 and white is 255."
 COPY = "Copy the images, or point --data at the folder that really holds them."
 FIRST = "images/001A02.JPG"
 
@@ -146,7 +148,7 @@ def cut(path, rest=0.6):
 
 
 def as_avif(path):
-    with Image.open(path) as image:
+    with Image.open(path, formats=["JPEG", "PNG"]) as image:
         image.save(path, "AVIF")
     cut(path)
 
@@ -160,43 +162,72 @@ def huge_jpeg(path):
 
 
 UNREADABLE = {
-    "no bytes": (lambda path: path.write_bytes(b""), "cannot identify image file"),
+    "no bytes": (lambda path: path.write_bytes(b""), "is empty", AGAIN),
     "a web page": (
         lambda path: path.write_text("<!DOCTYPE html><html><body>404</body></html>"),
-        "cannot identify image file",
+        "is a web page, not a picture",
+        "Open the page in a browser to see what the site answers, then get the picture again.",
     ),
     "text of a large-file store": (
         lambda path: path.write_text("version https://git-lfs.example/spec/v1\n"),
-        "cannot identify image file",
+        "is a pointer of Git LFS, in place of the picture",
+        "Fetch the pictures, in the folder of that clone: git lfs pull",
     ),
-    "a JPEG cut off": (cut, "Truncated File Read"),
-    "a JPEG without its last bytes": (lambda path: cut(path, 0.98), "truncated"),
-    "a PNG cut off": (lambda path: path.write_bytes(png(20, 20, NOISE)[:-200]), "truncated"),
+    "a JPEG cut off": (cut, "is a JPEG that is cut off after ", AGAIN),
+    "a JPEG without its last bytes": (
+        lambda path: cut(path, 0.98),
+        "is a JPEG that is cut off after ",
+        AGAIN,
+    ),
+    "a PNG cut off": (
+        lambda path: path.write_bytes(png(20, 20, NOISE)[:-200]),
+        "is a PNG that is cut off after ",
+        AGAIN,
+    ),
     "a PNG with a wrong byte": (
         lambda path: path.write_bytes(png(20, 20, NOISE).replace(NOISE[600:601], b"?")),
-        "broken",
+        "is a PNG that can't be decoded: ",
+        AGAIN,
     ),
-    "a PNG of 60000 × 60000": (lambda path: path.write_bytes(png(60000, 60000)), "exceeds limit"),
-    "a JPEG of 60000 × 60000": (huge_jpeg, "exceeds limit"),
-    "an AVIF cut off": (as_avif, "can't be decoded: "),
+    "a PNG of 60000 × 60000": (
+        lambda path: path.write_bytes(png(60000, 60000)),
+        "has more than 178 million pixels",
+        LARGE,
+    ),
+    "a JPEG of 60000 × 60000": (huge_jpeg, "has more than 178 million pixels", LARGE),
+    "an AVIF cut off": (as_avif, "is an AVIF that can't be decoded: ", AGAIN),
+    "floating-point numbers": (
+        lambda path: Image.new("F", (8, 8)).save(path, "TIFF"),
+        "holds 32-bit floating-point numbers and doesn't say which of them is white",
+        RESCALE,
+    ),
+    "12 bits in 16": (
+        lambda path: Image.new("I;16", (8, 8), 4095).save(path, "PNG"),
+        "holds 12 bits in numbers of 16, so that it would be nearly black",
+        RESCALE,
+    ),
+    "a single colour": (
+        lambda path: Image.new("RGB", (8, 8), (1, 2, 3)).save(path, "PNG"),
+        "shows a single colour",
+        "Get the picture again, or take it out: there is no face in it.",
+    ),
 }
 
 
 @pytest.mark.parametrize("name", UNREADABLE)
-def test_images_that_can_not_be_decoded(lay_out, check, name):
+def test_images_that_can_not_be_used(lay_out, check, name):
     if name == "an AVIF cut off" and not features.check("avif"):
         pytest.skip("this Pillow has no AVIF")
     root = lay_out("FGNET")
-    spoil, reason = UNREADABLE[name]
+    spoil, message, remedy = UNREADABLE[name]
     spoil(root / FIRST)
     seen = check(root)
     (problem,) = seen.found["problems"]
     assert seen.status == 2
     assert problem["where"] == str(root / FIRST)
-    assert problem["message"].startswith("can't be decoded: ")
-    assert reason in problem["message"]
-    assert problem["remedy"] == AGAIN
-    assert seen.err.endswith(f"error: 1 problem\n{root / FIRST}: {problem['message']}\n  {AGAIN}\n")
+    assert problem["message"].startswith(message)
+    assert problem["remedy"] == remedy
+    assert seen.err.endswith(f"error: 1 problem\n{root / FIRST}: {problem['message']}\n  {remedy}\n")
 
 
 def test_cut_off_images_are_reported_though_a_library_would_fill_them(lay_out, check, monkeypatch):

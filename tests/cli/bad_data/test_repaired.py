@@ -212,7 +212,7 @@ def jpeg_endings(root):
 def convert(mode):
     def repairable(root):
         for path in (root / "images").iterdir():
-            with Image.open(path) as image:
+            with Image.open(path, formats=["JPEG", "PNG"]) as image:
                 image.load()
             (ImageOps.grayscale(image) if mode == "L" else image.convert(mode)).save(path, "JPEG")
 

@@ -10,7 +10,7 @@ from comface_bench.data.splits import Fold, Split, read_split, write_split
 
 FORM = 'It is JSON: {"name": …, "digest": …, "folds": [{"train": […], "validation": […], "test": […]}, …]}'
 CORRECT = "Correct the file: each fold holds every subject once, in train, validation or test."
-BALANCED = "Compute folds from the subjects you have: -o split=balanced-4"
+LEAVE_ONE_OUT = "Folds that fit: -o split=leave-one-out"
 
 
 @pytest.fixture
@@ -121,10 +121,10 @@ def test_an_unknown_and_a_missing_subject(root, path, refuse):
     for image in (root / "images").glob("004*"):
         image.rename(image.with_name(f"077{image.name[3:]}"))
     message = "split mine doesn't know subject 077 of FGNET"
-    refuse(root, [("", message, BALANCED)], "-o", f"split={path}")
+    refuse(root, [("", message, LEAVE_ONE_OUT)], "-o", f"split={path}")
     for image in (root / "images").glob("077*"):
         image.unlink()
-    refuse(root, [("", "FGNET lacks subject 004 of split mine", BALANCED)], "-o", f"split={path}")
+    refuse(root, [("", "FGNET lacks subject 004 of split mine", LEAVE_ONE_OUT)], "-o", f"split={path}")
 
 
 def test_a_subject_that_is_tested_twice(root, path, refuse):
@@ -135,13 +135,10 @@ def test_a_subject_that_is_tested_twice(root, path, refuse):
 
 
 RULES = {
-    "balanced-3": (
-        "split balanced-3: 4 subjects are too few for 3 folds",
-        "At most 2 folds: -o split=balanced-2",
-    ),
-    "balanced-1": ("split balanced-1: there must be at least 2 folds", "For example: -o split=balanced-4"),
+    "balanced-3": ("split balanced-3: 4 subjects are too few for 3 folds", LEAVE_ONE_OUT),
+    "balanced-1": ("split balanced-1: there must be at least 2 folds", LEAVE_ONE_OUT),
     "random-4": ("no split is called 'random-4'", "Rules: balanced-4 (any number), leave-one-out"),
-    "fgnet-4fold": ("FGNET lacks subjects 005, 006, 007, 008, 009 … of split fgnet-4fold", BALANCED),
+    "fgnet-4fold": ("FGNET lacks subjects 005, 006, 007, 008, 009 … of split fgnet-4fold", LEAVE_ONE_OUT),
 }
 
 
@@ -155,11 +152,11 @@ def test_two_subjects_are_too_few_to_leave_one_out(root, refuse):
     for image in [*(root / "images").glob("003*"), *(root / "images").glob("004*")]:
         image.unlink()
     message = "split leave-one-out: 2 subjects are too few to leave one out"
-    remedy = "One trains, one validates and one is tested: add subjects until there are three."
+    remedy = "Add people with several images each: one at least trains, one validates and one is tested."
     refuse(root, [("", message, remedy)], "-o", "split=leave-one-out")
 
 
-OTHER_FOLDS = "Other folds may do: -o split=balanced-4"
+ADD_IMAGES = "Add images of people who have no pair, or take them out: "
 
 
 def test_a_part_whose_only_subject_has_one_image(root, path, refuse):
@@ -168,7 +165,7 @@ def test_a_part_whose_only_subject_has_one_image(root, path, refuse):
     # Alone in the test part of fold 0, and in the validation part of the others.
     reported = "FGNET: the evaluation subjects have no pair of rule 'all' (subjects 004)"
     parts = ("fold 0, test", "fold 1, validation", "fold 2, validation")
-    problems = [("", f"age+split=mine, {part}: {reported}", OTHER_FOLDS) for part in parts]
+    problems = [("", f"age+split=mine, {part}: {reported}", ADD_IMAGES + "004") for part in parts]
     refuse(root, problems, "-o", f"split={path}")
 
 
@@ -199,4 +196,9 @@ def test_a_fold_without_a_pair_of_both_phases(lay_out, refuse, tmp_path):
     path = tmp_path / "work" / "mine.json"
     write_split(Split("mine", tuple(folds)), path)
     reported = "Edema-A: the evaluation subjects have no pair of rule 'pre-post' (subjects P4)"
-    refuse(root, [("", f"edema-a+split=mine, fold 0, test: {reported}", OTHER_FOLDS)], "-o", f"split={path}")
+    refuse(
+        root,
+        [("", f"edema-a+split=mine, fold 0, test: {reported}", ADD_IMAGES + "P4")],
+        "-o",
+        f"split={path}",
+    )

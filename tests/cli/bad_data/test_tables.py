@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 PLAIN = "Write decimals with a point, and put quotes around cells that hold a comma."
+FEWER = "Fill the row up: an empty cell has its separator, too."
 AS_COMMAS = "Save it as CSV with commas between cells, and points in decimals."
 UNKNOWN = "Leave the cell empty if it is unknown."
 FILL_IN = "Fill it in, or take the row out."
@@ -40,10 +41,16 @@ TABLE = {
         f"Write a number such as 60.5, without a unit. {UNKNOWN}",
     ),
     "a decimal comma": (
-        replace("post,2", 'post,"2,5"'),
+        replace("post,2\nP1/2.png,P1,day 2,post,4", 'post,"2,5"\nP1/2.png,P1,day 2,post,4.5'),
         "faces.csv:3",
         "pain is '2,5', not a number",
         f"Write decimals with a point: 2.5 {UNKNOWN}",
+    ),
+    "thousands set apart": (
+        replace("post,2", 'post,"1,031"'),
+        "faces.csv:3",
+        "pain is '1,031', which is 1031 or 1.031",
+        f"Write 1031 or 1.031, whichever it is. {UNKNOWN}",
     ),
     "nan": (
         replace("post,2", "post,nan"),
@@ -64,7 +71,7 @@ TABLE = {
         UNKNOWN,
     ),
     "a cell too many": (replace("post,2", "post,2,5"), "faces.csv:3", "6 cells, but the header has 5", PLAIN),
-    "a cell too few": (replace(",post,2", ",post"), "faces.csv:3", "4 cells, but the header has 5", PLAIN),
+    "a cell too few": (replace(",post,2", ",post"), "faces.csv:3", "4 cells, but the header has 5", FEWER),
     "no subject": (replace("P1/1.png,P1", "P1/1.png,"), "faces.csv:3", "subject is empty", FILL_IN),
     "no session": (replace("day 1", ""), "faces.csv:3", "session is empty", FILL_IN),
     "no image": (replace("P1/1.png,", ","), "faces.csv:3", "image is empty", FILL_IN),
@@ -164,7 +171,8 @@ TABLE = {
         replace("subject", "person"),
         "faces.csv:1",
         "no column subject",
-        "The header is image,subject; here it is image,person,session,phase,pain",
+        "The header is image,subject; here it is image,person,session,phase,pain:"
+        " rename what holds the missing ones, or add them.",
     ),
     "a column twice": (
         replace("phase", "subject"),
@@ -231,7 +239,7 @@ def test_a_table_without_anything_to_estimate(lay_out, stop, name):
 def test_a_column_without_numbers_is_no_target(lay_out, stop):
     root = lay_out("table")
     message = "column phase of {root}/faces.csv holds no number"
-    stop(root, message, "Columns of numbers: pain; decimals are written with a point.", "-o", "target=phase")
+    stop(root, message, "Columns of numbers: pain", "-o", "target=phase")
 
 
 def test_pairs_of_phases_need_the_column(lay_out, stop):

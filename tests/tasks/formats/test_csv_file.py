@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from comface_bench.core.problems import Note, ProblemList
-from comface_bench.tasks.formats.csv_file import label_columns, read_csv_file
+from comface_bench.tasks.formats.csv_file import KNOWN, label_columns, read_csv_file
 from comface_bench.tasks.formats.table import read_table
 
 
@@ -77,7 +77,7 @@ def test_columns_without_a_number_are_reported_and_not_read(path):
 
 def test_labels_are_columns_with_a_number(path):
     path.write_text("image,subject,session,phase,a,b,c,d\n1,1,1,,1,x,,nan\n2,2,2,,x,y,,inf\n")
-    assert label_columns(read_table(path, ProblemList())) == ["a"]
+    assert list(label_columns(read_table(path, KNOWN, ProblemList()))) == ["a"]
 
 
 def test_subjects_without_a_pair_are_reported(path):
@@ -96,7 +96,11 @@ ROWS = [
     ("b.jpg,s1,1,pre,high", "pain is 'high', not a number", NO_NUMBER),
     ("b.jpg,s1,1,pre,nan", "pain is 'nan', not a number", NO_NUMBER),
     ("b.jpg,s1,1,pre,NA", "pain is 'NA', not a number", NO_NUMBER),
-    ('b.jpg,s1,1,pre,"3,5"', "pain is '3,5', not a number", f"Write decimals with a point: 3.5 {UNKNOWN}"),
+    (
+        'b.jpg,s1,1,pre,"1,031"',
+        "pain is '1,031', which is 1031 or 1.031",
+        f"Write 1031 or 1.031, whichever it is. {UNKNOWN}",
+    ),
     ("b.jpg,s1,1,during,3", "phase is 'during', not pre or post", PHASE),
     (",s1,1,pre,3", "image is empty", FILL),
     ("b.jpg,,1,pre,3", "subject is empty", FILL),
@@ -118,8 +122,13 @@ def test_malformed_rows_are_named_and_the_others_read(path, bad, message, remedy
     assert [row["image"] for row in rows] == ["a.jpg"]
 
 
+RENAME = "rename what holds the missing ones, or add them."
 HEADERS = [
-    ("image,pain\na.jpg,3\n", "no column subject", "The header is image,subject; here it is image,pain"),
+    (
+        "image,pain\na.jpg,3\n",
+        "no column subject",
+        f"The header is image,subject; here it is image,pain: {RENAME}",
+    ),
     ("", "no column image, subject", "The header is image,subject; here it is empty"),
     (
         "image;subject;pain\na.jpg;s1;3\n",

@@ -139,6 +139,18 @@ def test_text_files_as_people_have_them(root, text):
     assert [row["au12"] for row in rows(root)][:3] == [5, 4, 3]
 
 
+@pytest.mark.parametrize(
+    "form", ["{0},{1}.0", "{0}.0,{1}.0", "{0:.6f},{1:.6f}", "{0:.18e},{1:.18e}", "{0}, {1}.", "{0:04d},{1:E}"]
+)
+def test_labels_of_programs_that_know_only_decimals(root, form):
+    """numpy.savetxt writes 2.000000000000000000e+00, and a table with gaps becomes one of decimals."""
+    expected = rows(root)
+    for path in (root / "ActionUnit_Labels").rglob("*.txt"):
+        pairs = [map(int, line.split(",")) for line in path.read_text().splitlines()]
+        path.write_text("".join(form.format(*pair) + "\n" for pair in pairs))
+    assert rows(root) == expected
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     intensities=st.lists(st.integers(0, 5), min_size=6, max_size=6),

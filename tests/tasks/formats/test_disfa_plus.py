@@ -25,7 +25,7 @@ def lay_out(root, draw, subjects=("SN001", "SN003"), trials=("A1", "Y_smile"), i
         for trial in trials:
             names = [f"{image:03d}.jpg" for image in range(images)]
             for image, name in enumerate(names):
-                draw(root / "Images" / subject / trial / name, seed=image)
+                draw(root / "Images" / subject / trial / name, seed=100 * number + image)
             for unit in ACTION_UNITS:
                 path = root / "Labels" / subject / trial / f"AU{unit}.txt"
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -231,3 +231,11 @@ def test_a_task_of_nine_subjects(tmp_path, draw_image):
     assert [len(fold.test) for fold in task.folds] == [3, 3, 3]
     assert len(task.pairs(0)) == 3 * 6
     assert len(load_task("disfaplus-au4+split=leave-one-out", data=tmp_path).folds) == 9
+
+
+def test_labels_of_programs_that_know_only_decimals(root):
+    expected = read(root)
+    for path in (root / "Labels").rglob("*.txt"):
+        lines = path.read_text().splitlines()
+        path.write_text("\n".join([*lines[:2], *(f"{line}.0" for line in lines[2:]), ""]))
+    assert read(root) == expected

@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 
 from comface_bench.core.problems import ProblemList
 from comface_bench.tasks.formats.files import listed
-from comface_bench.tasks.formats.table import number_remedy, parse_number, read_table
+from comface_bench.tasks.formats.numbers import ColumnNumbers, parse_number
+from comface_bench.tasks.formats.table import read_table
 
 
 def read(path, content, **how):
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     problems = ProblemList()
-    return read_table(path, problems), problems.found
+    return read_table(path, ("subject_id",), problems), problems.found
 
 
 @pytest.fixture
@@ -99,7 +100,7 @@ def test_what_cannot_be_read_is_reported_with_its_line(path, content, line, mess
 
 def test_a_folder_cannot_be_read(tmp_path):
     problems = ProblemList()
-    read_table(tmp_path, problems)
+    read_table(tmp_path, (), problems)
     assert [problem.message for problem in problems.found] == ["can't be read: Is a directory"]
 
 
@@ -114,7 +115,17 @@ def test_missing_columns_are_named_with_those_that_are_there(path):
     table.check_columns(("a", "c", "d"), problems)
     (problem,) = problems.found
     assert (problem.where, problem.message) == (f"{path}:1", "no column c, d")
-    assert problem.remedy == "The header is a,c,d; here it is a,b"
+    assert (
+        problem.remedy
+        == "The header is a,c,d; here it is a,b: rename what holds the missing ones, or add them."
+    )
+
+
+def test_a_file_without_a_header_is_told_to_get_one(path):
+    table, _ = read(path, "x.png,P1,30\ny.png,P1,31\n")
+    problems = ProblemList()
+    table.check_columns(("image", "subject"), problems)
+    assert problems.found[0].remedy.endswith("which looks like a row: write the header above it.")
 
 
 def test_a_file_that_cannot_be_read_is_not_said_to_lack_columns(path):
@@ -167,11 +178,128 @@ def test_numbers(text, number):
     assert parse_number(text) == number
 
 
-def test_remedies_for_what_is_no_number():
-    assert number_remedy("60,5") == "Write decimals with a point: 60.5"
-    assert (
-        number_remedy("1.060,5") == number_remedy("60.5 kg") == "Write a number such as 60.5, without a unit."
+COLUMNS = [
+    # Commas and points that tell by themselves or by the column they are in.
+    (["60,5", "61"], [60.5, 61.0]),
+    (["60,5", "1,031"], [60.5, 1.031]),
+    (["0,125", "1,031"], [0.125, 1.031]),
+    (["1234,567"], [1234.567]),
+    (["1.031,5", "1.204", "12"], [1031.5, 1204.0, 12.0]),
+    (["1.204.031", "60,5"], [1204031.0, 60.5]),
+    (["1,031.5", "1,204", "998", "0.5"], [1031.5, 1204.0, 998.0, 0.5]),
+    (["1,204,031", "998"], [1204031.0, 998.0]),
+    (["-1,5", "+2,25"], [-1.5, 2.25]),
+    (["1 031", "1\u00a0031,5"], [1031.0, 1031.5]),
+    (["1\u202f204", "1’031.5", "1'000'000"], [1204.0, 1031.5, 1000000.0]),
+    (["６０．５", "−3"], [60.5, -3.0]),
+    # Plain numbers stay what they are.
+    (["1.031", "60.5", "1e3"], [1.031, 60.5, 1000.0]),
+    (["high", "60,5", ""], [None, 60.5, None]),
+    # What can't be told, or contradicts the others, isn't read.
+    (["1,031", "998"], [None, 998.0]),
+    (["60,5", "61.5"], [None, 61.5]),
+    (["60,5", "1.031"], [None, None]),
+    (["60,5", "1,031.5"], [None, None]),
+    (["61.5", "1,031"], [61.5, None]),
+    (["1,5e3"], [None]),
+    (["12 34", "1,03,100", "²", "½"], [None, None, None, None]),
+]
+
+
+@pytest.mark.parametrize(("cells", "values"), COLUMNS, ids=[" ".join(row[0]) for row in COLUMNS])
+def test_a_column_tells_how_its_numbers_are_read(cells, values):
+    numbers = ColumnNumbers(cells)
+    assert [numbers.parse(text) for text in cells] == values
+    # The order of rows decides nothing.
+    assert [ColumnNumbers(cells[::-1]).parse(text) for text in cells] == values
+
+
+def test_points_tell_nothing_where_cells_are_not_separated_by_commas():
+    assert [ColumnNumbers(["1.031", "2.500"], ";").parse(text) for text in ("1.031", "2.500")] == [None, None]
+    assert ColumnNumbers(["1.031", "0.125"], ";").parse("1.031") == 1.031
+    assert ColumnNumbers(["1.031", "61.5"], ";").parse("1.031") == 1.031
+    assert ColumnNumbers(["1.031,5", "1.031"], ";").parse("1.031") == 1031
+
+
+GENERAL = ("not a number", "Write a number such as 60.5, without a unit.")
+
+
+@pytest.mark.parametrize(
+    ("cells", "what", "remedy"),
+    [
+        (["1,031"], "which is 1031 or 1.031", "Write 1031 or 1.031, whichever it is."),
+        (["1.031", "60,5"], "which is 1031 or 1.031", "Write 1031 or 1.031, whichever it is."),
+        (["60,5", "61.5"], "not a number", "Write decimals with a point: 60.5"),
+        (["1,031.5", "60,5"], "not a number", "Write thousands without a comma: 1031.5"),
+        (["1.060,5", "61.5"], "not a number", "Write decimals with a point: 1060.5"),
+        (["60.5 kg"], *GENERAL),
+        (["nan"], *GENERAL),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_read_comes_with_what_to_write(cells, what, remedy):
+    assert ColumnNumbers(cells).parse(cells[0]) is None
+    assert ColumnNumbers(cells).mistake(cells[0]) == (what, remedy)
+
+
+@given(st.floats(-1e6, 1e6).map(lambda value: round(value, 3)), st.sampled_from("pcPCsS"))
+def test_a_written_number_is_read_back_or_refused(value, form):
+    """Plain or grouped, with point or comma: never another number."""
+    text = f"{value:,.3f}".rstrip("0").rstrip(".")
+    text = {
+        "p": text.replace(",", ""),
+        "c": text.replace(",", "").replace(".", ","),
+        "P": text,
+        "C": text.translate(str.maketrans(",.", ".,")),
+        "s": text.replace(",", " "),
+        "S": text.replace(",", "'").replace(".", ","),
+    }[form]
+    found = ColumnNumbers([text]).parse(text)
+    # One grouped whole number of a German table is a plain decimal here: decimals have points.
+    assert found in (None, value) or (form == "C" and "," not in text)
+
+
+def test_a_line_that_states_the_separator_is_no_header(path):
+    for first in ("sep=;", '"sep=;"', "SEP=;;", "\ufeffsep=;"):
+        table, problems = read(path, f"{first}\r\na;b\r\n1,5;x\r\n2;y\r\n")
+        assert not problems
+        assert table.header == ("a", "b")
+        assert (table.top, table.lines[0].where) == (f"{path}:2", f"{path}:3")
+        assert table.numbers("a").parse("1,5") == 1.5
+    assert read(path, "sep=,\n" + CLEAN)[0].header == ("a", "b")
+    table, problems = read(path, "sep=\t\n# comface-bench edema 1\t\na\tb\n1\t2\n")
+    assert (table.mark, table.top, len(table.lines)) == ("# comface-bench edema 1", f"{path}:3", 1)
+
+
+def test_a_stated_separator_that_is_wrong_is_named(path):
+    _, (problem,) = read(path, "sep=;\na,b\n1,2\n")
+    assert (problem.where, problem.message) == (
+        f"{path}:2",
+        "the cells are separated by commas, not by ';'",
     )
+    assert problem.remedy == "Take out the line sep=;, or correct it."
+
+
+def test_row_numbers_without_a_heading_are_left_out(path):
+    table, problems = read(path, '"a","b"\n"1",5,x\n"2",6,y\n')
+    assert not problems
+    assert [(line["a"], line["b"]) for line in table.lines] == [("5", "x"), ("6", "y")]
+    # Not everywhere: these are numbers with decimal commas.
+    _, problems = read(path, "a,b\n1,5,x\n60,5,y\n")
+    assert [problem.message for problem in problems] == 2 * ["3 cells, but the header has 2"]
+
+
+def test_known_words_are_read_in_any_case(path):
+    for word in ("Subject_ID", "SUBJECT ID", "subject id"):
+        assert read(path, f"{word},Other\n1,2\n")[0].header == ("subject_id", "Other")
+    _, (problem,) = read(path, "Subject ID,subject_id\n1,2\n")
+    assert problem.message == "column subject_id stands twice"
+
+
+def test_empty_cells_behind_the_last_column_do_not_count(path):
+    table, problems = read(path, "a,b\n1,x,,\n2,y\n")
+    assert not problems
+    assert len(table.lines) == 2
 
 
 def test_long_lists_are_cut():

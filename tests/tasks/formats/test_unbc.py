@@ -22,7 +22,7 @@ def lay_out(root, draw, subjects=("042-ll042", "043-jh043"), sequences=("t1aaaff
             sequence = f"{subject[4:]}{tail}"
             for frame in range(1, frames + 1):
                 name = f"{sequence}{frame:03d}"
-                draw(root / "Images" / subject / sequence / f"{name}.png", seed=frame)
+                draw(root / "Images" / subject / sequence / f"{name}.png", seed=100 * number + frame)
                 path = root / "Frame_Labels" / "PSPI" / subject / sequence / f"{name}_facs.txt"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(f"   {number + frame:.7e}\n")
@@ -64,6 +64,7 @@ def test_each_frame_has_the_score_of_its_name(root):
         "image": "Images/042-ll042/ll042t2aeaff/ll042t2aeaff002.png",
         "subject": "042-ll042",
         "session": "ll042t2aeaff",
+        "frame": "ll042t2aeaff002",
         "pspi": 2.0,
     }
     assert [row["pspi"] for row in rows] == [1, 2, 3, 1, 2, 3, 2, 3, 4, 2, 3, 4]
