@@ -58,7 +58,7 @@ class BoardEntry:
         task, protocol, method, group, kind: Names; the kind is `ours`, `submitted` or `paper`.
         data, target, unit, split: The data set, the quantity and its unit, the split.
         aggregate: `pooled` or `fold-mean`, the way in which folds are taken together.
-        version: Digest of data and split; rows of different versions aren't comparable.
+        version: Digests of data and split, and the engine's epoch; different versions can't be compared.
         metrics: The task's metrics by name, its primary summary.
         fold_means: The mean of the folds' metrics.
         baseline: The same of the no-change baseline, which always answers 0.
@@ -93,7 +93,7 @@ class BoardEntry:
     unit: str
     split: str
     aggregate: str
-    version: tuple[str, str]
+    version: tuple[str, str, str]
     metrics: dict[str, MetricValue]
     fold_means: dict[str, MetricValue]
     baseline: dict[str, MetricValue]
@@ -134,7 +134,11 @@ class BoardEntry:
             unit=task.unit,
             split=task.split,
             aggregate=task.aggregate,
-            version=(task.manifest_digest, task.split_digest),
+            version=(
+                task.manifest_digest,
+                task.split_digest,
+                str(record.protocol.values.get("engine_epoch")),
+            ),
             metrics={name: record.primary[name] for name in task.metrics},
             fold_means={name: summary.fold_mean[name] for name in task.metrics},
             baseline={name: summary.constant[name] for name in task.metrics},
@@ -306,7 +310,7 @@ MARKS: dict[str, Mark] = {
     ),
     "mixed_versions": Mark(
         "≠",
-        "Rows were measured on different versions of data or split, so none is marked as best.",
+        "Rows were measured on different versions of data, split or engine, so none is marked as best.",
         lambda entry: entry.mixed_versions,
     ),
 }

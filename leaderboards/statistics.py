@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     Tests = Mapping[str, Mapping[str, Mapping[str, MetricValue]]]
 
 _NOT_TESTED = MetricValue(None, "not tested for this metric")
-_NOT_COMPARABLE = MetricValue(None, "rows are of different versions of data or split")
+_NOT_COMPARABLE = MetricValue(None, "rows are of different versions of data, split or engine")
 _UNKNOWN = MetricValue(None, "not in the record")
 _NO_RESULT = "no finished unit"
 
@@ -66,7 +66,7 @@ def board_statistics(
     """
     first = entries[0]
     metrics = tuple(dict.fromkeys(name for entry in entries for name in entry.metrics))
-    versions: dict[tuple[str, str], list[BoardEntry]] = {}
+    versions: dict[tuple[str, str, str], list[BoardEntry]] = {}
     for entry in entries:
         versions.setdefault(entry.version, []).append(entry)
     comparable = len(versions) == 1

@@ -131,7 +131,7 @@ _OTHER_PAIRS = "One of the two wasn't made by comface-bench run; make it again."
 
 
 def check_together(paths: Iterable[Path]) -> list[Finding]:
-    """Check that records of one task, data and split have the same pairs and true changes in each fold.
+    """Check that records of one task, data, split and engine have the same pairs and true changes by fold.
 
     The first record of each task is what the others are held against. Records that can't be read are
     passed over: `validate_record` reports them.
@@ -139,19 +139,20 @@ def check_together(paths: Iterable[Path]) -> list[Finding]:
     Args:
         paths: Records' JSON files.
     """
-    known: dict[tuple[str, str, str, int], tuple[str, Path]] = {}
+    known: dict[tuple[str, str, str, str, int], tuple[str, Path]] = {}
     found = []
     for path in paths:
         try:
-            task = load_record(path).task
+            record = load_record(path)
             texts = read_texts(RecordFiles(path).predictions)
         except ResultError:
             continue
+        task, engine = record.task, str(record.protocol.values.get("engine_epoch"))
         folds = {fold: text for (fold, _), text in sorted(texts.items(), reverse=True)}
         for fold, text in sorted(folds.items()):
             pairs = _digest_pairs(text)
             expected, other = known.setdefault(
-                (task.name, task.manifest_digest, task.split_digest, fold), (pairs, path)
+                (task.name, task.manifest_digest, task.split_digest, engine, fold), (pairs, path)
             )
             if pairs != expected:
                 message = f"other pairs or true changes than in {other}"

@@ -128,7 +128,7 @@ def test_other_data_is_not_compared(results, made):
     made.add(results, method="a", noise=1.0)
     made.add(results, method="b", noise=2.0, split="leave-one-out")
     page = board_page(only_board(results))
-    assert "different versions of data or split" in page
+    assert "different versions of data, split or engine" in page
     assert "**" not in page
     assert "Fewer than two rows are ranked." in page
 

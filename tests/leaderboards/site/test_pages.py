@@ -271,5 +271,5 @@ def test_nothing_comparable(site, read):
     alone = dataclasses.replace(board, rows=rows, comparable=False, best=dict.fromkeys(board.metrics))
     pages = render_site(Document((alone,), ()), site.results)
     page = read(pages["html/task/age/finetune.html"])
-    assert "different versions of data or split" in page.text
+    assert "different versions of data, split or engine" in page.text
     assert "strong" not in [tag for tag, _ in page.elements]
