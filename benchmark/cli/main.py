@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_error(error.message, error.hint)
         return error.exit_status
     except OSError as error:
-        from comface_bench.core.storage import find_storage_error
+        from comface_bench.core.files import find_storage_error
 
         if debug:
             traceback.print_exc()

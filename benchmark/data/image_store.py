@@ -35,8 +35,7 @@ from PIL import Image
 
 from comface_bench.core.digest import digest, digest_file
 from comface_bench.core.errors import BenchError, DataFormatError, DataMissingError
-from comface_bench.core.files import replacing
-from comface_bench.core.storage import require_room
+from comface_bench.core.files import replacing, require_room
 from comface_bench.data.image_file import ONE_COLOUR, UnreadableImageError, is_one_colour, read_image
 from comface_bench.data.manifest import Manifest
 

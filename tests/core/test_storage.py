@@ -9,8 +9,14 @@ from pathlib import Path
 import pytest
 
 from comface_bench.core.errors import StorageError
-from comface_bench.core.files import append_line, replace_file, replacing, writing
-from comface_bench.core.storage import find_storage_error, require_room
+from comface_bench.core.files import (
+    append_line,
+    find_storage_error,
+    replace_file,
+    replacing,
+    require_room,
+    writing,
+)
 
 resource = pytest.importorskip("resource", reason="only POSIX limits the size of files")
 
