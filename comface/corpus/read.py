@@ -19,6 +19,7 @@ import numpy as np
 from comface_bench.comface.corpus.layout import Layout
 from comface_bench.comface.corpus.shard import IMAGE_DTYPES, RECORD_DTYPE, decode_image_bytes
 from comface_bench.core.errors import DataFormatError, DataMissingError
+from comface_bench.data.image_file import UnreadableImageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -173,8 +174,8 @@ class Corpus:
             raise DataFormatError(f"{message} isn't the one that was written", again)
         try:
             return decode_image_bytes(data)
-        except OSError as error:
-            raise DataFormatError(f"{message} is damaged: {error}", again) from None
+        except UnreadableImageError as error:
+            raise DataFormatError(f"{message} {error.fault}", again) from None
 
     def _load_table(self, shard: int, name: str, kind: np.dtype[np.void], rows: int) -> NDArray[np.void]:
         """Load a shard's table of records or of images, and compare it with its digest."""

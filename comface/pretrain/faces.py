@@ -14,8 +14,7 @@ from comface_bench.comface.corpus.read import Corpus
 from comface_bench.comface.corpus.score_store import identity_scores, read_quality
 from comface_bench.comface.synthesis.generator import people_key
 from comface_bench.core.digest import digest_file
-from comface_bench.core.errors import DataFormatError, UsageError
-from comface_bench.data.image_file import UnreadableImageError
+from comface_bench.core.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -162,14 +161,7 @@ class FaceDataset:
         Raises:
             DataFormatError: It is damaged.
         """
-        number, corpus = int(self._number[record]), self._of(record)
-        try:
-            return corpus.image(number, place)
-        except UnreadableImageError as error:
-            raise DataFormatError(
-                f"{self._roots[self._corpus[record]]}: image {place} of record {number} {error.fault}",
-                f"comface-bench synth check {self._roots[self._corpus[record]]} --pictures",
-            ) from None
+        return self._of(record).image(int(self._number[record]), place)
 
     def draw(self, settings: Settings, epoch: int, stage: CurriculumStage) -> ImagePairs:
         """Draw an epoch's pairs, shuffled; a function of settings, epoch and stage.
