@@ -58,7 +58,9 @@ class Encoder(nn.Module):
         self.preprocess = preprocess
         self.head_weight: Tensor | None = getattr(backbone, "head_weight", None)
         self.head_weights: Mapping[str, Tensor] = getattr(backbone, "head_weights", {})
-        self.weights_part: str = getattr(backbone, "weights_part", "")
+        # The network that was loaded may stand inside another.
+        noted = (getattr(module, "weights_part", "") for module in backbone.modules())
+        self.weights_part: str = next(filter(None, noted), "")
         self.register_buffer("mean", torch.tensor(preprocess.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(preprocess.std).view(1, 3, 1, 1), persistent=False)
 

@@ -55,7 +55,7 @@ def build(options: Mapping[str, str], weights: Path | None, seed: int) -> nn.Mod
             nn.Flatten(),
         )
     # With checkpoint=Checkpoint(file="net.pth") and dropped_keys=("head.",) in the card:
-    #     from comface_bench.weights.strict import load_strictly, read_backbone
-    #     load_strictly(network, read_backbone(weights, CARD), weights)
+    #     from comface_bench.weights.parts import load_backbone
+    #     load_backbone(network, weights, CARD, options)
     # before `network` is returned.
     return network  # noqa: RET504 - a checkpoint is loaded in between

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -188,9 +188,7 @@ def _read(path: Path, discarded: tuple[str, ...]) -> Any:
     import torch
 
     allowed = dict.fromkeys(discarded, StoredObject) | dict(STAND_INS)
-    stand_ins: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
-        (stand_in, name) for name, stand_in in allowed.items()
-    ]
+    stand_ins: list[Any] = [(stand_in, name) for name, stand_in in allowed.items()]
     # A stream: by its name, torch takes a file of its own that is called .safetensors for another's.
     with torch.serialization.safe_globals(stand_ins), path.open("rb") as stream:
         return torch.load(stream, map_location="cpu", weights_only=True)

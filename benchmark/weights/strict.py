@@ -7,26 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comface_bench.core.errors import WeightsFormatError
-from comface_bench.weights.read import read_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-    from comface_bench.core.card import MethodCard
-
-
-def read_backbone(path: Path, card: MethodCard) -> dict[str, Tensor]:
-    """Read the backbone's tensors from a file of a method's authors, under the backbone's own names.
-
-    Args:
-        path: The file.
-        card: Says which prefix the backbone's keys have, and which other keys are left out.
-
-    Raises:
-        WeightsFormatError: The file can't be read, or holds no key of the backbone.
-    """
-    assert card.checkpoint is not None
-    return select_backbone(read_tensors(path), path, card.checkpoint.prefixes, card.dropped_keys)
 
 
 def select_backbone(

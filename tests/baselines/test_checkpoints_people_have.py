@@ -287,7 +287,9 @@ def test_an_average_beside_a_built_in_methods_network_is_named(tmp_path, pcl):
     with pytest.raises(WeightsFormatError, match="holds 2 networks that fit: model, model_ema") as caught:
         load_method("pcl", checkpoint=tmp_path / "mine.pth")
     assert caught.value.hint.endswith("-o part=model_ema")
-    trunk = load_method("pcl", checkpoint=tmp_path / "mine.pth", part="model_ema").backbone[0]
+    encoder = load_method("pcl", checkpoint=tmp_path / "mine.pth", part="model_ema")
+    assert encoder.weights_part == "model_ema"
+    trunk = encoder.backbone[0]
     assert all(torch.equal(v, other[f"module.encoder.{k}"]) for k, v in trunk.state_dict().items())
     with pytest.raises(WeightsFormatError, match="no part teacher that could be it; it holds model"):
         load_method("pcl", checkpoint=tmp_path / "mine.pth", part="teacher")

@@ -201,9 +201,8 @@ def test_convert(call, tmp_path):
     torch.save({"model": {"w": torch.ones(2).half()}, "folder": tmp_path}, source)
     status, out, _ = call("weights", "convert", source, "--out", target)
     assert status == 0
-    wrote = f"wrote 1 tensors of the part model to {target}, described in b.json\n"
-    wrote += "left out without running it: pathlib"
-    assert out.startswith(wrote)
+    wrote = f"wrote 1 tensors of the part model to {target}, described in b.json"
+    assert out.startswith(f"{wrote}\nleft out without running it: pathlib")
     assert out.endswith(f"Use it: -o checkpoint={target}\n")
     assert read_tensors(target)["w"].dtype == torch.float16
     status, _, err = call("weights", "convert", source, "--out", target)
