@@ -66,7 +66,10 @@ def as_version_2(record: dict[str, Any]) -> dict[str, Any]:
     facts = {
         "engine_epoch": values.pop("engine_epoch"),
         "task": {name: fact for name, fact in task["card"].items() if name not in ("options", "splits")},
-        "task_options": {"split": task["split"]},
+        "task_options": {
+            "split": task["split"],
+            **{key: accepted[0] for key, accepted in task["card"]["options"].items()},
+        },
         "method": {name: fact for name, fact in method["card"].items() if name != "options"},
         "method_options": method["options"],
         "protocol": values,

@@ -67,7 +67,7 @@ def spoil_edema(root, draw):
     rows = path.read_text().splitlines()
     rows[1] = rows[1].replace(",51", ",51000")
     rows[2] = rows[2].replace(",post,", ",after,")
-    rows[5] = rows[5].replace(",52", ',"52,0"')
+    rows[5] = rows[5].replace(",52", ",heavy")
     rows[9], rows[10] = rows[9].replace("pre", "post", 2), rows[10].replace(",post,", ",pre,")
     rows[9] = rows[9].replace("_post.jpg", "_pre.jpg")
     rows[13] = rows[13].replace(",P4,", ",,")
