@@ -97,7 +97,7 @@ def test_recompute_brings_records_to_the_newest_version(call, tmp_path, version)
 def test_what_runs_leave_is_valid_and_equal(call, run_words, data, make_edema, tmp_path):
     """Runs of both kinds, a method whose units fail, options in names, folds that share their pairs."""
     make_edema(data / "Edema-A", [f"P{number}" for number in range(8)])
-    make_edema(data / "Edema-B", ["P1", "Q1"], days=("3", "4"))
+    make_edema(data / "Edema-B", ["P1", "Q1"], days=("3", "4"), seed=100)
     for words, status in (
         (run_words("tiny", "--seeds", "0,1"), 0),
         (run_words("flat", "--folds", "0,1"), 1),
