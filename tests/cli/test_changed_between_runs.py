@@ -111,7 +111,7 @@ def an_image(folder, random):
 def change_pixels(folder, random):
     path = an_image(folder, random)
     size = path.stat().st_size
-    with Image.open(path) as image:
+    with Image.open(path, formats=["PNG"]) as image:
         pixels = np.array(image)
     y, x = random.integers(SIDE - 4, size=2)
     pixels[y : y + 4, x : x + 4] = 255 - pixels[y : y + 4, x : x + 4]

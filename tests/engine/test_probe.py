@@ -75,11 +75,10 @@ def spreads(task, fold, features):
 
 
 @pytest.fixture(params=["age", "edema"])
-def some_task(request, make_ages, make_edema, tmp_path):
+def some_task(request, make_ages, make_edema, draw_image, tmp_path):
     if request.param == "age":
         root = make_ages(tmp_path, subjects=13, ages=(2, 9, 31))
-        extra = root / "FGNET" / "images" / "014A05.JPG"  # a subject with one image
-        extra.write_bytes((root / "FGNET" / "images" / "001A02.JPG").read_bytes())
+        draw_image(root / "FGNET" / "images" / "014A05.JPG", seed=14)  # a subject with one image
         return load_task("age+split=balanced-3", root)
     make_edema(tmp_path / "Edema-A", patients=[f"P{number}" for number in range(9)], days=("1", "2", "3"))
     return load_task("edema-a", tmp_path)

@@ -76,7 +76,7 @@ def task(root: Path) -> Task:
 
 @pytest.fixture
 def source(task: Task, tmp_path: Path) -> ImageSource:
-    store = open_image_store(task.table.root, task.table.images, SIZE + 1, cache=tmp_path / "cache")
+    store = open_image_store(task.table, SIZE + 1, cache=tmp_path / "cache")
     keys = np.array([image_key(name) for name in store.names], dtype=np.uint64)
     return ImageSource(store, keys, SIZE, TABLE_D, 7, Machine(torch.device("cpu"), "float32"))
 
