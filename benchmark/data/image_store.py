@@ -101,6 +101,18 @@ class ImageStore:
             raise self._plan.fault()
         return torch.from_numpy(images)
 
+    def find_equal(self) -> list[tuple[int, ...]]:
+        """Return groups of rows, two or more, whose images have the same pixels at the store's size.
+
+        Raises:
+            DataMissingError, DataFormatError, StorageError, BenchError: As `gather`.
+        """
+        groups: dict[bytes, list[int]] = {}
+        # Only images of one checksum are looked at.
+        for row in self._opened.repeated():
+            groups.setdefault(self.gather(np.array([row])).numpy().tobytes(), []).append(row)
+        return [tuple(rows) for rows in groups.values() if len(rows) > 1]
+
     def _rebuild(self) -> _OpenStore:
         self._notice(f"the image store {self._plan.path} is damaged and is built again")
         self._plan.path.unlink(missing_ok=True)  # There may be no room for both.
@@ -260,6 +272,11 @@ class _OpenStore:
     def __init__(self, pixels: NDArray[np.uint8], sums: NDArray[np.uint32]) -> None:
         self._pixels, self._sums = pixels, sums
         self._checked = np.zeros(len(sums), bool)
+
+    def repeated(self) -> list[int]:
+        """Return the rows whose checksum another row has, too."""
+        _, group, counts = np.unique(self._sums, return_inverse=True, return_counts=True)
+        return [int(row) for row in np.flatnonzero(counts[group] > 1)]
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[np.uint8] | None:
         """Copy images, or return None if one isn't what was written."""

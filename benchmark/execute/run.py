@@ -35,10 +35,11 @@ from comface_bench.core.errors import (
 from comface_bench.core.events import Event, Kind, Report, ignore
 from comface_bench.core.files import append_line, writing
 from comface_bench.core.names import format_name
+from comface_bench.core.problems import ProblemList
 from comface_bench.core.protocol import Protocol
 from comface_bench.core.unit import ENGINE_EPOCH, Unit
 from comface_bench.core.weights import cache_folder, weights_digest, weights_folder
-from comface_bench.data.splits import PARTS
+from comface_bench.data.splits import PARTS, check_people
 from comface_bench.data.task import Task
 from comface_bench.execute.plan import Plan, PlannedRecord, Request
 from comface_bench.results.store import ResultStore, update_record
@@ -469,7 +470,7 @@ class GroupRunner:
 
         table, size = self._cells[0].task.table, self._protocol.image_size
         self._report(Event("stage", f"reading {len(table)} images", total=len(table)))
-        return open_image_store(
+        store = open_image_store(
             table,
             # A seventh more than is shown, so that crops of the augmentation lose little sharpness.
             size + -(-size // 7),
@@ -480,6 +481,13 @@ class GroupRunner:
             ),
             notice=lambda text: self._report(Event("notice", text)),
         )
+        # Pictures that were saved anew have other bytes and the same pixels.
+        equal = store.find_equal()
+        for task in (cell.task for cell in self._cells):
+            problems = ProblemList()
+            check_people(task.table, task.card.target, task.chosen.get("allow", ""), problems, equal)
+            problems.raise_any()
+        return store
 
     @cached_property
     def _image_keys(self) -> NDArray[np.uint64]:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from comface_bench.core.events import Event
+from comface_bench.core.problems import DataProblemsError
 from comface_bench.core.weights import cache_folder
 from comface_bench.execute.plan import Request, make_plan
 from comface_bench.execute.run import run_plan
@@ -85,3 +86,22 @@ def test_a_run_after_one_change_is_that_of_the_data_as_they_are(
         assert any("damaged and is built again" in text for text in notices)
     else:
         assert digest != before
+
+
+@pytest.mark.parametrize(("of", "what"), [("003A05.JPG", "of 003"), ("001A60.JPG", "but its age is 60")])
+def test_a_picture_saved_anew_for_another_person_or_label_stops_a_run(
+    make_request: Callable[..., Request], tmp_path: Path, of: str, what: str
+) -> None:
+    images = draw_faces(tmp_path / "faces", 8, 1)
+    with Image.open(images[0], formats=["BMP"]) as image:
+        image.save(images[0].with_name(of), "PNG")
+    request = make_request(data=tmp_path / "faces")
+    with pytest.raises(DataProblemsError, match=what):
+        run_plan(make_plan(request), request)
+    assert not list((tmp_path / "results").rglob("*.json"))
+    meant = make_request(
+        data=tmp_path / "faces", results=tmp_path / "meant", options={"allow": "equal-images"}
+    )
+    finished = run_plan(make_plan(meant), meant)
+    assert not finished.failed
+    assert finished.records[0].task.name == "age+allow=equal-images+split=balanced-4"
