@@ -75,7 +75,7 @@ class TaskCard:
             A description.
         test_data: Folder of another data set, all of whose subjects are tested by every fold's model;
             None where a fold tests subjects of `data`.
-        seeds_of: Task whose training pairs, head draws and dropout it shares, so that its models are that
+        seeds_of: Task on the same `data` whose head draws and dropout it shares, so that its models are that
             task's; empty where it has its own.
         options: Name → accepted values, the default first; an empty tuple takes any value. A module whose
             card has options declares `configure(card, chosen) -> card`. `split` needs no declaration.

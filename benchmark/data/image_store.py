@@ -36,7 +36,13 @@ from PIL import Image
 from comface_bench.core.digest import digest, digest_file
 from comface_bench.core.errors import BenchError, DataFormatError, DataMissingError
 from comface_bench.core.files import replacing, require_room
-from comface_bench.data.image_file import ONE_COLOUR, UnreadableImageError, is_one_colour, read_image
+from comface_bench.data.image_file import (
+    ONE_COLOUR,
+    UnreadableImageError,
+    is_one_colour,
+    pixel_digest,
+    read_image,
+)
 from comface_bench.data.manifest import Manifest
 
 FORMAT = 2
@@ -108,9 +114,10 @@ class ImageStore:
             DataMissingError, DataFormatError, StorageError, BenchError: As `gather`.
         """
         groups: dict[bytes, list[int]] = {}
-        # Only images of one checksum are looked at.
+        # Only images of one checksum are looked at, one at a time: a video may repeat thousands.
         for row in self._opened.repeated():
-            groups.setdefault(self.gather(np.array([row])).numpy().tobytes(), []).append(row)
+            pixels = self.gather(np.array([row])).numpy()
+            groups.setdefault(pixel_digest(pixels.tobytes()), []).append(row)
         return [tuple(rows) for rows in groups.values() if len(rows) > 1]
 
     def _rebuild(self) -> _OpenStore:

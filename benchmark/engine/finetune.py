@@ -138,8 +138,7 @@ class _Unit:
             UnitError: The loss left the finite numbers.
         """
         job, count = self._job, self._pairs
-        for group in self._optimizer.param_groups:
-            group["lr"] = self._protocol.rate(epoch)
+        self._protocol.set_rate(self._optimizer, epoch)
         with self._speed.measure(2 * count):
             pairs = job.task.draw(job.fold, job.seed, epoch, count)
             stage = f"epoch {epoch}"

@@ -87,7 +87,7 @@ def run_linear(
 
 
 class _Heads:
-    """The heads of a linear run, trained in one batch; arguments as for `run_linear`.
+    """The heads of a linear run, trained side by side; arguments as for `run_linear`.
 
     Attributes:
         done: Epochs that are done.
@@ -285,8 +285,7 @@ class _HeadBatch:
         self, epoch: int, views: _SharedFeatures, drawn: Sequence[PairList], protocol: Training
     ) -> None:
         """Train the heads for an epoch, each on the pairs drawn for it."""
-        for group in self._optimizer.param_groups:
-            group["lr"] = protocol.rate(epoch)
+        protocol.set_rate(self._optimizer, epoch)
         x = torch.from_numpy(np.stack([views.place[pairs.x] for pairs in drawn]))
         y = torch.from_numpy(np.stack([views.place[pairs.y] for pairs in drawn]))
         target = torch.from_numpy(np.stack([pairs.target for pairs in drawn])).float()

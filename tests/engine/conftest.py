@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from comface_bench.core.card import TABLE_C, Preprocess
+from comface_bench.core.card import TABLE_C, Augmentation, Preprocess
 from comface_bench.core.protocol import Protocol, resolve_protocol
 from comface_bench.data.augment import image_key
 from comface_bench.data.image_store import open_image_store
@@ -52,10 +52,15 @@ def task(data: Path) -> Task:
 
 
 @pytest.fixture
-def source(task: Task, tmp_path: Path) -> ImageSource:
+def augmentation() -> Augmentation:
+    return TABLE_C
+
+
+@pytest.fixture
+def source(task: Task, augmentation: Augmentation, tmp_path: Path) -> ImageSource:
     store = open_image_store(task.table, SIZE + 3, cache=tmp_path / "cache")
     keys = np.array([image_key(name) for name in store.names], dtype=np.uint64)
-    return ImageSource(store, keys, SIZE, TABLE_C, 7, Machine(torch.device("cpu"), "float32"))
+    return ImageSource(store, keys, SIZE, augmentation, 7, Machine(torch.device("cpu"), "float32"))
 
 
 @pytest.fixture

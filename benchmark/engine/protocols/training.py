@@ -132,6 +132,11 @@ class Training(Protocol):
         """
         return following if self.pairs_per_epoch == "auto" else self.pairs_per_epoch
 
+    def set_rate(self, optimizer: torch.optim.Optimizer, epoch: int) -> None:
+        """Give an optimiser the learning rate of an epoch (1-based)."""
+        for group in optimizer.param_groups:
+            group["lr"] = self.rate(epoch)
+
     def rate(self, epoch: int) -> float:
         """Return the learning rate of an epoch (1-based).
 
