@@ -171,7 +171,7 @@ class RunPace:
             if event.epoch is not None and unit != self._unit:
                 self._unit = unit
                 self._pace.begin(event.epoch - 1)
-        elif event.kind == "progress":
+        elif event.kind == "progress" and event.amount:
             self._pace.count(event.amount)
 
     @property
@@ -277,6 +277,9 @@ class RunDisplay:
         self._progress.update(self._now, count=f"{event.epoch}/{epochs}", rate="")
 
     def _advance(self, event: Event) -> None:
+        if not event.amount:  # Evaluation is no part of the epoch's pairs.
+            self._progress.update(self._now, rate=f"{event.text}: {event.done} images")
+            return
         self._seen += event.amount
         # The bar of an epoch moves within it; a stage without epochs counts its own images.
         share = self._seen / event.total if event.total else 0.0
