@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import signal
 import subprocess
@@ -17,9 +18,11 @@ import pytest
 
 from comface_bench.core.errors import BenchError, StorageError
 from comface_bench.core.processes import CoreShare, divide_cores
-from comface_bench.execute.plan import Request
-from comface_bench.execute.sweep import Batch, BatchResult
+from comface_bench.execute.plan import Request, make_plan
+from comface_bench.execute.run import run_plan
+from comface_bench.execute.sweep import Batch, BatchResult, make_sweep
 from comface_bench.execute.workers import News, run_batches
+from comface_bench.results.store import ResultStore
 
 RUNS = '''
 import os, signal, sys, time, warnings
@@ -315,3 +318,19 @@ def test_no_worker_outlives_its_parent(
     assert len(list(tmp_path.glob("*.interrupted"))) == 2 * interrupted
     assert len(list(tmp_path.glob("*.pid"))) == 2
     assert err.count("KeyboardInterrupt") == (number == signal.SIGINT)  # The parent's; workers are silent.
+
+
+def test_workers_leave_the_records_of_a_run(make_request: Callable[..., Request], tmp_path: Path) -> None:
+    request = make_request(methods=["tiny"], protocol="finetune", folds=(0, 1))
+    expected = run_plan(make_plan(request), request).records
+    again = dataclasses.replace(request, results=tmp_path / "swept")
+    batches = make_sweep([again]).batches
+    assert len(batches) == 2
+    news: list[News] = []
+    results = run_batches(batches, jobs=1, devices=("cpu",), report=news.append)
+    assert [result.done for result in results] == [batch.units for batch in batches]
+    assert {event.kind for one in news if (event := one.event)} >= {"stage", "progress", "epoch", "unit"}
+    (swept,) = ResultStore(again.results).records()
+    (alone,) = expected
+    assert [unit.metrics for unit in swept.units] == [unit.metrics for unit in alone.units]
+    assert run_batches(make_sweep([again]).batches, jobs=2, report=news.append) == []
