@@ -10,6 +10,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
@@ -86,13 +87,17 @@ class Protocol:
 
     def facts(self) -> dict[str, Any]:
         """Return every value. A version of 1 goes without saying."""
-        values = dataclasses.asdict(self)
+        values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
         if values["version"] == 1:
             del values["version"]
         return values
 
     def digest(self) -> str:
         """Return the SHA-256 of all values."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
         return digest(self.facts())
 
 
