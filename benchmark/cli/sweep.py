@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self
 
 import typer
 
@@ -25,6 +28,7 @@ from comface_bench.core.errors import UsageError
 if TYPE_CHECKING:
     from comface_bench.execute.plan import PlannedRecord
     from comface_bench.execute.sweep import BatchResult, Sweep
+    from comface_bench.execute.workers import News
 
 
 class _SweepGroup(Group):
@@ -121,6 +125,25 @@ def sweep(
         ),
     ] = None,
     no_plugins: Annotated[bool, typer.Option("--no-plugins", help="Leave installed plugins out.")] = False,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Worker processes [default: one for each GPU, else one].", show_default=False
+        ),
+    ] = None,
+    gpus: Annotated[
+        str | None,
+        typer.Option(metavar="0,1", help="GPUs of the workers, in turn [default: all].", show_default=False),
+    ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            min=1,
+            metavar="SECONDS",
+            help="A worker without any sign of life for so long is ended [default: 1800].",
+            show_default=False,
+        ),
+    ] = None,
     shard: Annotated[
         str | None,
         typer.Option(metavar="I/N", help="Only the I-th of N parts of the sweep.", show_default=False),
@@ -154,20 +177,49 @@ def sweep(
     part = None if shard is None else Shard.parse(shard)
     requests = make_requests(read_grids(file, {key: value for key, value in stated.items() if value}))
     planned = make_sweep(requests, part)
+    team = _Team.choose(planned, jobs, None if gpus is None else parse_numbers(gpus, "--gpus"))
     if dry_run:
-        _print_plan(planned, 1, as_json)
+        _print_plan(planned, team.jobs, as_json)
         return
     if not as_json:
-        typer.echo(_describe_work(planned, 1), err=True)
+        typer.echo(_describe_work(planned, team.jobs), err=True)
         for skip in planned.skips:
             typer.echo(f"skipped: {skip.label}: {skip.reason}", err=True)
     try:
-        outcomes = _run_here(planned, as_json)
+        outcomes = _run(planned, team, timeout, as_json)
     except KeyboardInterrupt:
         raise InterruptedRunError(
             "interrupted; finished units are kept", "The same command goes on from there."
         ) from None
     _finish(planned, outcomes, requests[0].results, no_leaderboard, as_json)
+
+
+class _Team(NamedTuple):
+    """Workers: how many, and their devices in turn; without any, requests say where they run."""
+
+    jobs: int
+    devices: tuple[str, ...]
+
+    @classmethod
+    def choose(cls, planned: Sweep, jobs: int | None, gpus: Sequence[int] | None) -> Self:
+        """Take what the user asked for, else all GPUs where the device is left to choose."""
+        if gpus is None:
+            chosen = {batch.request.device for batch in planned.batches}
+            gpus = range(_count_gpus()) if chosen and chosen <= {"auto", "cuda"} else ()
+        return cls(jobs or max(1, len(gpus)), tuple(f"cuda:{number}" for number in gpus))
+
+
+_DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+"""What a GPU's driver offers on Linux: NVIDIA's, that of Windows underneath, AMD's."""
+
+
+def _count_gpus() -> int:
+    # torch takes seconds to import.
+    if not any(map(os.path.exists, _DRIVERS)):
+        return 0
+    import torch
+
+    return torch.cuda.device_count()
 
 
 def _parse_options(texts: Iterable[str]) -> dict[str, list[str]]:
@@ -181,13 +233,60 @@ def _parse_options(texts: Iterable[str]) -> dict[str, list[str]]:
     return {key: list(dict.fromkeys(values)) for key, values in found.items()}
 
 
-def _run_here(planned: Sweep, as_json: bool) -> list[BatchResult]:
-    """Run all batches in this process."""
-    from comface_bench.cli.progress import RunLines, write_event
-    from comface_bench.execute.sweep import run_batch
+def _run(planned: Sweep, team: _Team, timeout: float | None, as_json: bool) -> list[BatchResult]:
+    """Run all batches in worker processes."""
+    if not planned.batches:
+        return []
+    from comface_bench.execute.run import check_writable
+    from comface_bench.execute.workers import STALL_S, run_batches
 
-    report = write_event if as_json else RunLines().report
-    return [run_batch(batch, report) for batch in planned.batches]
+    check_writable(planned.batches[0].request.results)
+    report = _write_news if as_json else _NewsLines(min(team.jobs, len(planned.batches))).report
+    return run_batches(
+        planned.batches,
+        jobs=team.jobs,
+        devices=team.devices,
+        report=report,
+        stall_s=STALL_S if timeout is None else timeout,
+    )
+
+
+def _write_news(news: News) -> None:
+    """Print what a worker does as one line of JSON to stdout."""
+    line: dict[str, Any] = {"worker": news.worker, "batch": news.batch.key}
+    if news.event is not None:
+        line |= dataclasses.asdict(news.event)
+    elif news.result is not None:
+        line |= {"kind": "batch", "text": news.batch.title, **dataclasses.asdict(news.result)}
+    else:
+        line |= {"kind": "begin", "text": news.batch.title, "units": news.batch.units}
+    typer.echo(json.dumps(line, ensure_ascii=False))
+    sys.stdout.flush()
+
+
+class _NewsLines:
+    """Plain lines on stderr: of one worker all that a run says, of several what ends.
+
+    Args:
+        workers: How many there are.
+    """
+
+    def __init__(self, workers: int) -> None:
+        from comface_bench.cli.progress import RunLines
+
+        self._one = RunLines() if workers == 1 else None
+
+    def report(self, news: News) -> None:
+        """Print a line, if the news are worth one."""
+        event = news.event
+        if event is None:
+            if news.result is None and self._one is None:
+                typer.echo(f"worker {news.worker} begins {news.batch.title}", err=True)
+        elif self._one is not None:
+            if event.kind not in ("plan", "skip"):
+                self._one.report(event)
+        elif event.kind in ("unit", "failure", "notice"):
+            typer.echo("failed: " * (event.kind == "failure") + event.text, err=True)
 
 
 def _finish(
@@ -205,7 +304,8 @@ def _finish(
         store = ResultStore(results)
         names = [(cell.task.name, cell.protocol.name, cell.method_name) for cell in planned.cells]
         loaded = [store.load(*one) for one in names]
-        print_summary_table([record for record in loaded if record is not None])
+        if records := [record for record in loaded if record is not None]:
+            print_summary_table(records)
     if not no_leaderboard:
         boards = {(cell.task.name, cell.protocol.name) for cell in planned.cells}
         build_leaderboard(boards, results, as_json)

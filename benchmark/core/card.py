@@ -222,9 +222,10 @@ _NESTED: Mapping[str, type] = {"preprocess": Preprocess, "checkpoint": Checkpoin
 
 def facts(card: Any) -> dict[str, Any]:
     """Return the declared facts of a card: its fields without prose, nested cards likewise."""
+    kind: type = type(card)
     found: dict[str, Any] = {}
-    for name, kind in _field_kinds(type(card)).items():
-        if kind == "prose":
+    for name, sort in _field_kinds(kind).items():
+        if sort == "prose":
             continue
         value = getattr(card, name)
         if isinstance(value, tuple):

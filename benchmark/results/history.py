@@ -107,6 +107,6 @@ def _changes(record: Record, unit: Unit) -> list[str]:
         ),
     }
     found = [name for name, (before, now) in pairs.items() if canonical_json(before) != canonical_json(now)]
-    now = unit.protocol.facts()
+    now = json.loads(canonical_json(unit.protocol.facts()))  # as records have it
     keys = [key for key in {**protocol, **now} if protocol.get(key) != now.get(key)]
     return [*found, *([f"the protocol's {', '.join(keys)}"] if keys else [])]
