@@ -143,6 +143,7 @@ class _Worker:
         self._failed: dict[str, str] = {}
         self.ready, self.silent = False, 0.0
         self._log = start.logs / f"{place.number}.txt"
+        self._log.write_bytes(b"")
         context = multiprocessing.get_context("spawn")
         self.pipe, far_end = context.Pipe()
         # No daemon: what a method does in it, such as starting processes, is what it may do in a run.
@@ -194,10 +195,7 @@ class _Worker:
 
     def _last_line(self) -> str:
         """Return the last line that it wrote to stdout or stderr, ready to stand at the end of a sentence."""
-        try:
-            text = self._log.read_bytes()[-4000:].decode(errors="replace")
-        except FileNotFoundError:
-            return ""
+        text = self._log.read_bytes()[-4000:].decode(errors="replace")
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         return f" (the last line that it wrote: {lines[-1][:300]})" if lines else ""
 

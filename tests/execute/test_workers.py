@@ -282,7 +282,7 @@ def test_devices_are_dealt_to_workers(sweep: Any) -> None:
 
 
 def test_a_worker_keeps_its_backbone(sweep: Any, tmp_path: Path) -> None:
-    sweep("meet 2", "meet 4", "x", "y", jobs=2, method=lambda number: "ab"[number // 2])
+    sweep("meet 2", "meet 4", "meet 3", "x", jobs=2, method=lambda number: "ab"[number // 2])
     first, second, third, fourth = (process_of(tmp_path, number) for number in range(4))
     assert first == second != third == fourth
 
