@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
-import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -28,7 +26,6 @@ from comface_bench.core.errors import UsageError
 if TYPE_CHECKING:
     from comface_bench.execute.plan import PlannedRecord
     from comface_bench.execute.sweep import BatchResult, Sweep
-    from comface_bench.execute.workers import News
 
 
 class _SweepGroup(Group):
@@ -237,56 +234,19 @@ def _run(planned: Sweep, team: _Team, timeout: float | None, as_json: bool) -> l
     """Run all batches in worker processes."""
     if not planned.batches:
         return []
+    from comface_bench.cli.sweep_progress import watch_sweep
     from comface_bench.execute.run import check_writable
     from comface_bench.execute.workers import STALL_S, run_batches
 
     check_writable(planned.batches[0].request.results)
-    report = _write_news if as_json else _NewsLines(min(team.jobs, len(planned.batches))).report
-    return run_batches(
-        planned.batches,
-        jobs=team.jobs,
-        devices=team.devices,
-        report=report,
-        stall_s=STALL_S if timeout is None else timeout,
-    )
-
-
-def _write_news(news: News) -> None:
-    """Print what a worker does as one line of JSON to stdout."""
-    line: dict[str, Any] = {"worker": news.worker, "batch": news.batch.key}
-    if news.event is not None:
-        line |= dataclasses.asdict(news.event)
-    elif news.result is not None:
-        line |= {"kind": "batch", "text": news.batch.title, **dataclasses.asdict(news.result)}
-    else:
-        line |= {"kind": "begin", "text": news.batch.title, "units": news.batch.units}
-    typer.echo(json.dumps(line, ensure_ascii=False))
-    sys.stdout.flush()
-
-
-class _NewsLines:
-    """Plain lines on stderr: of one worker all that a run says, of several what ends.
-
-    Args:
-        workers: How many there are.
-    """
-
-    def __init__(self, workers: int) -> None:
-        from comface_bench.cli.progress import RunLines
-
-        self._one = RunLines() if workers == 1 else None
-
-    def report(self, news: News) -> None:
-        """Print a line, if the news are worth one."""
-        event = news.event
-        if event is None:
-            if news.result is None and self._one is None:
-                typer.echo(f"worker {news.worker} begins {news.batch.title}", err=True)
-        elif self._one is not None:
-            if event.kind not in ("plan", "skip"):
-                self._one.report(event)
-        elif event.kind in ("unit", "failure", "notice"):
-            typer.echo("failed: " * (event.kind == "failure") + event.text, err=True)
+    with watch_sweep(planned.batches, as_json) as report:
+        return run_batches(
+            planned.batches,
+            jobs=team.jobs,
+            devices=team.devices,
+            report=report,
+            stall_s=STALL_S if timeout is None else timeout,
+        )
 
 
 def _finish(

@@ -110,8 +110,8 @@ def test_events_name_worker_batch_and_unit(sweep_words, call, events):
     assert status == 0
     lines = events(out)
     kinds = [line["kind"] for line in lines]
-    assert kinds[0] == "begin"
-    assert kinds[-1] == "batch"
+    assert kinds[0] == "batch"
+    assert kinds[-1] == "batch_end"
     (unit,) = [line for line in lines if line["kind"] == "unit"]
     assert lines[-1]["done"] == [unit["key"]] == lines[0]["units"]
     assert {line["worker"] for line in lines} == {0}
