@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 METHODS, TASKS = 25, 20
-REPEATS = 5
+REPEATS = 3
 
 PLUGIN = """
 import dataclasses

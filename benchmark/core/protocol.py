@@ -10,7 +10,6 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
@@ -94,10 +93,6 @@ class Protocol:
 
     def digest(self) -> str:
         """Return the SHA-256 of all values."""
-        return self._digest
-
-    @cached_property
-    def _digest(self) -> str:
         return digest(self.facts())
 
 
