@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from comface_bench.core.card import MethodCard, TaskCard
+from comface_bench.core.card import Family, MethodCard, TaskCard
 from comface_bench.core.errors import BenchError, DataMissingError, UsageError, WeightsMissingError
 from comface_bench.core.names import (
     METHOD_OPTIONS,
@@ -309,6 +309,7 @@ class _Planner:
         )
         self._for_protocol = shared
         self._overrides = {**protocol_options, **shared}
+        self._resolved: dict[tuple[Family, bool], Protocol] = {}
         self._store = ResultStore(request.results)
         self.skips: list[Skip] = []
 
@@ -362,36 +363,37 @@ class _Planner:
                 explicit = named.explicit and method.explicit
                 self._skip_or_raise(explicit, f"{card.name} · {named.name}", refusal)
                 continue
-            protocol = resolve_protocol(
-                self._protocol_name, task.card.family, self._overrides, card.pretrained_head, self._protocols
+            yield self._cell(method, task, named, self._resolve(task.card.family, card.pretrained_head))
+
+    def _resolve(self, family: Family, pretrained_head: bool) -> Protocol:
+        """Return the protocol for a family of tasks and a kind of method."""
+        if (family, pretrained_head) not in self._resolved:
+            self._resolved[family, pretrained_head] = resolve_protocol(
+                self._protocol_name, family, self._overrides, pretrained_head, self._protocols
             )
-            yield self._cell(method, task, named, protocol)
+        return self._resolved[family, pretrained_head]
 
     def _cell(
         self, method: _ReadyMethod, task: Task, named: _Named[TaskCard], protocol: Protocol
     ) -> PlannedRecord:
-        units = tuple(
-            Unit(
-                task=task.card,
-                task_options=task.chosen,
-                method=method.entry.card,
-                method_options={**method.options, **method.named_options},
-                protocol=protocol,
-                manifest_digest=task.table.digest,
-                split_digest=task.split.digest,
-                checkpoint_digest=method.checkpoint_digest,
-                fold=fold,
-                seed=seed,
-            )
-            for seed, fold in self._places(task)
+        (seed, fold), *_ = places = self._places(task)
+        first = Unit(
+            task=task.card,
+            task_options=task.chosen,
+            method=method.entry.card,
+            method_options={**method.options, **method.named_options},
+            protocol=protocol,
+            manifest_digest=task.table.digest,
+            split_digest=task.split.digest,
+            checkpoint_digest=method.checkpoint_digest,
+            fold=fold,
+            seed=seed,
         )
+        units = tuple(first.at(fold, seed) for seed, fold in places)
         name = format_name(method.entry.card.name, method.named_options)
         stored = self._store.finished_units(task.name, protocol.name, name)
-        finished = tuple(
-            unit
-            for unit in units
-            if (found := stored.get((unit.fold, unit.seed))) and found.key == unit.key()
-        )
+        done = {unit.key for unit in stored.values()}
+        finished = tuple(unit for unit in units if unit.key() in done)
         again = self._request.again
         options = {
             **self._for_protocol,
@@ -411,7 +413,7 @@ class _Planner:
             protocol=protocol,
             protocol_entry=self._protocol,
             units=units,
-            missing=units if again else tuple(unit for unit in units if unit not in finished),
+            missing=units if again else tuple(unit for unit in units if unit.key() not in done),
             finished=finished,
             plugin_metrics=tuple(name for name in task.card.metrics if self._metrics.get(name).source),
         )

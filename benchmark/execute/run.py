@@ -97,7 +97,7 @@ def run_plan(plan: Plan, request: Request, report: Report = ignore) -> Finished:
     failed: list[tuple[Unit, Exception]] = []
     groups = list(_groups(plan.cells))
     if groups:
-        _check_writable(request.results)
+        check_writable(request.results)
     unstarted: list[Exception] = []
     for group in groups:
         try:
@@ -169,7 +169,7 @@ _LEAST_ROOM = 1 << 20
 """Bytes that a results folder must take: about what a record of the largest tasks has."""
 
 
-def _check_writable(results: Path) -> None:
+def check_writable(results: Path) -> None:
     """Check that records can be written, before hours are spent on them.
 
     Raises:
