@@ -49,7 +49,8 @@ def write_news(news: News) -> None:
     elif news.result is not None:
         failed = [{"key": key, "message": message} for key, message in news.result.failed]
         line |= {"kind": "batch_end", "text": news.batch.title}
-        line |= {"done": news.result.done, "failed": failed, "busy": news.result.busy}
+        left = news.rest.units if news.rest is not None else ()
+        line |= {"done": news.result.done, "failed": failed, "busy": news.result.busy, "left": left}
     else:
         line |= {"kind": "batch", "text": news.batch.title, "units": news.batch.units}
     typer.echo(json.dumps(line, ensure_ascii=False))
@@ -131,7 +132,9 @@ class SweepState:
             self.running[news.worker] = _Running(news.batch, self._clock)
             return []
         if news.result is not None:
-            return self._end(self.running.pop(news.worker), news.result)
+            if news.rest is not None:
+                self._waiting[news.rest.key] = news.rest
+            return self._end(self.running.pop(news.worker), news.result, news.rest)
         assert news.event is not None
         self.running[news.worker].note(news.event)
         if news.event.kind == "notice":
@@ -141,11 +144,12 @@ class SweepState:
             return [news.event.text] if fresh else []
         return [describe_end(news.event)] if news.event.kind in ("unit", "failure", "skip") else []
 
-    def _end(self, ended: _Running, result: BatchResult) -> list[str]:
+    def _end(self, ended: _Running, result: BatchResult, rest: Batch | None) -> list[str]:
         self._done += len(result.done)
         self._failed += len(result.failed)
-        self._elsewhere += len(ended.batch.units) - len(result.done) - len(result.failed)
-        if result.done and not result.busy:
+        left = len(rest.units) if rest is not None else 0
+        self._elsewhere += len(ended.batch.units) - len(result.done) - len(result.failed) - left
+        if result.done and not result.busy and not left:
             self._seconds += ended.seconds
             self._units += len(ended.batch.units)
         lines = [f"{ended.batch.title}: another sweep runs it"] if result.busy else []

@@ -20,7 +20,7 @@ class Event:
         text: One line for people.
         method, task, protocol: Names, where they apply.
         fold, seed, epoch: Numbers, where they apply.
-        key: Of the unit that ended, in `unit` and in a unit's `failure`.
+        key: Of the unit, where the event is about a single one.
         done, total: Count within the stage.
         amount: What was processed since the last event, for rates (pairs or images).
         value: The number that the event reports, such as a validation loss.

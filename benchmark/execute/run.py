@@ -439,6 +439,7 @@ class GroupRunner:
                 protocol=self._protocol.name,
                 fold=unit.fold if unit else None,
                 seed=unit.seed if unit else None,
+                key=unit.key() if unit else None,
             )
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 
@@ -58,6 +59,19 @@ def test_counts_follow_units_and_results(clock: Clock) -> None:
     state.note(News(0, batches[0], result=BatchResult(("0.0", "0.2"), (("0.1", "broken"),))))
     state.note(News(1, batches[1], result=BatchResult(("1.0",), busy=True)))
     assert state.describe().startswith("3 done · 0 running · 1 waiting · 1 failed · 1 elsewhere")
+
+
+def test_what_a_dead_worker_leaves_waits_again(clock: Clock) -> None:
+    whole, rest = batch(0, 3), dataclasses.replace(batch(0, 3), units=("0.2",), labels=("unit 0.2",), key="r")
+    state = SweepState([whole], clock)
+    state.note(News(0, whole))
+    state.note(News(0, whole, unit("0.0")))
+    died = BatchResult(("0.0",), (("0.1", "died"),))
+    assert state.note(News(0, whole, result=died, rest=rest)) == ["failed: unit 0.1: died"]
+    assert state.describe() == "1 done · 0 running · 1 waiting · 1 failed"
+    state.note(News(0, rest))
+    state.note(News(0, rest, result=BatchResult(("0.2",))))
+    assert state.describe().startswith("2 done · 0 running · 0 waiting · 1 failed")
 
 
 def test_images_a_second_are_those_of_the_present_stage(clock: Clock) -> None:

@@ -35,12 +35,14 @@ from comface_bench.execute.sweep import BatchResult
 
 def run(batch, report):
     """Do what the batch's title says, after its first unit."""
-    folder = batch.request.results
+    folder, what = batch.request.results, batch.title
     (folder / f"{batch.key}.pid").write_text(str(os.getpid()))
     report(Event("stage", batch.request.device, total=100))
     if len(batch.units) > 1:
         report(Event("unit", "first", key=batch.units[0]))
-    what = batch.title
+        if what == "one" and batch.units[0].endswith("0"):
+            report(Event("epoch", key=batch.units[1]))
+            os._exit(4)
     if what == "exit":
         print("out of luck", file=sys.stderr)
         os._exit(3)
@@ -76,7 +78,8 @@ def run(batch, report):
     elif what in ("stuck", "deaf"):
         try:
             (folder / f"{batch.key}.stuck").touch()
-            time.sleep(600)
+            while True:  # A signal that comes just before one long sleep would wait for its end.
+                time.sleep(0.05)
         except KeyboardInterrupt:
             (folder / f"{batch.key}.interrupted").touch()
             if what == "deaf":
@@ -196,6 +199,17 @@ def test_a_worker_that_dies_fails_what_it_ran_and_is_replaced(sweep: Any, tmp_pa
         assert result.failed == ((f"{number}.1", f"{reason}; the same command runs it again"),)
     first, *others = (process_of(tmp_path, number) for number in range(5))
     assert first == others[0] and len(set(others)) == 4
+
+
+def test_units_after_the_one_that_a_worker_died_in_run_again(sweep: Any) -> None:
+    (result,) = sweep("one", units=4)
+    assert result.done == ("0.0", "0.2", "0.3")
+    assert [key for key, _ in result.failed] == ["0.1"]
+    assert "status 4" in result.failed[0][1]
+    (end, last) = [news for news in sweep.news if news.result]
+    assert end.rest is last.batch
+    assert last.batch.units == last.batch.request.units == ("0.2", "0.3")
+    assert last.batch.labels == ("unit 0.2", "unit 0.3")
 
 
 def test_an_error_fails_its_batch_and_the_worker_stays(sweep: Any, tmp_path: Path) -> None:
