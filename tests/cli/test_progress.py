@@ -96,6 +96,21 @@ def test_live_display_moves_within_an_epoch(plan):
         assert display._progress.tasks[1].completed == pytest.approx(0.5)
 
 
+def test_an_evaluation_is_shown_and_counts_as_no_pairs(plan):
+    evaluation = Event("progress", "validation", epoch=1, done=640, fold=0, seed=0, **NAMES)
+    with RunDisplay(plan, Console(file=io.StringIO(), force_terminal=True)) as display:
+        for event in [*STORY[:5], evaluation]:
+            display.report(event)
+        now = display._progress.tasks[1]
+        assert (now.completed, now.fields["rate"]) == (1, "validation: 640 images")
+    now = [0.0]
+    pace = RunPace(lambda: now[0])
+    for event in [STORY[3], STORY[4], evaluation]:
+        now[0] += 1
+        pace.note(event)
+    assert pace.rate == "10 pairs/s"
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")],

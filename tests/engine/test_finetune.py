@@ -134,6 +134,18 @@ def test_images_per_second_are_those_of_training_steps_over_all_parts_of_a_run(
     assert none.details["images_per_second"] is None
 
 
+def test_evaluations_report_the_images_that_they_have_encoded(
+    job: Job, file: Path, source: ImageSource, make_encoder: MakeEncoder, make_protocol: MakeProtocol
+) -> None:
+    told: list[Event] = []
+    run_finetune(job, make_encoder(), make_protocol("finetune", epochs=1), source, told.append, file, "key")
+    quiet = [event for event in told if event.kind == "progress" and not event.amount]
+    assert [event.text for event in quiet] == ["validation", "test"]
+    for event in quiet:
+        pairs = job.task.pairs(job.fold, event.text)
+        assert event.done == len(np.unique([pairs.x, pairs.y]))
+
+
 def test_a_state_of_another_unit_or_a_broken_one_is_not_resumed(
     job: Job,
     file: Path,

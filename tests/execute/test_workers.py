@@ -57,7 +57,11 @@ def run(batch, report):
         os.kill(os.getpid(), signal.SIGSEGV)
     elif what == "fail":
         raise UsageError("it can't be done")
+    elif what == "term":
+        os.kill(os.getpid(), signal.SIGTERM)
     elif what == "full":
+        while not list(folder.glob("*.stuck")):
+            time.sleep(0.01)
         raise StorageError("the disk is full", "make room")
     elif what == "noise":
         print("on stdout")
@@ -192,18 +196,19 @@ def test_nothing_to_do_starts_nothing(sweep: Any) -> None:
 
 
 def test_a_worker_that_dies_fails_what_it_ran_and_is_replaced(sweep: Any, tmp_path: Path) -> None:
-    before, *died, after = sweep("x", "exit", "kill", "crash", "y", units=2)
+    before, *died, after = sweep("x", "exit", "kill", "crash", "term", "y", units=2)
     assert before.failed == after.failed == ()
     reasons = (
         "its worker ended with status 3 (the last line that it wrote: out of luck)",
         "its worker was ended by SIGKILL, most often because memory ran out: fewer --jobs need less",
         "its worker was ended by SIGSEGV",
+        "its worker was ended by SIGTERM",
     )
     for number, (result, reason) in enumerate(zip(died, reasons, strict=True), 1):
         assert result.done == (f"{number}.0",)
         assert result.failed == ((f"{number}.1", f"{reason}; the same command runs it again"),)
-    first, *others = (process_of(tmp_path, number) for number in range(5))
-    assert first == others[0] and len(set(others)) == 4
+    first, *others = (process_of(tmp_path, number) for number in range(6))
+    assert first == others[0] and len(set(others)) == 5
 
 
 def test_units_after_the_one_that_a_worker_died_in_run_again(sweep: Any) -> None:
@@ -242,11 +247,17 @@ def test_time_in_which_this_process_stood_still_is_nobodys_silence(
     assert result.failed == ()
 
 
-def test_a_full_disk_stops_the_sweep(sweep: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("other", ["stuck", "deaf"])
+def test_a_full_disk_stops_all_workers(
+    sweep: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    if other == "deaf":
+        monkeypatch.setattr(workers, "GRACE_S", 1.0)
     with pytest.raises(StorageError, match="the disk is full") as caught:
-        sweep("stuck", "full", "x", jobs=2)
+        sweep(other, "full", "x", jobs=2)
     assert caught.value.hint == "make room"
     assert not (tmp_path / "batch2.pid").exists()
+    assert (tmp_path / "batch0.interrupted").exists()
     assert not alive(process_of(tmp_path, 0))
 
 
