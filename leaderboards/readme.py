@@ -82,7 +82,7 @@ def replace_section(readme: str, section: str) -> str:
 
 
 def board_section(document: Document) -> str:
-    """Write the table of each protocol: age, weight, the action units' mean correlation, and mean rank.
+    """Write the table of each protocol: age, weight, the action units' mean correlation if any ran, mean rank.
 
     The signs of all records stand in it: beside the method those that all of its records carry, others beside
     the first value of their task; under the tables, what they mean.
@@ -101,17 +101,18 @@ def board_section(document: Document) -> str:
 def _table(section: Section) -> list[str]:
     boards = {board.task: board for board in section.boards}
     units = [task for task in boards if task.startswith(ACTION_UNITS)]
-    header = ["Method", "Backbone", *COLUMNS.values(), f"{len(units)} action units, mean r ↑", "Mean rank ↓"]
-    rows = [[NO_CHANGE, "", *(_baseline(boards.get(task), name) for task, name in COLUMNS), DASH, ""]]
+    expression = [f"{len(units)} action units, mean r ↑"] if units else []
+    header = ["Method", "Backbone", *COLUMNS.values(), *expression, "Mean rank ↓"]
+    constant = (_baseline(boards.get(task), name) for task, name in COLUMNS)
+    rows = [[NO_CHANGE, "", *constant, *(DASH for _ in expression), ""]]
     for _, methods in section.groups:
         for method, own in methods:
             entries = [row.entry for row in own.values()]
             common = common_marks(entries)
             marks = marks_text(entries, set(MARKS) - set(common))
             named = [f"{escape(method)}{marks}", escape(entries[0].backbone_text)]
-            rows.append(
-                [*named, *_values(own, common), _units(own, units, common), _mean_rank(method, section)]
-            )
+            means = [_units(own, units, common)] if units else []
+            rows.append([*named, *_values(own, common), *means, _mean_rank(method, section)])
     return table(header, rows, 2)
 
 
@@ -154,12 +155,12 @@ def draw_plot(document: Document) -> str:
     """Draw r of every task, one colour a method, with 95 % intervals; the same bytes each time.
 
     Args:
-        document: The committed board; its last protocol is drawn, which no table of the paper has.
+        document: The committed board; its first protocol is drawn, as in the first table.
 
     Returns:
         An SVG file that follows the reader's light or dark theme.
     """
-    sections = document.sections()[-1:]
+    sections = document.sections()[:1]
     boards = [board for section in sections for board in section.boards]
     boards.sort(key=lambda board: natural_order(board.task))
     entries = {row.entry.method: row.entry for board in boards for row in board.rows}

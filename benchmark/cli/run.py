@@ -279,7 +279,10 @@ def print_summary_table(records: Iterable[Record]) -> None:
     print_table(headings, rows, numbers=numbers)
     for record in records:
         if record.no_better_than_baseline:
-            typer.echo(f"{record.method.name} on {record.task.name} is no better than always answering 0")
+            under = f" under {record.protocol.name}" if protocols else ""
+            typer.echo(
+                f"{record.method.name} on {record.task.name}{under} is no better than always answering 0"
+            )
 
 
 def _summary_row(record: Record, metrics: Iterable[str], compared: set[str], protocol: bool) -> list[str]:

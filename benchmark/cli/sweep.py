@@ -180,6 +180,8 @@ def sweep(
         return
     if not as_json:
         typer.echo(_describe_work(planned, team.jobs), err=True)
+        for warning in _warnings(planned):
+            typer.echo(warning, err=True)
         for skip in planned.skips:
             typer.echo(f"skipped: {skip.label}: {skip.reason}", err=True)
     try:
@@ -199,10 +201,20 @@ class _Team(NamedTuple):
 
     @classmethod
     def choose(cls, planned: Sweep, jobs: int | None, gpus: Sequence[int] | None) -> Self:
-        """Take what the user asked for, else all GPUs where the device is left to choose."""
+        """Take what the user asked for, else all GPUs where the device is left to choose.
+
+        Raises:
+            UsageError: GPUs are named, and so is another device.
+        """
+        chosen = {batch.request.device for batch in planned.batches}
+        left_open = chosen <= {"auto", "cuda"}
         if gpus is None:
-            chosen = {batch.request.device for batch in planned.batches}
-            gpus = range(_count_gpus()) if chosen and chosen <= {"auto", "cuda"} else ()
+            gpus = range(_count_gpus()) if chosen and left_open else ()
+        elif not left_open:
+            raise UsageError(
+                f"--gpus and a device of {', '.join(sorted(chosen))} exclude each other",
+                "Leave one of the two out.",
+            )
         return cls(jobs or max(1, len(gpus)), tuple(f"cuda:{number}" for number in gpus))
 
 
@@ -313,9 +325,8 @@ def _print_plan(planned: Sweep, jobs: int, as_json: bool) -> None:
         numbers=("done",),
     )
     typer.echo(f"\n{_describe_work(planned, jobs)}")
-    for cell in planned.cells:
-        if cell.warning is not None:
-            typer.echo(cell.warning)
+    for warning in _warnings(planned):
+        typer.echo(warning)
     for skip in planned.skips:
         typer.echo(f"skipped: {skip.label}: {skip.reason}")
         if skip.hint:
@@ -342,6 +353,13 @@ def _print_units(planned: Sweep, reasons: Mapping[str, str]) -> None:
             typer.echo(json.dumps(facts, ensure_ascii=False))
     for skip in planned.skips:
         typer.echo(json.dumps({"skipped": skip.label, "reason": skip.reason, "hint": skip.hint}))
+    for warning in _warnings(planned):
+        typer.echo(json.dumps({"notice": warning}))
+
+
+def _warnings(planned: Sweep) -> list[str]:
+    """Return what is to be said of finished units whose plugin has changed since."""
+    return [cell.warning for cell in planned.cells if cell.warning is not None]
 
 
 def _describe_reasons(cell: PlannedRecord, reasons: Mapping[str, str]) -> str:

@@ -345,7 +345,7 @@ def _claim(batch: Batch) -> Iterator[tuple[str, ...]]:
     lock, listed = folder / f"{batch.key}.lock", folder / f"{batch.key}.json"
     with contextlib.ExitStack() as held:
         # One at a time looks around, so that no two find one unit free.
-        with file_lock(folder / "claiming.lock"):
+        with file_lock(folder / "claiming.lock", remove=True):
             taken = _claimed_units(folder)
             mine = tuple(key for key in batch.units if key not in taken)
             if mine:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from comface_bench.execute.sweep import BatchResult
+
 TIMINGS = Path(__file__).parents[2] / "timings"
 
 
@@ -115,6 +117,74 @@ def test_events_name_worker_batch_and_unit(sweep_words, call, events):
     (unit,) = [line for line in lines if line["kind"] == "unit"]
     assert lines[-1]["done"] == [unit["key"]] == lines[0]["units"]
     assert {line["worker"] for line in lines} == {0}
+
+
+@pytest.fixture
+def hand_over(monkeypatch):
+    """Replace the workers by a function of batches; returns what they were asked for."""
+
+    def replace(answer):
+        asked = {}
+
+        def run_batches(batches, **facts):
+            asked.update(facts)
+            return [answer(batch) for batch in batches]
+
+        monkeypatch.setattr("comface_bench.execute.workers.run_batches", run_batches)
+        return asked
+
+    return replace
+
+
+@pytest.mark.parametrize(
+    ("more", "jobs", "devices"),
+    [
+        ([], 3, ("cuda:0", "cuda:1", "cuda:2")),
+        (["--jobs", "2"], 2, ("cuda:0", "cuda:1", "cuda:2")),
+        (["--gpus", "1,2"], 2, ("cuda:1", "cuda:2")),
+        (["--gpus", "0", "--jobs", "2"], 2, ("cuda:0",)),
+        (["--device", "cuda:1"], 1, ()),
+        (["--device", "cpu", "--jobs", "2"], 2, ()),
+    ],
+)
+def test_workers_and_their_devices(sweep_words, call, hand_over, monkeypatch, more, jobs, devices):
+    asked = hand_over(lambda batch: BatchResult(done=batch.units))
+    monkeypatch.setattr("comface_bench.cli.sweep._count_gpus", lambda: 3)
+    words = sweep_words("tiny", "--folds", "0", "--no-leaderboard", "--timeout", "7", "--device", "auto")
+    assert call(*words, *more)[0] == 0
+    assert (asked["jobs"], asked["devices"], asked["stall_s"]) == (jobs, devices, 7)
+
+
+def test_gpus_and_another_device_exclude_each_other(sweep_words, call):
+    status, _, err = call(*sweep_words("tiny", "--gpus", "0"))
+    assert status == 2
+    assert "--gpus and a device of cpu exclude each other" in err
+
+
+def test_units_that_another_sweep_runs_are_said(sweep_words, call, hand_over):
+    hand_over(lambda batch: BatchResult(done=batch.units[:1], busy=True))
+    status, _, err = call(*sweep_words("tiny", "--no-leaderboard"))
+    assert status == 1
+    assert "3 units left to another sweep" in err
+
+
+def test_ctrl_c_says_how_to_go_on(sweep_words, call, hand_over):
+    def interrupt(batch):
+        raise KeyboardInterrupt
+
+    hand_over(interrupt)
+    status, _, err = call(*sweep_words("tiny"))
+    assert status == 130
+    assert "interrupted; finished units are kept\nThe same command goes on from there." in err
+
+
+def test_results_that_cannot_be_written_are_said_before_workers_start(sweep_words, call, hand_over, tmp_path):
+    asked = hand_over(lambda batch: BatchResult(done=batch.units))
+    (tmp_path / "results").touch()
+    status, _, err = call(*sweep_words("tiny"))
+    assert status == 2
+    assert "Name another folder: --results DIR" in err
+    assert not asked
 
 
 def test_a_finished_sweep_imports_no_torch(imported, tmp_path):

