@@ -141,8 +141,8 @@ class _Pool:
                 self._replace(worker, worker.end())
             elif worker.silent > limit:
                 worker.kill()
-                silence = f"gave no sign of life for {limit / 60:.3g} min"
-                self._replace(worker, f"its worker {silence} and was ended")
+                silence = f"its worker gave no sign of life for {limit / 60:.3g} min"
+                self._replace(worker, f"{silence} and was ended (--timeout allows more)")
             elif worker.ready and worker.batch is None:
                 self._employ(worker)
 
