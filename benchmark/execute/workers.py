@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import pickle
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ from pathlib import Path
 
 from comface_bench.core.errors import BenchError, StorageError
 from comface_bench.core.events import Event
-from comface_bench.core.processes import divide_cores
+from comface_bench.core.processes import blocked, divide_cores
 from comface_bench.execute.sweep import Batch, BatchResult, run_batch
 from comface_bench.execute.worker import GRACE_S, Message, Place, Run, Start, Worker
 
@@ -112,9 +113,14 @@ class _Pool:
     def run(self, places: Sequence[Place]) -> None:
         """Run all batches."""
         for place in places:
-            self._team.append(Worker(place, self._start))
+            self._hire(place)
         while self._waiting or any(worker.batch for worker in self._team):
             self._turn()
+
+    def _hire(self, place: Place) -> None:
+        # A stop that comes now waits, or a process might be left that nobody knows of.
+        with blocked(signal.SIGINT, signal.SIGTERM):
+            self._team.append(Worker(place, self._start))
 
     def dismiss(self) -> None:
         """Stop all workers: by SIGTERM, which they take as Ctrl-C, and by SIGKILL those that don't answer."""
@@ -141,8 +147,8 @@ class _Pool:
                 self._replace(worker, worker.end())
             elif worker.silent > limit:
                 worker.kill()
-                silence = f"gave no sign of life for {limit / 60:.3g} min"
-                self._replace(worker, f"its worker {silence} and was ended")
+                silence = f"its worker gave no sign of life for {limit / 60:.3g} min"
+                self._replace(worker, f"{silence} and was ended (--timeout allows more)")
             elif worker.ready and worker.batch is None:
                 self._employ(worker)
 
@@ -224,7 +230,7 @@ class _Pool:
                     "See what this installation lacks: comface-bench doctor",
                 )
         if self._waiting:
-            self._team.append(Worker(worker.place, self._start))
+            self._hire(worker.place)
 
 
 def _places(jobs: int, devices: Sequence[str]) -> list[Place]:

@@ -100,7 +100,6 @@ def run(batch, report):
 
 PARENT = """
 import pathlib, sys
-from comface_bench.cli.main import main
 from comface_bench.execute import workers
 import tiny_runs, make_batches
 
@@ -267,6 +266,21 @@ def test_workers_that_cannot_start_end_the_sweep(sweep: Any) -> None:
         sweep("x", modules=["no_such_module"])
     assert "doctor" in caught.value.hint
     assert not sweep.news
+
+
+def test_a_stop_while_a_worker_starts_leaves_none(sweep: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[int | None] = []
+
+    class Interrupted(workers.Worker):
+        def __init__(self, *words: Any) -> None:
+            super().__init__(*words)
+            started.append(self.process.pid)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(workers, "Worker", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        sweep("x")
+    assert [pid is not None and alive(pid) for pid in started] == [False]
 
 
 def test_what_a_worker_prints_is_kept_off_and_warnings_are_notices(
