@@ -1,6 +1,8 @@
+import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,10 +11,11 @@ import torch
 from comface_bench.core.errors import UnitError
 from comface_bench.core.events import Event, ignore
 from comface_bench.core.protocol import Protocol
+from comface_bench.data.pairs import PairList
 from comface_bench.data.task import Task
-from comface_bench.engine import checkpoint
+from comface_bench.engine import checkpoint, linear
 from comface_bench.engine.encoder import Encoder, ImageSource
-from comface_bench.engine.feature_store import FeatureStore
+from comface_bench.engine.feature_store import Features, FeatureStore
 from comface_bench.engine.jobs import Job, Outcome
 from comface_bench.engine.linear import run_linear
 
@@ -39,6 +42,118 @@ def test_a_joint_run_equals_separate_runs(
         (alone,) = run(task, [place], make_encoder(), protocol, source)
         assert np.allclose(joint.predictions, alone.predictions, rtol=1e-5, atol=1e-5)
         assert joint.best_epoch == alone.best_epoch
+
+
+def test_heads_that_share_pairs_equal_heads_that_are_trained_alone(
+    task: Task,
+    source: ImageSource,
+    make_encoder: MakeEncoder,
+    make_protocol: MakeProtocol,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def aimed(target: str, labels: np.ndarray) -> Task:
+        table = dataclasses.replace(task.table, labels={target: labels})
+        card = dataclasses.replace(task.card, name=target, target=target)
+        return Task(card, task.chosen, table, task.split)
+
+    def draw(own: Task, *place: int) -> PairList:
+        drawn.append((own.name, *place))
+        return draw_plainly(own, *place)
+
+    ages = task.labels
+    lacking = np.where(np.arange(len(ages)) == 5, np.nan, ages)
+    tasks = [aimed("one", ages), aimed("two", 90 - 0.5 * ages), aimed("three", lacking)]
+    jobs = [Job(each, fold, seed, "") for each in tasks for fold in (0, 1) for seed in (0, 1)]
+    protocol = make_protocol("linear", pairs_per_epoch="auto")
+    # Folds whose epochs differ in length take different numbers of steps.
+    assert len({each.epoch_length(fold) for each in tasks for fold in (0, 1)}) > 1
+    alone = [run_linear([job], FeatureStore(make_encoder(), source), protocol, ignore)[0] for job in jobs]
+    drawn: list[tuple[object, ...]] = []
+    draw_plainly = Task.draw
+    monkeypatch.setattr(Task, "draw", draw)
+    together = run_linear(jobs, FeatureStore(make_encoder(), source), protocol, ignore)
+    for one, other in zip(alone, together, strict=True):
+        assert isinstance(one, Outcome)
+        assert isinstance(other, Outcome)
+        assert np.allclose(one.predictions, other.predictions, rtol=1e-4, atol=1e-4)
+        assert one.details["pairs_per_epoch"] == other.details["pairs_per_epoch"]
+    # `two` trains on the pairs of `one`; `three` lacks an image and has draws of its own.
+    assert [name for name, *_ in drawn].count("three") == 3 * 4
+    assert len(drawn) == 2 * 3 * 4
+
+
+class Asked(FeatureStore):
+    """A store that notes which views it is asked for, and at most how many bytes are gathered at once."""
+
+    def __init__(self, encoder: Encoder, images: ImageSource) -> None:
+        super().__init__(encoder, images)
+        self.views: list[int | str] = []
+        self.largest = 0
+
+    def require(self, rows: np.ndarray, view: Any, stage: str) -> Features:
+        found = super().require(rows, view, stage)
+        gather = found.gather
+
+        def noted(rows: np.ndarray) -> torch.Tensor:
+            values = gather(rows)
+            self.largest = max(self.largest, 4 * values.numel())
+            return values
+
+        found.gather = noted  # type: ignore[method-assign]
+        self.views.append(view)
+        return found
+
+
+@pytest.mark.parametrize(
+    ("options", "views"),
+    [
+        ({}, [1, 2, 3, 4, 5]),
+        ({"views": 2}, [1, 2, 1, 2, 1]),
+        ({"views": 1}, [1, 1, 1, 1, 1]),
+        ({"augmentation": "none"}, ["plain"] * 5),
+    ],
+    ids=str,
+)
+def test_epochs_train_on_the_views_that_the_protocol_names(
+    task: Task,
+    source: ImageSource,
+    make_encoder: MakeEncoder,
+    make_protocol: MakeProtocol,
+    options: dict[str, object],
+    views: list[int | str],
+) -> None:
+    asked = Asked(make_encoder(), source)
+    run_linear([Job(task, 0, 0, "")], asked, make_protocol("linear", epochs=5, **options), ignore)
+    assert asked.views == ["plain", *views]
+
+
+def test_plain_images_equal_views_without_augmentation(source: ImageSource) -> None:
+    rows = np.arange(6)
+    views = source.with_views("none", 5).augmented(rows, np.full(6, 3))
+    assert torch.allclose(source.plain(rows), views, atol=1e-6)
+
+
+@pytest.mark.parametrize("length", ["auto", "2000"])
+def test_features_are_read_a_bounded_portion_at_a_time(
+    task: Task,
+    source: ImageSource,
+    make_encoder: MakeEncoder,
+    make_protocol: MakeProtocol,
+    length: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    expected = run_linear(
+        [Job(task, 0, 0, "")],
+        FeatureStore(make_encoder(), source),
+        make_protocol("linear", pairs_per_epoch=length),
+        ignore,
+    )
+    monkeypatch.setattr(linear, "_PORTION_BYTES", 1000)
+    asked = Asked(make_encoder(), source)
+    found = run_linear([Job(task, 0, 0, "")], asked, make_protocol("linear", pairs_per_epoch=length), ignore)
+    # Evaluation reads at most 64 images of 8 features here.
+    assert 0 < asked.largest <= max(1000, 4 * 8 * 64)
+    assert np.array_equal(expected[0].predictions, found[0].predictions)  # type: ignore[union-attr]
 
 
 def test_two_runs_are_bit_equal(
@@ -125,8 +240,6 @@ def test_a_head_that_leaves_the_finite_numbers_fails_alone(
 def test_head_start_b_begins_with_the_methods_own_head(
     task: Task, source: ImageSource, make_encoder: MakeEncoder, make_protocol: MakeProtocol
 ) -> None:
-    import dataclasses
-
     encoder = make_encoder()
     encoder.head_weight = torch.arange(8.0)
     protocol = dataclasses.replace(make_protocol("linear", epochs=0), head_start="pretrained")
