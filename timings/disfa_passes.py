@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from comface_bench.core.card import AUGMENTATIONS, NO_AUGMENTATION
 from comface_bench.core.protocol import resolve_protocol
@@ -91,7 +92,7 @@ def count_shared(jobs: Sequence[Job], protocol: Training) -> int:
         for part in ("validation", "test"):
             pairs = job.task.pairs(job.fold, part)  # type: ignore[arg-type]
             evaluated[pairs.x] = evaluated[pairs.y] = True
-    seen: dict[int | str, np.ndarray] = {"plain": evaluated}
+    seen: dict[int | str, NDArray[np.bool_]] = {"plain": evaluated}
     plain = AUGMENTATIONS[protocol.augmentation] == NO_AUGMENTATION
     for epoch in range(1, protocol.epochs + 1):
         view = "plain" if plain else protocol.shared_view(epoch)

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from comface_bench.core.card import AUGMENTATIONS, NO_AUGMENTATION
 from comface_bench.core.errors import UnitError
 from comface_bench.core.events import Event, Report
 from comface_bench.core.unit import seed_for
@@ -120,6 +119,7 @@ class _Heads:
         self._best_epoch = [0] * len(jobs)
         self.curves: list[list[float]] = [[] for _ in jobs]
         self.done, self._spent = 0, 0.0
+        self._rounds: dict[int, Features] = {}
 
     def _start(self, job: Job) -> Tensor:
         seed = seed_for("head", job.task.seed_name, job.fold, job.seed)
@@ -165,6 +165,7 @@ class _Heads:
             "encoding_seconds": self._features.encoded.seconds,
         }
 
+    @torch.no_grad()  # Gradients are written down.
     def train(self, epoch: int) -> None:
         """Train all heads for an epoch on the views of its pairs."""
         protocol, size = self._protocol, self._protocol.batch_size
@@ -187,12 +188,13 @@ class _Heads:
         self.done = epoch
 
     def _require_views(self, rows: NDArray[np.int64], epoch: int) -> Features:
-        protocol = self._protocol
-        if AUGMENTATIONS[protocol.augmentation] == NO_AUGMENTATION:
-            return self._features.require(rows, "plain", "encoding")
-        view = protocol.shared_view(epoch)
-        of = f"epoch {epoch}" if protocol.views == "epoch" else f"round {view} of {protocol.views}"
-        return self._features.require(rows, view, f"encoding views of {of}")
+        view, shared = self._protocol.shared_view(epoch), isinstance(self._protocol.views, int)
+        of = f"round {view} of {self._protocol.views}" if shared else f"epoch {epoch}"
+        views = self._features.require(rows, view, f"encoding views of {of}")
+        if shared:
+            # Where nothing can be kept on disk, they stay in memory while somebody has them.
+            self._rounds[view] = views
+        return views
 
     def validate(self, epoch: int) -> None:
         """Note each head's validation loss, and its weight if no epoch before was as good."""
@@ -298,7 +300,6 @@ class _Block:
         ]
         return join(kind, first, second), torch.from_numpy(np.stack(target)).float()
 
-    @torch.no_grad()
     def set_gradient(self, protocol: Training, inputs: Tensor, target: Tensor) -> None:
         """Give the weights the gradient of a batch: of the mean over each head's own pairs.
 
