@@ -57,7 +57,7 @@ def test_heads_that_share_pairs_equal_heads_that_are_trained_alone(
         return Task(card, task.chosen, table, task.split)
 
     def draw(own: Task, *place: int) -> PairList:
-        drawn.append((own.name, *place))
+        drawn.append((own.card.name, *place))
         return draw_plainly(own, *place)
 
     ages = task.labels
