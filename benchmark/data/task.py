@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -132,6 +132,11 @@ class Task:
         """
         seed = seed_for("pairs", f"{self.card.data}/epoch {epoch}", fold, repetition)
         return self.sampler.draw(self.folds[fold].train, self.card.train_pairs, count, seed)
+
+    def draw_identity(self, fold: int, repetition: int) -> Hashable:
+        """Return what decides `draw` beside epoch and count: where that is equal, so are x and y."""
+        labelled = np.isnan(self.labels).tobytes()
+        return (self.card.data, self.folds[fold].train, self.card.train_pairs, labelled, fold, repetition)
 
     def epoch_length(self, fold: int) -> int:
         """Return the training pairs of an epoch that follows the data, at least one.

@@ -233,10 +233,11 @@ def evaluate(
 ) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """Score pairs in eval mode, encoding each of their images once, `tick` as in `encode`; float64 (n,)."""
     encoder.eval()
-    rows, places = np.unique(np.concatenate([pairs.x, pairs.y]), return_inverse=True)
-    features = encode(encoder, source.plain, rows, source.machine, tick)
-    x, y = places[: len(pairs)], places[len(pairs) :]
-    return score_pairs(protocol.head, weight.cpu(), features, x, y)
+
+    def gather(rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Tensor:
+        return encode(encoder, source.plain, rows, source.machine, tick)
+
+    return score_pairs(protocol.head, weight.cpu()[None], gather, pairs.x, pairs.y)[0]
 
 
 def view_numbers(
@@ -245,10 +246,10 @@ def view_numbers(
     """Number the views of a batch's images: first those of x, then those of y, int64 (2 · count,).
 
     With `views` = `pair` no two images of a run share a number, so x and y, and one image in two
-    pairs, draw independently. With `views` = `epoch` all images of an epoch share its number.
+    pairs, draw independently. Otherwise all images of an epoch share one.
     """
-    if protocol.views == "epoch":
-        return np.full(2 * count, epoch, dtype=np.int64)
+    if protocol.views != "pair":
+        return np.full(2 * count, protocol.shared_view(epoch), dtype=np.int64)
     positions = 2 * np.arange(start, start + count, dtype=np.int64)
     return (np.int64(epoch) << 32) + np.concatenate([positions, positions + 1])
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 
 HeadKind = Literal["difference", "concat"]
+LossKind = Literal["l1", "l2", "smooth-l1"]
 
 
 def join(kind: HeadKind, first: Tensor, second: Tensor) -> Tensor:
@@ -57,12 +59,7 @@ def predict(kind: HeadKind, weight: Tensor, first: Tensor, second: Tensor) -> Te
     return (join(kind, first, second) * weight).sum(dim=-1)
 
 
-def score(kind: HeadKind, weight: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """Predict the change in evaluation, in float64: weight (inputs,), features (n, D), answer (n,)."""
-    return predict(kind, weight.double(), first.double(), second.double())
-
-
-def pair_loss(kind: Literal["l1", "l2", "smooth-l1"], predicted: Tensor, target: Tensor) -> Tensor:
+def pair_loss(kind: LossKind, predicted: Tensor, target: Tensor) -> Tensor:
     """Return the loss of each pair, without averaging."""
     if kind == "l1":
         return (predicted - target).abs()
@@ -71,34 +68,80 @@ def pair_loss(kind: Literal["l1", "l2", "smooth-l1"], predicted: Tensor, target:
     return torch.nn.functional.smooth_l1_loss(predicted, target, reduction="none")
 
 
-_SCORE_CHUNK = 4096
+def loss_gradient(kind: LossKind, weights: Tensor, inputs: Tensor, target: Tensor) -> Tensor:
+    """Return the gradient of each head's mean loss over pairs that it shares with the others.
+
+    Written down instead of left to autograd: heads that share pairs need two matrix products a step, and
+    little else costs as much as these.
+
+    Args:
+        kind: Of the loss.
+        weights: Of the heads, (…, heads, inputs).
+        inputs: What `join` gives for each pair, (…, pairs, inputs).
+        target: True changes, (…, pairs, heads).
+
+    Returns:
+        (…, heads, inputs).
+    """
+    error = inputs @ weights.mT - target
+    if kind == "l1":
+        slope = error.sign_()
+    elif kind == "l2":
+        slope = error.mul_(2)
+    else:
+        slope = error.clamp_(-1, 1)
+    return slope.div_(inputs.shape[-2]).mT @ inputs
+
+
+_SCORE_BYTES = 1 << 24
+"""Of the float64 features that scores are computed from at a time."""
+_MULTIPLE = 64
+"""Images come in multiples of this many, so that encoding them leaves no small batches."""
 
 
 def score_pairs(
-    kind: HeadKind, weight: Tensor, features: Tensor, x: NDArray[np.int64], y: NDArray[np.int64]
+    kind: HeadKind,
+    weights: Tensor,
+    gather: Callable[[NDArray[np.int64]], Tensor],
+    x: NDArray[np.int64],
+    y: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    """Score pairs by the features of their images.
+    """Score pairs under several heads at once, in float64; each image is gathered once, a block at a time.
+
+    A head is linear, so that a pair's score is the sum of what each of its images adds.
 
     Args:
-        kind: Of the head.
-        weight: Of the head, (inputs,).
-        features: (number of images, D).
-        x: Rows of `features` for the first image of each pair, (n,).
-        y: Likewise for the second image.
+        kind: Of the heads.
+        weights: (heads, inputs).
+        gather: From distinct rows, sorted, to their features (rows, D).
+        x: Row of the first image of each pair, (n,).
+        y: Likewise of the second.
 
     Returns:
-        Predicted changes, float64 (n,).
+        Predicted changes, (heads, n). With `difference`, exchanged images give exactly the opposite.
     """
-    parts = [np.empty(0)]
-    for start in range(0, len(x), _SCORE_CHUNK):
-        chunk = slice(start, start + _SCORE_CHUNK)
-        first, second = features[torch.from_numpy(x[chunk])], features[torch.from_numpy(y[chunk])]
-        parts.append(score(kind, weight, first, second).numpy())
-    return np.concatenate(parts)
+    rows, places = np.unique(np.concatenate([x, y]), return_inverse=True)
+    first, second = places[: len(x)], places[len(x) :]
+    # Weights of what an image adds: one row a head, or two, as the first and as the second image.
+    added = weights.double() if kind == "difference" else torch.cat(weights.double().chunk(2, dim=1))
+    width = added.shape[1]
+    size = max(1, _SCORE_BYTES // (8 * width * _MULTIPLE)) * _MULTIPLE
+    shares, origin = np.empty((len(added), len(rows))), torch.zeros(width, dtype=torch.float64)
+    for start in range(0, len(rows), size):
+        block = slice(start, start + size)
+        features = gather(rows[block]).double()
+        if start == 0:
+            # Sums within a matrix product have no fixed order. Counted from one of the images, features that
+            # are all equal are zeros, and give all pairs exactly the same answer.
+            origin = features[0].clone()
+        shares[:, block] = (added @ features.sub_(origin).T).numpy()
+    if kind == "difference":
+        return np.asarray(shares[:, second] - shares[:, first])
+    own, other = np.split(shares, 2)
+    constant = (added @ origin).reshape(2, -1).sum(dim=0).numpy()
+    return np.asarray(own[:, first] + other[:, second] + constant[:, None])
 
 
-def mean_loss(
-    kind: Literal["l1", "l2", "smooth-l1"], predicted: NDArray[np.float64], target: NDArray[np.float64]
-) -> float:
+def mean_loss(kind: LossKind, predicted: NDArray[np.float64], target: NDArray[np.float64]) -> float:
     """Return the mean loss of scored pairs, in float64."""
     return float(pair_loss(kind, torch.from_numpy(predicted), torch.from_numpy(target)).mean())

@@ -1,16 +1,16 @@
 """Linear evaluation: a frozen backbone, and all heads trained together on shared features.
 
-Each (image, view) is encoded once for all folds, seeds and targets of a data set. Adam works element
-by element and the heads' losses are separate, so training them in one batch gives what training
-each alone gives.
+Each (image, view) is encoded once for all folds, seeds and targets of a data set. Optimisers work element
+by element and the heads' losses are separate, so training them together gives what training each alone
+gives. Heads that train on the same pairs, as the targets of one fold do, read them once.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,11 +21,21 @@ from comface_bench.core.events import Event, Report
 from comface_bench.core.unit import seed_for
 from comface_bench.data.pairs import PairList
 from comface_bench.engine.checkpoint import TrainingCheckpoint
-from comface_bench.engine.encoder import Encoder, ImageSource, encode, state_digest
-from comface_bench.engine.heads import mean_loss, pair_loss, predict, score_pairs, start_head
+from comface_bench.engine.feature_store import Features, FeatureStore
+from comface_bench.engine.heads import HeadKind, join, loss_gradient, mean_loss, score_pairs, start_head
 from comface_bench.engine.jobs import Job, Outcome, RunContext, check_finite
-from comface_bench.engine.precision import Throughput, peak_memory_mb, reset_peak_memory
+from comface_bench.engine.precision import peak_memory_mb, reset_peak_memory
 from comface_bench.engine.protocols.training import Training
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+_PORTION_BYTES = 1 << 23
+"""Of pair features that are in memory at a time while heads are trained."""
+
+_LAYOUT = "blocks"
+"""Of a saved state; one of another layout isn't gone on from."""
 
 
 def run(jobs: Sequence[Job], context: RunContext) -> list[Outcome | UnitError]:
@@ -33,17 +43,15 @@ def run(jobs: Sequence[Job], context: RunContext) -> list[Outcome | UnitError]:
     protocol = context.protocol
     assert isinstance(protocol, Training)
     # One seed for all folds and repetitions, so that they share each view.
-    source = context.images.with_views(protocol.augmentation, seed_for("augment", jobs[0].task.card.data))
-    return run_linear(
-        jobs, context.encoder, protocol, source, context.report, context.checkpoint, context.key
-    )
+    seed = seed_for("augment", jobs[0].task.card.data)
+    features = context.features.with_views(protocol.augmentation, seed)
+    return run_linear(jobs, features, protocol, context.report, context.checkpoint, context.key)
 
 
 def run_linear(
     jobs: Sequence[Job],
-    encoder: Encoder,
+    features: FeatureStore,
     protocol: Training,
-    source: ImageSource,
     report: Report,
     checkpoint: Path | None = None,
     key: str = "",
@@ -52,10 +60,9 @@ def run_linear(
 
     Args:
         jobs: The units; their tasks share one manifest.
-        encoder: Frozen; left bit for bit as it was, which is checked.
+        features: Of a frozen encoder, left bit for bit as it was; their numbered views are the protocol's.
         protocol: With `trains` = `head`.
-        source: Renders the images.
-        report: Takes an event of every batch and epoch.
+        report: Takes an event of every epoch.
         checkpoint: File that epochs are saved in, and gone on from; None saves nothing.
         key: Of this training, all units and the precision together.
 
@@ -66,11 +73,9 @@ def run_linear(
         UnitError: The frozen backbone changed.
     """
     started = time.perf_counter()
-    reset_peak_memory(source.machine)
-    encoder.eval().requires_grad_(False)
-    before = state_digest(encoder)
-    heads = _Heads(jobs, encoder, protocol, source, report)
-    saved = TrainingCheckpoint(checkpoint, key) if checkpoint is not None else None
+    reset_peak_memory(features.images.machine)
+    heads = _Heads(jobs, features, protocol)
+    saved = TrainingCheckpoint(checkpoint, f"{key} {_LAYOUT}") if checkpoint is not None else None
     if saved is not None and (state := saved.load()) is not None:
         heads.restore(state)
         report(Event("notice", f"going on after epoch {heads.done}"))
@@ -81,8 +86,7 @@ def run_linear(
             saved.save(heads.state(time.perf_counter() - started))
         losses = [curve[-1] for curve in heads.curves]
         report(Event("epoch", epoch=epoch, total=protocol.epochs, value=float(np.mean(losses))))
-    if state_digest(encoder) != before:
-        raise UnitError(f"{encoder.name}: the frozen backbone changed while heads were trained")
+    features.check_frozen()
     return heads.outcomes(time.perf_counter() - started)
 
 
@@ -97,53 +101,51 @@ class _Heads:
     def __init__(
         self,
         jobs: Sequence[Job],
-        encoder: Encoder,
+        features: FeatureStore,
         protocol: Training,
-        source: ImageSource,
-        report: Report,
     ) -> None:
-        self._jobs, self._encoder, self._protocol = jobs, encoder, protocol
-        self._source, self._report = source, report
+        self._jobs, self._features, self._protocol = jobs, features, protocol
         self._validation = [job.task.pairs(job.fold, "validation") for job in jobs]
         self._test = [job.task.pairs(job.fold, "test") for job in jobs]
-        self._speed = Throughput()
-        self._plain = self._encode([*self._validation, *self._test], None)
+        rows = [rows for pairs in (*self._validation, *self._test) for rows in (pairs.x, pairs.y)]
+        self._plain = features.require(np.concatenate(rows), "plain", "encoding")
         self._lengths = [protocol.count_pairs(job.task.epoch_length(job.fold)) for job in jobs]
-        starts = [self._start(job) for job in jobs]
-        self._batches = [
-            _HeadBatch([place for place, own in enumerate(self._lengths) if own == length], starts, protocol)
-            for length in dict.fromkeys(self._lengths)
+        self._blocks = [
+            _Block(jobs, places, length, [[self._start(jobs[place]) for place in row] for row in places])
+            for length, places in _arrange(jobs, self._lengths)
         ]
+        self._optimizer = protocol.build_optimizer([block.weights for block in self._blocks])
         self._best = self._weights()
         self._best_epoch = [0] * len(jobs)
         self.curves: list[list[float]] = [[] for _ in jobs]
         self.done, self._spent = 0, 0.0
+        self._rounds: dict[int, Features] = {}
 
     def _start(self, job: Job) -> Tensor:
         seed = seed_for("head", job.task.seed_name, job.fold, job.seed)
-        own, width = self._encoder.own_head(job.task.card.target), self._plain.values.shape[1]
+        own, width = self._features.encoder.own_head(job.task.card.target), self._plain.width
         return start_head(self._protocol.head, self._protocol.head_start, own, width, seed)
-
-    def _encode(self, lists: Sequence[PairList], view: int | None) -> _SharedFeatures:
-        return _SharedFeatures.encode(lists, self._encoder, self._source, view, self._report, self._speed)
 
     def _weights(self) -> list[Tensor]:
         """Return a copy of each head's weight, in the order of the jobs."""
         found = {
             place: weight.detach().clone()
-            for batch in self._batches
-            for place, weight in zip(batch.places, batch.weights, strict=True)
+            for block in self._blocks
+            for row, weights in zip(block.places, block.weights, strict=True)
+            for place, weight in zip(row, weights, strict=True)
         }
         return [found[place] for place in range(len(self._jobs))]
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take up a state that `state` gave."""
-        for batch, saved in zip(self._batches, state["batches"], strict=True):
-            batch.restore(saved)
+        with torch.no_grad():
+            for block, weights in zip(self._blocks, state["weights"], strict=True):
+                block.weights.copy_(weights)
+        self._optimizer.load_state_dict(state["optimizer"])
         self._best, self._best_epoch, self.curves = state["best"], state["best_epoch"], state["curves"]
         self.done, self._spent = state["epoch"], state["seconds"]
-        self._speed.images += state.get("images", 0)
-        self._speed.seconds += state.get("encoding_seconds", 0.0)
+        self._features.encoded.images += state["images"]
+        self._features.encoded.seconds += state["encoding_seconds"]
 
     def state(self, seconds: float) -> dict[str, Any]:
         """Return everything that the next epoch depends on.
@@ -153,36 +155,67 @@ class _Heads:
         """
         return {
             "epoch": self.done,
-            "batches": [batch.state() for batch in self._batches],
+            "weights": [block.weights.detach() for block in self._blocks],
+            "optimizer": self._optimizer.state_dict(),
             "best": self._best,
             "best_epoch": self._best_epoch,
             "curves": self.curves,
             "seconds": self._spent + seconds,
-            "images": self._speed.images,
-            "encoding_seconds": self._speed.seconds,
+            "images": self._features.encoded.images,
+            "encoding_seconds": self._features.encoded.seconds,
         }
 
+    @torch.no_grad()  # Gradients are written down.
     def train(self, epoch: int) -> None:
         """Train all heads for an epoch on the views of its pairs."""
-        drawn = [
-            job.task.draw(job.fold, job.seed, epoch, length)
-            for job, length in zip(self._jobs, self._lengths, strict=True)
-        ]
-        views = self._encode(drawn, epoch)
-        for batch in self._batches:
-            batch.train(epoch, views, [drawn[place] for place in batch.places], self._protocol)
+        protocol, size = self._protocol, self._protocol.batch_size
+        protocol.set_rate(self._optimizer, epoch)
+        drawn = [block.draw(epoch) for block in self._blocks]
+        views = self._require_views(np.concatenate([rows.ravel() for rows in drawn]), epoch)
+        step_bytes = sum(4 * size * block.weights.shape[0] * block.weights.shape[2] for block in self._blocks)
+        portion = size * max(1, _PORTION_BYTES // step_bytes)
+        for start in range(0, max(self._lengths), portion):
+            some = slice(start, start + portion)
+            parts = [
+                block.read(views, rows[..., some], protocol.head)
+                for block, rows in zip(self._blocks, drawn, strict=True)
+            ]
+            for first in range(0, max(target.shape[1] for _, target in parts), size):
+                batch = slice(first, first + size)
+                for block, (inputs, target) in zip(self._blocks, parts, strict=True):
+                    block.set_gradient(protocol, inputs[:, batch], target[:, batch])
+                self._optimizer.step()
         self.done = epoch
+
+    def _require_views(self, rows: NDArray[np.int64], epoch: int) -> Features:
+        view, shared = self._protocol.shared_view(epoch), isinstance(self._protocol.views, int)
+        of = f"round {view} of {self._protocol.views}" if shared else f"epoch {epoch}"
+        views = self._features.require(rows, view, f"encoding views of {of}")
+        if shared:
+            # Where nothing can be kept on disk, they stay in memory while somebody has them.
+            self._rounds[view] = views
+        return views
 
     def validate(self, epoch: int) -> None:
         """Note each head's validation loss, and its weight if no epoch before was as good."""
         weights = self._weights()
-        for number, pairs in enumerate(self._validation):
-            weight, curve = weights[number], self.curves[number]
-            predicted = self._plain.score(weight, pairs, self._protocol)
-            loss = mean_loss(self._protocol.loss, predicted, pairs.target)
-            if loss < min(curve, default=float("inf")):
-                self._best[number], self._best_epoch[number] = weight, epoch
-            curve.append(loss)
+        for number, predicted in enumerate(self._score(weights, self._validation)):
+            loss = mean_loss(self._protocol.loss, predicted, self._validation[number].target)
+            if loss < min(self.curves[number], default=float("inf")):
+                self._best[number], self._best_epoch[number] = weights[number], epoch
+            self.curves[number].append(loss)
+
+    def _score(self, weights: Sequence[Tensor], lists: Sequence[PairList]) -> list[NDArray[np.float64]]:
+        """Score each head's pairs; heads that have the same pairs together."""
+        together: dict[tuple[bytes, bytes], list[int]] = {}
+        for number, pairs in enumerate(lists):
+            together.setdefault((pairs.x.tobytes(), pairs.y.tobytes()), []).append(number)
+        found: dict[int, NDArray[np.float64]] = {}
+        for numbers in together.values():
+            pairs, some = lists[numbers[0]], torch.stack([weights[number] for number in numbers])
+            scores = score_pairs(self._protocol.head, some, self._plain.gather, pairs.x, pairs.y)
+            found.update(zip(numbers, scores, strict=True))
+        return [found[number] for number in range(len(lists))]
 
     def outcomes(self, seconds: float) -> list[Outcome | UnitError]:
         """Test the best weight of each head.
@@ -191,110 +224,87 @@ class _Heads:
             seconds: Since this process began.
         """
         share = (self._spent + seconds) / len(self._jobs)
-        return [self._outcome(number, share) for number in range(len(self._jobs))]
+        scores = self._score(self._best, self._test)
+        return [self._outcome(number, predicted, share) for number, predicted in enumerate(scores)]
 
-    def _outcome(self, number: int, seconds: float) -> Outcome | UnitError:
+    def _outcome(self, number: int, predicted: NDArray[np.float64], seconds: float) -> Outcome | UnitError:
         curve = self.curves[number]
         try:
             for epoch, loss in enumerate(curve, start=1):
                 check_finite(loss, self._jobs[number].label, epoch)
         except UnitError as error:
             return error
-        predicted = self._plain.score(self._best[number], self._test[number], self._protocol)
         facts: dict[str, str | int | float | bool | None] = {
             "units_sharing_features": len(self._jobs),
             "pairs_per_epoch": self._lengths[number],
-            "images_per_second": self._speed.per_second,
+            "images_per_second": self._features.encoded.per_second,
         }
-        memory = peak_memory_mb(self._source.machine)
+        memory = peak_memory_mb(self._features.images.machine)
         return Outcome(predicted, self._best_epoch[number], curve, seconds, memory, facts)
 
 
-class _SharedFeatures:
-    """Features of the images that some pair lists use, each image encoded once."""
-
-    def __init__(self, values: Tensor, place: np.ndarray[tuple[int], np.dtype[np.int64]]) -> None:
-        self.values = values
-        self.place = place
-
-    @classmethod
-    def encode(
-        cls,
-        lists: Sequence[PairList],
-        encoder: Encoder,
-        source: ImageSource,
-        view: int | None,
-        report: Report,
-        speed: Throughput,
-    ) -> _SharedFeatures:
-        rows = np.unique(np.concatenate([rows for pairs in lists for rows in (pairs.x, pairs.y)]))
-        place = np.full(len(source.keys), -1, dtype=np.int64)
-        place[rows] = np.arange(len(rows))
-        stage = "encoding" if view is None else f"encoding views of epoch {view}"
-        report(Event("stage", stage, epoch=view, total=len(rows)))
-
-        def render(batch: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Tensor:
-            if view is None:
-                return source.plain(batch)
-            return source.augmented(batch, np.full(len(batch), view, dtype=np.int64))
-
-        def tick(count: int) -> None:
-            report(Event("progress", stage, amount=count, total=len(rows), epoch=view))
-
-        with speed.measure(len(rows)):
-            values = encode(encoder, render, rows, source.machine, tick)
-        return cls(values, place)
-
-    def score(
-        self, weight: Tensor, pairs: PairList, protocol: Training
-    ) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-        return score_pairs(protocol.head, weight, self.values, self.place[pairs.x], self.place[pairs.y])
+def _arrange(jobs: Sequence[Job], lengths: Sequence[int]) -> list[tuple[int, list[list[int]]]]:
+    """Arrange jobs in blocks: an epoch's length, and a row of places for each draw of pairs, equally long."""
+    draws: dict[Hashable, list[int]] = {}
+    for place, job in enumerate(jobs):
+        draws.setdefault((job.task.draw_identity(job.fold, job.seed), lengths[place]), []).append(place)
+    blocks: dict[tuple[int, int], list[list[int]]] = {}
+    for row in draws.values():
+        blocks.setdefault((lengths[row[0]], len(row)), []).append(row)
+    return [(length, places) for (length, _), places in blocks.items()]
 
 
-class _HeadBatch:
-    """Heads whose epochs are of one length, trained in one batch.
-
-    An optimiser moves every weight that it has at each step, so heads with fewer pairs need one of their own.
+class _Block:
+    """Heads that are trained by one product of matrices: some draws of pairs, each for as many heads.
 
     Args:
-        places: Numbers of these heads among all heads.
-        starts: The weight that each of all heads starts from.
-        protocol: Says how they are trained.
+        jobs: All jobs.
+        places: Numbers of the jobs of each draw.
+        length: Pairs of an epoch.
+        starts: The weight that each of these heads starts from.
 
     Attributes:
         places: As given.
-        weights: (number of these heads, inputs).
+        weights: (draws, heads, inputs).
     """
 
-    def __init__(self, places: Sequence[int], starts: Sequence[Tensor], protocol: Training) -> None:
-        self.places = places
-        self.weights = torch.stack([starts[place] for place in places]).requires_grad_()
-        self._optimizer = protocol.build_optimizer([self.weights])
-
-    def state(self) -> dict[str, Any]:
-        """Return what the next epoch depends on."""
-        return {"weights": self.weights.detach(), "optimizer": self._optimizer.state_dict()}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up a state that `state` gave."""
-        with torch.no_grad():
-            self.weights.copy_(state["weights"])
-        self._optimizer.load_state_dict(state["optimizer"])
-
-    def train(
-        self, epoch: int, views: _SharedFeatures, drawn: Sequence[PairList], protocol: Training
+    def __init__(
+        self, jobs: Sequence[Job], places: list[list[int]], length: int, starts: list[list[Tensor]]
     ) -> None:
-        """Train the heads for an epoch, each on the pairs drawn for it."""
-        protocol.set_rate(self._optimizer, epoch)
-        x = torch.from_numpy(np.stack([views.place[pairs.x] for pairs in drawn]))
-        y = torch.from_numpy(np.stack([views.place[pairs.y] for pairs in drawn]))
-        target = torch.from_numpy(np.stack([pairs.target for pairs in drawn])).float()
-        for start in range(0, x.shape[1], protocol.batch_size):
-            batch = slice(start, start + protocol.batch_size)
-            first, second = views.values[x[:, batch]], views.values[y[:, batch]]
-            predicted = predict(protocol.head, self.weights.unsqueeze(1), first, second)
-            # The mean over each head's own pairs, summed over heads: gradients of heads are separate.
-            loss = pair_loss(protocol.loss, predicted, target[:, batch]).mean(dim=1).sum()
-            self._optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            self._optimizer.step()
+        self.places = places
+        self._jobs = [[jobs[place] for place in row] for row in places]
+        self._length = length
+        self.weights = torch.stack([torch.stack(row) for row in starts]).requires_grad_()
+
+    def draw(self, epoch: int) -> NDArray[np.int64]:
+        """Draw an epoch's pairs: rows of x and y, (2, draws, pairs)."""
+        drawn = [first.task.draw(first.fold, first.seed, epoch, self._length) for first, *_ in self._jobs]
+        return np.stack([[pairs.x for pairs in drawn], [pairs.y for pairs in drawn]])
+
+    def read(self, views: Features, rows: NDArray[np.int64], kind: HeadKind) -> tuple[Tensor, Tensor]:
+        """Return inputs and true changes of pairs.
+
+        Args:
+            views: Features of the epoch's views.
+            rows: (2, draws, n), as `draw` gives them.
+            kind: Of the heads.
+
+        Returns:
+            Inputs, (draws, n, inputs), and changes, (draws, n, heads), both float32.
+        """
+        x, y = rows
+        first, second = (views.gather(side.ravel()).view(*side.shape, views.width) for side in rows)
+        target = [
+            np.stack([job.task.labels[b] - job.task.labels[a] for job in row], axis=1)
+            for row, a, b in zip(self._jobs, x, y, strict=True)
+        ]
+        return join(kind, first, second), torch.from_numpy(np.stack(target)).float()
+
+    def set_gradient(self, protocol: Training, inputs: Tensor, target: Tensor) -> None:
+        """Give the weights the gradient of a batch: of the mean over each head's own pairs.
+
+        After the last of its pairs a block has none, and the optimiser leaves it alone.
+        """
+        self.weights.grad = (
+            loss_gradient(protocol.loss, self.weights, inputs, target) if inputs.shape[1] else None
+        )

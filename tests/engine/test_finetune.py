@@ -174,6 +174,8 @@ def test_no_two_images_of_a_run_share_a_view(make_protocol: MakeProtocol) -> Non
     assert len(np.unique(numbers)) == len(numbers)
     shared = make_protocol("finetune", views="epoch")
     assert set(view_numbers(2, 0, 5, shared)) == {2}
+    rounds = make_protocol("finetune", views=3)
+    assert [set(view_numbers(epoch, 5, 4, rounds)) for epoch in (1, 3, 4, 5)] == [{1}, {3}, {1}, {2}]
 
 
 def test_a_loss_that_is_not_finite_stops_the_unit(

@@ -41,7 +41,8 @@ class Training(Protocol):
         image_size: Side of the square images in pixels.
         resize: `squash` fits the whole image into the square, `crop` its centre.
         augmentation: Name of the augmentation (`AUGMENTATIONS`).
-        views: `epoch` renders each image once an epoch, `pair` anew for each pair it is part of.
+        views: `epoch` renders each image once an epoch, `pair` anew for each pair it is part of. A number K
+            makes K views of each image, which epochs take in turn.
         pairs_per_epoch: Training pairs drawn anew each epoch, uniformly over within-subject pairs. `auto`
             follows the data: `pairs_per_image` of the task's card for each training image of the fold.
         loss: Of the predicted against the true change.
@@ -60,7 +61,7 @@ class Training(Protocol):
     image_size: int = field(metadata={"least": 16, "most": LARGEST_IMAGE})
     resize: Literal["squash", "crop"]
     augmentation: str = field(metadata={"choices": tuple(AUGMENTATIONS)})
-    views: Literal["epoch", "pair"]
+    views: int | Literal["epoch", "pair"] = field(metadata={"least": 1, "most": 100_000})
     pairs_per_epoch: int | Literal["auto"] = field(metadata={"least": 1, "most": 10_000_000})
     loss: Literal["l1", "l2", "smooth-l1"]
     head: Literal["difference", "concat"]
@@ -131,6 +132,13 @@ class Training(Protocol):
             following: How many they are where they follow the data: `Task.epoch_length` of the fold.
         """
         return following if self.pairs_per_epoch == "auto" else self.pairs_per_epoch
+
+    def shared_view(self, epoch: int) -> int:
+        """Return the number of the view that all images of an epoch show (both 1-based).
+
+        Only where `views` isn't `pair`.
+        """
+        return 1 + (epoch - 1) % self.views if isinstance(self.views, int) else epoch
 
     def set_rate(self, optimizer: torch.optim.Optimizer, epoch: int) -> None:
         """Give an optimiser the learning rate of an epoch (1-based)."""
