@@ -54,7 +54,7 @@ MessageTimeout=3
 SchedulerParameters=sched_min_interval=200000,batch_sched_delay=0
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
-NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={node_port} CPUs={cores} State=UNKNOWN
+NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={node_port} CPUs={cores} RealMemory=1000
 PartitionName=main Nodes={node} Default=YES MaxTime=60 State=UP PriorityTier=1
 PartitionName=urgent Nodes={node} MaxTime=60 State=UP PriorityTier=2
 """
