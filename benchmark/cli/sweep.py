@@ -21,6 +21,7 @@ from comface_bench.cli.commands import (
     parse_numbers,
 )
 from comface_bench.cli.output import format_count, print_table
+from comface_bench.cli.sweep_slurm import status, submit_sweep, wait_for_jobs
 from comface_bench.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -145,6 +146,15 @@ def sweep(
         str | None,
         typer.Option(metavar="I/N", help="Only the I-th of N parts of the sweep.", show_default=False),
     ] = None,
+    slurm: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.toml",
+            help="Submit to Slurm, by the partition, time, memory … of this file.",
+            show_default=False,
+        ),
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="With --slurm: wait for the jobs.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and run nothing.")] = False,
     no_leaderboard: Annotated[bool, typer.Option("--no-leaderboard", help="Write no pages.")] = False,
     as_json: Json = False,
@@ -171,6 +181,19 @@ def sweep(
         "plugin": plugin,
         "no_plugins": no_plugins,
     }
+    if wait and slurm is None:
+        raise UsageError("--wait is for jobs on Slurm", "Name the file of their settings: --slurm FILE.toml")
+    settings = None
+    if slurm is not None:
+        from comface_bench.execute.slurm import read_settings
+
+        for name, value in {"--jobs": jobs, "--gpus": gpus, "--timeout": timeout}.items():
+            if value is not None:
+                raise UsageError(
+                    f"{name} is for workers on this machine; --slurm gives the work to others",
+                    f"Leave one of them out; {slurm} says what a job has: cores, gpus, time.",
+                )
+        settings = read_settings(slurm)
     part = None if shard is None else Shard.parse(shard)
     requests = make_requests(read_grids(file, {key: value for key, value in stated.items() if value}))
     planned = make_sweep(requests, part)
@@ -184,13 +207,24 @@ def sweep(
             typer.echo(warning, err=True)
         for skip in planned.skips:
             typer.echo(f"skipped: {skip.label}: {skip.reason}", err=True)
+    results = requests[0].results
+    if settings is not None and planned.batches:
+        submit_sweep(planned.batches, settings, results, as_json)
+        if not wait:
+            return
     try:
-        outcomes = _run(planned, team, timeout, as_json)
+        if settings is None or not planned.batches:
+            outcomes = _run(planned, team, timeout, as_json)
+        else:
+            outcomes = wait_for_jobs(planned.batches, results)
     except KeyboardInterrupt:
         raise InterruptedRunError(
             "interrupted; finished units are kept", "The same command goes on from there."
         ) from None
-    _finish(planned, outcomes, requests[0].results, no_leaderboard, as_json)
+    _finish(planned, outcomes, results, no_leaderboard, as_json)
+
+
+app.command()(status)
 
 
 class _Team(NamedTuple):

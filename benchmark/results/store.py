@@ -325,6 +325,11 @@ class ResultStore:
             found[unit.fold, unit.seed] = (where, text)
         return found
 
+    def finished_keys(self) -> frozenset[str]:
+        """Return the keys of all stored units that their digests bear out, as `finished_units` does."""
+        found = (_finished_units(RecordFiles(path)).values() for path in self.paths())
+        return frozenset(unit.key for units in found for unit in units)
+
     def finished_units(self, task: str, protocol: str, method: str) -> dict[FoldSeed, FinishedUnit]:
         """Return the stored units that their digests bear out, by (fold, seed).
 
@@ -333,23 +338,7 @@ class ResultStore:
         with a warning. Units that a killed run only staged are not among them: opening merges those.
         """
         files = RecordFiles(self.record_path(task, protocol, method))
-        if not files.path.exists():
-            return {}
-        try:
-            units = _read_units(files.path)
-            texts = read_texts(files.predictions) if units else {}
-        except ResultError as error:
-            _warn_uncounted(files.path, error.message)
-            return {}
-        finished = {}
-        for (fold, seed), unit in units.items():
-            if digest_text(texts.get((fold, seed), "")) == unit.predictions_digest:
-                finished[fold, seed] = unit
-            else:
-                _warn_uncounted(
-                    files.path, f"{files.predictions}: fold {fold}, seed {seed} isn't the record's"
-                )
-        return finished
+        return _finished_units(files) if files.path.exists() else {}
 
 
 class FinishedUnit(NamedTuple):
@@ -364,6 +353,22 @@ class FinishedUnit(NamedTuple):
     key: str
     details: dict[str, Any]
     predictions_digest: str
+
+
+def _finished_units(files: RecordFiles) -> dict[FoldSeed, FinishedUnit]:
+    try:
+        units = _read_units(files.path)
+        texts = read_texts(files.predictions) if units else {}
+    except ResultError as error:
+        _warn_uncounted(files.path, error.message)
+        return {}
+    finished = {}
+    for (fold, seed), unit in units.items():
+        if digest_text(texts.get((fold, seed), "")) == unit.predictions_digest:
+            finished[fold, seed] = unit
+        else:
+            _warn_uncounted(files.path, f"{files.predictions}: fold {fold}, seed {seed} isn't the record's")
+    return finished
 
 
 def _read_units(path: Path) -> dict[FoldSeed, FinishedUnit]:
@@ -395,7 +400,7 @@ def _read_units(path: Path) -> dict[FoldSeed, FinishedUnit]:
 
 def _warn_uncounted(path: Path, message: str) -> None:
     hint = f"See what is wrong: comface-bench results recompute {path}"
-    warnings.warn(f"{message}; not counted as finished. {hint}", stacklevel=3)
+    warnings.warn(f"{message}; not counted as finished. {hint}", stacklevel=4)
 
 
 def update_record(
