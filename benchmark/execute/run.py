@@ -10,12 +10,12 @@ what happened; no result depends on it.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import json
-import os
-import tempfile
 import traceback
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,11 +29,10 @@ from comface_bench.core.errors import (
     PluginError,
     StorageError,
     UnitError,
-    UsageError,
     hide_paths,
 )
 from comface_bench.core.events import Event, Kind, Report, ignore
-from comface_bench.core.files import append_line, writing
+from comface_bench.core.files import append_line, remove_unfinished, require_writable
 from comface_bench.core.names import format_name
 from comface_bench.core.problems import ProblemList
 from comface_bench.core.protocol import Protocol
@@ -97,7 +96,8 @@ def run_plan(plan: Plan, request: Request, report: Report = ignore) -> Finished:
     failed: list[tuple[Unit, Exception]] = []
     groups = list(_groups(plan.cells))
     if groups:
-        _check_writable(request.results)
+        # Before hours are spent on them.
+        require_writable(request.results, "records", "Name another folder: --results DIR", _LEAST_ROOM)
     unstarted: list[Exception] = []
     for group in groups:
         try:
@@ -127,14 +127,19 @@ def _state_path(results: Path, unit: Unit) -> Path:
     return results / ".checkpoints" / f"{unit.key()[:16]}.pt"
 
 
+def _remove_state(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    remove_unfinished(path)
+
+
 def _remove_states(results: Path, cell: PlannedRecord, record: Record) -> None:
     """Remove states of finished units, which a run leaves that is killed between a record and its state."""
-    if not any((results / ".checkpoints").glob("*.pt")):
+    if not any((results / ".checkpoints").glob("*.pt*")):
         return
     finished = {unit.key for unit in record.units}
     for unit in cell.units:
         if unit.key() in finished:
-            _state_path(results, unit).unlink(missing_ok=True)
+            _remove_state(_state_path(results, unit))
 
 
 def _load_current(store: ResultStore, cell: PlannedRecord, report: Report) -> Record | None:
@@ -167,28 +172,6 @@ def _load_current(store: ResultStore, cell: PlannedRecord, report: Report) -> Re
 
 _LEAST_ROOM = 1 << 20
 """Bytes that a results folder must take: about what a record of the largest tasks has."""
-
-
-def _check_writable(results: Path) -> None:
-    """Check that records can be written, before hours are spent on them.
-
-    Raises:
-        StorageError: There is no room for them.
-        UsageError: They can't for another reason.
-    """
-    try:
-        with writing(results):
-            results.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=results) as stream:
-                stream.write(bytes(_LEAST_ROOM))
-                stream.flush()
-                os.fsync(stream.fileno())
-    except StorageError:
-        raise
-    except OSError as error:
-        raise UsageError(
-            f"records can't be written to {results}: {error.strerror}", "Name another folder: --results DIR"
-        ) from error
 
 
 def _groups(cells: Sequence[PlannedRecord]) -> Iterator[tuple[PlannedRecord, ...]]:
@@ -321,12 +304,13 @@ class GroupRunner:
         except StorageError:
             raise
         except Exception as error:
-            for item in items:
-                self._fail(item, error)
+            # A traceback keeps the frames alive, and with them a network and its optimizer.
+            traceback.clear_frames(error.__traceback__)
+            self._fail_all(items, error)
         else:
             for item, outcome in zip(items, outcomes, strict=True):
                 self._settle(item, outcome)
-        path.unlink(missing_ok=True)
+        _remove_state(path)
         self._unit = None
 
     def _call(self, items: list[_Work], checkpoint: Path, key: str) -> list[Outcome | UnitError]:
@@ -366,7 +350,8 @@ class GroupRunner:
                 raise outcome
             check_predictions(outcome.predictions, item.unit.label)
             result, rows = make_unit_result(item.cell.task, item.unit, outcome, self._details(item.cell))
-            item.writer.add(result, rows)
+            with self._storing(item):
+                item.writer.add(result, rows)
         except StorageError:
             raise
         except Exception as error:
@@ -377,6 +362,17 @@ class GroupRunner:
         self._journal.write("end", item.unit, seconds=round(outcome.seconds, 1))
         shown = f"{primary} {value:.3f}" if value is not None else f"{primary} undefined"
         self._report_to(_unit_event("unit", item, shown, value))
+
+    def _fail_all(self, items: list[_Work], error: Exception) -> None:
+        """Record the failure of units that were given in one call, and free what it had taken."""
+        from comface_bench.engine.jobs import explain_memory
+        from comface_bench.engine.precision import release_memory
+
+        explained = explain_memory(error, self._protocol)
+        for item in items:
+            self._fail(item, explained or error)
+        if explained:
+            release_memory(self._machine)
 
     def _details(self, cell: PlannedRecord) -> dict[str, str | int]:
         """State what may change predictions and is no part of a key."""
@@ -398,23 +394,38 @@ class GroupRunner:
         else:
             message = f"{type(error).__name__}: {error}"
             hint = "This is a fault of the method or of comface-bench; see more with --debug."
-        # A traceback keeps the frames alive, and with them a network and its optimizer.
-        traceback.clear_frames(error.__traceback__)
         shared = self._without_paths(message)
         unit = item.unit
-        item.writer.fail(
-            Failure(
-                fold=unit.fold,
-                seed=unit.seed,
-                key=unit.key(),
-                error=type(error).__name__,
-                message=shared,
-                hint=self._without_paths(hint),
-            )
+        failure = Failure(
+            fold=unit.fold,
+            seed=unit.seed,
+            key=unit.key(),
+            error=type(error).__name__,
+            message=shared,
+            hint=self._without_paths(hint),
         )
+        with self._storing(item):
+            item.writer.fail(failure)
         self._journal.write("failure", unit, error=shared)
         self._failed.append((unit, error))
         self._report_to(_unit_event("failure", item, message))
+
+    @contextlib.contextmanager
+    def _storing(self, item: _Work) -> Iterator[None]:
+        """Stop the run if a record can't be written: those of later units couldn't be, either.
+
+        Raises:
+            StorageError: The system says no.
+        """
+        try:
+            yield
+        except StorageError:
+            raise
+        except OSError as error:
+            raise StorageError(
+                f"the record of {item.unit.label} can't be written: {error}",
+                "Mend that, then type the same command again: it goes on from here.",
+            ) from error
 
     def _without_paths(self, text: str) -> str:
         """Replace folders by what they are: records are shared, and paths may name people."""
@@ -659,5 +670,10 @@ class Journal:
             "key": unit.key(),
             **facts,
         }
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        append_line(self.path, json.dumps(line))
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            append_line(self.path, json.dumps(line))
+        except StorageError:
+            raise
+        except OSError as error:  # Another person's, for example.
+            warnings.warn(f"{self.path} isn't kept: {error}; no result depends on it", stacklevel=2)
