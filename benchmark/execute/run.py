@@ -32,7 +32,7 @@ from comface_bench.core.errors import (
     hide_paths,
 )
 from comface_bench.core.events import Event, Kind, Report, ignore
-from comface_bench.core.files import append_line, remove_unfinished, require_writable
+from comface_bench.core.files import append_line, remove_unfinished, replace_file, require_writable
 from comface_bench.core.names import format_name
 from comface_bench.core.problems import ProblemList
 from comface_bench.core.protocol import Protocol
@@ -127,19 +127,27 @@ def _state_path(results: Path, unit: Unit) -> Path:
     return results / ".checkpoints" / f"{unit.key()[:16]}.pt"
 
 
-def _remove_state(path: Path) -> None:
-    path.unlink(missing_ok=True)
-    remove_unfinished(path)
+def _company_path(results: Path, unit: Unit) -> Path:
+    """Return where it is noted which units were given in one call, a key a line; this one is the first."""
+    return _state_path(results, unit).with_suffix(".units")
+
+
+def _remove_state(results: Path, unit: Unit) -> None:
+    """Remove what is kept of a call whose first unit this is, until all of its units are stored."""
+    state = _state_path(results, unit)
+    state.unlink(missing_ok=True)
+    remove_unfinished(state)
+    _company_path(results, unit).unlink(missing_ok=True)
 
 
 def _remove_states(results: Path, cell: PlannedRecord, record: Record) -> None:
     """Remove states of finished units, which a run leaves that is killed between a record and its state."""
-    if not any((results / ".checkpoints").glob("*.pt*")):
+    if not any((results / ".checkpoints").glob("*")):
         return
     finished = {unit.key for unit in record.units}
     for unit in cell.units:
         if unit.key() in finished:
-            _remove_state(_state_path(results, unit))
+            _remove_state(results, unit)
 
 
 def _load_current(store: ResultStore, cell: PlannedRecord, report: Report) -> Record | None:
@@ -212,11 +220,16 @@ def _record_event(cell: PlannedRecord, record: Record) -> Event:
 
 @dataclass(frozen=True, eq=False)
 class _Work:
-    """A unit to run, with the record it goes into."""
+    """A unit, with the record it goes into.
+
+    Attributes:
+        finished: It only keeps others company, and its outcome is stored already.
+    """
 
     cell: PlannedRecord
     writer: RecordWriter
     unit: Unit
+    finished: bool
 
 
 class GroupRunner:
@@ -269,48 +282,64 @@ class GroupRunner:
         work = []
         for cell in self._cells:
             writer = self._open_record(cell, feature_dim, parameters)
-            # What a killed run had staged is merged by now and needs no second run, unless it was asked for.
-            work += [
-                _Work(cell, writer, unit)
-                for unit in cell.missing
-                if self._request.again or writer.finished.get((unit.fold, unit.seed)) != unit.key()
-            ]
+            for unit in cell.units:
+                # What a killed run had staged is merged by now and needs no second run, unless asked for.
+                stored = writer.finished.get((unit.fold, unit.seed)) == unit.key() and not self._request.again
+                work.append(_Work(cell, writer, unit, finished=stored or unit not in cell.missing))
         for items in self._batches(work):
             self._run_batch([item for item in items if self._has_pairs(item)])
         return self._failed
 
     def _batches(self, work: list[_Work]) -> list[list[_Work]]:
-        """Divide units into those that the protocol's function is given in one call."""
+        """Divide units into those that the protocol's function is given in one call.
+
+        Those that a killed run had given in one call are given so again, even if some are stored: the state
+        is of all of them, and sums over fewer heads or labels are rounded otherwise.
+        """
+        missing = {item.unit.key(): item for item in work if not item.finished}
         if not self._together:
-            return [[item] for item in work]
+            return [[item] for item in missing.values()]
+        batches, every = [], {item.unit.key(): item for item in work}
+        for item in work:
+            company = _company_path(self._request.results, item.unit)
+            keys = company.read_text(encoding="utf-8").split() if company.exists() else []
+            if not missing.keys().isdisjoint(keys) and every.keys() >= set(keys):
+                batches.append([every[key] for key in keys])
+                missing = {key: left for key, left in missing.items() if key not in keys}
         if not self._method.card.drawn:
-            return [work]
+            return [*batches, list(missing.values())]
         # Drawn backbones differ between repetitions; all others serve every repetition at once.
-        seeds = sorted({item.unit.seed for item in work})
-        return [[item for item in work if item.unit.seed == seed] for seed in seeds]
+        seeds = sorted({item.unit.seed for item in missing.values()})
+        return batches + [[item for item in missing.values() if item.unit.seed == seed] for seed in seeds]
 
     def _run_batch(self, items: list[_Work]) -> None:
-        if not items:
+        wanted = [item for item in items if not item.finished]
+        if not wanted:
             return
-        self._unit = None if self._together else items[0].unit
-        for item in items:
+        first, results = items[0].unit, self._request.results
+        self._unit = None if self._together else first
+        for item in wanted:
             self._journal.write("start", item.unit)
+        if len(items) > 1:
+            company = _company_path(results, first)
+            company.parent.mkdir(exist_ok=True)
+            replace_file(company, "\n".join(item.unit.key() for item in items).encode())
         # A training isn't continued by another source than it was begun by.
         sources = self._cells[0].sources.values()
         key = digest([self._machine.precision, *sources, *(item.unit.key() for item in items)])
-        path = _state_path(self._request.results, items[0].unit)
         try:
-            outcomes = self._call(items, path, key)
+            outcomes = self._call(items, _state_path(results, first), key)
         except StorageError:
             raise
         except Exception as error:
             # A traceback keeps the frames alive, and with them a network and its optimizer.
             traceback.clear_frames(error.__traceback__)
-            self._fail_all(items, error)
+            self._fail_all(wanted, error)
         else:
             for item, outcome in zip(items, outcomes, strict=True):
-                self._settle(item, outcome)
-        _remove_state(path)
+                if not item.finished:
+                    self._settle(item, outcome)
+        _remove_state(results, first)
         self._unit = None
 
     def _call(self, items: list[_Work], checkpoint: Path, key: str) -> list[Outcome | UnitError]:
