@@ -127,7 +127,7 @@ def explain_memory(error: Exception, protocol: Protocol) -> UnitError | None:
     if not known and not isinstance(error, MemoryError):
         return None
     said = (str(error) or type(error).__name__).splitlines()[0]
-    values = {"image_size": protocol.image_size}
+    values: dict[str, int | None] = {"image_size": protocol.image_size}
     if protocol.trains == "backbone":
         values = {"batch_size": getattr(protocol, "batch_size", None)} | values
     smaller = ", ".join(f"-o {name}=N (now {value})" for name, value in values.items() if value)
