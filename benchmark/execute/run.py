@@ -96,8 +96,7 @@ def run_plan(plan: Plan, request: Request, report: Report = ignore) -> Finished:
     failed: list[tuple[Unit, Exception]] = []
     groups = list(_groups(plan.cells))
     if groups:
-        # Before hours are spent on them.
-        require_writable(request.results, "records", "Name another folder: --results DIR", _LEAST_ROOM)
+        check_writable(request.results)
     unstarted: list[Exception] = []
     for group in groups:
         try:
@@ -180,6 +179,16 @@ def _load_current(store: ResultStore, cell: PlannedRecord, report: Report) -> Re
 
 _LEAST_ROOM = 1 << 20
 """Bytes that a results folder must take: about what a record of the largest tasks has."""
+
+
+def check_writable(results: Path) -> None:
+    """Check that records can be written, before hours are spent on them.
+
+    Raises:
+        StorageError: There is no room for them.
+        UsageError: They can't for another reason.
+    """
+    require_writable(results, "records", "Name another folder: --results DIR", _LEAST_ROOM)
 
 
 def _groups(cells: Sequence[PlannedRecord]) -> Iterator[tuple[PlannedRecord, ...]]:
