@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
 import pickle
 import signal
-import threading
 import traceback
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
 from comface_bench.core.errors import UnitError
+from comface_bench.core.processes import blocked, describe_end, end_with_parent, limited_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -46,7 +45,7 @@ def fill_shards_in_processes(fill: Fill, shards: Sequence[int], workers: int, re
     team: dict[Connection, SpawnProcess] = {}
     rest = iter(shards)
     try:
-        with one_thread_each(), _without_interrupts():
+        with limited_threads(1), blocked(signal.SIGINT):
             for _ in range(min(workers, len(shards))):
                 pipe, far_end = context.Pipe()
                 # Daemons: however this process leaves, Python ends them.
@@ -87,10 +86,8 @@ def _receive(pipe: Connection, process: SpawnProcess) -> int | Exception | None:
         message: int | Exception | None = pipe.recv()
     except (EOFError, OSError):
         process.join(_GRACE_S)
-        code = process.exitcode or 0
-        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
         return UnitError(
-            f"a process that makes shards {how}",
+            f"a process that makes shards {describe_end(process)}",
             "If memory ran out, give fewer --workers; the same line goes on where it stopped.",
         )
     return message
@@ -107,8 +104,8 @@ def _terminate(processes: Sequence[SpawnProcess]) -> None:
 
 
 def _run_worker(pipe: Connection, fill: Fill) -> None:
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
-    with contextlib.suppress(EOFError, OSError):  # the parent is gone: `_exit_with_parent` ends this process
+    end_with_parent()
+    with contextlib.suppress(EOFError, OSError):  # the parent is gone, and so is this process in a moment
         while (shard := pipe.recv()) is not None:
             try:
                 fill(shard, pipe.send)
@@ -116,14 +113,6 @@ def _run_worker(pipe: Connection, fill: Fill) -> None:
                 pipe.send(_picklable(error))
                 return
             pipe.send(None)
-
-
-def _exit_with_parent() -> None:
-    """Wait for the parent's death, even by SIGKILL, and exit then, even within a record."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def _picklable(error: Exception) -> Exception:
@@ -134,29 +123,3 @@ def _picklable(error: Exception) -> Exception:
     except Exception:
         return RuntimeError(f"{type(error).__name__}: {error}")
     return error
-
-
-@contextlib.contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """Block SIGINT, for processes that start meanwhile for good: a terminal sends it to all of them."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextlib.contextmanager
-def one_thread_each() -> Iterator[None]:
-    """Limit processes that start meanwhile to one thread each: more would compete for the same cores."""
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

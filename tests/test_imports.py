@@ -56,6 +56,7 @@ ALLOWED = {
         "core.errors",
         "core.files",
         "core.names",
+        "core.processes",
         "core.weights",
         "data",
         "engine.checkpoint",

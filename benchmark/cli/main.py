@@ -23,6 +23,9 @@ _HERE = "comface_bench.cli"
 class _Root(DeferredGroup):
     deferred: ClassVar[Mapping[str, Deferred]] = {
         "run": Deferred(f"{_HERE}.run", "Run methods on tasks and write the leaderboard."),
+        "sweep": Deferred(
+            f"{_HERE}.sweep", "Run whole studies: many methods, tasks, protocols and settings."
+        ),
         "list": Deferred(f"{_HERE}.listing", "List methods, tasks or protocols."),
         "show": Deferred(f"{_HERE}.listing", "Show all facts of a method, task or protocol.", "show_app"),
         "data": Deferred(f"{_HERE}.data", "Check and prepare data sets."),

@@ -116,11 +116,16 @@ class Pace:
         self._counted_at = self._clock()
 
     @property
-    def rate(self) -> str:
-        """Speed within the stage, such as `412 images/s`; empty before the first item."""
+    def per_second(self) -> float:
+        """Items a second within the stage; 0 before the first one."""
         # Up to the last item: the validation that follows an epoch's pairs isn't theirs.
         seconds = self._counted_at - self._stage_began
-        return f"{self._count / seconds:.0f} {self._unit}/s" if self._count and seconds > 0 else ""
+        return self._count / seconds if seconds > 0 else 0.0
+
+    @property
+    def rate(self) -> str:
+        """Speed within the stage, such as `412 images/s`; empty before the first item."""
+        return f"{self.per_second:.0f} {self._unit}/s" if self.per_second else ""
 
 
 def format_seconds(seconds: float) -> str:
@@ -171,7 +176,7 @@ class RunPace:
             if event.epoch is not None and unit != self._unit:
                 self._unit = unit
                 self._pace.begin(event.epoch - 1)
-        elif event.kind == "progress":
+        elif event.kind == "progress" and event.amount:
             self._pace.count(event.amount)
 
     @property
@@ -203,12 +208,12 @@ class RunLines:
             self._heading = _heading(event)
             self._write(self._heading)
         if event.kind == "epoch":
-            self._write(f"  {_fold(event)}{_describe_epoch(event, self._pace)}")
+            self._write(f"  {describe_place(event)}{_describe_epoch(event, self._pace)}")
         elif event.kind == "stage":
             if event.epoch is None:
                 self._write(f"  {event.text}")
         elif event.kind in ("unit", "failure", "skip", "notice"):
-            self._write(_describe_end(event))
+            self._write(describe_end(event))
         elif event.kind == "plan":
             self._write(event.text)
 
@@ -249,10 +254,10 @@ class RunDisplay:
         elif event.kind == "progress":
             self._advance(event)
         elif event.kind == "epoch":
-            self._print(f"{_fold(event)}{_describe_epoch(event, self._pace)}")
+            self._print(f"{describe_place(event)}{_describe_epoch(event, self._pace)}")
             self._progress.update(self._now, completed=event.epoch or 0)
         elif event.kind in ("unit", "failure", "skip", "notice"):
-            self._print(_describe_end(event))
+            self._print(describe_end(event))
         if event.kind in ("unit", "failure"):
             self._units_done += 1
         count = f"{self._units_done}/{self._units_total}"
@@ -271,12 +276,15 @@ class RunDisplay:
             )
             return
         epochs = self._epochs.get(event.protocol or "", event.epoch)
-        label = f"{_fold(event)}epochs"
+        label = f"{describe_place(event)}epochs"
         if self._progress.tasks[1].description != label:
             self._progress.reset(self._now, description=label, total=epochs, completed=event.epoch - 1)
         self._progress.update(self._now, count=f"{event.epoch}/{epochs}", rate="")
 
     def _advance(self, event: Event) -> None:
+        if not event.amount:  # Evaluation is no part of the epoch's pairs.
+            self._progress.update(self._now, rate=f"{event.text}: {event.done} images")
+            return
         self._seen += event.amount
         # The bar of an epoch moves within it; a stage without epochs counts its own images.
         share = self._seen / event.total if event.total else 0.0
@@ -308,7 +316,7 @@ def _heading(event: Event) -> str:
     return " · ".join(word for word in (event.method, event.task, event.protocol) if word)
 
 
-def _fold(event: Event) -> str:
+def describe_place(event: Event) -> str:
     """Return the fold and seed of an event of one unit, ready to stand before more words; else nothing."""
     return "" if event.fold is None else f"fold {event.fold} · seed {event.seed} · "
 
@@ -324,7 +332,7 @@ def _describe_epoch(event: Event, pace: RunPace) -> str:
     return ", ".join(words)
 
 
-def _describe_end(event: Event) -> str:
+def describe_end(event: Event) -> str:
     """Describe the end of a unit, a failure, something skipped, or a notice."""
     prefix = {"failure": "failed: ", "skip": "skipped: "}.get(event.kind, "")
     return prefix + event.text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import traceback
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -144,13 +144,10 @@ def run(
             "interrupted; finished units are kept", "The same command goes on from there."
         ) from None
     if not as_json:
-        _print_summary_table(finished.records)
+        print_summary_table(finished.records)
     if not no_leaderboard:
-        try:
-            _build_leaderboard(finished, results, as_json)
-        except (BenchError, OSError) as unbuilt:
-            # The run is done and stored, whatever stands beside its records.
-            typer.echo(f"warning: no leaderboard: {unbuilt}", err=True)
+        boards = {(record.task.name, record.protocol.name) for record in finished.records}
+        build_leaderboard(boards, results, as_json)
     if (context.obj or {}).get("debug"):
         for _, error in finished.failed:
             traceback.print_exception(error)
@@ -165,14 +162,25 @@ def _execute(plan: Plan, request: Request, as_json: bool) -> Finished:
         return run_plan(plan, request, report)
 
 
-def _build_leaderboard(finished: Finished, results: Path, as_json: bool) -> None:
+def build_leaderboard(boards: Collection[tuple[str, str]], results: Path, as_json: bool) -> None:
+    """Bring the pages of a results folder up to date, and say where they are, or why they aren't.
+
+    Args:
+        boards: Task and protocol of those that are asked for.
+        results: The folder.
+        as_json: Whether to say it as an event.
+    """
     from comface_bench.core.events import Event
     from comface_bench.leaderboards.pages import refresh
     from comface_bench.results.store import LEADERBOARD, file_stem
 
     out = results / LEADERBOARD
-    pages = refresh(results, out)
-    boards = {(record.task.name, record.protocol.name) for record in finished.records}
+    try:
+        pages = refresh(results, out)
+    except (BenchError, OSError) as unbuilt:
+        # The run is done and stored, whatever stands beside its records.
+        typer.echo(f"warning: no leaderboard: {unbuilt}", err=True)
+        return
     page = out / "README.md"
     if len(boards) == 1:
         ((task, protocol),) = boards
@@ -236,11 +244,11 @@ def _print_plan(plan: Plan, as_json: bool) -> None:
             typer.echo(f"  {skip.hint}")
 
 
-def _print_summary_table(records: Iterable[Record]) -> None:
+def print_summary_table(records: Iterable[Record]) -> None:
     """Print a row for each record: metrics, those of the no-change baseline, folds done, seconds.
 
-    A metric that the baseline doesn't have, such as a correlation, has no such column. A last column marks
-    records that are undertrained, where there are any.
+    A metric that the baseline doesn't have, such as a correlation, has no such column. Protocols have one
+    where there are several. A last column marks records that are undertrained, where there are any.
     """
     from comface_bench.results.schema import UNDERTRAINED
     from comface_bench.stats.metrics import METRICS
@@ -253,13 +261,15 @@ def _print_summary_table(records: Iterable[Record]) -> None:
         for name in metrics
         if (value := record.summary.constant.get(name)) is not None and value.value is not None
     }
-    headings = ["method", "task"]
+    protocols = len({record.protocol.name for record in records}) > 1
+    headings = ["method", "task", *(["protocol"] if protocols else [])]
+    first = len(headings)
     for name in metrics:
         title = METRICS[name].short or name
         headings += [title, f"no change: {title}"] if name in compared else [title]
     headings += ["folds", "seconds"]
-    rows = [_summary_row(record, metrics, compared) for record in records]
-    numbers = headings[2:]
+    rows = [_summary_row(record, metrics, compared, protocols) for record in records]
+    numbers = headings[first:]
     if any(record.undertrained for record in records):
         headings = [*headings, "note"]
         rows = [
@@ -269,14 +279,17 @@ def _print_summary_table(records: Iterable[Record]) -> None:
     print_table(headings, rows, numbers=numbers)
     for record in records:
         if record.no_better_than_baseline:
-            typer.echo(f"{record.method.name} on {record.task.name} is no better than always answering 0")
+            under = f" under {record.protocol.name}" if protocols else ""
+            typer.echo(
+                f"{record.method.name} on {record.task.name}{under} is no better than always answering 0"
+            )
 
 
-def _summary_row(record: Record, metrics: Iterable[str], compared: set[str]) -> list[str]:
+def _summary_row(record: Record, metrics: Iterable[str], compared: set[str], protocol: bool) -> list[str]:
     from comface_bench.stats.metrics import METRICS
 
     task, summary = record.task, record.summary
-    cells = [record.method.name, task.name]
+    cells = [record.method.name, task.name, *([record.protocol.name] if protocol else [])]
     for name in metrics:
         unit = f" {task.unit}" if METRICS[name].has_unit else ""
         cells.append(_format_metric(record.primary.get(name), unit))

@@ -9,6 +9,7 @@ costs nobody a finished result.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import os
 from collections.abc import Callable, Collection, Mapping
@@ -221,19 +222,26 @@ _NESTED: Mapping[str, type] = {"preprocess": Preprocess, "checkpoint": Checkpoin
 
 def facts(card: Any) -> dict[str, Any]:
     """Return the declared facts of a card: its fields without prose, nested cards likewise."""
+    kind: type = type(card)
     found: dict[str, Any] = {}
-    for item in dataclasses.fields(card):
-        if item.metadata.get("kind") == "prose":
+    for name, sort in _field_kinds(kind).items():
+        if sort == "prose":
             continue
-        value = getattr(card, item.name)
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            value = facts(value)
+        value = getattr(card, name)
+        if isinstance(value, tuple):
+            value = list(value)
         elif isinstance(value, Mapping):
             value = {key: list(entry) for key, entry in value.items()}
-        elif isinstance(value, tuple):
-            value = list(value)
-        found[item.name] = value
+        elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+            value = facts(value)
+        found[name] = value
     return found
+
+
+@functools.cache
+def _field_kinds(kind: type) -> Mapping[str, str | None]:
+    """Return the fields of a class of cards, each with the kind of fact that it holds."""
+    return {item.name: item.metadata.get("kind") for item in dataclasses.fields(kind)}
 
 
 def fixed_facts(declared: Mapping[str, Any], kind: type[Card]) -> dict[str, Any]:
@@ -262,7 +270,7 @@ def stored_card_digest(declared: Mapping[str, Any], kind: type[Card]) -> str:
 
 
 def _without(declared: Mapping[str, Any], kind: type, left_out: Collection[str]) -> dict[str, Any]:
-    kinds = {item.name: item.metadata.get("kind") for item in dataclasses.fields(kind)}
+    kinds = _field_kinds(kind)
     return {
         name: _without(value, _NESTED[name], left_out)
         if name in _NESTED and isinstance(value, Mapping)

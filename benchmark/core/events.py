@@ -20,6 +20,7 @@ class Event:
         text: One line for people.
         method, task, protocol: Names, where they apply.
         fold, seed, epoch: Numbers, where they apply.
+        key: Of the unit that ended, in `unit` and in a unit's `failure`.
         done, total: Count within the stage.
         amount: What was processed since the last event, for rates (pairs or images).
         value: The number that the event reports, such as a validation loss.
@@ -35,6 +36,7 @@ class Event:
     fold: int | None = None
     seed: int | None = None
     epoch: int | None = None
+    key: str | None = None
     done: int = 0
     total: int = 0
     amount: int = 0

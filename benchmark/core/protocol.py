@@ -86,7 +86,7 @@ class Protocol:
 
     def facts(self) -> dict[str, Any]:
         """Return every value. A version of 1 goes without saying."""
-        values = dataclasses.asdict(self)
+        values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
         if values["version"] == 1:
             del values["version"]
         return values

@@ -7,6 +7,7 @@ makes paired comparisons sharp, and any unit can be run alone.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -96,9 +97,20 @@ class Unit:
         place = f"fold {self.fold} · seed {self.seed}"
         return f"{self.method_name} · {self.task_name} · {self.protocol.name} · {place}"
 
+    def at(self, fold: int, seed: int) -> Unit:
+        """Return the unit of another fold and repetition."""
+        unit = dataclasses.replace(self, fold=fold, seed=seed)
+        # All else that decides the key is worked out once for all of them.
+        vars(unit)["_deciding"] = self._deciding
+        return unit
+
     @cached_property
     def _key(self) -> str:
-        return unit_key(
+        return _digest_place(self._deciding, self.fold, self.seed)
+
+    @cached_property
+    def _deciding(self) -> dict[str, Any]:
+        return _deciding_parts(
             task=facts(self.task),
             task_options=self.task_options,
             method=facts(self.method),
@@ -107,8 +119,6 @@ class Unit:
             manifest=self.manifest_digest,
             split=self.split_digest,
             checkpoint=self.checkpoint_digest,
-            fold=self.fold,
-            seed=self.seed,
             engine_epoch=ENGINE_EPOCH,
         )
 
@@ -121,7 +131,32 @@ class Unit:
         return self._key
 
 
-def unit_key(
+def unit_key(*, fold: int, seed: int, **parts: Any) -> str:
+    """Return a unit's key, from plain facts as records store them.
+
+    Args:
+        fold: Index of the fold.
+        seed: Index of the repetition.
+        **parts: All else that decides it:
+            task: Declared facts of the task's card, of which the deciding ones count.
+            task_options: All options of the task. An option that it gained later is no part of the key at
+                its default.
+            method: Declared facts of the method's card, of which the deciding ones count.
+            method_options: All options of the method.
+            protocol: Every value of the protocol, as `Protocol.facts` gives them.
+            manifest: Digest of the data set's table.
+            split: Digest of the folds.
+            checkpoint: SHA-256 of what the method's weights file holds, or None if it has none.
+            engine_epoch: `ENGINE_EPOCH` of the engine that made the predictions.
+    """
+    return _digest_place(_deciding_parts(**parts), fold, seed)
+
+
+def _digest_place(parts: Mapping[str, Any], fold: int, seed: int) -> str:
+    return digest({**parts, "fold": fold, "seed": seed})
+
+
+def _deciding_parts(
     *,
     task: Mapping[str, Any],
     task_options: Mapping[str, str],
@@ -131,41 +166,20 @@ def unit_key(
     manifest: str,
     split: str,
     checkpoint: str | None,
-    fold: int,
-    seed: int,
     engine_epoch: int,
-) -> str:
-    """Return a unit's key, from plain facts as records store them.
-
-    Args:
-        task: Declared facts of the task's card, of which the deciding ones count.
-        task_options: All options of the task. An option that it gained later is no part of the key at its
-            default.
-        method: Declared facts of the method's card, of which the deciding ones count.
-        method_options: All options of the method.
-        protocol: Every value of the protocol, as `Protocol.facts` gives them.
-        manifest: Digest of the data set's table.
-        split: Digest of the folds.
-        checkpoint: SHA-256 of what the method's weights file holds, or None if it has none.
-        fold: Index of the fold.
-        seed: Index of the repetition.
-        engine_epoch: `ENGINE_EPOCH` of the engine that made the predictions.
-    """
-    return digest(
-        {
-            "engine_epoch": engine_epoch,
-            "task": deciding_facts(task, TaskCard),
-            "task_options": _keyed_options(task, task_options),
-            "method": deciding_facts(method, MethodCard),
-            "method_options": dict(method_options),
-            "protocol": dict(protocol),
-            "manifest": manifest,
-            "split": split,
-            "checkpoint": checkpoint,
-            "fold": fold,
-            "seed": seed,
-        }
-    )
+) -> dict[str, Any]:
+    """Return what decides a key, but for fold and seed; arguments as for `unit_key`."""
+    return {
+        "engine_epoch": engine_epoch,
+        "task": deciding_facts(task, TaskCard),
+        "task_options": _keyed_options(task, task_options),
+        "method": deciding_facts(method, MethodCard),
+        "method_options": dict(method_options),
+        "protocol": dict(protocol),
+        "manifest": manifest,
+        "split": split,
+        "checkpoint": checkpoint,
+    }
 
 
 def _keyed_options(task: Mapping[str, Any], chosen: Mapping[str, str]) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -183,14 +183,26 @@ class _Unit:
         Raises:
             UnitError: The loss left the finite numbers.
         """
-        head = self._head.detach()
-        predicted = evaluate(self._encoder, head, self._validation, self._source, self._protocol)
+        predicted = self._evaluate(self._head.detach(), self._validation, "validation", epoch)
         loss = mean_loss(self._protocol.loss, predicted, self._validation.target)
         check_finite(loss, self._job.label, epoch)
         if loss < min(self._curve, default=float("inf")):
             self._best, self._best_epoch = _snapshot(self._encoder, self._head), epoch
         self._curve.append(loss)
         return loss
+
+    def _evaluate(
+        self, head: Tensor, pairs: PairList, part: str, epoch: int
+    ) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        """Score pairs, and report how many images are encoded; they don't count as pairs of the epoch."""
+        done = 0
+
+        def tick(count: int) -> None:
+            nonlocal done
+            done += count
+            self._report(Event("progress", part, epoch=epoch, done=done))
+
+        return evaluate(self._encoder, head, pairs, self._source, self._protocol, tick)
 
     def outcome(self, started: float) -> Outcome:
         """Test the best network.
@@ -201,7 +213,7 @@ class _Unit:
         job, best = self._job, self._best
         self._encoder.load_state_dict(best["model"])
         pairs = job.task.pairs(job.fold, "test")
-        predicted = evaluate(self._encoder, best["head"], pairs, self._source, self._protocol)
+        predicted = self._evaluate(best["head"], pairs, "test", self._protocol.epochs)
         seconds = self._spent + time.perf_counter() - started
         memory = peak_memory_mb(self._source.machine)
         facts: dict[str, str | int | float | bool | None] = {
@@ -212,12 +224,17 @@ class _Unit:
 
 
 def evaluate(
-    encoder: Encoder, weight: Tensor, pairs: PairList, source: ImageSource, protocol: Training
+    encoder: Encoder,
+    weight: Tensor,
+    pairs: PairList,
+    source: ImageSource,
+    protocol: Training,
+    tick: Callable[[int], None] | None = None,
 ) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """Score pairs in eval mode, encoding each of their images once; float64 (n,)."""
+    """Score pairs in eval mode, encoding each of their images once, `tick` as in `encode`; float64 (n,)."""
     encoder.eval()
     rows, places = np.unique(np.concatenate([pairs.x, pairs.y]), return_inverse=True)
-    features = encode(encoder, source.plain, rows, source.machine)
+    features = encode(encoder, source.plain, rows, source.machine, tick)
     x, y = places[: len(pairs)], places[len(pairs) :]
     return score_pairs(protocol.head, weight.cpu(), features, x, y)
 

@@ -7,12 +7,12 @@ open_clip has to be asked which repository a tag is in.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from comface_bench.core.card import MethodCard, TaskCard
+from comface_bench.core.card import Family, MethodCard, TaskCard
 from comface_bench.core.errors import BenchError, DataMissingError, UsageError, WeightsMissingError
 from comface_bench.core.names import (
     METHOD_OPTIONS,
@@ -83,6 +83,8 @@ class PlannedRecord:
     """One record's worth of work: a method on a task under a protocol.
 
     Attributes:
+        request: What asks for this record alone: one method, one task, and the options that they or the
+            protocol take.
         method: Registry entry of the method.
         options: All of the method's options.
         named_options: Those that differ from its defaults, as its name shows them.
@@ -98,6 +100,7 @@ class PlannedRecord:
         plugin_metrics: Metrics of the task that come from plugins, whose functions may change.
     """
 
+    request: Request
     method: Entry[MethodCard]
     options: Mapping[str, str]
     named_options: Mapping[str, str]
@@ -121,6 +124,16 @@ class PlannedRecord:
     def label(self) -> str:
         """One line that names the cell for people."""
         return f"{self.method_name} · {self.task.name} · {self.protocol.name}"
+
+    def narrow(self, chosen: Callable[[Unit], bool]) -> PlannedRecord:
+        """Return the part of the work whose units are chosen."""
+        return dataclasses.replace(
+            self,
+            units=tuple(filter(chosen, self.units)),
+            missing=tuple(filter(chosen, self.missing)),
+            finished=tuple(filter(chosen, self.finished)),
+            outdated=tuple(filter(chosen, self.outdated)),
+        )
 
     @property
     def sources(self) -> dict[str, str]:
@@ -159,6 +172,31 @@ class Plan:
     cells: tuple[PlannedRecord, ...]
     skips: tuple[Skip, ...]
 
+    def check_any(self) -> None:
+        """Check that something can run.
+
+        Raises:
+            BenchError: All was skipped.
+        """
+        if not self.cells and self.skips:
+            reasons = dict.fromkeys(skip.reason for skip in self.skips)
+            raise BenchError("nothing can run: " + "; ".join(reasons), self.skips[0].hint)
+
+
+class OpenTasks:
+    """Tasks that were opened, and the tables that several of them share, for plans that follow each other."""
+
+    def __init__(self) -> None:
+        self._manifests: dict[tuple[str, Path], Manifest] = {}
+        self._tasks: dict[tuple[object, ...], Task] = {}
+
+    def open(self, entry: Entry[TaskCard], options: Mapping[str, str], data: Path | None) -> Task:
+        """Open a task, as `open_task` does, or return it if it is open."""
+        key = (entry.card.name, entry.module, entry.source, data, *sorted(options.items()))
+        if key not in self._tasks:
+            self._tasks[key] = open_task(entry, options, data, self._manifests)
+        return self._tasks[key]
+
 
 def make_plan(request: Request) -> Plan:
     """Work a request out.
@@ -169,14 +207,27 @@ def make_plan(request: Request) -> Plan:
     Raises:
         BenchError: A name, option, fold or key is wrong, or data or weights are missing.
     """
+    plan = draft_plan(request, OpenTasks())
+    plan.check_any()
+    return choose_units(plan, request.units)
+
+
+def draft_plan(request: Request, opened: OpenTasks) -> Plan:
+    """Work a request out but for its `units`; all of its cells may be skipped.
+
+    Args:
+        request: What is asked for.
+        opened: Keeps the tasks that are opened.
+
+    Raises:
+        BenchError: As `make_plan`.
+    """
     planner = _Planner(request)
     methods = planner.ready_methods()
     planner.check_metrics()
-    cells = [cell for task, named in planner.open_tasks() for cell in planner.cells(task, named, methods)]
-    skips = tuple(planner.skips)
-    if not cells and skips:
-        raise BenchError("nothing can run: " + "; ".join(skip.reason for skip in skips), skips[0].hint)
-    return Plan(_only_units(cells, request.units), skips)
+    tasks = planner.open_tasks(opened)
+    cells = tuple(cell for task, named in tasks for cell in planner.cells(task, named, methods))
+    return Plan(cells, tuple(planner.skips))
 
 
 CardT = TypeVar("CardT", bound=MethodCard | TaskCard)
@@ -200,6 +251,7 @@ def _expand(registry: Registry[CardT], wanted: Sequence[str]) -> list[_Named[Car
 class _ReadyMethod:
     """A method with its options and weights."""
 
+    name: str
     entry: Entry[MethodCard]
     options: Mapping[str, str]
     named_options: Mapping[str, str]
@@ -210,15 +262,20 @@ class _ReadyMethod:
     @classmethod
     def find(cls, method: _Named[MethodCard], options: Mapping[str, str]) -> _ReadyMethod:
         card = method.entry.card
-        taken = {key: value for key, value in options.items() if key in card.options or key in METHOD_OPTIONS}
-        chosen = method_options(card, {**taken, **method.options})
+        chosen = method_options(card, {**_taken(options, card), **method.options})
         weights = find_weights(method.entry, chosen)
         checkpoint_digest = digest_weights(weights).content if weights else None
         named = differing(card, chosen)
         if "checkpoint" in named and checkpoint_digest:
             # A path means nothing elsewhere and may reveal a person; the content's digest is the fact.
             named["checkpoint"] = checkpoint_digest[:12]
-        return cls(method.entry, chosen, named, weights, checkpoint_digest, method.explicit)
+        return cls(method.name, method.entry, chosen, named, weights, checkpoint_digest, method.explicit)
+
+
+def _taken(options: Mapping[str, str], card: MethodCard | TaskCard) -> dict[str, str]:
+    """Return the options that a method or a task takes."""
+    general = METHOD_OPTIONS if isinstance(card, MethodCard) else TASK_OPTIONS
+    return {key: value for key, value in options.items() if key in card.options or key in general}
 
 
 class _Planner:
@@ -250,7 +307,9 @@ class _Planner:
             [named.entry.card for named in self._methods],
             [named.entry.card for named in self._tasks],
         )
+        self._for_protocol = shared
         self._overrides = {**protocol_options, **shared}
+        self._resolved: dict[tuple[Family, bool], Protocol] = {}
         self._store = ResultStore(request.results)
         self.skips: list[Skip] = []
 
@@ -279,18 +338,16 @@ class _Planner:
             if name not in known:
                 raise unknown_name(name, known, "metric")
 
-    def open_tasks(self) -> Iterator[tuple[Task, _Named[TaskCard]]]:
+    def open_tasks(self, opened: OpenTasks) -> Iterator[tuple[Task, _Named[TaskCard]]]:
         """Yield the tasks whose data are there.
 
         Raises:
             DataMissingError: They are missing for a task that was written out.
         """
-        manifests: dict[tuple[str, Path], Manifest] = {}
         for named in self._tasks:
-            taken = {*TASK_OPTIONS, *named.entry.card.options}
-            options = {key: text for key, text in self._for_tasks.items() if key in taken}
+            options = {**_taken(self._for_tasks, named.entry.card), **named.options}
             try:
-                task = open_task(named.entry, {**options, **named.options}, self._request.data, manifests)
+                task = opened.open(named.entry, options, self._request.data)
             except DataMissingError as error:
                 self._skip_or_raise(named.explicit, named.name, error)
                 continue
@@ -306,36 +363,47 @@ class _Planner:
                 explicit = named.explicit and method.explicit
                 self._skip_or_raise(explicit, f"{card.name} · {named.name}", refusal)
                 continue
-            protocol = resolve_protocol(
-                self._protocol_name, task.card.family, self._overrides, card.pretrained_head, self._protocols
-            )
-            yield self._cell(method, task, protocol)
+            yield self._cell(method, task, named, self._resolve(task.card.family, card.pretrained_head))
 
-    def _cell(self, method: _ReadyMethod, task: Task, protocol: Protocol) -> PlannedRecord:
-        units = tuple(
-            Unit(
-                task=task.card,
-                task_options=task.chosen,
-                method=method.entry.card,
-                method_options={**method.options, **method.named_options},
-                protocol=protocol,
-                manifest_digest=task.table.digest,
-                split_digest=task.split.digest,
-                checkpoint_digest=method.checkpoint_digest,
-                fold=fold,
-                seed=seed,
+    def _resolve(self, family: Family, pretrained_head: bool) -> Protocol:
+        """Return the protocol for a family of tasks and a kind of method."""
+        if (family, pretrained_head) not in self._resolved:
+            self._resolved[family, pretrained_head] = resolve_protocol(
+                self._protocol_name, family, self._overrides, pretrained_head, self._protocols
             )
-            for seed, fold in self._places(task)
+        return self._resolved[family, pretrained_head]
+
+    def _cell(
+        self, method: _ReadyMethod, task: Task, named: _Named[TaskCard], protocol: Protocol
+    ) -> PlannedRecord:
+        (seed, fold), *_ = places = self._places(task)
+        first = Unit(
+            task=task.card,
+            task_options=task.chosen,
+            method=method.entry.card,
+            method_options={**method.options, **method.named_options},
+            protocol=protocol,
+            manifest_digest=task.table.digest,
+            split_digest=task.split.digest,
+            checkpoint_digest=method.checkpoint_digest,
+            fold=fold,
+            seed=seed,
         )
+        units = tuple(first.at(fold, seed) for seed, fold in places)
         name = format_name(method.entry.card.name, method.named_options)
         stored = self._store.finished_units(task.name, protocol.name, name)
-        finished = tuple(
-            unit
-            for unit in units
-            if (found := stored.get((unit.fold, unit.seed))) and found.key == unit.key()
-        )
+        done = {unit.key for unit in stored.values()}
+        finished = tuple(unit for unit in units if unit.key() in done)
         again = self._request.again
+        options = {
+            **self._for_protocol,
+            **_taken(self._for_methods, method.entry.card),
+            **_taken(self._for_tasks, named.entry.card),
+        }
         cell = PlannedRecord(
+            request=dataclasses.replace(
+                self._request, methods=(method.name,), tasks=(named.name,), options=options, units=()
+            ),
             method=method.entry,
             options=method.options,
             named_options=method.named_options,
@@ -345,7 +413,7 @@ class _Planner:
             protocol=protocol,
             protocol_entry=self._protocol,
             units=units,
-            missing=units if again else tuple(unit for unit in units if unit not in finished),
+            missing=units if again else tuple(unit for unit in units if unit.key() not in done),
             finished=finished,
             plugin_metrics=tuple(name for name in task.card.metrics if self._metrics.get(name).source),
         )
@@ -378,30 +446,22 @@ class _Planner:
         self.skips.append(Skip(label, error.message, error.hint))
 
 
-def _only_units(cells: Sequence[PlannedRecord], keys: Sequence[str]) -> tuple[PlannedRecord, ...]:
+def choose_units(plan: Plan, keys: Collection[str]) -> Plan:
+    """Return a plan of only the units with these keys, or leading digits of keys; of all, if there are none.
+
+    Raises:
+        UsageError: No unit has one of them.
+    """
     if not keys:
-        return tuple(cells)
-
-    def chosen(unit: Unit) -> bool:
-        return any(unit.key().startswith(key) for key in keys)
-
-    kept = [
-        dataclasses.replace(
-            cell,
-            units=tuple(filter(chosen, cell.units)),
-            missing=tuple(filter(chosen, cell.missing)),
-            finished=tuple(filter(chosen, cell.finished)),
-            outdated=tuple(filter(chosen, cell.outdated)),
-        )
-        for cell in cells
-    ]
+        return plan
     for key in keys:
-        if not any(unit.key().startswith(key) for cell in cells for unit in cell.units):
+        if not any(unit.key().startswith(key) for cell in plan.cells for unit in cell.units):
             raise UsageError(
                 f"no unit of this request has the key {key}",
                 "Its cards, data or settings may have changed; see the keys: comface-bench run … --dry-run",
             )
-    return tuple(cell for cell in kept if cell.units)
+    kept = (cell.narrow(lambda unit: unit.key().startswith(tuple(keys))) for cell in plan.cells)
+    return Plan(tuple(cell for cell in kept if cell.units), plan.skips)
 
 
 def _find_leak(method: MethodCard, task: TaskCard) -> UsageError | None:

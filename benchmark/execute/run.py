@@ -589,6 +589,7 @@ def _unit_event(kind: Kind, item: _Work, text: str, value: float | None = None) 
         protocol=unit.protocol.name,
         fold=unit.fold,
         seed=unit.seed,
+        key=unit.key(),
         value=value,
     )
 

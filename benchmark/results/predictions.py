@@ -119,16 +119,18 @@ def read_texts(path: Path, limit: int = SIZE_LIMIT) -> dict[FoldSeed, str]:
         ResultError: The file isn't gzip or is cut short, unpacks to more than `limit` bytes, lacks the
             header, or a line isn't six columns of a (fold, seed).
     """
-    lines = _lines(path, limit)
-    units: dict[FoldSeed, list[str]] = {}
-    for number, line in enumerate(lines, start=2):
+    units: dict[tuple[str, str], list[str]] = {}
+    for number, line in enumerate(_lines(path, limit), start=2):
         fields = line.split(",")
         if len(fields) != 6:
             raise ResultError(f"{path}:{number}: {len(fields)} columns, not 6")
-        if not (_WHOLE.fullmatch(fields[2]) and _WHOLE.fullmatch(fields[3])):
-            raise ResultError(f"{path}:{number}: fold or seed isn't a whole number")
-        units.setdefault((int(fields[2]), int(fields[3])), []).append(line)
-    return {place: "\n".join(unit) + "\n" for place, unit in units.items()}
+        place = (fields[2], fields[3])
+        if place not in units:
+            if not all(map(_WHOLE.fullmatch, place)):
+                raise ResultError(f"{path}:{number}: fold or seed isn't a whole number")
+            units[place] = []
+        units[place].append(line)
+    return {(int(fold), int(seed)): "\n".join(unit) + "\n" for (fold, seed), unit in units.items()}
 
 
 def read_predictions(path: Path, limit: int = SIZE_LIMIT) -> list[Prediction]:

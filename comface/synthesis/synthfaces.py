@@ -19,9 +19,9 @@ from comface_bench.comface.synthesis.synthfaces_plan import (
     edema_images,
     fgnet_images,
 )
-from comface_bench.comface.workers import one_thread_each
 from comface_bench.core.errors import UsageError
 from comface_bench.core.files import replace_file, writing
+from comface_bench.core.processes import limited_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -174,7 +174,7 @@ def _rendered(shots: Sequence[ImageSpec], size: int, workers: int) -> Iterator[b
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        with one_thread_each():  # bytes depend on the number of threads; map starts the processes
+        with limited_threads(1):  # bytes depend on the number of threads; map starts the processes
             images = pool.map(partial(render_image, size=size), shots, chunksize=8)
         yield from images
 

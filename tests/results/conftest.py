@@ -157,5 +157,13 @@ def without_fsync():
 @pytest.fixture(scope="session")
 def made():
     return SimpleNamespace(
-        header=header, rows=rows_of, unit=unit_of, run=run, failure=failure, metrics=METRICS
+        header=header,
+        rows=rows_of,
+        unit=unit_of,
+        run=run,
+        failure=failure,
+        metrics=METRICS,
+        task=TASK,
+        method=METHOD,
+        protocol=PROTOCOL,
     )

@@ -1,0 +1,226 @@
+"""Grids: what a sweep is asked for, by a TOML file and the command line, and the requests that it means.
+
+A file has the keys of the command line. Tables `[[run]]` each state a grid, by what they have other than the
+file's top:
+
+    method = ["farl", "imagenet"]
+    task = "disfa-*"
+    seeds = [0, 1, 2]
+
+    [[run]]
+    protocol = "probe"
+
+    [[run]]
+    protocol = "linear"
+    options = { learning_rate = [0.01, 0.001] }
+"""
+
+from __future__ import annotations
+
+import itertools
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from comface_bench.core.errors import UsageError
+from comface_bench.core.names import did_you_mean, parse_name, split_list
+from comface_bench.core.protocol import override_keys, protocol_registry
+from comface_bench.execute.plan import DEFAULT_PROTOCOL, DEFAULT_RESULTS, Request
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All combinations of methods, tasks, protocols, settings, folds and seeds.
+
+    Attributes:
+        method, task, protocol: Names, comma lists or patterns.
+        options: Option of protocol, method or task → its values.
+        folds: Folds to run, or None for all.
+        seeds: Repetitions to run.
+        data, results, device: As of a `Request`.
+        plugin: Files of plugins.
+        no_plugins: Whether installed plugins are left out.
+    """
+
+    method: Sequence[str] = ()
+    task: Sequence[str] = ()
+    protocol: Sequence[str] = (DEFAULT_PROTOCOL,)
+    options: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    folds: Sequence[int] | None = None
+    seeds: Sequence[int] = (0,)
+    data: Path | None = None
+    results: Path = DEFAULT_RESULTS
+    device: str = "auto"
+    plugin: Sequence[Path] = ()
+    no_plugins: bool = False
+
+
+def make_requests(grids: Sequence[Grid]) -> list[Request]:
+    """Return a request for each grid, protocol and combination of settings.
+
+    An option that only some of the protocols take goes to those.
+
+    Raises:
+        UsageError: No protocol is named.
+        UnknownNameError: A protocol is unknown, or a pattern matches none.
+    """
+    named = [(grid, name, keys) for grid in grids for name, keys in _protocols(grid)]
+    if not named:
+        raise UsageError("no protocol is named", "See which there are: comface-bench list protocols")
+    taken = {key for _, _, keys in named for key in keys}
+    requests = []
+    for grid, protocol, keys in named:
+        options = {key: values for key, values in grid.options.items() if key in keys or key not in taken}
+        for values in itertools.product(*options.values()):
+            requests.append(
+                Request(
+                    methods=tuple(grid.method),
+                    tasks=tuple(grid.task),
+                    protocol=protocol,
+                    options=dict(zip(options, values, strict=True)),
+                    data=grid.data,
+                    results=grid.results,
+                    folds=grid.folds,
+                    seeds=grid.seeds,
+                    device=grid.device,
+                    plugin_files=tuple(grid.plugin),
+                    use_plugins=not grid.no_plugins,
+                )
+            )
+    return requests
+
+
+def _protocols(grid: Grid) -> Iterator[tuple[str, set[str]]]:
+    """Yield the names of a grid's protocols, each with the options that it takes."""
+    registry = protocol_registry(grid.plugin, not grid.no_plugins)
+    for name in registry.expand(split_list(grid.protocol)):
+        yield name, set(override_keys(registry.get(parse_name(name)[0]).card.settings))
+
+
+def read_grids(path: Path | None, given: Mapping[str, Any]) -> list[Grid]:
+    """Return the grids of a file, or the one that the command line states alone.
+
+    Args:
+        path: The TOML file, if there is one.
+        given: Fields of `Grid` that the command line states; they override the file's, of the options those
+            of the same name.
+
+    Raises:
+        UsageError: The file can't be read, or a key or value of it is wrong; names the file, and the key or
+            line.
+    """
+    top, runs = _read(path) if path is not None else ({}, [])
+    return [Grid(**_merge(top, run, given)) for run in runs or [{}]]
+
+
+def _merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Unite fields of grids; later ones override earlier ones, and options each other by name."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        options = {**merged.get("options", {}), **layer.get("options", {})}
+        merged |= {**layer, "options": options}
+    return merged
+
+
+def _read(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Read a file: fields of its top, and those of each `[[run]]`."""
+    try:
+        stated = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path}: {error}", _FORM) from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{path} isn't UTF-8 text", _FORM) from None
+    except OSError as error:
+        raise UsageError(f"{path} can't be read: {error.strerror}", _FORM) from None
+    runs = stated.pop("run", [])
+    if not (isinstance(runs, list) and all(isinstance(run, dict) for run in runs)):
+        raise UsageError(
+            f"{path}: run isn't a table", "Write [[run]] on a line of its own, and its keys below."
+        )
+    places = {f"[[run]] {number}": run for number, run in enumerate(runs, start=1)}
+    for place, run in places.items():
+        for key in run:
+            if key in _ONCE:
+                raise UsageError(
+                    f"{path}: {place} has {key}, which is one for the whole file",
+                    f"Move {key} above the first [[run]].",
+                )
+    return _fields(path, "", stated), [_fields(path, f"{place}: ", run) for place, run in places.items()]
+
+
+_ONCE = ("results", "plugin", "no-plugins")
+"""Keys that hold for the whole file."""
+
+
+def _fields(path: Path, place: str, stated: Mapping[str, Any]) -> dict[str, Any]:
+    found = {}
+    for key, value in stated.items():
+        if key not in _KEYS:
+            raise UsageError(
+                f"{path}: {place}no key is called {key!r}.{did_you_mean(key, [*_KEYS, 'run'])}",
+                f"Keys are {', '.join(_KEYS)}, and tables [[run]] of these.",
+            )
+        read, form = _KEYS[key]
+        try:
+            found[key.replace("-", "_")] = read(value)
+        except (TypeError, ValueError):
+            raise UsageError(f"{path}: {place}{key} isn't {form}: {value!r}", _FORM) from None
+    return found
+
+
+def _texts(value: Any) -> list[str]:
+    return [_text(one) for one in (value if isinstance(value, list) else [value])]
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise TypeError
+    return value
+
+
+def _numbers(value: Any) -> list[int]:
+    found = value if isinstance(value, list) else [value]
+    if not found or not all(type(one) is int and one >= 0 for one in found):
+        raise TypeError
+    return found
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError
+    return value
+
+
+def _options(value: Any) -> dict[str, list[str]]:
+    if not isinstance(value, dict):
+        raise TypeError
+    return {key: _values(given) for key, given in value.items()}
+
+
+def _values(value: Any) -> list[str]:
+    """Return the values of an option as the command line has them."""
+    found = value if isinstance(value, list) else [value]
+    if not found or not all(isinstance(one, str | int | float) and one != "" for one in found):
+        raise TypeError
+    return list(dict.fromkeys(str(one).lower() if isinstance(one, bool) else str(one) for one in found))
+
+
+_NAMES = "a text or a list of texts"
+_WHOLE = "a whole number from 0 or a list of such"
+_KEYS: Mapping[str, tuple[Callable[[Any], Any], str]] = {
+    "method": (_texts, _NAMES),
+    "task": (_texts, _NAMES),
+    "protocol": (_texts, _NAMES),
+    "seeds": (_numbers, _WHOLE),
+    "folds": (_numbers, _WHOLE),
+    "options": (_options, "a table of options, each a value or a list of values"),
+    "data": (lambda value: Path(_text(value)), "a text"),
+    "results": (lambda value: Path(_text(value)), "a text"),
+    "device": (_text, "a text"),
+    "plugin": (lambda value: [Path(text) for text in _texts(value)], _NAMES),
+    "no-plugins": (_flag, "true or false"),
+}
+"""How each key is read, and its form in words."""
+_FORM = 'Such a file has lines such as method = ["farl", "imagenet"], task = "disfa-*", seeds = [0, 1, 2].'
