@@ -16,7 +16,7 @@ import datetime
 import json
 import traceback
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -129,6 +129,12 @@ def _state_path(results: Path, unit: Unit) -> Path:
 def _company_path(results: Path, unit: Unit) -> Path:
     """Return where it is noted which units were given in one call, a key a line; this one is the first."""
     return _state_path(results, unit).with_suffix(".units")
+
+
+def find_company(results: Path, units: Iterable[Unit]) -> set[str]:
+    """Return the keys of units that a killed run had given in one call whose first unit is one of these."""
+    paths = [_company_path(results, unit) for unit in units]
+    return {key for path in paths if path.exists() for key in path.read_text(encoding="utf-8").split()}
 
 
 def _remove_state(results: Path, unit: Unit) -> None:

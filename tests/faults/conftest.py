@@ -280,11 +280,19 @@ def phases(tmp_path_factory, make_ages) -> dict[str, Phase]:
         # Pages say how many images a second there were.
         return tree(folder, ("results/leaderboard/", "results/journal.jsonl"))
 
+    def sweep_results(folder: Path) -> dict[str, object]:
+        found = results(folder)
+        # Locks of claims stay: another sweep may wait for one.
+        return {name: fact for name, fact in found.items() if not name.startswith("results/.claims/")}
+
     made = {
         "linear": Phase((*run, "--method", "tiny,drawn", "--protocol", "linear", *TRAINING), results),
         "probe": Phase((*run, "--method", "tiny,drawn", "--protocol", "probe", "--seeds", "0,1"), results),
         "quick": Phase((*run, "--method", "drawn", "--protocol", "quick", *TRAINING), results),
     }
+    sweep = ("sweep", "--task", "age", "--data", str(data), "--plugin", str(base / "tiny.py"), *SMALL)
+    sweep += ("--results", "{out}/results", "--method", "tiny", "--protocol", "probe,quick", "--jobs", "2")
+    made["sweep"] = Phase((*sweep, "--seeds", "0,1", *TRAINING), sweep_results)
     made["pages"] = _pages(base, data)
     made["pretrain"] = _pretraining(base)
     made["prepare"] = _preparation(base)

@@ -8,7 +8,7 @@ import signal
 import pytest
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-KILLS = {"linear": 20, "probe": 16, "quick": 24, "pages": 12, "pretrain": 16, "prepare": 12}
+KILLS = {"linear": 20, "probe": 16, "quick": 16, "sweep": 8, "pages": 12, "pretrain": 16, "prepare": 12}
 IN_A_ROW = 4
 
 
