@@ -1,12 +1,13 @@
 """Declaration of commands: groups, which import a command when it is called, shared options, completion.
 
-An unknown command is answered with the nearest known ones; Ctrl-C has an exit status of its own.
+An unknown command is answered with the nearest known ones; whoever interrupts one is told how to go on.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple
 
@@ -17,8 +18,12 @@ from comface_bench.core.errors import BenchError, UnknownNameError, UsageError
 from comface_bench.core.names import unknown_name
 
 
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end by SIGTERM: by a scheduler, a container, `kill`."""
+
+
 class InterruptedRunError(BenchError):
-    """A run that the user stopped by Ctrl-C."""
+    """A command that was stopped by Ctrl-C, or by SIGTERM."""
 
     exit_status = 130
 
@@ -79,16 +84,34 @@ class DeferredGroup(Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, command.summary) for name, command in self.deferred.items()])
 
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command; Ctrl-C becomes an error with an exit status of its own.
+    def make_context(self, *words: Any, **facts: Any) -> Any:
+        """Parse the words.
 
         Raises:
-            InterruptedRunError: The user pressed Ctrl-C.
+            InterruptedRunError: The user pressed Ctrl-C, or the process was asked to end.
         """
-        try:
+        with _answering_interruptions():
+            return super().make_context(*words, **facts)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command.
+
+        Raises:
+            InterruptedRunError: As above.
+        """
+        with _answering_interruptions():
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            raise InterruptedRunError("interrupted") from None
+
+
+@contextlib.contextmanager
+def _answering_interruptions() -> Iterator[None]:
+    """Say how to go on, where the command itself doesn't."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise InterruptedRunError(
+            "interrupted; what is finished is kept", "The same command goes on from there."
+        ) from None
 
 
 def make_app(cls: type[TyperGroup] | None = None) -> typer.Typer:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
+import threading
 import traceback
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 import typer
 
-from comface_bench.cli.commands import Deferred, DeferredGroup
+from comface_bench.cli.commands import Deferred, DeferredGroup, Terminated
 from comface_bench.core.errors import BenchError
 from comface_bench.version import __version__
 
@@ -72,8 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The words after the program's name; the process's own by default.
 
     Returns:
-        The exit status of an error: its own, or 1 for an unexpected one. Everything else leaves
-        by SystemExit: 0 if all was done, 1 if a unit failed, 2 after a usage error.
+        The exit status of an error: its own, 143 after SIGTERM, or 1 for an unexpected one. Everything else
+        leaves by SystemExit: 0 if all was done, 1 if a unit failed, 2 after a usage error.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
@@ -81,12 +84,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: Any = typer.main.get_command(app)
     warnings.formatwarning = _format_warning
     try:
-        command(words, prog_name="comface-bench", obj={"debug": debug})
+        with _interrupted_by_sigterm():
+            command(words, prog_name="comface-bench", obj={"debug": debug})
     except BenchError as error:
         if debug:
             traceback.print_exc()
         print_error(error.message, error.hint)
-        return error.exit_status
+        return _TERMINATED if isinstance(error.__context__, Terminated) else error.exit_status
     except OSError as error:
         from comface_bench.core.files import find_storage_error
 
@@ -102,6 +106,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_error(f"{type(error).__name__}: {error}", hint)
         return 1
     return 0
+
+
+_TERMINATED = 128 + signal.SIGTERM
+
+
+@contextlib.contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end a command as Ctrl-C does: files are closed, and how to go on is said."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminate(*_: object) -> None:
+    raise Terminated
 
 
 def print_error(message: str, hint: str = "") -> None:

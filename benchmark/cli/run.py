@@ -128,11 +128,11 @@ def run(
         use_plugins=not no_plugins,
         again=again,
     )
-    plan = make_plan(request)
-    if dry_run:
-        _print_plan(plan, as_json)
-        return
     try:
+        plan = make_plan(request)
+        if dry_run:
+            _print_plan(plan, as_json)
+            return
         finished = _execute(plan, request, as_json)
     except KeyboardInterrupt:
         if again:

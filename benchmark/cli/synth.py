@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from comface_bench.cli.commands import Device, Group, Json, make_app
+from comface_bench.cli.commands import Device, Group, InterruptedRunError, Json, make_app
 from comface_bench.cli.corpus_request import describe_request, print_forecast, request_corpus
 from comface_bench.cli.output import print_json, print_table
 from comface_bench.cli.progress import progress_bar
@@ -287,19 +287,25 @@ def render(
     require_empty(out)
     from comface_bench.comface.synthesis.synthfaces import render_synthfaces
 
-    with progress_bar("rendering faces") as progress:
-        render_synthfaces(
-            out,
-            sets=split_list([sets]),
-            seed=seed,
-            size=size,
-            disfa_subjects=disfa_subjects,
-            disfa_frames=disfa_frames,
-            edema_patients=edema_patients,
-            edema_days=edema_days,
-            fgnet_subjects=fgnet_subjects,
-            fgnet_ages=fgnet_ages,
-            progress=progress,
-            workers=workers,
-        )
+    try:
+        with progress_bar("rendering faces") as progress:
+            render_synthfaces(
+                out,
+                sets=split_list([sets]),
+                seed=seed,
+                size=size,
+                disfa_subjects=disfa_subjects,
+                disfa_frames=disfa_frames,
+                edema_patients=edema_patients,
+                edema_days=edema_days,
+                fgnet_subjects=fgnet_subjects,
+                fgnet_ages=fgnet_ages,
+                progress=progress,
+                workers=workers,
+            )
+    except KeyboardInterrupt:
+        raise InterruptedRunError(
+            f"interrupted; {out} isn't complete",
+            "Remove it and type the same command again, or name another: --out DIR",
+        ) from None
     typer.echo(out)

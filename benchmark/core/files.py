@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import math
 import os
 import re
@@ -62,17 +63,16 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     Two processes may replace the same file at once: the later one's content stays.
 
     Yields:
-        A binary stream. If the block raises, nothing is left; a kill leaves `NAME.….unfinished`.
+        A binary stream. If the block raises, nothing is left; a kill leaves `NAME.….unfinished`, which the
+        next who replaces the file removes.
 
     Raises:
         StorageError: There is no room for it.
         OSError: It can't be written for another reason.
     """
-    import tempfile
-
     with writing(path):
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.", suffix=UNFINISHED)
-        temporary = Path(name)
+        remove_unfinished(path)
+        handle, temporary = _open_unfinished(path)
         try:
             with os.fdopen(handle, "wb") as stream:
                 yield stream
@@ -82,6 +82,40 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         finally:
             temporary.unlink(missing_ok=True)
         sync_folder(path.parent)
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove what killed processes left of a file; what another one is writing stays."""
+    for left in path.parent.glob(f"{glob.escape(path.name)}.*{UNFINISHED}"):
+        with contextlib.suppress(OSError), left.open("r+b") as stream:
+            _lock_unfinished(stream.fileno(), wait=False)
+            left.unlink()
+
+
+def _open_unfinished(path: Path) -> tuple[int, Path]:
+    """Make the file that is written first, locked as long as it is open; return it and its name."""
+    import tempfile
+
+    while True:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.", suffix=UNFINISHED)
+        with contextlib.suppress(OSError):  # Some network disks have no locks: nothing is removed there.
+            _lock_unfinished(handle, wait=True)
+        if os.fstat(handle).st_nlink:
+            return handle, Path(name)
+        os.close(handle)  # It was taken for a dead process's before it was locked.
+
+
+def _lock_unfinished(handle: int, *, wait: bool) -> None:
+    """Lock an open file; its closing, or the end of the process, releases it.
+
+    Raises:
+        OSError: Another process has it and `wait` is false, or it can't be locked here.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return  # Windows removes no file that is open.
+    fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def append_line(path: Path, line: str) -> None:
@@ -212,6 +246,34 @@ def require_room(path: Path, size: int) -> None:
         )
     if size > usage.free:
         raise StorageError(f"{path} will have {_in_words(size)}, too much for {_describe_disk(path)}", _FREE)
+
+
+def require_writable(folder: Path, what: str, hint: str, room: int = 0) -> None:
+    """Make a folder if it isn't there, and make sure that a file can be written into it.
+
+    Args:
+        folder: The folder.
+        what: What is to be written there, for the error message.
+        hint: What to do if it can't be.
+        room: Bytes that it must take.
+
+    Raises:
+        StorageError: There is no room.
+        UsageError: It can't be written to for another reason.
+    """
+    import tempfile
+
+    try:
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder) as stream:
+                stream.write(bytes(room))
+                stream.flush()
+                os.fsync(stream.fileno())
+    except StorageError:
+        raise
+    except OSError as error:
+        raise UsageError(f"{what} can't be written to {folder}: {error.strerror}", hint) from error
 
 
 def _system_error(error: BaseException) -> tuple[int | None, Path | None]:

@@ -38,7 +38,7 @@ from PIL import Image
 
 from comface_bench.core.digest import digest, digest_file
 from comface_bench.core.errors import BenchError, DataFormatError, DataMissingError
-from comface_bench.core.files import replacing, require_room
+from comface_bench.core.files import replacing, require_room, require_writable
 from comface_bench.data.image_file import (
     ONE_COLOUR,
     UnreadableImageError,
@@ -170,6 +170,7 @@ def open_image_store(
         DataMissingError: An image isn't there any more.
         UnreadableImageError: An image is truncated, can't be decoded, or shows a single colour.
         DataFormatError: An image has changed since the manifest was read.
+        UsageError: Nothing can be written to the cache.
         StorageError: There is no room for the store.
     """
     if not len(table) or size < 1:
@@ -233,9 +234,9 @@ class StorePlan:
         """Decode all images into the store's file.
 
         Raises:
-            DataMissingError, DataFormatError, StorageError: As `open_image_store`.
+            DataMissingError, DataFormatError, UsageError, StorageError: As `open_image_store`.
         """
-        self.cache.mkdir(parents=True, exist_ok=True)
+        require_writable(self.cache, "decoded images", "Name another folder: COMFACE_CACHE=DIR")
         require_room(self.path, math.prod(self.shape) + self._end_size)
         sums = np.zeros(len(self.table), _CHECKSUM)
         with replacing(self.path) as stream:

@@ -17,7 +17,9 @@ from comface_bench.core.errors import DataFormatError
 from comface_bench.core.files import replacing
 
 SAVE_INTERVAL_S = 20.0
-"""Seconds between two saved epochs: what a kill can cost, beside the epoch in progress."""
+"""Most seconds between two saved epochs: what a kill can cost, beside the epoch in progress."""
+SAVE_SHARE = 0.05
+"""Share of the time that may go into saving more often than that."""
 
 
 class TrainingCheckpoint:
@@ -26,14 +28,15 @@ class TrainingCheckpoint:
     Args:
         path: The file; its folder is made when first needed.
         key: Of what is trained. A file of another key is never resumed.
-        interval: Seconds between two saved states; `SAVE_INTERVAL_S` if none is given.
+        interval: Seconds between two saved states. If none are given, `SAVE_INTERVAL_S` at most, and fewer
+            as long as saving takes no more than `SAVE_SHARE` of the time.
     """
 
     def __init__(self, path: Path, key: str, interval: float | None = None) -> None:
         self._path = path
         self._key = key
-        self._interval = SAVE_INTERVAL_S if interval is None else interval
-        self._saved = time.perf_counter()
+        self._interval = interval
+        self._saved, self._cost = time.perf_counter(), 0.0
 
     def load(self) -> dict[str, Any] | None:
         """Read the state, or None if there is none, or it is another training's, damaged or unreadable."""
@@ -47,7 +50,10 @@ class TrainingCheckpoint:
     @property
     def due(self) -> bool:
         """True if the last state was saved long enough ago."""
-        return time.perf_counter() - self._saved >= self._interval
+        wait = self._interval
+        if wait is None:
+            wait = min(SAVE_INTERVAL_S, self._cost / SAVE_SHARE)
+        return time.perf_counter() - self._saved >= wait
 
     def save(self, state: dict[str, Any], *, at_once: bool = False) -> bool:
         """Write the state, if it is due or to be written at once.
@@ -60,6 +66,7 @@ class TrainingCheckpoint:
         """
         if not at_once and not self.due:
             return True
+        began = time.perf_counter()
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             write_tensors(self._path, {"key": self._key, "state": state})
@@ -67,6 +74,7 @@ class TrainingCheckpoint:
             return False
         finally:
             self._saved = time.perf_counter()
+            self._cost = self._saved - began
         return True
 
 

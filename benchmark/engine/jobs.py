@@ -111,3 +111,31 @@ def check_predictions(predictions: NDArray[np.float64], label: str) -> None:
             f"{label}: every pair gets the same answer, {predictions[0]:g}",
             "The backbone gives all faces the same feature: check its preprocessing and weights.",
         )
+
+
+_NO_MEMORY = ("out of memory", "can't allocate memory", "STATUS_ALLOC_FAILED")
+"""What torch and its libraries say in errors that have no class of their own."""
+
+
+def explain_memory(error: Exception, protocol: Protocol) -> UnitError | None:
+    """Return the error to report if memory ran out, of the device or the machine, else None.
+
+    Batches of a training aren't divided: batch normalisation would give another network.
+
+    Args:
+        error: What a protocol's function raised.
+        protocol: Resolved; says which of its values could be smaller.
+    """
+    known = isinstance(error, RuntimeError) and any(said in str(error) for said in _NO_MEMORY)
+    if not known and not isinstance(error, MemoryError):
+        return None
+    said = (str(error) or type(error).__name__).splitlines()[0]
+    values: dict[str, int | None] = {"image_size": protocol.image_size}
+    if protocol.trains == "backbone":
+        values = {"batch_size": getattr(protocol, "batch_size", None)} | values
+    smaller = ", ".join(f"-o {name}=N (now {value})" for name, value in values.items() if value)
+    half = "" if protocol.precision == "bfloat16" else "; -o precision=bfloat16 takes about half"
+    return UnitError(
+        f"memory ran out: {said}",
+        f"Is it in use by others? Else give smaller values, which make a row of their own: {smaller}{half}.",
+    )

@@ -10,13 +10,13 @@ what happened; no result depends on it.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import json
-import os
-import tempfile
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,11 +29,10 @@ from comface_bench.core.errors import (
     PluginError,
     StorageError,
     UnitError,
-    UsageError,
     hide_paths,
 )
 from comface_bench.core.events import Event, Kind, Report, ignore
-from comface_bench.core.files import append_line, writing
+from comface_bench.core.files import append_line, remove_unfinished, replace_file, require_writable
 from comface_bench.core.names import format_name
 from comface_bench.core.problems import ProblemList
 from comface_bench.core.protocol import Protocol
@@ -127,14 +126,33 @@ def _state_path(results: Path, unit: Unit) -> Path:
     return results / ".checkpoints" / f"{unit.key()[:16]}.pt"
 
 
+def _company_path(results: Path, unit: Unit) -> Path:
+    """Return where it is noted which units were given in one call, a key a line; this one is the first."""
+    return _state_path(results, unit).with_suffix(".units")
+
+
+def find_company(results: Path, units: Iterable[Unit]) -> set[str]:
+    """Return the keys of units that a killed run had given in one call whose first unit is one of these."""
+    paths = [_company_path(results, unit) for unit in units]
+    return {key for path in paths if path.exists() for key in path.read_text(encoding="utf-8").split()}
+
+
+def _remove_state(results: Path, unit: Unit) -> None:
+    """Remove what is kept of a call whose first unit this is, until all of its units are stored."""
+    state = _state_path(results, unit)
+    state.unlink(missing_ok=True)
+    remove_unfinished(state)
+    _company_path(results, unit).unlink(missing_ok=True)
+
+
 def _remove_states(results: Path, cell: PlannedRecord, record: Record) -> None:
     """Remove states of finished units, which a run leaves that is killed between a record and its state."""
-    if not any((results / ".checkpoints").glob("*.pt")):
+    if not any((results / ".checkpoints").glob("*")):
         return
     finished = {unit.key for unit in record.units}
     for unit in cell.units:
         if unit.key() in finished:
-            _state_path(results, unit).unlink(missing_ok=True)
+            _remove_state(results, unit)
 
 
 def _load_current(store: ResultStore, cell: PlannedRecord, report: Report) -> Record | None:
@@ -176,19 +194,7 @@ def check_writable(results: Path) -> None:
         StorageError: There is no room for them.
         UsageError: They can't for another reason.
     """
-    try:
-        with writing(results):
-            results.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=results) as stream:
-                stream.write(bytes(_LEAST_ROOM))
-                stream.flush()
-                os.fsync(stream.fileno())
-    except StorageError:
-        raise
-    except OSError as error:
-        raise UsageError(
-            f"records can't be written to {results}: {error.strerror}", "Name another folder: --results DIR"
-        ) from error
+    require_writable(results, "records", "Name another folder: --results DIR", _LEAST_ROOM)
 
 
 def _groups(cells: Sequence[PlannedRecord]) -> Iterator[tuple[PlannedRecord, ...]]:
@@ -229,11 +235,16 @@ def _record_event(cell: PlannedRecord, record: Record) -> Event:
 
 @dataclass(frozen=True, eq=False)
 class _Work:
-    """A unit to run, with the record it goes into."""
+    """A unit, with the record it goes into.
+
+    Attributes:
+        finished: It only keeps others company, and its outcome is stored already.
+    """
 
     cell: PlannedRecord
     writer: RecordWriter
     unit: Unit
+    finished: bool
 
 
 class GroupRunner:
@@ -286,47 +297,64 @@ class GroupRunner:
         work = []
         for cell in self._cells:
             writer = self._open_record(cell, feature_dim, parameters)
-            # What a killed run had staged is merged by now and needs no second run, unless it was asked for.
-            work += [
-                _Work(cell, writer, unit)
-                for unit in cell.missing
-                if self._request.again or writer.finished.get((unit.fold, unit.seed)) != unit.key()
-            ]
+            for unit in cell.units:
+                # What a killed run had staged is merged by now and needs no second run, unless asked for.
+                stored = writer.finished.get((unit.fold, unit.seed)) == unit.key() and not self._request.again
+                work.append(_Work(cell, writer, unit, finished=stored or unit not in cell.missing))
         for items in self._batches(work):
             self._run_batch([item for item in items if self._has_pairs(item)])
         return self._failed
 
     def _batches(self, work: list[_Work]) -> list[list[_Work]]:
-        """Divide units into those that the protocol's function is given in one call."""
+        """Divide units into those that the protocol's function is given in one call.
+
+        Those that a killed run had given in one call are given so again, even if some are stored: the state
+        is of all of them, and sums over fewer heads or labels are rounded otherwise.
+        """
+        missing = {item.unit.key(): item for item in work if not item.finished}
         if not self._together:
-            return [[item] for item in work]
+            return [[item] for item in missing.values()]
+        batches, every = [], {item.unit.key(): item for item in work}
+        for item in work:
+            company = _company_path(self._request.results, item.unit)
+            keys = company.read_text(encoding="utf-8").split() if company.exists() else []
+            if not missing.keys().isdisjoint(keys) and every.keys() >= set(keys):
+                batches.append([every[key] for key in keys])
+                missing = {key: left for key, left in missing.items() if key not in keys}
         if not self._method.card.drawn:
-            return [work]
+            return [*batches, list(missing.values())]
         # Drawn backbones differ between repetitions; all others serve every repetition at once.
-        seeds = sorted({item.unit.seed for item in work})
-        return [[item for item in work if item.unit.seed == seed] for seed in seeds]
+        seeds = sorted({item.unit.seed for item in missing.values()})
+        return batches + [[item for item in missing.values() if item.unit.seed == seed] for seed in seeds]
 
     def _run_batch(self, items: list[_Work]) -> None:
-        if not items:
+        wanted = [item for item in items if not item.finished]
+        if not wanted:
             return
-        self._unit = None if self._together else items[0].unit
-        for item in items:
+        first, results = items[0].unit, self._request.results
+        self._unit = None if self._together else first
+        for item in wanted:
             self._journal.write("start", item.unit)
+        if len(items) > 1:
+            company = _company_path(results, first)
+            company.parent.mkdir(exist_ok=True)
+            replace_file(company, "\n".join(item.unit.key() for item in items).encode())
         # A training isn't continued by another source than it was begun by.
         sources = self._cells[0].sources.values()
         key = digest([self._machine.precision, *sources, *(item.unit.key() for item in items)])
-        path = _state_path(self._request.results, items[0].unit)
         try:
-            outcomes = self._call(items, path, key)
+            outcomes = self._call(items, _state_path(results, first), key)
         except StorageError:
             raise
         except Exception as error:
-            for item in items:
-                self._fail(item, error)
+            # A traceback keeps the frames alive, and with them a network and its optimizer.
+            traceback.clear_frames(error.__traceback__)
+            self._fail_all(wanted, error)
         else:
             for item, outcome in zip(items, outcomes, strict=True):
-                self._settle(item, outcome)
-        path.unlink(missing_ok=True)
+                if not item.finished:
+                    self._settle(item, outcome)
+        _remove_state(results, first)
         self._unit = None
 
     def _call(self, items: list[_Work], checkpoint: Path, key: str) -> list[Outcome | UnitError]:
@@ -370,7 +398,8 @@ class GroupRunner:
                 raise outcome
             check_predictions(outcome.predictions, item.unit.label)
             result, rows = make_unit_result(item.cell.task, item.unit, outcome, self._details(item.cell))
-            item.writer.add(result, rows)
+            with self._storing(item):
+                item.writer.add(result, rows)
         except StorageError:
             raise
         except Exception as error:
@@ -381,6 +410,17 @@ class GroupRunner:
         self._journal.write("end", item.unit, seconds=round(outcome.seconds, 1))
         shown = f"{primary} {value:.3f}" if value is not None else f"{primary} undefined"
         self._report_to(_unit_event("unit", item, shown, value))
+
+    def _fail_all(self, items: list[_Work], error: Exception) -> None:
+        """Record the failure of units that were given in one call, and free what it had taken."""
+        from comface_bench.engine.jobs import explain_memory
+        from comface_bench.engine.precision import release_memory
+
+        explained = explain_memory(error, self._protocol)
+        for item in items:
+            self._fail(item, explained or error)
+        if explained:
+            release_memory(self._machine)
 
     def _details(self, cell: PlannedRecord) -> dict[str, str | int]:
         """State what may change predictions and is no part of a key."""
@@ -402,23 +442,38 @@ class GroupRunner:
         else:
             message = f"{type(error).__name__}: {error}"
             hint = "This is a fault of the method or of comface-bench; see more with --debug."
-        # A traceback keeps the frames alive, and with them a network and its optimizer.
-        traceback.clear_frames(error.__traceback__)
         shared = self._without_paths(message)
         unit = item.unit
-        item.writer.fail(
-            Failure(
-                fold=unit.fold,
-                seed=unit.seed,
-                key=unit.key(),
-                error=type(error).__name__,
-                message=shared,
-                hint=self._without_paths(hint),
-            )
+        failure = Failure(
+            fold=unit.fold,
+            seed=unit.seed,
+            key=unit.key(),
+            error=type(error).__name__,
+            message=shared,
+            hint=self._without_paths(hint),
         )
+        with self._storing(item):
+            item.writer.fail(failure)
         self._journal.write("failure", unit, error=shared)
         self._failed.append((unit, error))
         self._report_to(_unit_event("failure", item, message))
+
+    @contextlib.contextmanager
+    def _storing(self, item: _Work) -> Iterator[None]:
+        """Stop the run if a record can't be written: those of later units couldn't be, either.
+
+        Raises:
+            StorageError: The system says no.
+        """
+        try:
+            yield
+        except StorageError:
+            raise
+        except OSError as error:
+            raise StorageError(
+                f"the record of {item.unit.label} can't be written: {error}",
+                "Mend that, then type the same command again: it goes on from here.",
+            ) from error
 
     def _without_paths(self, text: str) -> str:
         """Replace folders by what they are: records are shared, and paths may name people."""
@@ -665,5 +720,10 @@ class Journal:
             "key": unit.key(),
             **facts,
         }
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        append_line(self.path, json.dumps(line))
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            append_line(self.path, json.dumps(line))
+        except StorageError:
+            raise
+        except OSError as error:  # Another person's, for example.
+            warnings.warn(f"{self.path} isn't kept: {error}; no result depends on it", stacklevel=2)

@@ -211,11 +211,19 @@ def _batches(families: Iterable[Sequence[_Work]], estimates: Mapping[str, float]
     made: list[list[Batch]] = []
     for family in families:
         missing = [(cell, unit) for cell, unit in family if unit in cell.missing]
-        parts = [missing] if _is_shared(family) else _join(missing, estimates)
+        parts = [_with_company(family)] if missing and _is_shared(family) else _join(missing, estimates)
         batches = [_make_batch(part, estimates) for part in parts if part]
         made.append(sorted(batches, key=_length, reverse=True))
     made.sort(key=lambda batches: _total(map(_length, batches)), reverse=True)
     return [batch for batches in made for batch in batches]
+
+
+def _with_company(family: Sequence[_Work]) -> list[_Work]:
+    """Return what is missing, and what is stored of those that a killed sweep had begun together with it."""
+    from comface_bench.execute.run import find_company
+
+    company = find_company(family[0][0].request.results, (unit for _, unit in family))
+    return [(cell, unit) for cell, unit in family if unit in cell.missing or unit.key() in company]
 
 
 _JOINED_S = 60.0
@@ -262,14 +270,15 @@ def _make_batch(work: Sequence[_Work], estimates: Mapping[str, float]) -> Batch:
         options=options,
         units=keys,
     )
-    known = [estimates[key] for key in keys if key in estimates]
+    missing = [unit.key() for cell, unit in work if unit in cell.missing]
+    known = [estimates[key] for key in missing if key in estimates]
     where = first.task.name if len(cells) == 1 else first.task.table.name
     return Batch(
         request=request,
         units=keys,
         labels=tuple(unit.label for _, unit in work),
         title=f"{first.method_name} · {where} · {first.protocol.name}",
-        seconds=math.fsum(known) if len(known) == len(keys) else None,
+        seconds=math.fsum(known) if len(known) == len(missing) else None,
         key=digest(sorted(keys)),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -109,6 +110,8 @@ def join_processes(device: str) -> ProcessGroup:
         raise UsageError(
             "WORLD_SIZE is set, but RANK, LOCAL_RANK or MASTER_ADDR isn't", "Start it with torchrun."
         ) from None
+    # A process that waits for the others can't answer, and torchrun would wait for it.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if not distributed.is_initialized():
         cuda = device != "cpu" and torch.cuda.is_available()
         distributed.init_process_group("nccl" if cuda else "gloo")

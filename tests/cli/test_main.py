@@ -1,6 +1,9 @@
 """The entry point: help, version, errors and their exit statuses, completion."""
 
 import errno
+import os
+import signal
+import time
 
 import pytest
 
@@ -113,3 +116,39 @@ def test_shell_completion(call, monkeypatch, line, expected):
     offered = set(call()[1].split())
     assert expected <= offered
     assert len(offered) == len(expected) or line.endswith("--method ")
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
+)
+def test_whoever_interrupts_a_command_is_told_how_to_go_on(call, monkeypatch, number, status):
+    def interrupt(*_, **__):
+        os.kill(os.getpid(), number)
+        time.sleep(60)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("comface_bench.cli.listing.method_registry", interrupt)
+    found, out, err = call("list", "methods")
+    assert (found, out) == (status, "")
+    assert err == "error: interrupted; what is finished is kept\nThe same command goes on from there.\n"
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_an_interruption_while_words_are_read_is_told_too(call, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("typer.core.TyperGroup.make_context", interrupt)
+    status, _, err = call("list", "methods")
+    assert status == 130
+    assert "The same command goes on" in err
+
+
+def test_rendering_that_is_interrupted_does_not_claim_to_go_on(call, tmp_path, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("comface_bench.comface.synthesis.synthfaces.render_synthfaces", interrupt)
+    status, _, err = call("synth", "render", "--out", tmp_path / "faces")
+    assert status == 130
+    assert "isn't complete\nRemove it" in err

@@ -1,11 +1,6 @@
-"""A corpus of plain images; processes that start at once, forked from a server that has imported torch."""
+"""A corpus of plain images."""
 
 from __future__ import annotations
-
-import multiprocessing
-import os
-import sys
-from subprocess import TimeoutExpired
 
 import numpy as np
 import pytest
@@ -16,97 +11,6 @@ from comface_bench.comface.corpus.plan import CorpusPlan
 from comface_bench.comface.corpus.read import Corpus
 from comface_bench.comface.corpus.score_store import write_quality
 from comface_bench.comface.synthesis.generator import GeneratorCard
-
-PRELOADED = [
-    "pytest",
-    "torch",
-    "torchvision",
-    "torch._dynamo",  # imported by the first optimiser of a process, which takes seconds
-    "comface_bench.comface.pretrain.faces",
-    "comface_bench.comface.pretrain.train",
-]
-
-_MAIN = """
-import os, runpy, sys
-
-os.environ.clear()
-os.environ.update(environment)
-os.dup2(output.fileno(), 1)
-os.dup2(1, 2)
-output.close()
-if start_new_session:
-    os.setsid()
-sys.path[:] = path
-if arguments[0] == "-c":
-    sys.argv = ["-c", *arguments[2:]]
-    exec(compile(arguments[1], "-c", "exec"), {"__name__": "__main__"})
-elif arguments[0] == "-m":
-    sys.argv = arguments[1:]
-    runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
-else:
-    sys.argv = arguments
-    runpy.run_path(arguments[0], run_name="__main__")
-"""
-
-
-class ForkedProcess:
-    """Stands for `subprocess.Popen([sys.executable, *arguments], stdout=PIPE, stderr=STDOUT, text=True)`.
-
-    The child has an environment, arguments and an output of its own, and shares only the modules that the
-    server had imported.
-    """
-
-    def __init__(self, context, arguments, env, start_new_session):
-        reader, writer = context.Pipe(duplex=False)
-        facts = {
-            "arguments": [str(argument) for argument in arguments],
-            "environment": dict(os.environ if env is None else env),
-            "output": writer,
-            "path": sys.path,
-            "start_new_session": start_new_session,
-        }
-        self._process = context.Process(target=exec, args=(_MAIN, facts))
-        self._process.start()
-        writer.close()
-        self.stdout = os.fdopen(os.dup(reader.fileno()), encoding="utf-8")
-        reader.close()
-
-    @property
-    def pid(self):
-        return self._process.pid
-
-    @property
-    def returncode(self):
-        return self._process.exitcode
-
-    def poll(self):
-        return self._process.exitcode
-
-    def kill(self):
-        self._process.kill()
-
-    def wait(self, timeout=None):
-        self._process.join(timeout)
-        if self._process.exitcode is None:
-            raise TimeoutExpired("a forked process", timeout)
-        return self._process.exitcode
-
-    def communicate(self, timeout=None):
-        output = self.stdout.read()
-        self.wait(timeout)
-        return output, None
-
-
-@pytest.fixture(scope="session")
-def fork():
-    """Start `python ARGUMENTS` (a file, or -m, or -c) as a process that needn't import torch first."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-
-    def start(arguments, env=None, start_new_session=False):
-        return ForkedProcess(context, arguments, env, start_new_session)
-
-    return start
 
 
 class Grey:

@@ -3,13 +3,15 @@
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from comface_bench.core.errors import UsageError
-from comface_bench.core.files import file_lock, replace_file, replacing
+from comface_bench.core.files import file_lock, replace_file, replacing, require_writable
 
 HOLDER = """
 import pathlib, sys, time
@@ -143,3 +145,57 @@ def test_a_lock_file_that_cannot_be_opened(tmp_path):
     (tmp_path / "lock").mkdir()
     with pytest.raises(OSError, match="lock"), file_lock(tmp_path / "lock"):
         pass
+
+
+WRITER = """
+import pathlib, sys, time
+from comface_bench.core.files import replacing
+with replacing(pathlib.Path(sys.argv[1])) as stream:
+    stream.write(b"half")
+    print("half", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_what_a_killed_process_left_goes_and_what_another_writes_stays(tmp_path):
+    path, other = tmp_path / "file", tmp_path / "file2"
+    with subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE) as writer:
+        assert writer.stdout.readline() == b"half\n"
+        (left,) = tmp_path.iterdir()
+        with replacing(other) as stream:
+            stream.write(b"another file")
+        with replacing(path) as stream:
+            stream.write(b"whole")
+        assert {entry.name for entry in tmp_path.iterdir()} == {"file", "file2", left.name}
+        writer.kill()
+    with replacing(other) as stream:
+        stream.write(b"another file")
+    assert left.exists(), "it is of another file"
+    with replacing(path) as stream:
+        stream.write(b"whole")
+    assert {entry.name for entry in tmp_path.iterdir()} == {"file", "file2"}
+
+
+def test_a_file_that_was_taken_for_a_dead_ones_is_begun_again(tmp_path, monkeypatch):
+    """Another process may remove it in the moment before it is locked."""
+    made, make = [], tempfile.mkstemp
+
+    def make_and_lose(**facts):
+        handle, name = make(**facts)
+        made.append(name)
+        if len(made) == 1:
+            Path(name).unlink()
+        return handle, name
+
+    monkeypatch.setattr(tempfile, "mkstemp", make_and_lose)
+    with replacing(tmp_path / "file") as stream:
+        stream.write(b"whole")
+    assert len(made) == 2
+    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("file", b"whole")]
+
+
+def test_a_folder_that_takes_nothing_is_said_with_what_to_do(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match=r"pages can't be written to .*file: File exists") as caught:
+        require_writable(tmp_path / "file", "pages", "Name another: --out DIR")
+    assert caught.value.hint == "Name another: --out DIR"

@@ -1,5 +1,6 @@
 """States of training: what is damaged is never gone on from."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -63,3 +64,31 @@ def test_a_file_that_may_not_be_as_large_is_said_so_and_costs_no_training(tmp_pa
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_states_are_saved_after_each_epoch_unless_that_takes_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, cost = [100.0], [0.01]
+
+    def write(*_: object) -> None:
+        now[0] += cost[0]
+
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr("comface_bench.engine.checkpoint.write_tensors", write)
+    saved = TrainingCheckpoint(tmp_path / "state.pt", "key")
+
+    def count(epochs: int, seconds: float) -> int:
+        written = 0
+        for _ in range(epochs):
+            now[0] += seconds
+            written += saved.due
+            saved.save({})
+        return written
+
+    assert count(10, 0.3) == 10, "a twentieth of the time at most"
+    cost[0] = 1.0
+    assert count(1, 0.3) == 1, "nobody knew that it takes a second"
+    assert count(20, 4.0) == 4, "every twenty seconds"
+    cost[0] = 10.0
+    assert count(21, 4.0) == 4, "every twenty seconds at most"

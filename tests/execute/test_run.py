@@ -1,6 +1,7 @@
 """Running plans: records, failures, and kills."""
 
 import contextlib
+import dataclasses
 import errno
 import json
 import os
@@ -20,7 +21,7 @@ from comface_bench.core.errors import PluginError, StorageError, UsageError
 from comface_bench.core.events import Event
 from comface_bench.execute.plan import Request, make_plan
 from comface_bench.execute.run import Finished, run_plan
-from comface_bench.results.store import RecordFiles, ResultStore
+from comface_bench.results.store import RecordFiles, RecordWriter, ResultStore
 from comface_bench.results.validation import recompute_record
 
 MakeRequest = Callable[..., Request]
@@ -92,6 +93,44 @@ def test_a_kill_after_the_record_leaves_no_state_for_good(
     assert list(request.results.rglob("*.pt"))
     assert not run(request).failed
     assert not list(request.results.rglob("*.pt"))
+
+
+@pytest.mark.parametrize("protocol", ["linear", "probe"])
+def test_a_kill_while_results_are_stored_costs_no_training_and_no_digit(
+    make_request: MakeRequest, plugin: Path, monkeypatch: pytest.MonkeyPatch, protocol: str
+) -> None:
+    """Those that are left are given to the protocol in the company in which they were begun."""
+
+    class Killed(BaseException):
+        pass
+
+    def die(writer: RecordWriter, unit: Any, rows: Any) -> None:
+        if (unit.fold, unit.seed) == (2, 0):
+            raise Killed
+        add(writer, unit, rows)
+
+    add = RecordWriter.add
+    plugin.write_text(plugin.read_text().replace("drawn=True", ""))  # all repetitions in one call
+    monkeypatch.setattr("comface_bench.engine.checkpoint.SAVE_INTERVAL_S", 0.0)
+    options = {} if protocol == "linear" else {"split": "balanced-4", "image_size": "16"}
+    facts = {"protocol": protocol, "seeds": [0, 1], "options": options}
+    if protocol == "probe":
+        make = make_request
+
+        def make_request(**changes: Any) -> Request:
+            return dataclasses.replace(make(**changes), options=options)
+
+    request = make_request(**facts)
+    (whole,) = run(make_request(**facts, results=request.results.with_name("whole"))).records
+    with monkeypatch.context() as dying, pytest.raises(Killed):
+        dying.setattr(RecordWriter, "add", die)
+        run(request)
+    assert 0 < len(make_plan(request).cells[0].missing) < 8
+    events: list[Event] = []
+    (record,) = run(request, events).records
+    assert without_times(record) == without_times(whole)
+    assert not [event for event in events if event.kind == "epoch"]
+    assert not [path for path in request.results.rglob("*") if path.suffix in (".pt", ".units")]
 
 
 def test_a_unit_alone_gives_what_it_gives_in_company(make_request: MakeRequest, tmp_path: Path) -> None:
