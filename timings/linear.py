@@ -21,6 +21,7 @@ from comface_bench.data.augment import image_key
 from comface_bench.data.image_store import open_image_store
 from comface_bench.data.task import load_task
 from comface_bench.engine.encoder import ImageSource, load_method
+from comface_bench.engine.feature_store import FeatureStore
 from comface_bench.engine.jobs import Job
 from comface_bench.engine.linear import run_linear
 from comface_bench.engine.precision import choose_machine
@@ -38,10 +39,12 @@ def main() -> None:
         augmentation = AUGMENTATIONS[protocol.augmentation]
         source = ImageSource(store, keys, 32, augmentation, 1, choose_machine("cpu", "float32"))
         jobs = [Job(task, fold, 0, "") for task in tasks for fold in range(len(task.folds))]
-        run_linear(jobs[:1], encoder, protocol, source, ignore)  # warm up
-        together = _seconds(lambda: run_linear(jobs, encoder, protocol, source, ignore))
+        run_linear(jobs[:1], FeatureStore(encoder, source), protocol, ignore)  # warm up
+        together = _seconds(lambda: run_linear(jobs, FeatureStore(encoder, source), protocol, ignore))
         some = jobs[:: len(jobs) // 4]
-        alone = _seconds(lambda: [run_linear([job], encoder, protocol, source, ignore) for job in some])
+        alone = _seconds(
+            lambda: [run_linear([job], FeatureStore(encoder, source), protocol, ignore) for job in some]
+        )
     ratio = alone / len(some) * len(jobs) / together
     print(f"{len(jobs)} units: shared features are {ratio:.1f} times as fast as one run per unit")
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from comface_bench.core.events import Report
     from comface_bench.core.protocol import Protocol
     from comface_bench.engine.encoder import Encoder, ImageSource
+    from comface_bench.engine.feature_store import FeatureStore
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class RunContext:
         encoder: Freshly built, on the run's device; the call may train it.
         protocol: Resolved; an instance of the card's `settings`.
         images: Renders the images of the jobs' data set, without augmentation; `with_views` adds one.
+        features: Of these images under the encoder as it was built; encoded when they are required.
         report: Takes the events of the run.
         checkpoint: File for a state to go on from after a kill; removed after the call.
         key: Digest of all units and the precision. A state under another key is another training's.
@@ -54,6 +56,7 @@ class RunContext:
     encoder: Encoder
     protocol: Protocol
     images: ImageSource
+    features: FeatureStore
     report: Report
     checkpoint: Path
     key: str

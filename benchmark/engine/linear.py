@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -21,11 +21,14 @@ from comface_bench.core.events import Event, Report
 from comface_bench.core.unit import seed_for
 from comface_bench.data.pairs import PairList
 from comface_bench.engine.checkpoint import TrainingCheckpoint
-from comface_bench.engine.encoder import Encoder, ImageSource, encode, state_digest
+from comface_bench.engine.feature_store import Features, FeatureStore
 from comface_bench.engine.heads import mean_loss, pair_loss, predict, score_pairs, start_head
 from comface_bench.engine.jobs import Job, Outcome, RunContext, check_finite
-from comface_bench.engine.precision import Throughput, peak_memory_mb, reset_peak_memory
+from comface_bench.engine.precision import peak_memory_mb, reset_peak_memory
 from comface_bench.engine.protocols.training import Training
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def run(jobs: Sequence[Job], context: RunContext) -> list[Outcome | UnitError]:
@@ -33,17 +36,15 @@ def run(jobs: Sequence[Job], context: RunContext) -> list[Outcome | UnitError]:
     protocol = context.protocol
     assert isinstance(protocol, Training)
     # One seed for all folds and repetitions, so that they share each view.
-    source = context.images.with_views(protocol.augmentation, seed_for("augment", jobs[0].task.card.data))
-    return run_linear(
-        jobs, context.encoder, protocol, source, context.report, context.checkpoint, context.key
-    )
+    seed = seed_for("augment", jobs[0].task.card.data)
+    features = context.features.with_views(protocol.augmentation, seed)
+    return run_linear(jobs, features, protocol, context.report, context.checkpoint, context.key)
 
 
 def run_linear(
     jobs: Sequence[Job],
-    encoder: Encoder,
+    features: FeatureStore,
     protocol: Training,
-    source: ImageSource,
     report: Report,
     checkpoint: Path | None = None,
     key: str = "",
@@ -52,10 +53,9 @@ def run_linear(
 
     Args:
         jobs: The units; their tasks share one manifest.
-        encoder: Frozen; left bit for bit as it was, which is checked.
+        features: Of a frozen encoder, left bit for bit as it was; their numbered views are the protocol's.
         protocol: With `trains` = `head`.
-        source: Renders the images.
-        report: Takes an event of every batch and epoch.
+        report: Takes an event of every epoch.
         checkpoint: File that epochs are saved in, and gone on from; None saves nothing.
         key: Of this training, all units and the precision together.
 
@@ -66,10 +66,8 @@ def run_linear(
         UnitError: The frozen backbone changed.
     """
     started = time.perf_counter()
-    reset_peak_memory(source.machine)
-    encoder.eval().requires_grad_(False)
-    before = state_digest(encoder)
-    heads = _Heads(jobs, encoder, protocol, source, report)
+    reset_peak_memory(features.images.machine)
+    heads = _Heads(jobs, features, protocol)
     saved = TrainingCheckpoint(checkpoint, key) if checkpoint is not None else None
     if saved is not None and (state := saved.load()) is not None:
         heads.restore(state)
@@ -81,8 +79,7 @@ def run_linear(
             saved.save(heads.state(time.perf_counter() - started))
         losses = [curve[-1] for curve in heads.curves]
         report(Event("epoch", epoch=epoch, total=protocol.epochs, value=float(np.mean(losses))))
-    if state_digest(encoder) != before:
-        raise UnitError(f"{encoder.name}: the frozen backbone changed while heads were trained")
+    features.check_frozen()
     return heads.outcomes(time.perf_counter() - started)
 
 
@@ -97,17 +94,13 @@ class _Heads:
     def __init__(
         self,
         jobs: Sequence[Job],
-        encoder: Encoder,
+        features: FeatureStore,
         protocol: Training,
-        source: ImageSource,
-        report: Report,
     ) -> None:
-        self._jobs, self._encoder, self._protocol = jobs, encoder, protocol
-        self._source, self._report = source, report
+        self._jobs, self._features, self._protocol = jobs, features, protocol
         self._validation = [job.task.pairs(job.fold, "validation") for job in jobs]
         self._test = [job.task.pairs(job.fold, "test") for job in jobs]
-        self._speed = Throughput()
-        self._plain = self._encode([*self._validation, *self._test], None)
+        self._plain = self._require([*self._validation, *self._test], "plain", "encoding")
         self._lengths = [protocol.count_pairs(job.task.epoch_length(job.fold)) for job in jobs]
         starts = [self._start(job) for job in jobs]
         self._batches = [
@@ -121,11 +114,12 @@ class _Heads:
 
     def _start(self, job: Job) -> Tensor:
         seed = seed_for("head", job.task.seed_name, job.fold, job.seed)
-        own, width = self._encoder.own_head(job.task.card.target), self._plain.values.shape[1]
+        own, width = self._features.encoder.own_head(job.task.card.target), self._plain.width
         return start_head(self._protocol.head, self._protocol.head_start, own, width, seed)
 
-    def _encode(self, lists: Sequence[PairList], view: int | None) -> _SharedFeatures:
-        return _SharedFeatures.encode(lists, self._encoder, self._source, view, self._report, self._speed)
+    def _require(self, lists: Sequence[PairList], view: int | Literal["plain"], stage: str) -> Features:
+        rows = np.concatenate([rows for pairs in lists for rows in (pairs.x, pairs.y)])
+        return self._features.require(rows, view, stage)
 
     def _weights(self) -> list[Tensor]:
         """Return a copy of each head's weight, in the order of the jobs."""
@@ -142,8 +136,8 @@ class _Heads:
             batch.restore(saved)
         self._best, self._best_epoch, self.curves = state["best"], state["best_epoch"], state["curves"]
         self.done, self._spent = state["epoch"], state["seconds"]
-        self._speed.images += state.get("images", 0)
-        self._speed.seconds += state.get("encoding_seconds", 0.0)
+        self._features.encoded.images += state.get("images", 0)
+        self._features.encoded.seconds += state.get("encoding_seconds", 0.0)
 
     def state(self, seconds: float) -> dict[str, Any]:
         """Return everything that the next epoch depends on.
@@ -158,8 +152,8 @@ class _Heads:
             "best_epoch": self._best_epoch,
             "curves": self.curves,
             "seconds": self._spent + seconds,
-            "images": self._speed.images,
-            "encoding_seconds": self._speed.seconds,
+            "images": self._features.encoded.images,
+            "encoding_seconds": self._features.encoded.seconds,
         }
 
     def train(self, epoch: int) -> None:
@@ -168,7 +162,7 @@ class _Heads:
             job.task.draw(job.fold, job.seed, epoch, length)
             for job, length in zip(self._jobs, self._lengths, strict=True)
         ]
-        views = self._encode(drawn, epoch)
+        views = self._require(drawn, epoch, f"encoding views of epoch {epoch}")
         for batch in self._batches:
             batch.train(epoch, views, [drawn[place] for place in batch.places], self._protocol)
         self.done = epoch
@@ -178,7 +172,7 @@ class _Heads:
         weights = self._weights()
         for number, pairs in enumerate(self._validation):
             weight, curve = weights[number], self.curves[number]
-            predicted = self._plain.score(weight, pairs, self._protocol)
+            predicted = _score(self._plain, weight, pairs, self._protocol)
             loss = mean_loss(self._protocol.loss, predicted, pairs.target)
             if loss < min(curve, default=float("inf")):
                 self._best[number], self._best_epoch[number] = weight, epoch
@@ -200,55 +194,21 @@ class _Heads:
                 check_finite(loss, self._jobs[number].label, epoch)
         except UnitError as error:
             return error
-        predicted = self._plain.score(self._best[number], self._test[number], self._protocol)
+        predicted = _score(self._plain, self._best[number], self._test[number], self._protocol)
         facts: dict[str, str | int | float | bool | None] = {
             "units_sharing_features": len(self._jobs),
             "pairs_per_epoch": self._lengths[number],
-            "images_per_second": self._speed.per_second,
+            "images_per_second": self._features.encoded.per_second,
         }
-        memory = peak_memory_mb(self._source.machine)
+        memory = peak_memory_mb(self._features.images.machine)
         return Outcome(predicted, self._best_epoch[number], curve, seconds, memory, facts)
 
 
-class _SharedFeatures:
-    """Features of the images that some pair lists use, each image encoded once."""
-
-    def __init__(self, values: Tensor, place: np.ndarray[tuple[int], np.dtype[np.int64]]) -> None:
-        self.values = values
-        self.place = place
-
-    @classmethod
-    def encode(
-        cls,
-        lists: Sequence[PairList],
-        encoder: Encoder,
-        source: ImageSource,
-        view: int | None,
-        report: Report,
-        speed: Throughput,
-    ) -> _SharedFeatures:
-        rows = np.unique(np.concatenate([rows for pairs in lists for rows in (pairs.x, pairs.y)]))
-        place = np.full(len(source.keys), -1, dtype=np.int64)
-        place[rows] = np.arange(len(rows))
-        stage = "encoding" if view is None else f"encoding views of epoch {view}"
-        report(Event("stage", stage, epoch=view, total=len(rows)))
-
-        def render(batch: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Tensor:
-            if view is None:
-                return source.plain(batch)
-            return source.augmented(batch, np.full(len(batch), view, dtype=np.int64))
-
-        def tick(count: int) -> None:
-            report(Event("progress", stage, amount=count, total=len(rows), epoch=view))
-
-        with speed.measure(len(rows)):
-            values = encode(encoder, render, rows, source.machine, tick)
-        return cls(values, place)
-
-    def score(
-        self, weight: Tensor, pairs: PairList, protocol: Training
-    ) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-        return score_pairs(protocol.head, weight, self.values, self.place[pairs.x], self.place[pairs.y])
+def _score(features: Features, weight: Tensor, pairs: PairList, protocol: Training) -> NDArray[np.float64]:
+    """Score pairs; each image's features are fetched once."""
+    rows, places = np.unique(np.concatenate([pairs.x, pairs.y]), return_inverse=True)
+    x, y = np.split(places, 2)
+    return score_pairs(protocol.head, weight, features.gather(rows), x, y)
 
 
 class _HeadBatch:
@@ -281,17 +241,17 @@ class _HeadBatch:
             self.weights.copy_(state["weights"])
         self._optimizer.load_state_dict(state["optimizer"])
 
-    def train(
-        self, epoch: int, views: _SharedFeatures, drawn: Sequence[PairList], protocol: Training
-    ) -> None:
+    def train(self, epoch: int, views: Features, drawn: Sequence[PairList], protocol: Training) -> None:
         """Train the heads for an epoch, each on the pairs drawn for it."""
         protocol.set_rate(self._optimizer, epoch)
-        x = torch.from_numpy(np.stack([views.place[pairs.x] for pairs in drawn]))
-        y = torch.from_numpy(np.stack([views.place[pairs.y] for pairs in drawn]))
+        x = np.stack([pairs.x for pairs in drawn])
+        y = np.stack([pairs.y for pairs in drawn])
         target = torch.from_numpy(np.stack([pairs.target for pairs in drawn])).float()
         for start in range(0, x.shape[1], protocol.batch_size):
             batch = slice(start, start + protocol.batch_size)
-            first, second = views.values[x[:, batch]], views.values[y[:, batch]]
+            first, second = (
+                views.gather(rows[:, batch].ravel()).view(len(drawn), -1, views.width) for rows in (x, y)
+            )
             predicted = predict(protocol.head, self.weights.unsqueeze(1), first, second)
             # The mean over each head's own pairs, summed over heads: gradients of heads are separate.
             loss = pair_loss(protocol.loss, predicted, target[:, batch]).mean(dim=1).sum()

@@ -16,15 +16,14 @@ import numpy as np
 from comface_bench.core.errors import UnitError
 from comface_bench.core.events import Event
 from comface_bench.data.pairs import PairGroup, PairList
-from comface_bench.engine.encoder import encode, state_digest
+from comface_bench.engine.feature_store import FeatureStore
 from comface_bench.engine.jobs import Job, Outcome, RunContext
-from comface_bench.engine.precision import Throughput, peak_memory_mb, reset_peak_memory
+from comface_bench.engine.precision import peak_memory_mb, reset_peak_memory
 from comface_bench.engine.protocols.probe import Probe
 from comface_bench.engine.ridge import STRENGTHS, compress, mean_pair_errors, pair_moments, solve_ridge
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import Tensor
 
     Floats = NDArray[np.float64]
     Rows = NDArray[np.int64]
@@ -61,13 +60,9 @@ def run(jobs: Sequence[Job], context: RunContext) -> list[Outcome | UnitError]:
     protocol, machine = context.protocol, context.images.machine
     assert isinstance(protocol, Probe)
     reset_peak_memory(machine)
-    context.encoder.eval().requires_grad_(False)
-    before = state_digest(context.encoder)
     rows = np.unique(np.concatenate([_rows_of(job) for job in jobs]))
-    speed = Throughput()
-    features = _encode(context, protocol, rows, speed)
-    if state_digest(context.encoder) != before:
-        raise UnitError(f"{context.encoder.name}: the frozen backbone changed while images were encoded")
+    features = _require(context.features, protocol, rows)
+    context.features.check_frozen()
     context.report(Event("stage", "solving", total=len(jobs)))
     choices = solve_jobs(jobs, features, rows, protocol)
     seconds = (time.perf_counter() - started) / len(jobs)
@@ -78,7 +73,7 @@ def run(jobs: Sequence[Job], context: RunContext) -> list[Outcome | UnitError]:
             continue
         details: dict[str, str | int | float | bool | None] = {
             "units_sharing_features": len(jobs),
-            "images_per_second": speed.per_second,
+            "images_per_second": context.features.encoded.per_second,
             "ridge_strength": choice.strength,
             "validation_error": choice.error,
         }
@@ -102,23 +97,12 @@ def _groups(job: Job, part: str) -> list[PairGroup]:
     return job.task.sampler.groups(fold.validation, card.test_pairs)
 
 
-def _encode(context: RunContext, protocol: Probe, rows: Rows, speed: Throughput) -> Floats:
-    """Encode images once each, and mirrored where the protocol asks for it; float64 (n, D or 2 D)."""
-    total = len(rows) * (1 if protocol.mirror == "none" else 2)
-    context.report(Event("stage", "encoding", total=total))
-
-    def tick(count: int) -> None:
-        context.report(Event("progress", "encoding", amount=count, total=total))
-
-    def mirrored(batch: Rows) -> Tensor:
-        return context.images.plain(batch).flip(3)
-
-    with speed.measure(total):
-        plain = encode(context.encoder, context.images.plain, rows, context.images.machine, tick)
-        if protocol.mirror == "none":
-            return plain.double().numpy()
-        other = encode(context.encoder, mirrored, rows, context.images.machine, tick)
-    one, two = plain.double().numpy(), other.double().numpy()
+def _require(features: FeatureStore, protocol: Probe, rows: Rows) -> Floats:
+    """Return features of images, and of mirrored ones where asked for; float64 (n, D or 2 D)."""
+    one = features.require(rows, "plain", "encoding").gather(rows).double().numpy()
+    if protocol.mirror == "none":
+        return one
+    two = features.require(rows, "mirrored", "encoding mirrored images").gather(rows).double().numpy()
     return (one + two) / 2 if protocol.mirror == "mean" else np.hstack([one, two])
 
 

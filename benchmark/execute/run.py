@@ -335,6 +335,7 @@ class GroupRunner:
         Raises:
             Exception: It fails for all of the units.
         """
+        from comface_bench.engine.feature_store import FeatureStore
         from comface_bench.engine.jobs import Job, RunContext
 
         entry, unit = self._cells[0].protocol_entry, items[0].unit
@@ -342,7 +343,9 @@ class GroupRunner:
         shared = self._together and not self._method.card.drawn
         encoder = self._take_encoder(0 if shared else unit.seed)
         jobs = [Job(item.cell.task, item.unit.fold, item.unit.seed, item.unit.label) for item in items]
-        context = RunContext(encoder, self._protocol, self._image_source(), self._report, checkpoint, key)
+        images = self._image_source()
+        features = FeatureStore(encoder, images, self._report)
+        context = RunContext(encoder, self._protocol, images, features, self._report, checkpoint, key)
         outcomes: list[Outcome | UnitError] = list(function(jobs, context))
         if len(outcomes) != len(jobs):
             raise PluginError(f"{entry.card.run} returned {len(outcomes)} outcomes for {len(jobs)} jobs")

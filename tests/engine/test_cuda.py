@@ -12,6 +12,7 @@ from comface_bench.core.events import ignore
 from comface_bench.core.protocol import Protocol
 from comface_bench.data.task import Task
 from comface_bench.engine.encoder import Encoder, ImageSource
+from comface_bench.engine.feature_store import FeatureStore
 from comface_bench.engine.finetune import run_finetune
 from comface_bench.engine.jobs import Job, Outcome
 from comface_bench.engine.linear import run_linear
@@ -40,8 +41,8 @@ def test_linear_on_a_gpu_equals_the_cpu(
 ) -> None:
     jobs = [Job(task, fold, 0, "") for fold in range(4)]
     protocol = make_protocol("linear")
-    expected = run_linear(jobs, make_encoder(), protocol, source, ignore)
-    found = run_linear(jobs, make_encoder().to("cuda"), protocol, on_gpu, ignore)
+    expected = run_linear(jobs, FeatureStore(make_encoder(), source), protocol, ignore)
+    found = run_linear(jobs, FeatureStore(make_encoder().to("cuda"), on_gpu), protocol, ignore)
     for one, other in zip(expected, found, strict=True):
         assert isinstance(one, Outcome)
         assert isinstance(other, Outcome)

@@ -12,6 +12,7 @@ from comface_bench.core.protocol import Protocol
 from comface_bench.data.task import Task
 from comface_bench.engine import checkpoint
 from comface_bench.engine.encoder import Encoder, ImageSource
+from comface_bench.engine.feature_store import FeatureStore
 from comface_bench.engine.jobs import Job, Outcome
 from comface_bench.engine.linear import run_linear
 
@@ -23,7 +24,7 @@ def run(
     task: Task, places: list[tuple[int, int]], encoder: Encoder, protocol: Protocol, source: ImageSource
 ) -> list[Outcome]:
     jobs = [Job(task, fold, seed, f"fold {fold}") for fold, seed in places]
-    outcomes = run_linear(jobs, encoder, protocol, source, ignore)
+    outcomes = run_linear(jobs, FeatureStore(encoder, source), protocol, ignore)
     assert all(isinstance(outcome, Outcome) for outcome in outcomes)
     return outcomes  # type: ignore[return-value]
 
@@ -55,7 +56,9 @@ def test_each_image_is_encoded_once_an_epoch(
 ) -> None:
     events: list[Event] = []
     jobs = [Job(task, fold, 0, "") for fold in range(4)]
-    run_linear(jobs, make_encoder(), make_protocol("linear"), source, events.append)
+    run_linear(
+        jobs, FeatureStore(make_encoder(), source, events.append), make_protocol("linear"), events.append
+    )
     for epoch in (1, 2, 3):
         encoded = sum(e.amount for e in events if e.kind == "progress" and e.epoch == epoch)
         assert encoded <= len(task.table)
@@ -78,7 +81,9 @@ def test_images_per_second_are_those_encoded_in_the_time_of_encoding(
 
     events: list[Event] = []
     jobs = [Job(task, fold, 0, "") for fold in range(2)]
-    for outcome in run_linear(jobs, make_encoder(), make_protocol("linear"), source, told):
+    for outcome in run_linear(
+        jobs, FeatureStore(make_encoder(), source, told), make_protocol("linear"), told
+    ):
         assert isinstance(outcome, Outcome)
         assert outcome.details["images_per_second"] == 10.0
 
@@ -101,7 +106,7 @@ def test_a_frozen_backbone_that_changes_is_an_error(
     encoder = make_encoder()
     encoder.backbone = Drifting()
     with pytest.raises(UnitError, match="changed"):
-        run_linear([Job(task, 0, 0, "")], encoder, make_protocol("linear"), source, ignore)
+        run_linear([Job(task, 0, 0, "")], FeatureStore(encoder, source), make_protocol("linear"), ignore)
 
 
 def test_a_head_that_leaves_the_finite_numbers_fails_alone(
@@ -110,7 +115,9 @@ def test_a_head_that_leaves_the_finite_numbers_fails_alone(
     encoder = make_encoder()
     with torch.no_grad():
         next(encoder.backbone.parameters()).fill_(float("inf"))
-    (outcome,) = run_linear([Job(task, 0, 0, "broken")], encoder, make_protocol("linear"), source, ignore)
+    (outcome,) = run_linear(
+        [Job(task, 0, 0, "broken")], FeatureStore(encoder, source), make_protocol("linear"), ignore
+    )
     assert isinstance(outcome, UnitError)
     assert "broken" in outcome.message
 
@@ -146,16 +153,16 @@ def test_heads_killed_after_an_epoch_go_on_to_the_same_result(
     monkeypatch.setattr(checkpoint, "SAVE_INTERVAL_S", 0.0)
     protocol, file = make_protocol("linear"), tmp_path / "states" / "heads.pt"
     jobs = [Job(task, fold, 0, "") for fold in range(2)]
-    unbroken = run_linear(jobs, make_encoder(), protocol, source, ignore)
+    unbroken = run_linear(jobs, FeatureStore(make_encoder(), source), protocol, ignore)
 
     def kill(event: Event) -> None:
         if event.kind == "epoch" and event.epoch == 2:
             raise KilledError
 
     with pytest.raises(KilledError):
-        run_linear(jobs, make_encoder(), protocol, source, kill, file, "key")
+        run_linear(jobs, FeatureStore(make_encoder(), source), protocol, kill, file, "key")
     events: list[Event] = []
-    resumed = run_linear(jobs, make_encoder(), protocol, source, events.append, file, "key")
+    resumed = run_linear(jobs, FeatureStore(make_encoder(), source), protocol, events.append, file, "key")
     assert [event.epoch for event in events if event.kind == "epoch"] == [3]
     for one, other in zip(unbroken, resumed, strict=True):
         assert isinstance(one, Outcome)
@@ -164,5 +171,5 @@ def test_heads_killed_after_an_epoch_go_on_to_the_same_result(
         assert one.validation_curve == other.validation_curve
         assert one.details.keys() == other.details.keys()
     events.clear()
-    run_linear(jobs, make_encoder(), protocol, source, events.append, file, "another key")
+    run_linear(jobs, FeatureStore(make_encoder(), source), protocol, events.append, file, "another key")
     assert [event.epoch for event in events if event.kind == "epoch"] == [1, 2, 3]

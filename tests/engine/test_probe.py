@@ -9,6 +9,7 @@ import torch
 from comface_bench.core.errors import UnitError
 from comface_bench.core.protocol import resolve_protocol
 from comface_bench.data.task import load_task
+from comface_bench.engine.feature_store import FeatureStore
 from comface_bench.engine.jobs import Job, RunContext
 from comface_bench.engine.probe import FLOOR, TIED, run, solve_jobs
 from comface_bench.engine.ridge import STRENGTHS
@@ -130,7 +131,15 @@ def test_equal_features_fail_the_unit_and_say_why(task):
 def test_a_run_encodes_images_and_their_mirror_images(task, source, make_encoder, tmp_path, mirror):
     protocol = resolve_protocol("probe", "age", {"image_size": "16", "mirror": mirror})
     encoder = make_encoder()
-    context = RunContext(encoder, protocol, source, lambda event: None, tmp_path / "state", "key")
+    context = RunContext(
+        encoder,
+        protocol,
+        source,
+        FeatureStore(encoder, source),
+        lambda event: None,
+        tmp_path / "state",
+        "key",
+    )
     jobs = [Job(task, fold, 0, "") for fold in range(2)]
     outcomes = run(jobs, context)
     rows = np.arange(len(task.table))
@@ -156,7 +165,15 @@ def test_a_backbone_that_changes_is_an_error(task, source, make_encoder, tmp_pat
 
     encoder.backbone.forward = drifting
     protocol = replace(resolve_protocol("probe", "age"), image_size=16)
-    context = RunContext(encoder, protocol, source, lambda event: None, tmp_path / "state", "key")
+    context = RunContext(
+        encoder,
+        protocol,
+        source,
+        FeatureStore(encoder, source),
+        lambda event: None,
+        tmp_path / "state",
+        "key",
+    )
     with pytest.raises(UnitError, match="changed"):
         run([Job(task, 0, 0, "")], context)
 

@@ -25,6 +25,7 @@ from comface_bench.data.pairs import PairList
 from comface_bench.data.task import Task, load_task
 from comface_bench.engine import finetune, linear
 from comface_bench.engine.encoder import Encoder, ImageSource
+from comface_bench.engine.feature_store import FeatureStore
 from comface_bench.engine.heads import draw_head
 from comface_bench.engine.jobs import Job, Outcome
 from comface_bench.engine.protocols.training import Training
@@ -192,7 +193,7 @@ def listed(task: Task, fold: int, part: str) -> PairList:
 def train(task: Task, folds: list[int], protocol: Training, source: ImageSource, file: Path) -> list[Outcome]:
     jobs = [Job(task, fold, 0, f"fold {fold}") for fold in folds]
     if protocol.trains == "head":
-        found = linear.run_linear(jobs, make_encoder(), protocol, source, ignore)
+        found = linear.run_linear(jobs, FeatureStore(make_encoder(), source), protocol, ignore)
     else:
         found = [
             finetune.run_finetune(job, make_encoder(), protocol, source, ignore, file, f"{job.fold}")
