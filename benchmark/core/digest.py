@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
+import functools
 import hashlib
+import inspect
 import json
 import re
-from collections.abc import Iterable
+import sys
+import types
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -148,3 +153,65 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (frozenset, set)):
         return sorted(value)
     raise TypeError(f"{type(value).__name__} has no canonical form")
+
+
+class ObjectFacts:
+    """Describes Python objects by all that they hold, in a form that has a digest.
+
+    Classes and functions are described by their names; functions by the values that they bring along, too.
+
+    Attributes:
+        modules: Names of the Python modules that these classes and functions come from.
+    """
+
+    def __init__(self) -> None:
+        self.modules: set[str] = set()
+        # With the objects: the number of one that is gone may become another's.
+        self._seen: dict[int, tuple[int, object]] = {}
+
+    def describe(self, value: Any) -> Any:
+        """Describe an object; what was described before is only referred to."""
+        if value is None or isinstance(value, (bool, int, str)):
+            return value
+        if isinstance(value, (float, complex, bytes)):
+            return repr(value)
+        if id(value) in self._seen:
+            return {"seen": self._seen[id(value)][0]}
+        self._seen[id(value)] = len(self._seen), value
+        if isinstance(value, Mapping):
+            return [[self.describe(key), self.describe(item)] for key, item in value.items()]
+        if isinstance(value, (list, tuple)):
+            return [self.describe(item) for item in value]
+        if isinstance(value, (set, frozenset)):
+            return sorted(canonical_json(self.describe(item)) for item in value)
+        if isinstance(value, type) or inspect.isroutine(value):
+            return self._describe_code(value)
+        return [self.describe(type(value)), self.describe(self.held(value))]
+
+    def held(self, value: Any) -> Any:
+        """Return what stands for an object that is neither plain, nor a container, nor code."""
+        if isinstance(value, functools.partial):
+            return [value.func, value.args, value.keywords]
+        if isinstance(value, (enum.Enum, Path)):
+            return str(value)
+        # Those of the standard library, such as loggers and locks, may hold half of the process.
+        if type(value).__module__.partition(".")[0] in sys.stdlib_module_names:
+            return None
+        if hasattr(value, "__dict__"):
+            return vars(value)
+        text = repr(value)
+        return None if " at 0x" in text else text
+
+    def _describe_code(self, value: Any) -> list[Any]:
+        module = str(getattr(value, "__module__", ""))
+        self.modules.add(module)
+        facts = [module, getattr(value, "__qualname__", "")]
+        if isinstance(value, type):
+            # A class of this process behaves as its bases do where it doesn't say otherwise.
+            return [*facts, [self.describe(base) for base in value.__bases__ if base is not object]]
+        if isinstance(value, types.MethodType):
+            return [*facts, self.describe(value.__func__), self.describe(value.__self__)]
+        if isinstance(value, types.FunctionType):
+            held = [inspect.getclosurevars(value).nonlocals, value.__defaults__, value.__kwdefaults__]
+            return [*facts, value.__code__.co_firstlineno, self.describe(held)]
+        return facts

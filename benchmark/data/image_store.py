@@ -82,6 +82,11 @@ class ImageStore:
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def key(self) -> str:
+        """Digest of all that decides the pixels: contents of the images in order, size, resizing, decoder."""
+        return self._plan.key
+
     def gather(self, indices: NDArray[np.int64]) -> torch.Tensor:
         """Return images by row; a store that turns out to be damaged is built again first.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from comface_bench.core.card import AUGMENTATIONS, IMAGENET, Augmentation, MethodCard, Preprocess
-from comface_bench.core.errors import PluginError, UsageError
+from comface_bench.core.digest import ObjectFacts, digest, digest_file
+from comface_bench.core.errors import PluginError, UnitError, UsageError
 from comface_bench.core.names import method_options, parse_name
 from comface_bench.core.registry import Entry, Registry, method_registry
 from comface_bench.core.unit import seed_for
@@ -293,6 +295,7 @@ def encode(
     rows: NDArray[np.int64],
     machine: Machine,
     tick: Callable[[int], None] | None = None,
+    notice: Callable[[str], None] | None = None,
 ) -> Tensor:
     """Encode images once each with a frozen encoder.
 
@@ -302,27 +305,111 @@ def encode(
         rows: Which images, int64 (n,).
         machine: Device and precision.
         tick: Called with the number of images of each batch.
+        notice: Called with a sentence when batches become smaller, for want of memory on the device.
 
     Returns:
         Features, float32 (n, D), on the CPU.
+
+    Raises:
+        UnitError: Not even one image has room on the device.
     """
-    parts = []
-    with torch.inference_mode():
-        for start in range(0, len(rows), ENCODE_BATCH):
-            batch = rows[start : start + ENCODE_BATCH]
-            images = render(batch)
-            with machine.autocast():
-                features = encoder.encode_checked(images)
-            parts.append(features.float().cpu())
-            if tick is not None:
-                tick(len(batch))
+    parts: list[Tensor] = []
+    start, size = 0, ENCODE_BATCH
+    while start < len(rows):
+        batch = rows[start : start + size]
+        features = _encode_batch(encoder, render, batch, machine)
+        if features is None:
+            if len(batch) == 1:
+                raise UnitError(
+                    f"{encoder.name}: the device has no room to encode one image",
+                    "Free its memory, or choose another with --device. Smaller images need less: -o image_size=…",
+                )
+            # An image's features don't depend on the others of its batch.
+            size = len(batch) // 2
+            if notice is not None:
+                notice(f"{encoder.name}: the device is out of memory; images are encoded {size} at a time")
+            continue
+        parts.append(features)
+        start += len(batch)
+        if tick is not None:
+            tick(len(batch))
     return torch.cat(parts)
 
 
+def _encode_batch(
+    encoder: Encoder,
+    render: Callable[[NDArray[np.int64]], Tensor],
+    rows: NDArray[np.int64],
+    machine: Machine,
+) -> Tensor | None:
+    """Encode images at once, or return None if the device has no room for that."""
+    try:
+        with torch.inference_mode(), machine.autocast():
+            return encoder.encode_checked(render(rows)).float().cpu()
+    except torch.OutOfMemoryError:
+        pass
+    # Only now are the tensors free that the error held.
+    if machine.device.type == "cuda":
+        torch.cuda.empty_cache()
+    return None
+
+
 def state_digest(module: nn.Module) -> str:
-    """Return a SHA-256 over every parameter and buffer, bit for bit."""
+    """Return a SHA-256 over every parameter and buffer: names, types, shapes, and numbers bit for bit."""
     sha = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        sha.update(name.encode())
-        sha.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    named = (
+        *module.named_parameters(remove_duplicate=False),
+        *module.named_buffers(remove_duplicate=False),
+    )
+    for name, tensor in sorted(named, key=lambda pair: pair[0]):
+        sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        sha.update(_bytes_of(tensor))
     return sha.hexdigest()
+
+
+def _bytes_of(tensor: Tensor) -> NDArray[np.uint8]:
+    flat: NDArray[np.uint8] = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+    return flat
+
+
+def encoder_digest(encoder: Encoder, state: str) -> str:
+    """Return a SHA-256 of all that decides an encoder's features.
+
+    That is its tensors; the settings of its modules, down to the variables of functions that they hold; the
+    source files of their classes and functions, and of what renders images; and the versions of torch and of
+    the packages that they come from.
+
+    Args:
+        encoder: As it encodes.
+        state: Its `state_digest`.
+    """
+    found = _EncoderFacts()
+    settings = found.describe(encoder)
+    sources, versions = {}, {"torch": torch.__version__}
+    for name in sorted({*found.modules, augment.__name__}):
+        package = name.partition(".")[0]
+        path = getattr(sys.modules.get(name), "__file__", None)
+        if package != "torch" and path is not None and Path(path).is_file():
+            sources[name] = digest_file(Path(path))
+            versions[package] = str(getattr(sys.modules.get(package), "__version__", ""))
+    return digest([state, settings, sources, versions])
+
+
+_MODULE_OWN = vars(nn.Module()).keys() - {"_parameters", "_buffers", "_modules"}
+_HOOKS = sorted(name for name in _MODULE_OWN if name.endswith("hooks"))
+
+
+class _EncoderFacts(ObjectFacts):
+    """Describes modules without the tensors that `state_digest` covers, and any other tensor by its numbers."""
+
+    def held(self, value: Any) -> Any:
+        """Return what stands for an object."""
+        if isinstance(value, Tensor):
+            return [str(value.dtype), list(value.shape), hashlib.sha256(_bytes_of(value)).hexdigest()]
+        if not isinstance(value, nn.Module):
+            return super().held(value)
+        own = {name: item for name, item in vars(value).items() if name not in _MODULE_OWN}
+        # Hooks stand under numbers that differ between processes.
+        hooks = [list(getattr(value, name).values()) for name in _HOOKS]
+        named = {"_parameters": list(own["_parameters"]), "_buffers": list(own["_buffers"])}
+        return own | named | {"hooks": hooks}

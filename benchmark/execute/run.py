@@ -344,7 +344,8 @@ class GroupRunner:
         encoder = self._take_encoder(0 if shared else unit.seed)
         jobs = [Job(item.cell.task, item.unit.fold, item.unit.seed, item.unit.label) for item in items]
         images = self._image_source()
-        features = FeatureStore(encoder, images, self._report)
+        about = {"method": self._cells[0].method_name, "data": self._cells[0].task.table.name}
+        features = FeatureStore(encoder, images, self._report, cache_folder() / "features", about)
         context = RunContext(encoder, self._protocol, images, features, self._report, checkpoint, key)
         outcomes: list[Outcome | UnitError] = list(function(jobs, context))
         if len(outcomes) != len(jobs):
