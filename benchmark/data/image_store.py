@@ -10,26 +10,29 @@ has one, whatever its size and its time of change say.
 What is read is checked: the end of the file when it is opened, each image when it is first taken. So a large
 store is never hashed as a whole, and one that is damaged is built again before anything of it is used.
 
+`KEY.json` says for people what a store is of; the store's time of change is that of its last use.
+
 The file is written under a name of its own, fsynced and renamed. A build that was killed leaves nothing
 that counts, and of two processes that build at once the later rename wins, with the same bytes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from zlib import crc32
 
 import numpy as np
 import PIL
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -44,6 +47,9 @@ from comface_bench.data.image_file import (
     read_image,
 )
 from comface_bench.data.manifest import Manifest
+
+if TYPE_CHECKING:
+    import torch
 
 FORMAT = 2
 """Raised by hand when the file of a store changes its layout."""
@@ -103,6 +109,8 @@ class ImageStore:
             StorageError: There is no room to build it again.
             BenchError: It is damaged as soon as it is built.
         """
+        import torch
+
         rows = np.asarray(indices, dtype=np.int64)
         images = self._opened.take(rows)
         if images is None:
@@ -215,8 +223,10 @@ class StorePlan:
         if mapped.size != pixels + self._end_size:
             return None
         sums, seal = mapped[pixels:-_SEAL].tobytes(), mapped[-_SEAL:].tobytes()
-        if seal != self._seal(sums):
+        if seal != _seal(self.key, sums):
             return None
+        with contextlib.suppress(OSError):
+            os.utime(self.path)
         return _OpenStore(np.asarray(mapped[:pixels]).reshape(self.shape), np.frombuffer(sums, _CHECKSUM))
 
     def build(self, progress: Callable[[int, int], None]) -> None:
@@ -235,7 +245,10 @@ class StorePlan:
                 sums[row] = crc32(content)
                 progress(row + 1, len(self.table))
             stream.write(sums.tobytes())
-            stream.write(self._seal(sums.tobytes()))
+            stream.write(_seal(self.key, sums.tobytes()))
+        about = {"data": self.table.name, "images": len(self.table), "image_size": self.size}
+        with contextlib.suppress(OSError), replacing(_about_path(self.path)) as stream:
+            stream.write(json.dumps(about, indent=1).encode())
 
     def fault(self) -> BenchError:
         """Make the error for a store that is damaged as soon as it is built."""
@@ -247,9 +260,6 @@ class StorePlan:
     @property
     def _end_size(self) -> int:
         return len(self.table) * _CHECKSUM.itemsize + _SEAL
-
-    def _seal(self, sums: bytes) -> bytes:
-        return hashlib.sha256(self.key.encode() + sums).digest()
 
     def _decode_all(self) -> Iterator[NDArray[np.uint8]]:
         """Yield the images in order, a few rounds at a time: memory doesn't grow with the data set."""
@@ -271,6 +281,74 @@ class StorePlan:
                 "Type the same command again when nothing writes there any more.",
             )
         return pixels
+
+
+def _seal(key: str, sums: bytes) -> bytes:
+    return hashlib.sha256(key.encode() + sums).digest()
+
+
+def _about_path(store: Path) -> Path:
+    return store.with_suffix(".json")
+
+
+@dataclass(frozen=True, eq=False)
+class StoredImages:
+    """A store on disk.
+
+    Attributes:
+        path: Its file.
+        size: Bytes.
+        used: When it was last opened, in seconds since 1970.
+        about: What is said of it beside it: `data`, `images`, `image_size`; nothing in older stores.
+    """
+
+    path: Path
+    size: int
+    used: float
+    about: Mapping[str, object]
+
+    @property
+    def key(self) -> str:
+        """Its key."""
+        return self.path.stem
+
+    def find_damaged(self) -> list[Path] | None:
+        """Read all of it; return its file if that isn't what was written, or None if it can't be known."""
+        images, side = self.about.get("images"), self.about.get("image_size")
+        if not isinstance(images, int) or not isinstance(side, int):
+            return None
+        one = 3 * side * side
+        try:
+            with self.path.open("rb") as stream:
+                found = np.array([crc32(stream.read(one)) for _ in range(images)], _CHECKSUM).tobytes()
+                return [] if stream.read() == found + _seal(self.key, found) else [self.path]
+        except OSError:
+            return [self.path]
+
+    def remove(self) -> bool:
+        """Remove it; return whether it is gone. A run that has it open keeps it to its end."""
+        with contextlib.suppress(OSError):
+            self.path.unlink(missing_ok=True)
+            _about_path(self.path).unlink(missing_ok=True)
+        return not self.path.exists()
+
+
+def list_stores(folder: Path) -> list[StoredImages]:
+    """Return the stores in a folder; none where there is no folder."""
+    found = []
+    for path in sorted(folder.glob("*.pixels")):
+        with contextlib.suppress(OSError):  # Another process may remove it meanwhile.
+            state = path.stat()
+            found.append(StoredImages(path, state.st_size, state.st_mtime, _read_about(_about_path(path))))
+    return found
+
+
+def _read_about(path: Path) -> dict[str, object]:
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 class _OpenStore:

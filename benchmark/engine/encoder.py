@@ -322,7 +322,7 @@ def encode(
             if len(batch) == 1:
                 raise UnitError(
                     f"{encoder.name}: the device has no room to encode one image",
-                    "Free its memory, or choose another with --device. Smaller images need less: -o image_size=…",
+                    "Free its memory, or choose another: --device. Smaller images need less: -o image_size=…",
                 )
             # An image's features don't depend on the others of its batch.
             size = len(batch) // 2
@@ -363,7 +363,7 @@ def state_digest(module: nn.Module) -> str:
     )
     for name, tensor in sorted(named, key=lambda pair: pair[0]):
         sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        sha.update(_bytes_of(tensor))
+        sha.update(_bytes_of(tensor).data)
     return sha.hexdigest()
 
 
@@ -385,7 +385,7 @@ def encoder_digest(encoder: Encoder, state: str) -> str:
     """
     found = _EncoderFacts()
     settings = found.describe(encoder)
-    sources, versions = {}, {"torch": torch.__version__}
+    sources, versions = {}, {"torch": str(torch.__version__)}
     for name in sorted({*found.modules, augment.__name__}):
         package = name.partition(".")[0]
         path = getattr(sys.modules.get(name), "__file__", None)
@@ -400,12 +400,12 @@ _HOOKS = sorted(name for name in _MODULE_OWN if name.endswith("hooks"))
 
 
 class _EncoderFacts(ObjectFacts):
-    """Describes modules without the tensors that `state_digest` covers, and any other tensor by its numbers."""
+    """Describes modules without the tensors that `state_digest` covers; any other tensor by its numbers."""
 
     def held(self, value: Any) -> Any:
         """Return what stands for an object."""
         if isinstance(value, Tensor):
-            return [str(value.dtype), list(value.shape), hashlib.sha256(_bytes_of(value)).hexdigest()]
+            return [str(value.dtype), list(value.shape), hashlib.sha256(_bytes_of(value).data).hexdigest()]
         if not isinstance(value, nn.Module):
             return super().held(value)
         own = {name: item for name, item in vars(value).items() if name not in _MODULE_OWN}
