@@ -382,16 +382,22 @@ def encoder_digest(encoder: Encoder, state: str) -> str:
     Args:
         encoder: As it encodes.
         state: Its `state_digest`.
+
+    Raises:
+        UsageError: Some of its code has no source file.
     """
     found = _EncoderFacts()
     settings = found.describe(encoder)
     sources, versions = {}, {"torch": str(torch.__version__)}
     for name in sorted({*found.modules, augment.__name__}):
         package = name.partition(".")[0]
+        if package in ("", "torch", *sys.builtin_module_names):
+            continue
         path = getattr(sys.modules.get(name), "__file__", None)
-        if package != "torch" and path is not None and Path(path).is_file():
-            sources[name] = digest_file(Path(path))
-            versions[package] = str(getattr(sys.modules.get(package), "__version__", ""))
+        if path is None:
+            raise UsageError(f"code of {name} has no source file")
+        sources[name] = digest_file(Path(path))
+        versions[package] = str(getattr(sys.modules.get(package), "__version__", ""))
     return digest([state, settings, sources, versions])
 
 
@@ -406,6 +412,8 @@ class _EncoderFacts(ObjectFacts):
         """Return what stands for an object."""
         if isinstance(value, Tensor):
             return [str(value.dtype), list(value.shape), hashlib.sha256(_bytes_of(value).data).hexdigest()]
+        if isinstance(value, torch.jit.ScriptModule):
+            return [str(value.inlined_graph)]
         if not isinstance(value, nn.Module):
             return super().held(value)
         own = {name: item for name, item in vars(value).items() if name not in _MODULE_OWN}
