@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import sys
+import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -393,12 +395,18 @@ def encoder_digest(encoder: Encoder, state: str) -> str:
         package = name.partition(".")[0]
         if package in ("", "torch", *sys.builtin_module_names):
             continue
-        path = getattr(sys.modules.get(name), "__file__", None)
-        if path is None:
-            raise UsageError(f"code of {name} has no source file")
-        sources[name] = digest_file(Path(path))
+        sources[name] = _source_digest(sys.modules.get(name), name)
         versions[package] = str(getattr(sys.modules.get(package), "__version__", ""))
     return digest([state, settings, sources, versions])
+
+
+@functools.cache
+def _source_digest(module: types.ModuleType | None, name: str) -> str:
+    """Return the digest of a module's source as it was when first asked: that of the code that runs."""
+    path = getattr(module, "__file__", None)
+    if path is None:
+        raise UsageError(f"code of {name} has no source file")
+    return digest_file(Path(path))
 
 
 _MODULE_OWN = vars(nn.Module()).keys() - {"_parameters", "_buffers", "_modules"}
