@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import sys
+import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -382,17 +384,29 @@ def encoder_digest(encoder: Encoder, state: str) -> str:
     Args:
         encoder: As it encodes.
         state: Its `state_digest`.
+
+    Raises:
+        UsageError: Some of its code has no source file.
     """
     found = _EncoderFacts()
     settings = found.describe(encoder)
     sources, versions = {}, {"torch": str(torch.__version__)}
     for name in sorted({*found.modules, augment.__name__}):
         package = name.partition(".")[0]
-        path = getattr(sys.modules.get(name), "__file__", None)
-        if package != "torch" and path is not None and Path(path).is_file():
-            sources[name] = digest_file(Path(path))
-            versions[package] = str(getattr(sys.modules.get(package), "__version__", ""))
+        if package in ("", "torch", *sys.builtin_module_names):
+            continue
+        sources[name] = _source_digest(sys.modules.get(name), name)
+        versions[package] = str(getattr(sys.modules.get(package), "__version__", ""))
     return digest([state, settings, sources, versions])
+
+
+@functools.cache
+def _source_digest(module: types.ModuleType | None, name: str) -> str:
+    """Return the digest of a module's source as it was when first asked: that of the code that runs."""
+    path = getattr(module, "__file__", None)
+    if path is None:
+        raise UsageError(f"code of {name} has no source file")
+    return digest_file(Path(path))
 
 
 _MODULE_OWN = vars(nn.Module()).keys() - {"_parameters", "_buffers", "_modules"}
@@ -406,6 +420,8 @@ class _EncoderFacts(ObjectFacts):
         """Return what stands for an object."""
         if isinstance(value, Tensor):
             return [str(value.dtype), list(value.shape), hashlib.sha256(_bytes_of(value).data).hexdigest()]
+        if isinstance(value, torch.jit.ScriptModule):
+            return [str(value.inlined_graph)]
         if not isinstance(value, nn.Module):
             return super().held(value)
         own = {name: item for name, item in vars(value).items() if name not in _MODULE_OWN}

@@ -161,7 +161,11 @@ class FeatureStore:
         if not shared.state:
             self.encoder.eval().requires_grad_(False)
             shared.state = state_digest(self.encoder)
-            shared.encoder = encoder_digest(self.encoder, shared.state)
+            try:
+                shared.encoder = encoder_digest(self.encoder, shared.state)
+            except Exception as error:  # Modules may hold anything.
+                shared.folder = None
+                self._stop_keeping(str(error))
         key = self._key(view)
         entry = shared.entries.get(key)
         if entry is None:
@@ -206,7 +210,7 @@ class FeatureStore:
     def _alone(self, entry: _Entry, stage: str) -> Iterator[None]:
         """Keep other processes from encoding for an entry, where it can be locked."""
         with contextlib.ExitStack() as held:
-            while (folder := self._shared.folder) is not None:
+            while (folder := self._shared.folder) is not None and self._shared.writes:
                 try:
                     folder.mkdir(parents=True, exist_ok=True)
                     held.enter_context(lock_entry(folder / entry.key, _WAIT_S))
@@ -216,19 +220,23 @@ class FeatureStore:
                     self._tell(f"{stage}: waiting for another process, which encodes the same images")
                     self._report(Event("progress", stage))  # a sign of life
                 except OSError as error:
-                    self._stop_keeping(error)
+                    self._stop_keeping(_reason(error))
             yield
 
     def _keep(self, key: str, view: View, rows: Rows, values: Values) -> Part:
         """Write a part and map it; one that can't be written stays in memory."""
         shared = self._shared
+        if shared.folder is None or not shared.writes:
+            return Part(rows, values)
         try:
-            if shared.folder is None or not self._make_room(values.nbytes + rows.nbytes):
+            if not make_room(shared.folder, values.nbytes + rows.nbytes, shared.limit, shared.used):
+                more = f"to keep more: {LIMIT}=…"
+                self._tell(f"features beyond {shared.limit / 1e9:g} GB stay in memory; {more}")
                 return Part(rows, values)
             describe_entry(shared.folder / key, self._describe(view, values.shape[1]))
             path = write_part(shared.folder / key, rows, values)
         except OSError as error:
-            self._stop_keeping(error)
+            self._stop_keeping(_reason(error))
             return Part(rows, values)
         shared.written.add(path)
         part = MappedPart.open(path, key, shared.pages)
@@ -236,17 +244,8 @@ class FeatureStore:
             self._tell(f"{path} isn't read as it was written: its disk or the memory may be failing")
         return part or Part(rows, values)
 
-    def _make_room(self, size: int) -> bool:
-        shared = self._shared
-        assert shared.folder is not None
-        if make_room(shared.folder, size, shared.limit, shared.used):
-            return True
-        self._tell(f"features beyond {shared.limit / 1e9:g} GB stay in memory; to keep more: {LIMIT}=…")
-        return False
-
-    def _stop_keeping(self, error: OSError) -> None:
-        self._shared.folder = None
-        reason = error.message if isinstance(error, BenchError) else f"{error.filename}: {error.strerror}"
+    def _stop_keeping(self, reason: str) -> None:
+        self._shared.writes = False
         self._tell(f"features can't be kept and stay in memory: {reason}")
 
     def _describe(self, view: View, width: int) -> dict[str, object]:
@@ -266,9 +265,10 @@ class _Shared:
     """What stores of the same images and encoder share, whichever views they take.
 
     Attributes:
-        folder: Of the entries; None once nothing can be kept.
+        folder: Of the entries, if any are kept.
         limit: Most bytes that the folder may hold.
         about: See `FeatureStore`.
+        writes: Whether they can be written.
         state: Digest of the encoder's tensors before it encoded.
         encoder: Its own digest.
         checked: How many images had been encoded when the tensors were last as they were.
@@ -282,6 +282,7 @@ class _Shared:
     folder: Path | None
     limit: float
     about: dict[str, str]
+    writes: bool = True
     state: str = ""
     encoder: str = ""
     checked: int = 0
@@ -290,6 +291,10 @@ class _Shared:
     written: set[Path] = field(default_factory=set)
     told: set[str] = field(default_factory=set)
     pages: MappedPages = field(default_factory=MappedPages)
+
+
+def _reason(error: OSError) -> str:
+    return error.message if isinstance(error, BenchError) else f"{error.filename}: {error.strerror}"
 
 
 class Features:

@@ -23,7 +23,7 @@ def test_what_is_kept_is_listed(call, folders):
         "features",
         "features",
     ]
-    for word in ("FG-NET", "flat", "waiting", "plain", "16", "20.0 GB"):
+    for word in ("FGNET", "flat", "waiting", "plain", "16", "20.0 GB"):
         assert word in out
     assert "images" not in call("cache", "list", "--features")[1].split()
     assert "flat" not in call("cache", "list", "--images")[1]

@@ -154,10 +154,23 @@ def make_closure(exponent: int) -> Callable[[torch.Tensor], torch.Tensor]:
     return lambda images: images**exponent
 
 
+class Scripted(nn.Module):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.mean((2, 3))
+
+
+class ScriptedOtherwise(nn.Module):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.amax((2, 3))
+
+
 def changed(change: str) -> Encoder:
     net, preprocess = Net(), Preprocess()
     if change == "setting":
         net = Net(2.0)
+    elif change.startswith("script"):
+        scripted = Scripted() if change == "script" else ScriptedOtherwise()
+        return Encoder("net", torch.jit.script(scripted), preprocess)
     elif change == "function":
         net = Net(function=torch.square)
     elif change.startswith("closure"):
@@ -179,15 +192,15 @@ def changed(change: str) -> Encoder:
     return Encoder("net", net, preprocess)
 
 
-def test_another_encoder_is_another_entry(source: ImageSource, folder: Path, counter: Counter) -> None:
+@pytest.mark.filterwarnings("ignore:.torch.jit.script:FutureWarning")
+def test_another_encoder_is_another_entry(source: ImageSource, folder: Path) -> None:
     changes = ["", "setting", "function", "closure 2", "closure 3", "loose tensor", "buffer", "hook"]
-    changes += ["mean", "std", "channels", "size"]
-    for change in changes:
-        FeatureStore(changed(change), source, folder=folder).require(ROWS, "plain", "")
-        assert counter.take() == len(ROWS), change
-    for change in changes:
-        FeatureStore(changed(change), source, folder=folder).require(ROWS, "plain", "")
-        assert counter.take() == 0, change
+    changes += ["mean", "std", "channels", "size", "script", "script otherwise"]
+    for expected in (len(ROWS), 0):
+        for change in changes:
+            store = FeatureStore(changed(change), source, folder=folder)
+            store.require(ROWS, "plain", "")
+            assert store.encoded.images == expected, change
     assert len(list_entries(folder)) == len(changes)
 
 
@@ -354,6 +367,42 @@ def test_features_stay_in_memory_where_nothing_can_be_written(
     store = FeatureStore(make_encoder(), source, events.append, folder)
     assert torch.equal(store.require(ROWS, "plain", "").gather(ROWS), expected)
     assert "No space left" in notices(events)[0]
+
+
+def test_a_folder_that_is_only_read_is_used(
+    source: ImageSource,
+    make_encoder: MakeEncoder,
+    folder: Path,
+    counter: Counter,
+    events: list[Event],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first = FeatureStore(make_encoder(), source, folder=folder)
+    expected = [first.require(ROWS, view, "").gather(ROWS) for view in (1, 2)]
+
+    def refuse(*arguments: Any) -> None:
+        raise OSError(30, "Read-only file system", "LOCK")
+
+    monkeypatch.setattr(feature_store, "lock_entry", refuse)
+    counter.take()
+    store = FeatureStore(make_encoder(), source, events.append, folder)
+    assert torch.equal(store.require(ROWS, 1, "").gather(ROWS), expected[0])
+    store.require(ROWS, 3, "")
+    assert torch.equal(store.require(ROWS, 2, "").gather(ROWS), expected[1])
+    assert counter.take() == len(ROWS)
+    assert any("Read-only" in text for text in notices(events))
+
+
+def test_an_encoder_that_cant_be_told_from_others_is_not_kept(
+    source: ImageSource, folder: Path, events: list[Event]
+) -> None:
+    found: dict[str, Any] = {"__name__": "typed", "torch": torch}
+    exec("class Typed(torch.nn.Module):\n def forward(self, images):\n  return images.mean((2, 3))", found)
+    encoder = Encoder("typed", found["Typed"](), Preprocess())
+    features = FeatureStore(encoder, source, events.append, folder).require(ROWS, "plain", "")
+    assert features.gather(ROWS).shape == (40, 3)
+    assert not folder.exists()
+    assert "no source file" in notices(events)[0]
 
 
 def test_a_limit_of_nothing_keeps_nothing(
