@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 
 __all__ = ["AugmentParameters", "apply", "draw_parameters", "image_key", "render", "resize"]
 
-_PIECE_BYTES = 1 << 20
-"""Of float32 images, for each thread of a CPU."""
+_PIECE_BYTES = 1 << 19
+"""Of float32 images, for each thread of a CPU: what its second cache holds."""
 
 
 def render(
