@@ -366,7 +366,11 @@ def test_what_is_allowed_is_not_reported(tmp_path, path, text):
         ["-m", "comface_bench", "--help"],
         ["-m", "comface_bench", "list", "methods", "--json"],
         ["-m", "comface_bench", "list", "tasks"],
+        ["-m", "comface_bench", "list", "tasks", "--data", "elsewhere", "--no-plugins"],
+        ["-m", "comface_bench", "list", "protocols"],
         ["-m", "comface_bench", "show", "age"],
+        ["-m", "comface_bench", "show", "farl"],
+        ["-m", "comface_bench", "show", "linear"],
     ],
     ids=" ".join,
 )
@@ -378,4 +382,4 @@ def test_light_commands_import_neither_torch_nor_pandas_nor_numpy(words, tmp_pat
     assert "comface_bench.version" in imported
     assert not {name.partition(".")[0] for name in imported} & (HEAVY | {"scipy"})
     if "-m" in words:
-        assert not {"numpy", "rich"} & imported
+        assert not {"numpy", "pydantic", "rich"} & imported

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple, get_args, get_origin
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from comface_bench.core.errors import BenchError, UnknownNameError, UsageError
 from comface_bench.core.names import unknown_name
@@ -63,6 +66,11 @@ class DeferredGroup(Group):
 
     deferred: ClassVar[Mapping[str, Deferred]] = {}
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the words of the command line."""
+        _convert_plainly(self.get_params(ctx))
+        return super().parse_args(ctx, args)
+
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names in the order in which the help shows them."""
         del ctx
@@ -112,6 +120,53 @@ def _answering_interruptions() -> Iterator[None]:
         raise InterruptedRunError(
             "interrupted; what is finished is kept", "The same command goes on from there."
         ) from None
+
+
+class QuickCommand(TyperCommand):
+    """A command of plain parameters that starts at once."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the words of the command line."""
+        _convert_plainly(self.get_params(ctx))
+        return super().parse_args(ctx, args)
+
+
+def _convert_plainly(parameters: Iterable[Any]) -> None:
+    """Convert text, paths, choices and lists of them without Typer.
+
+    Some versions of Typer convert every value by pydantic, whose import takes longer than a list to make.
+    Wrong and other values are still left to Typer, which answers them as elsewhere.
+    """
+    for parameter in parameters:
+        if hasattr(parameter, "get_runtime_param"):  # Of such a version.
+            parameter.get_runtime_param = partial(
+                _PlainValues, parameter.type_descriptor.annotation, parameter.get_runtime_param
+            )
+
+
+@dataclass(frozen=True)
+class _PlainValues:
+    """Conversion of the values of one parameter, in the place of Typer's own.
+
+    Attributes:
+        annotation: Of the parameter, without None.
+        typers: Makes Typer's own conversion.
+    """
+
+    annotation: Any
+    typers: Callable[[], Any]
+
+    def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
+        many = get_origin(self.annotation) is list
+        if value is None:
+            return () if many else None
+        kind = get_args(self.annotation)[0] if many else self.annotation
+        if isinstance(kind, type) and issubclass(kind, (str, Path, Enum)):
+            try:
+                return [kind(each) for each in value] if many else kind(value)
+            except ValueError:
+                pass
+        return self.typers().coerce(value, param=param, ctx=ctx)
 
 
 def make_app(cls: type[TyperGroup] | None = None) -> typer.Typer:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
-from comface_bench.cli.commands import Data, Json, NoPlugins, Plugins, complete_name, make_app
+from comface_bench.cli.commands import Data, Json, NoPlugins, Plugins, QuickCommand, complete_name, make_app
 from comface_bench.cli.output import print_facts, print_json, print_table
 from comface_bench.core.card import Family, MethodCard, TaskCard, card_digest, data_location
 from comface_bench.core.errors import BenchError, UnknownNameError
@@ -43,7 +43,7 @@ class Kind(StrEnum):
     METRICS = "metrics"
 
 
-@app.command()
+@app.command(cls=QuickCommand)
 def list_names(
     kind: Annotated[Kind, typer.Argument(help="What to list.", show_default=False)],
     data: Data = None,
@@ -141,7 +141,7 @@ def _family_row(family: Any) -> dict[str, str]:
     return {"name": f"{family.prefix}…", "example": family.example, "origin": family.origin}
 
 
-@show_app.command()
+@show_app.command(cls=QuickCommand)
 def show(
     name: Annotated[
         str,

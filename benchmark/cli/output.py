@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -24,7 +25,9 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], numbers:
     rows, right = list(rows), [heading in numbers for heading in headings]
     plain = not (sys.stdout.isatty() or {"FORCE_COLOR", "TTY_COMPATIBLE"} & os.environ.keys())
     # Rich takes as long to import as a list takes to make, and is needed for widths and colours only.
-    alone = plain and all(_has_plain_width(cell) for row in (headings, *rows) for cell in row)
+    alone = plain and all(
+        _has_plain_width(line) for row in (headings, *rows) for cell in row for line in cell.split("\n")
+    )
     for line in (_align_table if alone else _draw_table)(headings, rows, right):
         typer.echo(line.rstrip())
 
@@ -47,7 +50,8 @@ def _has_plain_width(text: str) -> bool:
 
 def _align_table(headings: Sequence[str], rows: list[Sequence[str]], right: list[bool]) -> Iterator[str]:
     """Yield the lines that `_draw_table` yields for cells of plain width where there is no terminal."""
-    table = [headings, *rows]
+    lines = [[cell.split("\n") for cell in row] for row in (headings, *rows)]
+    table = [line for row in lines for line in itertools.zip_longest(*row, fillvalue="")]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for row in table:
         cells = zip(row, widths, right, strict=True)

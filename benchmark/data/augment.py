@@ -17,6 +17,9 @@ device.
 
 Colours: the formulas are those of `torchvision.transforms.v2.functional` on floating images, in place on
 float32 images in [0, 1], (N, 3, H, W).
+
+Speed: on a CPU all stages of a piece of a batch, a few images that its caches hold, come before the next
+piece's. How many they are changes no bit of a view.
 """
 
 from __future__ import annotations
@@ -34,14 +37,15 @@ from torch.nn import functional as F
 from comface_bench.core.card import Augmentation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
 
 __all__ = ["AugmentParameters", "apply", "draw_parameters", "image_key", "render", "resize"]
 
-_CPU_BATCH = 64
+_PIECE_BYTES = 1 << 19
+"""Of float32 images, for each thread of a CPU: what its second cache holds."""
 
 
 def render(
@@ -66,14 +70,7 @@ def render(
         float32 (N, 3, size, size) in [0, 1], on the images' device.
     """
     aspect = images.shape[-1] / images.shape[-2]
-    # A CPU's caches hold the intermediate results of a few images, not of hundreds.
-    batch = _CPU_BATCH if images.device.type == "cpu" else max(len(images), 1)
-    rendered = []
-    for start in range(0, max(len(images), 1), batch):
-        some = slice(start, start + batch)
-        parameters = draw_parameters(augmentation, seed, image_keys[some], views[some], aspect=aspect)
-        rendered.append(apply(images[some], parameters, size))
-    return rendered[0] if len(rendered) == 1 else torch.cat(rendered)
+    return apply(images, draw_parameters(augmentation, seed, image_keys, views, aspect=aspect), size)
 
 
 def apply(images: Tensor, parameters: AugmentParameters, size: int) -> Tensor:
@@ -93,10 +90,35 @@ def apply(images: Tensor, parameters: AugmentParameters, size: int) -> Tensor:
     """
     if images.ndim != 4 or images.shape[1] != 3 or len(images) != len(parameters):
         raise ValueError(f"{len(parameters)} RGB images wanted, not an array of {tuple(images.shape)}")
-    rendered: Tensor = resample(images, parameters.boxes(*images.shape[-2:]), parameters.flip, size)
-    color_jitter_(rendered, parameters.factors, parameters.order, parameters.jitter)
-    grayscale_(rendered, parameters.gray)
+    rendered = torch.empty(len(images), 3, size, size, device=images.device)
+    if len(images) == 0:
+        return rendered
+    piece = images_at_once(images, size)
+    resampling = Resampling(images, parameters, size, piece)
+    changes = ColorChanges(parameters, images.device)
+    for start in range(0, len(images), piece):
+        rows = range(start, min(start + piece, len(images)))
+        resampling.render(rows, out=rendered)
+        changes.make_(rendered, rows)
+        change_rows_(rendered, [row for row in rows if parameters.gray[row]], _gray)
     return rendered
+
+
+def images_at_once(images: Tensor, size: int) -> int:
+    """Return how many images are rendered at once, at least 1.
+
+    Args:
+        images: (N, 3, H, W).
+        size: Side of the rendered images in pixels.
+
+    Returns:
+        On a CPU as many as its caches hold as float32, before or after their rendering; elsewhere all.
+    """
+    count, channels, height, width = images.shape
+    if images.device.type != "cpu":
+        return max(1, count)
+    image_bytes = 4 * channels * max(height * width, size * size)
+    return max(1, int(_PIECE_BYTES * torch.get_num_threads() // image_bytes))
 
 
 _ORDERS = np.array(list(permutations(range(4))), dtype=np.int64)
@@ -284,27 +306,87 @@ def resize(images: Tensor, size: int) -> Tensor:
     return resized.clamp_(0, 1)
 
 
-def resample(images: Tensor, boxes: NDArray[np.int64], flip: NDArray[np.bool_], size: int) -> Tensor:
-    """Crop, scale and flip each image by its own box.
+class Resampling:
+    """Crop, scale and flip of N images, each by its own box.
 
     Args:
-        images: uint8, or floating in [0, 1], (N, C, H, W).
-        boxes: Top, left, height, width of each crop in pixels, int64 (N, 4).
-        flip: True where the result is flipped horizontally, bool (N,).
+        images: uint8, or floating in [0, 1], (N, 3, H, W).
+        parameters: Of their views.
         size: Side of the result in pixels.
-
-    Returns:
-        float32 (N, C, size, size) in [0, 1], on the images' device; memory of its own.
+        piece: Images that are resampled at once.
     """
-    rows, row_weights = resampling_taps(boxes[:, 0], boxes[:, 2], size)
-    columns, column_weights = resampling_taps(boxes[:, 1], boxes[:, 3], size, flip)
-    if images.dtype == torch.uint8:
-        column_weights /= 255
-    # Columns first: bytes are cheaper to transpose than floats.
-    upright = images.transpose(2, 3).contiguous().float()
-    narrowed = _combine_lines(upright, columns, column_weights)
-    resampled = _combine_lines(narrowed.transpose(2, 3).contiguous(), rows, row_weights)
-    return resampled.clamp_(0, 1)
+
+    def __init__(self, images: Tensor, parameters: AugmentParameters, size: int, piece: int) -> None:
+        boxes = parameters.boxes(*images.shape[-2:])
+        top, left, tall, wide = boxes.T
+        unit = 255 if images.dtype == torch.uint8 else 1
+        rows, row_weights = resampling_taps(top, tall, size)
+        columns, column_weights = resampling_taps(left, wide, size, parameters.flip)
+        self._images = images
+        self._rows = _LineSums(rows, row_weights, images, images.shape[2], piece)
+        self._columns = _LineSums(columns, column_weights / unit, images, images.shape[3], piece)
+        self._edges = np.column_stack([top, top + tall, left, left + wide]).tolist()
+
+    def render(self, rows: range, out: Tensor) -> None:
+        """Resample a piece.
+
+        Args:
+            rows: Its images.
+            out: Results, float32 (N, 3, size, size) in [0, 1]; those of the piece are overwritten.
+        """
+        some = slice(rows.start, rows.stop)
+        tops, bottoms, lefts, rights = zip(*self._edges[some], strict=True)
+        # Lines outside the crops are neither copied nor read.
+        down, across = slice(min(tops), max(bottoms)), slice(min(lefts), max(rights))
+        count, channels, height, width = len(rows), *self._images.shape[1:]
+        window = self._images[some, :, down, across].float()
+        upright = window.new_empty(count, channels, width, window.shape[2])
+        upright[:, :, across] = window.transpose(2, 3)
+        narrowed = window.new_empty(count, channels, height, out.shape[3])
+        narrowed[:, :, down] = self._columns.of(upright, rows).transpose(2, 3)
+        torch.clamp(self._rows.of(narrowed, rows), 0, 1, out=out[some])
+
+
+class _LineSums:
+    """Weighted sums of lines of images.
+
+    Args:
+        positions: Lines of each sum, int64 (N, size, K).
+        weights: float64 (N, size, K).
+        images: (N, C, …).
+        length: Lines of each image and channel.
+        piece: Images at once.
+    """
+
+    def __init__(
+        self,
+        positions: NDArray[np.int64],
+        weights: NDArray[np.float64],
+        images: Tensor,
+        length: int,
+        piece: int,
+    ) -> None:
+        count, channels = images.shape[:2]
+        _, self._size, taps = positions.shape
+        planes = (np.arange(count) % piece * channels)[:, None] + np.arange(channels)
+        index = (planes[:, :, None, None] * length + positions[:, None]).astype(np.int32)
+        spread = np.broadcast_to(weights.astype(np.float32)[:, None], index.shape).reshape(count, -1)
+        self._index = torch.from_numpy(index.reshape(count, -1)).to(images.device)
+        self._weights = torch.from_numpy(spread).to(images.device)
+        bags = min(piece, count) * channels * self._size
+        self._offsets = torch.arange(0, bags * taps, taps, dtype=torch.int32, device=images.device)
+
+    def of(self, images: Tensor, rows: range) -> Tensor:
+        """Return sums of a piece's lines: float32 (n, C, length, D) to (n, C, size, D)."""
+        count, channels, _, depth = images.shape
+        sums = F.embedding_bag(
+            self._index[rows.start : rows.stop].view(-1),
+            images.view(-1, depth),
+            self._offsets[: count * channels * self._size],
+            mode="sum",
+            per_sample_weights=self._weights[rows.start : rows.stop].view(-1),
+        )
+        return sums.view(count, channels, self._size, depth)
 
 
 def resampling_taps(
@@ -346,52 +428,37 @@ def resampling_taps(
     return positions, weights
 
 
-def _combine_lines(images: Tensor, positions: NDArray[np.int64], weights: NDArray[np.float64]) -> Tensor:
-    """Return weighted sums of lines of each image: float32 (N, C, L, D) to (N, C, size, D)."""
-    count, channels, length, depth = images.shape
-    _, size, taps = positions.shape
-    planes = np.arange(count * channels).reshape(count, channels, 1, 1) * length
-    index = torch.from_numpy((planes + positions[:, None]).reshape(-1, taps).astype(np.int32))
-    spread = np.broadcast_to(weights[:, None], (count, channels, size, taps)).reshape(-1, taps)
-    combined = F.embedding_bag(
-        index.to(images.device),
-        images.view(-1, depth),
-        mode="sum",
-        per_sample_weights=torch.from_numpy(spread.astype(np.float32)).to(images.device),
-    )
-    return combined.view(count, channels, size, depth)
-
-
-_NEUTRAL = (1.0, 1.0, 1.0, 0.0)
-
-
-def color_jitter_(
-    images: Tensor, factors: NDArray[np.float64], order: NDArray[np.int64], wanted: NDArray[np.bool_]
-) -> None:
-    """Change brightness, contrast, saturation and hue in place, in each image's own order.
+class ColorChanges:
+    """The changes of brightness, contrast, saturation and hue of N views, in each view's own order.
 
     Args:
-        images: float32 (N, 3, H, W) in [0, 1]; changed.
-        factors: Brightness, contrast and saturation factors and hue shift in turns, float64 (N, 4).
-        order: Columns of `factors` as they are applied, int64 (N, 4).
-        wanted: Images to change, bool (N,).
+        parameters: Of the views.
+        device: Of their images.
     """
-    for place in range(4):
-        for column, change_ in enumerate((_brighten_, _contrast_, _saturate_, _shift_hue_)):
-            due = wanted & (order[:, place] == column) & (factors[:, column] != _NEUTRAL[column])
-            rows = np.flatnonzero(due)
-            if len(rows) == 0:
-                continue
-            amounts = torch.from_numpy(factors[rows, column].astype(np.float32)).to(images.device)
-            amounts = amounts.view(-1, 1, 1, 1)
-            run = _as_run(rows)
-            if run is not None:
-                change_(images[run], amounts)
-                continue
-            index = torch.from_numpy(rows).to(images.device)
-            part = images.index_select(0, index)
-            change_(part, amounts)
-            images.index_copy_(0, index, part)
+
+    def __init__(self, parameters: AugmentParameters, device: torch.device) -> None:
+        due = parameters.jitter[:, None] & (parameters.factors != (1.0, 1.0, 1.0, 0.0))
+        in_order = np.where(np.take_along_axis(due, parameters.order, axis=1), parameters.order, -1)
+        self._columns: list[list[int]] = in_order.tolist()
+        self._weights = [
+            torch.from_numpy(weigh(values).astype(np.float32)).to(device)[..., None, None, None]
+            for (weigh, _), values in zip(_CHANGES, parameters.factors.T, strict=True)
+        ]
+
+    def make_(self, images: Tensor, rows: range) -> None:
+        """Change some of the images in place.
+
+        Args:
+            images: float32 (N, 3, H, W) in [0, 1]; those of `rows` are changed.
+            rows: Which.
+        """
+        for place in range(4):
+            due: dict[int, list[int]] = {}
+            for row in rows:
+                due.setdefault(self._columns[row][place], []).append(row)
+            due.pop(-1, None)
+            for column, some in due.items():
+                change_rows_(images, some, _CHANGES[column][1], self._weights[column])
 
 
 def grayscale_(images: Tensor, wanted: NDArray[np.bool_]) -> None:
@@ -401,70 +468,104 @@ def grayscale_(images: Tensor, wanted: NDArray[np.bool_]) -> None:
         images: float32 (N, 3, H, W) in [0, 1]; changed.
         wanted: Images to change, bool (N,).
     """
-    change_rows_(images, np.flatnonzero(wanted), lambda part: _luma(part).expand_as(part))
+    change_rows_(images, np.flatnonzero(wanted).tolist(), _gray)
 
 
-def change_rows_(images: Tensor, rows: NDArray[np.int64], change: Callable[[Tensor], Tensor]) -> None:
+def change_rows_(
+    images: Tensor, rows: Sequence[int], change: Callable[..., Tensor], *of_each: Tensor
+) -> None:
     """Apply a change to some images of a batch; the rest cost nothing.
 
     Args:
         images: (N, 3, H, W); changed.
-        rows: Images to change, int64 (n,).
-        change: From images (n, 3, H, W) to as many of that shape.
+        rows: Images to change, in rising order.
+        change: From images (n, 3, H, W), and what belongs to them, to as many images. It may change the
+            images that it is given, and return them.
+        of_each: What else the change takes of each image, (N, ...).
     """
-    if len(rows) > 0:
-        index = torch.from_numpy(rows).to(images.device)
-        images.index_copy_(0, index, change(images.index_select(0, index)))
+    if len(rows) == 0:
+        return
+    if rows[-1] - rows[0] + 1 == len(rows):  # Neighbours need not be gathered.
+        part, *of_part = (given[rows[0] : rows[-1] + 1] for given in (images, *of_each))
+        changed = change(part, *of_part)
+        if changed is not part:
+            part.copy_(changed)
+    else:
+        index = torch.tensor(rows, device=images.device)
+        part, *of_part = (given.index_select(0, index) for given in (images, *of_each))
+        images.index_copy_(0, index, change(part, *of_part))
 
 
-def _as_run(rows: NDArray[np.int64]) -> slice | None:
-    """Return consecutive rows as a slice, which needs no copy of the images."""
-    first, last = int(rows[0]), int(rows[-1])
-    return slice(first, last + 1) if last - first + 1 == len(rows) else None
+_LUMA = (0.2989, 0.587, 0.114)
 
 
-def _luma(images: Tensor) -> Tensor:
+def _gray(images: Tensor) -> Tensor:
     red, green, blue = images.unbind(dim=1)
-    return (red * 0.2989).add_(green, alpha=0.587).add_(blue, alpha=0.114).unsqueeze(1)
+    luma = (red * _LUMA[0]).add_(green, alpha=_LUMA[1]).add_(blue, alpha=_LUMA[2])
+    return luma.unsqueeze(1).expand_as(images)
 
 
-def _brighten_(images: Tensor, factor: Tensor) -> None:
-    images.mul_(factor).clamp_(0, 1)
+def _brightness_weights(factors: NDArray[np.float64]) -> NDArray[np.float64]:
+    return factors[:, None]
 
 
-def _contrast_(images: Tensor, factor: Tensor) -> None:
-    # Line by line: one sum over a single large image would be split among threads and round differently
-    # than the same image's sum in a batch.
-    mean = _luma(images).mean(dim=3, keepdim=True).mean(dim=2, keepdim=True)
-    images.mul_(factor).add_(mean.mul_(1 - factor)).clamp_(0, 1)
+def _brighten(images: Tensor, weights: Tensor) -> Tensor:
+    return images.mul_(weights[:, 0]).clamp_(0, 1)
 
 
-def _saturate_(images: Tensor, factor: Tensor) -> None:
-    luma = _luma(images).mul_(1 - factor)
-    images.mul_(factor).add_(luma).clamp_(0, 1)
+def _luma_weights(factors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the weight of an image's own pixels, and of red, green and blue of what is mixed with them."""
+    return np.column_stack([factors, (1 - factors)[:, None] * _LUMA])
 
 
-def _shift_hue_(images: Tensor, turn: Tensor) -> None:
-    """Turn the hue in HSV space, by the hexcone in closed form.
+def _contrast(images: Tensor, weights: Tensor) -> Tensor:
+    # Three sums of an image, not the one of its luma: a single large sum would be split among threads and
+    # round differently than the same image's in a batch.
+    mean = images.mean(dim=(2, 3), keepdim=True).mul_(weights[:, 1:, 0]).sum(dim=1, keepdim=True)
+    return images.mul_(weights[:, 0]).add_(mean).clamp_(0, 1)
 
-    With the largest channel v, the smallest u, their span c and the hue h in sixths of a turn: |h| is
-    1 + (g + b − r − u) / c, with the sign of g − b; after the turn the channels are u + c·t(3),
-    v − c·t(2) and v − c·t(4), where t(k) is |h − k| − 1 held within [0, 1]. This equals torchvision's
-    case distinction of six sectors, without its masks and its gather.
+
+def _saturate(images: Tensor, weights: Tensor) -> Tensor:
+    own, *of_colours = weights.unbind(dim=1)
+    red, green, blue = images.chunk(3, dim=1)
+    luma = (red * of_colours[0]).addcmul_(green, of_colours[1]).addcmul_(blue, of_colours[2])
+    return images.mul_(own).add_(luma).clamp_(0, 1)
+
+
+def _hue_weights(turns: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what `_shift_hue` takes: weights of a channel, of the two after it, and of the ends."""
+    sixths = 6 * turns
+    thirds = np.rint(sixths / 2).astype(np.int64)
+    rest = sixths - 2 * thirds
+    part, forwards = 2 * np.abs(rest) - 1, rest >= 0
+    weights = np.stack(
+        [np.ones_like(rest), np.where(forwards, -1, part), np.where(forwards, part, -1)], axis=1
+    )
+    weights = np.take_along_axis(weights, (np.arange(3) + thirds[:, None]) % 3, axis=1)
+    return np.column_stack([weights, 1 - np.abs(rest)])
+
+
+def _shift_hue(images: Tensor, weights: Tensor) -> Tensor:
+    """Turn the hue in HSV space.
+
+    In the hexcone a channel is a piecewise linear function of the hue, between the lowest channel u and the
+    highest v. Two sixths of a turn permute the channels. By e more, 0 ≤ e ≤ 1 sixth, red becomes
+
+        r − g + (2e − 1) b + (1 − e) (u + v), held within [u, v],
+
+    and so on round the circle red, green, blue; backwards, with green and blue exchanged. This equals
+    torchvision's case distinction of six sectors, without its hue, its masks and its division.
     """
-    red, green, blue = images.unbind(dim=1)
-    highest = torch.maximum(torch.maximum(red, green), blue)
-    lowest = torch.minimum(torch.minimum(red, green), blue)
-    span = highest - lowest
-    side = green - blue
-    hue = (green + blue).sub_(red).sub_(lowest)
-    # A grey pixel has no hue: 0 / tiny is 0, and its span of 0 keeps it grey.
-    hue.div_(span.clamp_min(torch.finfo(torch.float32).tiny)).add_(1).copysign_(side)
-    hue.add_(turn.squeeze(1), alpha=6).remainder_(6)
-    for channel, opposite, base, sign in (
-        (red, 3, lowest, 1),
-        (green, 2, highest, -1),
-        (blue, 4, highest, -1),
-    ):
-        torch.sub(hue, opposite, out=channel).abs_().sub_(1).clamp_(0, 1)
-        torch.addcmul(base, span, channel, value=sign, out=channel)
+    own, after, before, ends = weights.unbind(dim=1)
+    lowest, highest = images.amin(dim=1, keepdim=True), images.amax(dim=1, keepdim=True)
+    turned = torch.addcmul((lowest + highest).mul_(ends), images, own)
+    turned.addcmul_(images.roll(-1, dims=1), after).addcmul_(images.roll(-2, dims=1), before)
+    return torch.clamp(turned, lowest, highest, out=images)
+
+
+_CHANGES = (
+    (_brightness_weights, _brighten),
+    (_luma_weights, _contrast),
+    (_luma_weights, _saturate),
+    (_hue_weights, _shift_hue),
+)

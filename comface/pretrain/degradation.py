@@ -66,7 +66,7 @@ def degrade(images: Tensor, seed: int, keys: NDArray[np.uint64], views: NDArray[
         return np.where(drawn[:, slot] < SHARE, amounts.T, neutral).T
 
     def change(apply: Callable[[Tensor, Amounts], Tensor], amounts: Amounts) -> None:
-        rows = np.flatnonzero(amounts)
+        rows = np.flatnonzero(amounts).tolist()
         change_rows_(images, rows, lambda part: apply(part, amounts[rows]))
 
     change(rotate, some(0, TURN * (2 * drawn[:, 1] - 1), 0.0))

@@ -34,6 +34,13 @@ def test_other_widths_are_left_to_rich(cell):
     assert not _has_plain_width(cell)
 
 
+def test_cells_of_several_lines_need_no_rich(capsys):
+    rows = [["a", "b\n\nc"], ["d\ne", ""]]
+    assert list(_align_table(["x", "y"], rows, [False, True])) == _draw_table(["x", "y"], rows, [False, True])
+    print_table(["x", "y"], rows)
+    assert capsys.readouterr().out == "x  y\na  b\n\n   c\nd\ne\n"
+
+
 def test_wide_characters_take_two_cells(capsys):
     print_table(["a", "b"], [["日本", "1"], ["xyz", "10"]], numbers=["b"])
     assert capsys.readouterr().out == "a      b\n日本   1\nxyz   10\n"

@@ -13,6 +13,7 @@ from scipy import stats
 from torchvision.transforms.v2 import functional as reference
 
 from comface_bench.core.card import NO_AUGMENTATION, TABLE_B, TABLE_C, TABLE_D, Augmentation
+from comface_bench.data import augment
 from comface_bench.data.augment import apply, draw_parameters, image_key, render, resize, uniforms
 
 CHANGES = (
@@ -133,6 +134,28 @@ def test_a_view_is_the_same_alone_and_in_a_batch(size):
     mixed = render(images[shuffled], TABLE_B, 5, keys[shuffled], views[shuffled], size)
     assert torch.equal(mixed, together[shuffled])
     assert torch.equal(together, render(images, TABLE_B, 5, keys, views, size))
+
+
+@pytest.mark.parametrize(("stored", "size"), [(40, 32), (40, 40), (24, 56)])
+def test_views_are_the_same_in_pieces_of_any_size(monkeypatch, stored, size):
+    count = 30
+    images, keys, views = noise(count, stored, stored), np.arange(count, dtype=np.uint64), np.arange(count)
+    image_bytes = 4 * 3 * max(stored, size) ** 2
+    rendered, at_once = [], []
+    for piece in (1, 3, 7, count, 100):
+        monkeypatch.setattr(augment, "_PIECE_BYTES", piece * image_bytes / torch.get_num_threads())
+        at_once.append(augment.images_at_once(images, size))
+        rendered.append(render(images, TABLE_B, 5, keys, views, size))
+    assert at_once == [1, 3, 7, count, 100]
+    assert all(torch.equal(each, rendered[0]) for each in rendered)
+
+
+def test_a_piece_is_measured_in_bytes_not_images():
+    budget = augment._PIECE_BYTES * torch.get_num_threads()
+    for stored, size in ((32, 16), (16, 32), (64, 512), (512, 64)):
+        at_once = augment.images_at_once(torch.empty(2, 3, stored, stored, dtype=torch.uint8), size)
+        image_bytes = 4 * 3 * max(stored, size) ** 2
+        assert at_once == 1 or at_once * image_bytes <= budget < (at_once + 1) * image_bytes
 
 
 def test_views_and_seeds_differ():
