@@ -43,7 +43,7 @@ CARD = MethodCard(
     trained_on=("unstated face images",),
     group="Facial Representation Learning",
     summary="Face recognition, 1.3 million parameters; faces of 112 pixels, aligned by five landmarks."
-    " Its conversion lost the slopes of 17 PReLUs; slopes=all puts them back. Not stated by its"
+    " Its conversion lost the slopes of 16 PReLUs; slopes=all puts them back. Not stated by its"
     " authors: who trained it, the people that it was trained on, so that it may know a task's,"
     " and its input, here RGB in (x - 127.5) / 128.",
     licence="MIT (npm package); none found upstream",

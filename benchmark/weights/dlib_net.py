@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _LARGEST = 1 << 30
-_MOST_LAYERS = 4096
 _LONGEST_NAME = 64
 _INPUT = "input_rgb_image_sized"
 _WITHOUT_TENSORS = {"relu_": 0, "add_prev_": 0, "max_pool_2": 6, "avg_pool_2": 6}
@@ -60,12 +59,9 @@ class _Reader:
         self._place = 0
 
     def read(self) -> dict[str, Tensor]:
-        self._open()
         tensors: dict[str, Tensor] = {}
         counts: Counter[str] = Counter()
-        for number in range(_MOST_LAYERS):
-            if self._place == len(self._content):
-                return tensors
+        for number in range(self._open()):
             kind, parts = self._layer()
             for part, tensor in parts.items():
                 tensors[f"{kind}_{counts[kind]}.{part}"] = tensor
@@ -73,25 +69,32 @@ class _Reader:
             self._buffers()
             if number == 0:
                 self._whole()  # How many samples an image gives.
-        raise self._fault(f"more than {_MOST_LAYERS} layers")
+        if left := len(self._content) - self._place:
+            raise self._fault(f"{left:,} bytes more than its layers have")
+        return tensors
 
-    def _open(self) -> None:
-        """Pass by the loss, the versions and the input."""
+    def _open(self) -> int:
+        """Pass by the loss, the versions and the input; return how many layers follow."""
         self._whole()
         loss = self._text()
         if loss != "loss_metric_2":
             raise self._fault(f"the loss {loss}, which isn't known")
         self._fractions(2)
-        for _ in range(_MOST_LAYERS):
+        layers = 0
+        while True:
             before = self._place
-            if not 1 <= self._whole() <= 3:
+            version = self._whole()
+            if not 1 <= version <= 3:
                 self._place = before
                 break
+            # Marks and jumps of shortcuts are of version 1, and nothing of them follows.
+            layers += version > 1
         name = self._text()
         if name != _INPUT:
             raise self._fault(f"the input {name}, which isn't known")
         self._fractions(3)  # The mean colour.
         self._wholes(2)  # Height and width.
+        return layers
 
     def _layer(self) -> tuple[str, dict[str, Tensor]]:
         name = self._text()

@@ -1,7 +1,7 @@
 """The files that package registries ship, through the user's own client, against an independent reference.
 
-Of a TensorFlow.js model its own graph is interpreted here, in float64; dlib's network is run by dlib. Archives that
-have been got before are taken from the folder COMFACE_TEST_ARCHIVES.
+Of a TensorFlow.js model its own graph is interpreted here, in float64; dlib runs its own network. Archives
+that have been got before are taken from the folder COMFACE_TEST_ARCHIVES.
 """
 
 from __future__ import annotations
