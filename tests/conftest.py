@@ -197,3 +197,28 @@ def write_dlib():
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def write_onnx():
+    """Write an ONNX model that has tensors and one operation: `write(path, tensors)`."""
+
+    def whole(value):
+        low, high = value & 0x7F, value >> 7
+        return bytes([low | 0x80]) + whole(high) if high else bytes([low])
+
+    def part(number, content):
+        return whole(number << 3 | 2) + whole(len(content)) + content
+
+    def write(path: Path, tensors) -> Path:
+        graph = part(1, part(4, b"Relu"))
+        for name, tensor in tensors.items():
+            dims = b"".join(whole(1 << 3) + whole(side) for side in tensor.shape)
+            kind = {"torch.float32": 1, "torch.int32": 6, "torch.int64": 7}[str(tensor.dtype)]
+            raw = tensor.contiguous().numpy().tobytes()
+            graph += part(5, dims + whole(2 << 3) + whole(kind) + part(8, name.encode()) + part(9, raw))
+        head = whole(1 << 3) + whole(10) + part(2, b"writer")
+        path.write_bytes(head + part(7, graph) + part(8, b"\x10\x12"))
+        return path
+
+    return write

