@@ -113,7 +113,7 @@ def build_mobilenet(seed: int = 0) -> nn.Module:
         an odd number of pixels, the larger half stands below and on the right.
     """
     import torch
-    from timm.layers import Conv2dSame
+    from timm.layers.conv2d_same import Conv2dSame
     from torch import nn
 
     class Block(nn.Module):

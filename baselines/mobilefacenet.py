@@ -79,14 +79,14 @@ def build_mobilefacenet(slopes: bool, seed: int = 0) -> nn.Module:
         A module from images (N, 3, 112, 112), RGB in (x - 127.5) / 128, to features (N, 192).
     """
     import torch
-    from timm.layers import Conv2dSame
+    from timm.layers.conv2d_same import Conv2dSame
     from torch import nn
 
-    def depthwise(channels: int, stride: int) -> list[tuple[str, nn.Module]]:
-        return [
-            ("depthwise", Conv2dSame(channels, channels, 3, stride, groups=channels)),
-            ("slope", nn.PReLU(channels) if slopes else nn.ReLU()),
-        ]
+    def convolve_each(channels: int, stride: int) -> nn.Module:
+        return Conv2dSame(channels, channels, 3, stride, groups=channels)
+
+    def activate(channels: int) -> nn.Module:
+        return nn.PReLU(channels) if slopes else nn.ReLU()
 
     class Block(nn.Module):
         """Wide inside, with a shortcut where nothing changes its size."""
@@ -95,8 +95,8 @@ def build_mobilefacenet(slopes: bool, seed: int = 0) -> nn.Module:
             super().__init__()
             self.expand = nn.Conv2d(given, inside, 1)
             self.prelu = nn.PReLU(inside)
-            for name, layer in depthwise(inside, stride):
-                self.add_module(name, layer)
+            self.depthwise = convolve_each(inside, stride)
+            self.slope = activate(inside)
             self.project = nn.Conv2d(inside, made, 1)
             self.shortcut = shortcut
 
@@ -110,8 +110,8 @@ def build_mobilefacenet(slopes: bool, seed: int = 0) -> nn.Module:
             super().__init__()
             self.conv0 = Conv2dSame(3, _STEM, 3, 2)
             self.prelu0 = nn.PReLU(_STEM)
-            for name, layer in depthwise(_STEM, 1):
-                self.add_module(name, layer)
+            self.depthwise = convolve_each(_STEM, 1)
+            self.slope = activate(_STEM)
             self.conv1 = nn.Conv2d(_STEM, _STEM, 1)
             self.blocks = nn.ModuleDict()
             given = _STEM

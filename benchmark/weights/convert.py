@@ -64,10 +64,7 @@ def convert_weights(source: Path, target: Path | None = None, licence: str = "",
     for path in (target, target.with_suffix(".json")):
         if path.exists():
             raise UsageError(f"{path} exists already", "Name another one: --out FILE")
-    if is_tfjs(source):
-        name, tensors, discarded = "", read_tfjs(source), ()
-    else:
-        name, tensors, discarded = _read_part(source, part)
+    name, tensors, discarded = _read_part(source, part)
     facts = {"source": source.name, "source_sha256": weights_digest(source)}
     if name:
         facts["part"] = name
@@ -107,6 +104,8 @@ def write_tensors(target: Path, tensors: Mapping[str, Tensor], facts: Mapping[st
 
 def _read_part(source: Path, part: str) -> tuple[str, dict[str, Tensor], tuple[str, ...]]:
     """Read the one state dict of a file; return its name, its tensors and the code that was read past."""
+    if is_tfjs(source):
+        return "", read_tfjs(source), ()
     discarded: list[str] = []
     while True:
         try:

@@ -124,10 +124,12 @@ class _Reader:
         raise self._fault(f"the layer {name}, which isn't known")
 
     def _split(self, numbers: Tensor, **shapes: tuple[int, ...]) -> dict[str, Tensor]:
+        import torch
+
         sizes = [math.prod(shape) for shape in shapes.values()]
         if sum(sizes) != len(numbers):
             raise self._fault(f"a layer of {len(numbers):,} numbers that should be {sum(sizes):,}")
-        parts = zip(shapes.items(), numbers.split(sizes), strict=True)
+        parts = zip(shapes.items(), torch.split(numbers, sizes), strict=True)
         return {name: part.reshape(shape).clone() for (name, shape), part in parts}
 
     def _buffers(self) -> None:

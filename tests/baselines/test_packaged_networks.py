@@ -342,7 +342,16 @@ def test_a_network_that_has_seen_a_tasks_labels_is_refused(call, make_ages, writ
     path = write_onnx(tmp_path / "net.onnx", {"w": torch.ones(1)})
     words = ("--method", "age-and-gender", "-o", f"checkpoint={path}", "--data", tmp_path / "data")
     status, _, err = call(
-        "run", "--task", "age", "--protocol", "probe", *words, "--results", tmp_path / "new"
+        "run",
+        "--task",
+        "age",
+        "-o",
+        "split=balanced-4",
+        "--protocol",
+        "probe",
+        *words,
+        "--results",
+        tmp_path / "new",
     )
     assert status == 2
     assert "age-and-gender was trained on the labels of FG-NET, which age tests" in err
