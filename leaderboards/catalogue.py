@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from comface_bench.core.card import MethodCard, Preprocess
+from comface_bench.core.card import MethodCard, Package, Preprocess
 from comface_bench.core.registry import method_registry
 from comface_bench.leaderboards.formatting import DASH
 from comface_bench.leaderboards.markdown import escape, table
@@ -72,10 +72,18 @@ def _facts(card: MethodCard) -> list[tuple[str, str]]:
             ("file", card.checkpoint.file),
             ("published digest", ", ".join(published) or "none"),
             ("address", card.checkpoint.url),
+            ("package", _describe_package(card.checkpoint.package)),
             ("keys of the backbone begin with", " or ".join(filter(None, card.checkpoint.prefixes))),
             ("keys left out begin with", ", ".join(card.dropped_keys)),
         ]
     return [(name, escape(value)) for name, value in facts if value]
+
+
+def _describe_package(package: Package | None) -> str:
+    if package is None:
+        return ""
+    inside = " and ".join(package.members)
+    return f"{package.client} {package.name} {package.version}, SHA-256 {package.sha256}: {inside}"
 
 
 def describe_input(preprocess: Preprocess | None) -> str:

@@ -82,7 +82,7 @@ def replace_section(readme: str, section: str) -> str:
 
 
 def board_section(document: Document) -> str:
-    """Write the table of each protocol: age, weight, the action units' mean correlation if any ran, mean rank.
+    """Write the table of each protocol: age, weight, mean correlation of action units, mean rank.
 
     The signs of all records stand in it: beside the method those that all of its records carry, others beside
     the first value of their task; under the tables, what they mean.

@@ -251,3 +251,81 @@ def fork():
         return ForkedProcess(context, arguments, env, start_new_session)
 
     return start
+
+
+@pytest.fixture(scope="session")
+def write_dlib():
+    """Write a network as dlib does: `write(path, layers)`, a layer being its kind and its tensors."""
+
+    def whole(value):
+        size = max((abs(value).bit_length() + 7) // 8, 1)
+        return bytes([size | (0x80 if value < 0 else 0)]) + abs(value).to_bytes(size, "little")
+
+    def wholes(*values):
+        return b"".join(map(whole, values))
+
+    def text(value):
+        return whole(len(value)) + value.encode()
+
+    def array(*tensors):
+        count = sum(tensor.numel() for tensor in tensors)
+        sides = (count, 1, 1, 1) if count else (0, 0, 0, 0)
+        return wholes(2, *sides) + b"".join(tensor.numpy().astype("<f4").tobytes() for tensor in tensors)
+
+    def view(*sides):
+        return wholes(1, *sides)
+
+    fraction = wholes(1, 0)  # Mantissa and exponent of 1.
+
+    def content(kind, *tensors):
+        if kind == "con":
+            filters, biases = tensors
+            settings = (len(filters), *filters.shape[2:], 1, 1, 0, 0)
+            ends = view(*filters.shape) + view(1, len(biases), 1, 1) + 4 * fraction
+            return text("con_4") + array(filters, biases) + wholes(*settings) + ends
+        if kind == "affine":
+            side = view(1, len(tensors[0]), 1, 1)
+            return text("affine_") + array(*tensors) + side + side + whole(0)
+        if kind == "fc":
+            given, made = tensors[0].shape
+            ends = view(given, made, 1, 1) + view(0, 0, 0, 0) + whole(1) + 4 * fraction
+            return text("fc_2") + wholes(made, given) + array(*tensors) + ends
+        if kind.endswith("pool"):
+            return text(f"{kind}_2") + wholes(2, 2, 2, 2, 0, 0)
+        return text(f"{kind}_")
+
+    def write(path: Path, layers) -> Path:
+        outer = whole(1) + text("loss_metric_2") + 2 * fraction
+        versions = b"".join(wholes(1, 2) if kind == "add_prev" else whole(2) for kind, *_ in layers[1:])
+        inner = text("input_rgb_image_sized") + 3 * fraction + wholes(150, 150)
+        parts = [content(*layer) + b"110" + 3 * array() for layer in layers]
+        parts[0] += whole(1)
+        path.write_bytes(outer + versions + whole(3) + inner + b"".join(parts))
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def write_onnx():
+    """Write an ONNX model that has tensors and one operation: `write(path, tensors)`."""
+
+    def whole(value):
+        low, high = value & 0x7F, value >> 7
+        return bytes([low | 0x80]) + whole(high) if high else bytes([low])
+
+    def part(number, content):
+        return whole(number << 3 | 2) + whole(len(content)) + content
+
+    def write(path: Path, tensors) -> Path:
+        graph = part(1, part(4, b"Relu"))
+        for name, tensor in tensors.items():
+            dims = b"".join(whole(1 << 3) + whole(side) for side in tensor.shape)
+            kind = {"torch.float32": 1, "torch.int32": 6, "torch.int64": 7}[str(tensor.dtype)]
+            raw = tensor.contiguous().numpy().tobytes()
+            graph += part(5, dims + whole(2 << 3) + whole(kind) + part(8, name.encode()) + part(9, raw))
+        head = whole(1 << 3) + whole(10) + part(2, b"writer")
+        path.write_bytes(head + part(7, graph) + part(8, b"\x10\x12"))
+        return path
+
+    return write

