@@ -238,6 +238,12 @@ def test_a_changed_source_file_is_another_entry(
         return store.require(ROWS, "plain", "").gather(ROWS)
 
     assert torch.allclose(require(2) * 2, require(4))
+    # What runs is what was loaded, whatever the file says meanwhile.
+    net = sys.modules["net_of_a_plugin"].Net()
+    (tmp_path / "net_of_a_plugin.py").write_text(PLUGIN.format(factor=8))
+    store = FeatureStore(Encoder("net", net, Preprocess()), source, folder=folder)
+    store.require(ROWS, "plain", "")
+    assert store.encoded.images == 0
 
 
 def test_other_images_sizes_and_precisions_are_other_entries(
