@@ -220,7 +220,8 @@ def evaluate(
     def gather(rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Tensor:
         return encode(encoder, source.plain, rows, source.machine)
 
-    return score_pairs(protocol.head, weight.cpu()[None], gather, pairs.x, pairs.y)[0]
+    scores = score_pairs(protocol.head, weight.cpu()[None], gather, pairs.x, pairs.y)
+    return scores.reshape(len(pairs))
 
 
 def view_numbers(
