@@ -238,7 +238,7 @@ def evaluate(
         return encode(encoder, source.plain, rows, source.machine, tick)
 
     scores = score_pairs(protocol.head, weight.cpu()[None], gather, pairs.x, pairs.y)
-    return np.asarray(scores[0])
+    return scores.reshape(len(pairs))
 
 
 def view_numbers(
