@@ -59,7 +59,7 @@ def sweep(
     context: typer.Context,
     file: Annotated[
         Path | None,
-        typer.Argument(metavar="[FILE.toml]", help="Declares a study by the same keys.", show_default=False),
+        typer.Argument(metavar="FILE.toml", help="Declares a study by the same keys.", show_default=False),
     ] = None,
     method: Annotated[
         list[str] | None,
