@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from pathlib import Path
 @contextlib.contextmanager
 def blocked(*signals: signal.Signals) -> Iterator[None]:
     """Block signals, for processes that start meanwhile for good: a terminal sends Ctrl-C to all of them."""
+    # Else it starts with the first process, and in doing so unblocks SIGINT and SIGTERM.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
         yield
