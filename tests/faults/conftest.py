@@ -351,7 +351,7 @@ def _preparation(base: Path) -> Phase:
     for number in range(8):
         name, phase = f"{number}.png", ("pre", "post")[number % 2]
         scene = Image.new("RGB", (320, 240), (128, 128, 128))
-        with Image.open(faces / "SN001" / f"{number + 1:05d}.jpg") as face:
+        with Image.open(faces / "SN001" / f"{number + 1:05d}.jpg", formats=["JPEG"]) as face:
             scene.paste(face, (96, 56))
         scene.save(base / "originals" / name)
         rows.append(f"{name},P{number // 4},{number // 2 % 2},{phase},{60 + number}")

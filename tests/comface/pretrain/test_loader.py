@@ -56,7 +56,7 @@ def test_pieces_make_no_difference(settings, monkeypatch):
     settings = dataclasses.replace(settings, degradation="photograph")
     whole = augmented_images(batch(), settings, 1, 24, MACHINE)
     assert whole.is_contiguous(memory_format=torch.channels_last)
-    monkeypatch.setattr(augment, "_CPU_BATCH", 3)
+    monkeypatch.setattr(augment, "_PIECE_BYTES", 3 * 4 * 3 * 24 * 24)
     assert torch.allclose(augmented_images(batch(), settings, 1, 24, MACHINE), whole, atol=1e-5)
 
 

@@ -74,7 +74,8 @@ def test_a_sweep_ends_complete_whatever_becomes_of_its_jobs(
     units = submitted_units(results)
     assert {unit.job for unit in units if unit.state == "pending"} >= {jobs[1], *jobs[3:]}
     cluster.start_node()
-    units = wait_until(results, lambda states: states["done"] == 8)
+    # The third job may have come to its first two units, too, before its node was lost.
+    units = wait_until(results, lambda states: states["done"] in (8, 10) and states["running"] == 4)
     assert {unit.state for unit in units if unit.job in jobs[3:]} == {"done", "running"}
     # As at the end of a job's time.
     run("scancel", "--signal=USR2", jobs[3])
@@ -95,7 +96,7 @@ def test_a_sweep_ends_complete_whatever_becomes_of_its_jobs(
     assert not make_sweep(requests).batches
     journal = [json.loads(line) for line in (results / "journal.jsonl").read_text().splitlines()]
     ends = Counter(line["key"] for line in journal if line["event"] == "end")
-    assert (len(ends), set(ends.values())) == (20, {1})
+    assert (len(ends), set(ends.values())) == (20, {1}), journal
 
 
 def run(*command: str) -> None:
