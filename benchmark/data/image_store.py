@@ -247,9 +247,10 @@ class StorePlan:
                 progress(row + 1, len(self.table))
             stream.write(sums.tobytes())
             stream.write(_seal(self.key, sums.tobytes()))
-        about = {"data": self.table.name, "images": len(self.table), "image_size": self.size}
-        with contextlib.suppress(OSError), replacing(_about_path(self.path)) as stream:
-            stream.write(json.dumps(about, indent=1).encode())
+            # Before the store has its name: one that is there isn't built again, nor described.
+            about = {"data": self.table.name, "images": len(self.table), "image_size": self.size}
+            with contextlib.suppress(OSError), replacing(_about_path(self.path)) as described:
+                described.write(json.dumps(about, indent=1).encode())
 
     def fault(self) -> BenchError:
         """Make the error for a store that is damaged as soon as it is built."""

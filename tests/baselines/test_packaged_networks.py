@@ -360,6 +360,7 @@ def test_a_network_that_has_seen_a_tasks_labels_is_refused(call, make_ages, writ
 @pytest.mark.parametrize("name", ["efficientnet-lite0", "efficientnet-lite2"])
 def test_efficientnets_take_their_packages_names(name, tmp_path, draw_images):
     """The files' names are those of lukemelas' implementation: blocks in one row, layers with underscores."""
+    torch.manual_seed(0)
     network = timm.create_model(f"tf_{name.replace('-', '_')}", num_classes=0).eval()
     for tensor in network.state_dict().values():
         if tensor.ndim == 1:
@@ -390,7 +391,7 @@ def test_efficientnets_take_their_packages_names(name, tmp_path, draw_images):
     images = draw_images(64)
     with torch.no_grad():
         found = load_method(name, checkpoint=tmp_path / "net.pth")(images)
-        assert torch.allclose(found, network((images - 0.5) / 0.5), atol=1e-5)
+        torch.testing.assert_close(found, network((images - 0.5) / 0.5), rtol=1e-3, atol=1e-3)
 
 
 def without(name):
