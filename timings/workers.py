@@ -4,7 +4,8 @@
 
 Runs twelve units of `quick` (an untrained ResNet-18 on synth-age, 32 pixels, two epochs of 96 pairs) by one
 worker on all cores and by two workers on half of them each, in turn, each into a new results folder; start of
-the workers included. Prints the seconds of each pair, and the median of their ratios. Images are decoded before.
+the workers included. Prints the seconds of each pair, and the median of their ratios. Images are decoded
+before.
 """
 
 from __future__ import annotations
