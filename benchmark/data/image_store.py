@@ -38,7 +38,7 @@ from PIL import Image
 
 from comface_bench.core.digest import digest, digest_file
 from comface_bench.core.errors import BenchError, DataFormatError, DataMissingError
-from comface_bench.core.files import replacing, require_room, require_writable
+from comface_bench.core.files import read_facts, replacing, require_room, require_writable
 from comface_bench.data.image_file import (
     ONE_COLOUR,
     UnreadableImageError,
@@ -341,16 +341,8 @@ def list_stores(folder: Path) -> list[StoredImages]:
     for path in sorted(folder.glob("*.pixels")):
         with contextlib.suppress(OSError):  # Another process may remove it meanwhile.
             state = path.stat()
-            found.append(StoredImages(path, state.st_size, state.st_mtime, _read_about(_about_path(path))))
+            found.append(StoredImages(path, state.st_size, state.st_mtime, read_facts(_about_path(path))))
     return found
-
-
-def _read_about(path: Path) -> dict[str, object]:
-    try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 class _OpenStore:

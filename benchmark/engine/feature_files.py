@@ -32,7 +32,7 @@ from zlib import crc32
 import numpy as np
 
 from comface_bench.core.errors import UsageError
-from comface_bench.core.files import UNFINISHED, file_lock, replacing
+from comface_bench.core.files import UNFINISHED, file_lock, read_facts, replacing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -284,7 +284,7 @@ def list_entries(folder: Path) -> list[FeatureEntry]:
             about = path / _ABOUT
             sizes = [file.stat().st_size for file in path.iterdir()]
             used = (about if about.exists() else path).stat().st_mtime
-            found.append(FeatureEntry(path, sum(sizes), used, _read_about(about)))
+            found.append(FeatureEntry(path, sum(sizes), used, read_facts(about)))
     return found
 
 
@@ -310,14 +310,6 @@ def make_room(folder: Path, size: int, limit: float, used: Collection[str]) -> b
             break
         excess -= entry.size if entry.remove() else 0
     return excess <= 0
-
-
-def _read_about(path: Path) -> dict[str, object]:
-    try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def read_limit() -> float:

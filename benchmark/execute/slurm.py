@@ -8,7 +8,6 @@ Units whose job still waits or runs aren't submitted again; those whose job fail
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import datetime
 import math
 import os
@@ -16,13 +15,12 @@ import re
 import shutil
 import sys
 import tomllib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from time import sleep
 from typing import TYPE_CHECKING, Any
 
-from comface_bench.core.digest import digest
 from comface_bench.core.errors import BenchError, MissingExtraError, UnitError, UsageError
 from comface_bench.core.events import Event
 from comface_bench.core.names import did_you_mean
@@ -277,29 +275,13 @@ def submit(batches: Sequence[Batch], settings: SlurmSettings, results: Path) -> 
         asked = {key for batch in batches for key in batch.units}
         live = tuple(job for job in known if job.state in LIVE and not asked.isdisjoint(job.units))
         taken = {key for job in live for key in job.units}
-        narrowed = [_leave_out(batch, taken) for batch in batches]
+        narrowed = [batch.without(taken) for batch in batches]
         new: list[Job] = []
         for minutes, array in _arrays([batch for batch in narrowed if batch.units], settings):
             jobs = _submit_array(array, minutes, settings, index)
             index.add(jobs)
             new += jobs
     return Submitted(tuple(new), live)
-
-
-def _leave_out(batch: Batch, taken: Collection[str]) -> Batch:
-    """Return a batch without some units."""
-    left = [(key, label) for key, label in zip(batch.units, batch.labels, strict=True) if key not in taken]
-    if len(left) == len(batch.units):
-        return batch
-    keys = tuple(key for key, _ in left)
-    return dataclasses.replace(
-        batch,
-        request=dataclasses.replace(batch.request, units=keys),
-        units=keys,
-        labels=tuple(label for _, label in left),
-        seconds=None if batch.seconds is None else batch.seconds * len(keys) / len(batch.units),
-        key=digest(sorted(keys)),
-    )
 
 
 def _arrays(batches: Sequence[Batch], settings: SlurmSettings) -> Iterator[tuple[int, Sequence[Batch]]]:

@@ -12,7 +12,7 @@ import contextlib
 import dataclasses
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -58,6 +58,21 @@ class Batch:
     title: str
     seconds: float | None
     key: str
+
+    def without(self, keys: Collection[str]) -> Batch:
+        """Return the batch without the units of some keys, itself if it has none of them."""
+        left = {key: label for key, label in zip(self.units, self.labels, strict=True) if key not in keys}
+        if len(left) == len(self.units):
+            return self
+        units = tuple(left)
+        return dataclasses.replace(
+            self,
+            request=dataclasses.replace(self.request, units=units),
+            units=units,
+            labels=tuple(left.values()),
+            seconds=None if self.seconds is None else self.seconds * len(units) / len(self.units),
+            key=digest(sorted(units)),
+        )
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from comface_bench.core.digest import digest
 from comface_bench.core.errors import BenchError, StorageError
 from comface_bench.core.events import Event, Report
 from comface_bench.core.processes import CoreShare, describe_end, end_with_parent
@@ -120,23 +119,8 @@ class Worker:
         """
         assert self.batch is not None
         result = self.fail_batch(reason) if self._unit is None else self._fail([self._unit], reason)
-        ended = {*result.done, *dict(result.failed)}
-        left = {
-            key: label
-            for key, label in zip(self.batch.units, self.batch.labels, strict=True)
-            if key not in ended
-        }
-        if not left:
-            return result, None
-        seconds, units = self.batch.seconds, tuple(left)
-        return result, dataclasses.replace(
-            self.batch,
-            request=dataclasses.replace(self.batch.request, units=units),
-            units=units,
-            labels=tuple(left.values()),
-            seconds=None if seconds is None else seconds * len(left) / len(self.batch.units),
-            key=digest(sorted(units)),
-        )
+        left = self.batch.without({*result.done, *dict(result.failed)})
+        return result, left if left.units else None
 
     def _fail(self, keys: Iterable[str], reason: str) -> BatchResult:
         for key in keys:
