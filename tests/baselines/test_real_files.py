@@ -38,9 +38,19 @@ NODES = {
     "faceres": "global_pooling/Mean",
     "mobileface": "batchnorm0/add_1",
     "mobilefacenet": "MobileFaceNet/Logits/SpatialSqueeze",
+    "mini-xception": "StatefulPartitionedCall/model_1/add_2/add",
+    "facemesh": "StatefulPartitionedCall/model_1/p_re_lu_15/Relu",
+    "facemesh+feature=mesh": "StatefulPartitionedCall/model_1/output_mesh/Reshape",
 }
-"""Method → node of its graph that is its feature."""
-SIZES = {"faceres-deep": 224, "faceres": 224, "mobileface": 112, "mobilefacenet": 112}
+"""Method → node of its graph that is its feature; of a map, the mean over positions is."""
+SIZES = {
+    "faceres-deep": 224,
+    "faceres": 224,
+    "mobileface": 112,
+    "mobilefacenet": 112,
+    "mini-xception": 64,
+    "facemesh": 192,
+}
 
 
 @pytest.fixture(scope="module")
@@ -106,17 +116,35 @@ def interpret(path, images, node):
     def convolve(node, depthwise):
         x, filters, *bias = [value(name) for name in node["input"]]
         x, kernel = x.permute(0, 3, 1, 2), filters.shape[0]
-        stride = int(node["attr"]["strides"]["list"]["i"][1])
-        if text(node["attr"]["padding"]["s"]) == "SAME":
-            total = [max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in x.shape[2:]]
-            x = functional.pad(x, [total[1] // 2, -(-total[1] // 2), total[0] // 2, -(-total[0] // 2)])
+        x, stride = as_padded(node, x, kernel, 0.0)
         weight = filters.permute(2, 3, 0, 1) if depthwise else filters.permute(3, 2, 0, 1)
         y = functional.conv2d(x, weight, stride=stride, groups=x.shape[1] if depthwise else 1)
         return fuse(node, y.permute(0, 2, 3, 1), bias)
 
-    def fuse(node, y, bias):
+    def as_padded(node, x, kernel, filling):
+        stride = int(node["attr"]["strides"]["list"]["i"][1])
+        if text(node["attr"]["padding"]["s"]) == "SAME":
+            total = [max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in x.shape[2:]]
+            sides = [total[1] // 2, -(-total[1] // 2), total[0] // 2, -(-total[0] // 2)]
+            x = functional.pad(x, sides, value=filling)
+        return x, stride
+
+    def max_pool(node):
+        x, kernel = value(node["input"][0]), int(node["attr"]["ksize"]["list"]["i"][1])
+        x, stride = as_padded(node, x.permute(0, 3, 1, 2), kernel, -torch.inf)
+        return functional.max_pool2d(x, kernel, stride).permute(0, 2, 3, 1)
+
+    def prelu(x, slope):
+        return torch.where(x < 0, slope * x, x)
+
+    def fuse(node, y, given):
+        fused = {
+            "BiasAdd": lambda y: y + given[0],
+            "Relu": lambda y: y.clamp(min=0),
+            "Prelu": lambda y: prelu(y, given[1]),
+        }
         for operation in node["attr"].get("fused_ops", {}).get("list", {}).get("s", []):
-            y = {"BiasAdd": lambda y: y + bias[0], "Relu": lambda y: y.clamp(min=0)}[text(operation)](y)
+            y = fused[text(operation)](y)
         return y
 
     def pad(x, sides):
@@ -132,6 +160,7 @@ def interpret(path, images, node):
         "MatMul": torch.matmul,
         "Relu": lambda x: x.clamp(min=0),
         "Abs": torch.abs,
+        "Prelu": prelu,
         "Pad": pad,
         "Mean": lambda x, axes: x.mean([int(axis) for axis in axes]),
         "Reshape": lambda x, shape: x.reshape([int(side) for side in shape]),
@@ -143,6 +172,8 @@ def interpret(path, images, node):
             node = nodes[name]
             if "Conv" in node["op"]:
                 values[name] = convolve(node, "Depthwise" in node["op"])
+            elif node["op"] == "MaxPool":
+                values[name] = max_pool(node)
             elif node["op"] == "Placeholder":
                 values[name] = images
             else:
@@ -152,19 +183,24 @@ def interpret(path, images, node):
     return value(node)
 
 
-@pytest.mark.parametrize("name", NODES)
-def test_a_graph_and_its_network_give_the_same(name, fetched, members, photos, as_input, assert_same):
+@pytest.mark.parametrize("method", NODES)
+def test_a_graph_and_its_network_give_the_same(method, fetched, members, photos, as_input, assert_same):
+    name, _, option = method.partition("+")
     card = fetched(name)
     pictures = photos(SIZES[name])
     with torch.no_grad():
-        found = load_method(name)(as_input(pictures))
+        found = load_method(name, **dict([option.split("=")] if option else []))(as_input(pictures))
     given = torch.tensor(pictures.astype(np.float64))
     if name == "mobilefacenet":
         given = (given - 127.5) / 128
     if name.startswith("faceres"):
         given = given.flip(3) - torch.tensor([103.939, 116.779, 123.68])
-    expected = interpret(members(card), given, NODES[name])
-    assert_same(found, expected)
+    if name == "facemesh":
+        given = given / 255
+    if name == "mini-xception":
+        given = (given @ torch.tensor([[0.299], [0.587], [0.114]], dtype=torch.float64) / 255 - 0.5) * 2
+    expected = interpret(members(card), given, NODES[method])
+    assert_same(found, expected.mean((1, 2)) if expected.ndim == 4 else expected)
 
 
 def dlib_file():
@@ -206,7 +242,26 @@ def test_the_estimator_of_age_gives_onnxruntimes_logits(fetched, own_folders, ph
     assert_same(logits.softmax(1), torch.tensor(expected))
 
 
-@pytest.mark.parametrize(("name", "size"), [("efficientnet-lite0", 224), ("efficientnet-lite2", 260)])
+def test_open_nsfw_gives_onnxruntimes_probabilities(fetched, own_folders, photos, as_input, assert_same):
+    runtime = pytest.importorskip("onnxruntime")
+    card = fetched("open-nsfw")
+    path = own_folders / "weights" / card.name / card.checkpoint.file
+    given = photos(224).astype(np.float32)[..., ::-1] - np.float32([104, 117, 123])
+    given = np.ascontiguousarray(given, dtype=np.float32)
+    session = runtime.InferenceSession(path)
+    # The graph is asked for what its classifier makes of the features, which the wide softmax would flatten.
+    expected = session.run(["outputs"], {"input:0": given})[0]
+    tensors = read_tensors(path)
+    with torch.no_grad():
+        found = load_method(card.name)(as_input(photos(224)))
+    kernel, bias = (tensors[f"fc_nsfw/{leaf}/ReadVariableOp:0"] for leaf in ("MatMul", "BiasAdd"))
+    logits = found @ kernel + bias
+    assert_same(logits[:, 1] - logits[:, 0], torch.tensor(np.log(expected[:, 1] / expected[:, 0])))
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("efficientnet-lite0", 224), ("efficientnet-lite1", 240), ("efficientnet-lite2", 260)]
+)
 def test_efficientnets_see_what_is_in_a_picture(name, size, fetched, photos, as_input):
     fetched(name)
     pictures = as_input(photos(size))
