@@ -66,8 +66,8 @@ MOBILENET = dataclasses.replace(
     feature_dim=1280,
     checkpoint=Checkpoint(file="mobilenet_v2.safetensors", package=_package("mobilenet_v2", 1)),
     summary="Supervised on ImageNet, then 19 of its 52 layers tuned to tell pictures that aren't safe for"
-    " work from others, in five classes; 2.2 million parameters, in 8 bits; made for 224 pixels. The pictures were"
-    " collected from the web, so it may have seen a task's.",
+    " work from others, in five classes; 2.2 million parameters, in 8 bits; made for 224 pixels. The pictures"
+    " were collected from the web, so it may have seen a task's.",
     source="npm nsfwjs 4.4.0, dist/models/mobilenet_v2; trained by github.com/GantMan/nsfw_model",
     paper="Sandler et al. 2018 (network)",
 )

