@@ -1,7 +1,7 @@
 """gabor: energies of Gabor filters, which nobody trained: what faces' texture alone tells.
 
-Filters of several wavelengths and directions, and how their responses vary within fields of the image, were the
-usual features for ages before networks were trained. They need no weights, so this is a whole plugin.
+Filters of several wavelengths and directions, and how their responses vary within fields of the image, were
+the usual features for ages before networks were trained. They need no weights, so this is a whole plugin.
 """
 
 import math

@@ -49,7 +49,7 @@ PACKAGED = [name for name in WITH_A_FILE if METHODS[name].card.checkpoint.packag
 
 
 def test_packages_are_pinned_by_version_and_digest():
-    assert len(PACKAGED) == 8
+    assert len(PACKAGED) == 14
     for name in PACKAGED:
         package = METHODS[name].card.checkpoint.package
         assert re.fullmatch(r"\d+(\.\d+)+", package.version)

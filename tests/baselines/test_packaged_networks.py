@@ -672,7 +672,7 @@ INCEPTION_V3 = [
     MIXED_C,
     MIXED_C,
 ]
-"""Branches of each block; a convolution: channels, kernel, perhaps stride; at stride 2 there is no padding."""
+"""Branches of each block; a convolution: channels, kernel, stride if not 1; at stride 2 it isn't padded."""
 
 
 def run_inception(convolution, x):

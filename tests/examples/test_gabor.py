@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from comface_bench.core.registry import method_registry
 from comface_bench.engine.encoder import load_method
 
 SOURCE = Path(__file__).parents[2] / "examples" / "gabor"
@@ -61,7 +62,7 @@ def test_energies_are_those_of_the_formula(pool: str) -> None:
     """One field of one filter, by a loop in float64."""
     images = torch.rand((1, 3, 32, 32), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        found = load_method(str(PLUGIN), pool=pool)(images)[0]
+        found = load_method("gabor", registry=method_registry([PLUGIN], plugins=False), pool=pool)(images)[0]
     length, direction, number = 8.0, math.pi * 2 / 6, 2 * 6 + 2
     half, grey = 8, np.pad((2 * images[0].double().numpy() - 1).mean(0), 8)
     places = [(dy, dx) for dy in range(-half, half + 1) for dx in range(-half, half + 1)]
@@ -85,7 +86,9 @@ def test_energies_are_those_of_the_formula(pool: str) -> None:
 def test_an_even_picture_has_no_energy_inside() -> None:
     """Filters answer to change alone; at the borders, where zeros are filled in, there is some."""
     picture = torch.full((1, 3, 96, 96), 0.8, requires_grad=True)
-    energy = load_method(str(PLUGIN), pool="mean")(picture).unflatten(1, (24, 4, 4))
+    energy = load_method("gabor", registry=method_registry([PLUGIN], plugins=False), pool="mean")(
+        picture
+    ).unflatten(1, (24, 4, 4))
     assert energy[0, :, 1:3, 1:3].max() < 2e-3
     energy.sum().backward()
     assert picture.grad is not None

