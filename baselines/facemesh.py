@@ -27,7 +27,6 @@ CARD = MethodCard(
     backbone="MediaPipe Face Mesh",
     feature="average-pooled map that the heads share (pooled, 128), or the mesh (mesh, 1404): 468 points in"
     " pixels and depth",
-    feature_dim=128,
     preprocess=Preprocess(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), size=192),
     checkpoint=Checkpoint(
         file="facemesh.safetensors",

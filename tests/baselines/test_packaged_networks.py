@@ -574,7 +574,7 @@ def facemesh_forward(file, images, mesh):
     return points + file[f"{CALL}conv2d_21/BiasAdd/ReadVariableOp"].double()
 
 
-def test_facemesh(draw, convert, draw_images, assert_same):
+def test_facemesh(draw, convert, draw_images, assert_same, call):
     file, images = facemesh_file(draw), draw_images(192)
     path = convert(file)
     with torch.no_grad():
@@ -582,6 +582,8 @@ def test_facemesh(draw, convert, draw_images, assert_same):
         mesh = load_method("facemesh", checkpoint=path, feature="mesh")(images)
     assert_same(pooled, facemesh_forward(file, images, mesh=False))
     assert_same(mesh, facemesh_forward(file, images, mesh=True))
+    status, _, err = call("test", "method", "facemesh+feature=mesh", "--checkpoint", path)
+    assert status == 0, err  # The card leaves the number of features open.
 
 
 def keras_norm(file, name, width, draw, scaled):

