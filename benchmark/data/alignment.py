@@ -5,9 +5,10 @@ squares in the photograph; that is dlib's own rule. Where more pixels of the pho
 in a line, it is shrunk first, with antialiasing. What lies outside of the photograph is black, as in dlib's
 chips.
 
-Where the detector finds no face it looks again at twice the size; where it still finds none, the chip is the
-largest square in the middle of the photograph. Of several faces it is the largest, and of equally large
-ones the surest. All of it is a function of the photograph alone.
+Where the detector finds no face it looks again at twice the size and with a lower threshold: a photograph of
+a task holds a face. Where it still finds none, the chip is the largest square in the middle of the
+photograph. Of several faces it is the largest, and of equally large ones the surest. All of it is a function
+of the photograph alone.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from comface_bench.data.faces import PointFinder, open_finder
 
 ALIGN_EPOCH = 1
 """Raised by hand when the same photograph gives another chip than before."""
+
+LOOKS = ((0, 0.0), (1, -0.5))
+"""Doublings and threshold of the first and the second look."""
 
 HOW = ("found", "second pass", "fixed box")
 """How a face was come by, by number."""
@@ -53,16 +57,17 @@ class Aligner:
             The chip, and how the face was come by: a number of `HOW`.
         """
         rgb = np.asarray(image)
-        for doublings in (0, 1):
-            if faces := self.finder.look(rgb, doublings):
+        for number, (doublings, threshold) in enumerate(LOOKS):
+            if faces := self.finder.look(rgb, doublings, threshold):
                 face = max(faces, key=lambda box: (box.width * box.height, box.score))
                 points = self.finder.points(rgb, face)
-                return cut_chip(image, points, np.array(CHIPS[self.chip].points) * size, size), doublings
+                return cut_chip(image, points, np.array(CHIPS[self.chip].points) * size, size), number
         return cut_middle(image, size), HOW.index("fixed box")
 
     def describe(self) -> dict[str, object]:
         """Return all that decides a chip but the photograph and the chip's size."""
-        return {"epoch": ALIGN_EPOCH, "points": CHIPS[self.chip].points, "finder": self.finder.describe()}
+        points, finder = CHIPS[self.chip].points, self.finder.describe()
+        return {"epoch": ALIGN_EPOCH, "points": points, "looks": LOOKS, "finder": finder}
 
 
 def open_aligner(chip: str) -> Aligner:

@@ -69,8 +69,14 @@ class FaceDetector(Protocol):
 class PointFinder(Protocol):
     """Finds faces and five points of each; called from several threads at once."""
 
-    def look(self, rgb: NDArray[np.uint8], doublings: int) -> list[Box]:
-        """Return the faces of an image of shape (height, width, 3), enlarged so many times by two."""
+    def look(self, rgb: NDArray[np.uint8], doublings: int, threshold: float = 0.0) -> list[Box]:
+        """Return the faces of an image of shape (height, width, 3).
+
+        Args:
+            rgb: The image.
+            doublings: How many times it is enlarged by two.
+            threshold: Faces of no higher score aren't returned.
+        """
         ...
 
     def points(self, rgb: NDArray[np.uint8], box: Box) -> NDArray[np.float64]:
@@ -107,12 +113,13 @@ class DlibDetector:
         """Return the faces of an image of shape (height, width, 3), the surest first."""
         return self.look(rgb, 0) or self.look(rgb, 1)
 
-    def look(self, rgb: NDArray[np.uint8], doublings: int) -> list[Box]:
+    def look(self, rgb: NDArray[np.uint8], doublings: int, threshold: float = 0.0) -> list[Box]:
         """Return the faces that one look finds, the surest first.
 
         Args:
             rgb: The image, shape (height, width, 3).
             doublings: How many times the image is enlarged by two, after shrinking.
+            threshold: Faces of no higher score aren't returned.
         """
         import numpy as np
         from PIL import Image
@@ -123,7 +130,7 @@ class DlibDetector:
             rgb = np.asarray(Image.fromarray(rgb).resize(small, Image.Resampling.BILINEAR))
         if not hasattr(self._own, "detector"):
             self._own.detector = self._dlib.get_frontal_face_detector()
-        faces, scores, _ = self._own.detector.run(np.ascontiguousarray(rgb), doublings, 0.0)
+        faces, scores, _ = self._own.detector.run(np.ascontiguousarray(rgb), doublings, threshold)
         found = []
         for face, score in zip(faces, scores, strict=True):
             edges = (face.left(), face.top(), face.width(), face.height())
