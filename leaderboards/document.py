@@ -667,7 +667,14 @@ def _images_per_second(record: Record) -> float | None:
     return fmean(speeds) if speeds else None
 
 
+_FACES = {"faces_found": "found", "faces_second_pass": "second pass", "faces_fixed_box": "fixed box"}
+"""Details of units on aligned faces, and how boards call them."""
+
+
 def _faces(record: Record) -> str:
     """Return how the faces of the data set were come by; several texts where units differ."""
-    reported = (unit.details.get("faces") for unit in record.units)
-    return " or ".join(dict.fromkeys(text for text in reported if isinstance(text, str) and text))
+    reported = [
+        ", ".join(f"{name} {unit.details[key]}" for key, name in _FACES.items() if key in unit.details)
+        for unit in record.units
+    ]
+    return " or ".join(dict.fromkeys(filter(None, reported)))

@@ -14,7 +14,6 @@ of the photograph alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -128,7 +127,7 @@ def cut_middle(image: Image.Image, size: int) -> Image.Image:
     return image.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
 
 
-def count_faces(how: Sequence[int] | NDArray[np.uint8]) -> str:
-    """Say how many faces were come by in each way: `found 987, second pass 9, fixed box 6`."""
-    counts = np.bincount(np.asarray(how, np.int64), minlength=len(HOW))
-    return ", ".join(f"{name} {count}" for name, count in zip(HOW, counts, strict=True))
+def count_faces(how: NDArray[np.uint8]) -> dict[str, int]:
+    """Return how many faces were come by in each way: name of `HOW` → count."""
+    counts = np.bincount(how.astype(np.int64), minlength=len(HOW))
+    return {name: int(count) for name, count in zip(HOW, counts, strict=True)}

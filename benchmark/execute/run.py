@@ -545,15 +545,13 @@ class GroupRunner:
             ),
             notice=lambda text: self._report(Event("notice", text)),
         )
-        self._aligned = {}
+        self._aligned: dict[str, str | int] = {}
         if aligner is not None and store.how is not None:
-            self._aligned = {
-                "faces": count_faces(store.how),
-                "face_finder": ", ".join(
-                    f"{name} {value}" for name, value in aligner.finder.describe().items()
-                ),
-            }
-            self._report(Event("notice", f"faces: {self._aligned['faces']}"))
+            faces, finder = count_faces(store.how), aligner.finder.describe()
+            self._aligned = {f"faces_{name.replace(' ', '_')}": count for name, count in faces.items()}
+            self._aligned["face_finder"] = f"{finder['name']} {finder['version']}"
+            said = ", ".join(f"{name} {count}" for name, count in faces.items())
+            self._report(Event("notice", f"faces: {said}"))
         # Pictures that were saved anew have other bytes and the same pixels.
         equal = store.find_equal()
         for task in (cell.task for cell in self._cells if equal):

@@ -106,8 +106,9 @@ def test_without_a_face_the_square_in_the_middle_is_shown(size):
 
 
 def test_faces_are_counted():
-    assert count_faces([0, 2, 0, 1, 0]) == "found 3, second pass 1, fixed box 1"
-    assert count_faces(np.zeros(7, np.uint8)) == "found 7, second pass 0, fixed box 0"
+    ways = np.array([0, 2, 0, 1, 0], np.uint8)
+    assert count_faces(ways) == {"found": 3, "second pass": 1, "fixed box": 1}
+    assert count_faces(np.zeros(7, np.uint8)) == {"found": 7, "second pass": 0, "fixed box": 0}
 
 
 def test_chips_have_their_points_inside_in_shares_of_the_side():

@@ -495,7 +495,7 @@ def test_a_store_of_faces_holds_their_chips_and_how_they_were_come_by(photos, ca
     np.testing.assert_array_equal(all_pixels(again), all_pixels(store))
     assert unasked.asked == 0
     (kept,) = list_stores(cache)
-    assert kept.about["faces"] == "found 2, second pass 0, fixed box 1"
+    assert kept.about["faces"] == {"found": 2, "second pass": 0, "fixed box": 1}
     assert kept.about["chip"] == "dlib"
     assert kept.find_damaged() == []
     assert open_store(photos, cache, [f"{side}.png" for side in SIDES]).how is None
