@@ -77,6 +77,7 @@ def test_every_method_with_a_file_is_listed(call, own_folders):
     assert status == 0
     assert json.loads(out)["folder"] == str(own_folders / "weights")
     cards = {e.card.name: e.card for e in method_registry(plugins=False).declared() if e.card.checkpoint}
+    cards["five-points"] = LANDMARKS
     assert list(rows(out)) == list(cards)
     assert {"imagenet"} <= set(cards)
     for name, row in rows(out).items():
