@@ -258,6 +258,11 @@ def test_every_protocol_aligns_faces_if_asked(name):
     }
     other = resolve_protocol(name, "age", {"align": "five-points"}, chip="arcface")
     assert other.name == aligned.name
+    assert other.facts()["align"] == {
+        "name": "five-points",
+        "chip": "arcface",
+        "points": CHIPS["arcface"].points,
+    }
     assert other.digest() != aligned.digest()
     # The chip decides nothing where nothing is aligned.
     assert resolve_protocol(name, "age", chip="arcface").digest() == plain.digest()
