@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from comface_bench.core.card import MethodCard, Package, Preprocess
+from comface_bench.core.card import CHIPS, MethodCard, Package, Preprocess
 from comface_bench.core.registry import method_registry
 from comface_bench.leaderboards.formatting import DASH
 from comface_bench.leaderboards.markdown import escape, table
@@ -58,6 +58,8 @@ def _facts(card: MethodCard) -> list[tuple[str, str]]:
         ("summary", card.summary),
         ("feature", card.feature + size),
         ("input", describe_input(card.preprocess)),
+        # The default, dlib's, is said once, in docs/choices.md.
+        ("chip of aligned faces", card.chip if card.chip != next(iter(CHIPS)) else ""),
         ("options", ", ".join([*options, "preprocess=native|imagenet"])),
         ("trained on", ", ".join(card.trained_on)),
         ("training source", card.training_source),

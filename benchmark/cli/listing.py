@@ -245,6 +245,7 @@ def _show_protocol(
                 "augmentation": changes.pop("name"),
                 **{f"  {key}": value for key, value in changes.items()},
             }
+        values["align"] = values.get("align", {}).get("name", "none")
     keys = [key for key in next(iter(families.values())) if key != "name"]
     rows = [
         [key.replace("_", " "), *(_format_value(values[key]) for values in families.values())] for key in keys
