@@ -274,7 +274,7 @@ def render(
     ] = 128,
     disfa_subjects: Annotated[int, typer.Option(help="Subjects with action units.")] = 27,
     disfa_frames: Annotated[int, typer.Option(help="Frames of each.")] = 20,
-    edema_patients: Annotated[int, typer.Option(help="Patients.")] = 24,
+    edema_patients: Annotated[int, typer.Option(help="Patients.")] = 39,
     edema_days: Annotated[int, typer.Option(help="Days of each, two images a day.")] = 5,
     fgnet_subjects: Annotated[int, typer.Option(help="Subjects with ages.")] = 40,
     fgnet_ages: Annotated[int, typer.Option(help="Ages of each.")] = 10,
