@@ -56,6 +56,7 @@ ARCFACE = MethodCard(
     options={"backbone": tuple(DEPTHS), "checkpoint": (), "part": ()},
     trained_on=("MS1MV3",),
     group="Facial Representation Learning",
+    chip="arcface",
     summary="Face recognition; 112 pixels, which images are resized to. The authors name every file"
     " backbone.pth: the one meant is in their folder ms1mv3_arcface_r50_fp16; use -o checkpoint=FILE for any"
     " other, so for backbone=iresnet100.",
@@ -84,6 +85,7 @@ ADAFACE = MethodCard(
     dropped_keys=("head.",),
     trained_on=("MS1MV2", "WebFace4M"),
     group="Facial Representation Learning",
+    chip="arcface",
     summary="Face recognition; 112 pixels, BGR in the first release and RGB in CVLface's, for whose"
     " model.safetensors use release=cvlface with -o checkpoint=FILE. The authors scale the embedding to"
     " length 1 and keep its length beside it; here it has both. Unverified: what else a"

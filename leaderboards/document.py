@@ -79,6 +79,7 @@ class BoardEntry:
         parameters: Number of the backbone's parameters.
         head_start: `scratch` or `pretrained`; empty for protocols that have none.
         images_per_second: Mean over units; None where it wasn't measured.
+        faces: Where faces were aligned, how those of the data set were come by; else empty.
         quantity: What kind of quantity the task is about, its card's family: `expression`, `weight`, `age` or
             `custom`. In rankings each of them counts the same.
     """
@@ -116,6 +117,7 @@ class BoardEntry:
     parameters: int = 0
     head_start: str = ""
     images_per_second: float | None = None
+    faces: str = ""
     quantity: str = "custom"
 
     @classmethod
@@ -160,6 +162,7 @@ class BoardEntry:
             parameters=record.method.parameters,
             head_start=str(record.protocol.values.get("head_start", "")),
             images_per_second=_images_per_second(record),
+            faces=_faces(record),
             quantity=str(task.card.get("family", "custom")),
         )
 
@@ -258,6 +261,7 @@ COLUMNS: dict[str, Column] = {
         "Images/s",
         lambda entry: _speed_text(entry.images_per_second),
     ),
+    "faces": Column(lambda entry: entry.faces),
 }
 """By name in `leaderboard.csv`, `leaderboard.json` and the CSV of records; all formats have every one."""
 
@@ -307,6 +311,11 @@ MARKS: dict[str, Mark] = {
         "◊",
         "Submitted: someone else's run; its numbers were computed again from its predictions.",
         lambda entry: entry.kind == "submitted",
+    ),
+    "faces": Mark(
+        "▢",
+        "Faces were aligned, and in some images none was found: those show the middle of the photograph.",
+        lambda entry: re.search(r"fixed box [1-9]", entry.faces) is not None,
     ),
     "mixed_versions": Mark(
         "≠",
@@ -656,3 +665,16 @@ def _images_per_second(record: Record) -> float | None:
     reported = [unit.details.get("images_per_second") for unit in record.units]
     speeds = [float(speed) for speed in reported if isinstance(speed, int | float) and speed > 0]
     return fmean(speeds) if speeds else None
+
+
+_FACES = {"faces_found": "found", "faces_second_pass": "second pass", "faces_fixed_box": "fixed box"}
+"""Details of units on aligned faces, and how boards call them."""
+
+
+def _faces(record: Record) -> str:
+    """Return how the faces of the data set were come by; several texts where units differ."""
+    reported = [
+        ", ".join(f"{name} {unit.details[key]}" for key, name in _FACES.items() if key in unit.details)
+        for unit in record.units
+    ]
+    return " or ".join(dict.fromkeys(filter(None, reported)))

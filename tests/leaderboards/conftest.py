@@ -38,6 +38,9 @@ ABOUT = {
 BACKBONES = {"comface": "ResNet-18 (paper: ResNet-50)", "farl": "ViT-B/16 (CLIP's)", "timm/vit": "vit"}
 
 
+WAYS = ("found", "second_pass", "fixed_box")
+
+
 def add(
     results,
     task="age",
@@ -54,12 +57,14 @@ def add(
     trained_on=(),
     kind="ours",
     speed=None,
+    faces=(),
     best_epochs=None,
     head_start=None,
 ):
     """Store a record whose error grows with `noise`; `facts` replaces fields of the task.
 
-    `speed` is what its units measured, in images per second; `best_epochs` are each fold's, of three.
+    `speed` is what its units measured, in images per second; `best_epochs` are each fold's, of three;
+    `faces` are how many were found, by the second pass, and by a fixed box.
     """
     name, options = parse_name(method)
     rng = random.Random(5)
@@ -90,6 +95,7 @@ def add(
         speed=speed,
         best_epochs=best_epochs,
         head_start=head_start,
+        faces=faces,
     )
 
 
@@ -103,6 +109,7 @@ def store(
     failed=(),
     kind="ours",
     speed=None,
+    faces=(),
     best_epochs=None,
     head_start=None,
 ):
@@ -144,6 +151,7 @@ def store(
     content = Content(header)
     for (fold, seed), rows in units.items():
         details = {} if speed is None else {"images_per_second": speed * (1 + fold)}
+        details |= {f"faces_{way}": count for way, count in zip(WAYS, faces, strict=False)}
         best = 2 if best_epochs is None else best_epochs[fold]
         content.add(unit_of(fold, seed, rows, header.task.metrics, details, best), unit_text(rows))
     for fold in failed:

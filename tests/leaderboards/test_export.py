@@ -195,14 +195,15 @@ def test_the_whole_document_is_there(golden):
 def test_marks_and_backbone_are_fields(results, made):
     made.add(results, "synth-age", "linear", method="comface", trained_on=["synthetic faces"],
              facts={"data": "synthfaces/FGNET"}, best_epochs=(3, 2), head_start="scratch")  # fmt: skip
-    made.add(results, "synth-age", "linear", method="scratch", split="another")
+    made.add(results, "synth-age", "linear", method="scratch", split="another", faces=(9,))
     document = read_document(results)
     rows = {row["method"]: row for row in json.loads(leaderboard_json(document))["boards"][0]["rows"]}
     lines = {row["method"]: row for row in read(document)}
-    fields = ["undertrained", "same_generator", "mixed_versions", "backbone", "head_start"]
-    assert [rows["comface"][name] for name in fields] == [True, True, True, "ResNet-18", "scratch"]
-    assert [rows["scratch"][name] for name in fields] == [False, False, True, "ResNet-50", ""]
-    assert [lines["comface"][name] for name in fields] == ["true", "true", "true", "ResNet-18", "scratch"]
+    fields = ["undertrained", "same_generator", "mixed_versions", "backbone", "head_start", "faces"]
+    assert [rows["comface"][name] for name in fields] == [True, True, True, "ResNet-18", "scratch", ""]
+    assert [rows["scratch"][name] for name in fields] == [False, False, True, "ResNet-50", "", "found 9"]
+    assert [lines["comface"][name] for name in fields] == ["true", "true", "true", "ResNet-18", "scratch", ""]
+    assert lines["scratch"]["faces"] == "found 9"
 
 
 @pytest.mark.parametrize("name", ["</script>", '"quoted"\\', "a\nb", "abc\u202edef", "\x00", "\U000e0041"])

@@ -227,6 +227,7 @@ def all_pages(results):
         ("‖", {"trained_on": ["synthetic faces"], "facts": {"data": "synthfaces/FGNET"}}),
         ("¶", {"best_epochs": (3, 1)}),
         ("◊", {"kind": "submitted"}),
+        ("▢", {"faces": (8, 0, 2)}),
         ("≠", {"split": "another"}),
     ],
 )
@@ -266,6 +267,19 @@ def test_a_row_is_undertrained_where_half_its_heads_are_best_at_the_last_epoch(r
     page = board_page(only_board(results))
     assert ("| scratch ¶ |" in page) is marked
     assert ("¶ Still improving at the last epoch" in page) is marked
+
+
+def test_a_board_of_aligned_faces_says_how_they_were_come_by(results, made):
+    for method in ("scratch", "farl"):
+        made.add(results, protocol="quick", method=method, faces=(10, 3, 0))
+    page = board_page(only_board(results))
+    assert page.count("- Faces, aligned by five points: found 10, second pass 3, fixed box 0.") == 1
+    assert "▢" not in page  # All were found.
+    made.add(results, protocol="quick", method="farl", faces=(10, 1, 20))
+    page = board_page(only_board(results))
+    assert "| farl ▢ |" in page
+    assert "| scratch |" in page
+    assert "second pass 1, fixed box 20." in page
 
 
 def test_head_starts_stand_beside_each_other(results, made):

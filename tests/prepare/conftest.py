@@ -5,14 +5,9 @@ import struct
 from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
-import comface_bench.tasks
-from comface_bench.prepare.faces import Box
-
-FACES = Path(comface_bench.tasks.__file__).parent / "synthfaces" / "DISFA" / "frames"
+from comface_bench.data.faces import Box
 
 
 class WholeImage:
@@ -35,20 +30,6 @@ class WholeImage:
 def whole_image():
     """Make a detector to which each image is one face: `whole_image(stop_at=3)`."""
     return WholeImage
-
-
-@pytest.fixture(scope="session")
-def draw_scene():
-    """Draw a scene as RGB pixels: so many rendered faces side by side before a grey of that level."""
-
-    def draw(faces: int = 1, grey: int = 128, subject: str = "SN001", frame: int = 1) -> np.ndarray:
-        canvas = Image.new("RGB", (320, 240), (grey, grey, grey))
-        with Image.open(FACES / subject / f"{frame:05d}.jpg", formats=["JPEG", "PNG"]) as face:
-            for left in {0: [], 1: [96], 2: [16, 176]}[faces]:
-                canvas.paste(face, (left, 56))
-        return np.array(canvas)
-
-    return draw
 
 
 @pytest.fixture(scope="session")

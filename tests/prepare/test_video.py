@@ -1,3 +1,4 @@
+import sys
 from fractions import Fraction
 
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comface_bench.core.errors import DataFormatError
+from comface_bench.core.errors import DataFormatError, MissingExtraError
 from comface_bench.prepare.video import _place_frames, count_frames, read_frames, read_timeline
 
 
@@ -171,3 +172,11 @@ def test_times_that_cant_be_trusted(times, said):
 
 def test_a_video_without_a_rate_is_doubted():
     assert "frame rate" in _place_frames([0, 0, 0], 0, 0, ends_open=False).doubt
+
+
+def test_missing_package_is_named(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "av", None)
+    for read in (lambda path: list(read_frames(path, lambda _: True)), count_frames):
+        with pytest.raises(MissingExtraError, match="PyAV") as caught:
+            read(tmp_path / "a.avi")
+        assert "comface-bench[prepare]" in caught.value.hint

@@ -191,6 +191,21 @@ def test_longer_training_under_its_own_name(made, tmp_path):
     assert everything_fits(made, tmp_path, protocol=longer).ok
 
 
+def test_aligned_faces_under_their_own_name(made, tmp_path):
+    """A method that isn't known here may have any chip that is."""
+    aligned = resolve_protocol("linear", "age", {"align": "five-points"}, chip="arcface")
+    assert everything_fits(made, tmp_path, protocol=aligned).ok
+    moved = dict(aligned.facts()["align"], points=((0.5, 0.5),) * 5)
+
+    class Moved(type(aligned)):
+        def facts(self):
+            return super().facts() | {"align": moved}
+
+    other = Moved(**{field.name: getattr(aligned, field.name) for field in dataclasses.fields(aligned)})
+    found = made.messages(everything_fits(made, tmp_path, protocol=other))
+    assert "protocol.values.align: not what linear+align=five-points means" in found
+
+
 def test_a_registered_name_with_another_card(made, tmp_path):
     card = dataclasses.replace(made.card, name="farl")
     found = made.messages(everything_fits(made, tmp_path, method="farl", card=card))
