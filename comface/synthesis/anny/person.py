@@ -123,7 +123,7 @@ _SPREAD_BOTH: dict[str, float] = {
     "eye-eyefold-angle-up": 0.22,
 }
 
-_SHAPE_VARIETY = 2.6
+_SHAPE_VARIETY = 2.7
 """Largest shape change over the spread in the tables."""
 
 _TONES: tuple[Colour, ...] = (
@@ -274,11 +274,11 @@ def draw_person(*key: object) -> Person:
     """Draw the identity that belongs to a key (seed, set, subject)."""
     random = stream("person", *key)
     main = random.choice(3, p=(0.33, 0.30, 0.37))
-    shares = random.dirichlet((0.35, 0.35, 0.35)) * 0.5
-    shares[main] += 0.5
+    shares = random.dirichlet((0.35, 0.35, 0.35)) * 0.4
+    shares[main] += 0.6
     african, asian, caucasian = (float(share) for share in shares)
     # anny's ancestries are means of many people, who differ from all people's mean by more than these do.
-    beyond = random.uniform(1.5, 2.6)
+    beyond = random.uniform(2.0, 3.2)
     ancestry = tuple(float(1 / 3 + beyond * (share - 1 / 3)) for share in shares)
     male = float(random.random() < 0.5)
     gender = float(np.clip(abs(male - random.beta(1.2, 8)), 0, 1))
@@ -291,13 +291,14 @@ def draw_person(*key: object) -> Person:
         for side in "lr":
             changes[f"{side}-{name}"] = float(value + _within(random, 0.05))
 
-    middle, width = 0.88 * african + 0.34 * asian + 0.15 * caucasian, 0.11 + 0.14 * african + 0.16 * asian
-    darkness = np.clip(middle + random.uniform(-1.3, 1.3) * width, 0, 1)
+    darkness = np.clip(
+        0.75 * ancestry[0] + 0.33 * ancestry[1] + 0.14 * ancestry[2] + random.uniform(-0.28, 0.28), 0, 1
+    )
     skin = _palette(_TONES, float(darkness))
-    skin = _tint(skin, (1.0, 1.0 + random.normal(0, 0.025), 1.0 - 0.05 * asian + random.normal(0, 0.045)))
+    skin = _tint(skin, (1.0, 1.0 + random.normal(0, 0.02), 1.0 - 0.05 * asian + random.normal(0, 0.045)))
     fair = caucasian > 0.6
     hair_name = random.choice(
-        list(_HAIR), p=(0.08, 0.22, 0.22, 0.19, 0.20, 0.09) if fair else (0.60, 0.27, 0.10, 0.02, 0.01, 0)
+        list(_HAIR), p=(0.08, 0.22, 0.22, 0.19, 0.20, 0.09) if fair else (0.62, 0.28, 0.10, 0, 0, 0)
     )
     eye_index = int(random.choice(5, p=(0.15, 0.25, 0.2, 0.15, 0.25))) if fair else int(random.random() < 0.3)
     makeup = float((1 - male) * np.clip(random.uniform(-0.8, 1.2), 0, 1))
@@ -317,7 +318,7 @@ def draw_person(*key: object) -> Person:
         changes=changes,
         asymmetry=float(random.normal(0, 0.05)),
         skin=skin,
-        hair=_tint(_HAIR[str(hair_name)], tuple(1 + random.normal(0, 0.08, 3))),
+        hair=_tint(_HAIR[str(hair_name)], tuple(random.uniform(0.8, 1.3) + random.normal(0, 0.03, 3))),
         eyes=_tint(_EYES[eye_index], tuple(1 + random.normal(0, 0.08, 3))),
         lips=lips,
         blush=float(random.uniform(0.15, 1)),
