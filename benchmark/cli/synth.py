@@ -9,7 +9,15 @@ from typing import Annotated
 
 import typer
 
-from comface_bench.cli.commands import Device, Group, InterruptedRunError, Json, make_app
+from comface_bench.cli.commands import (
+    Data,
+    Device,
+    Group,
+    InterruptedRunError,
+    Json,
+    complete_task,
+    make_app,
+)
 from comface_bench.cli.corpus_request import describe_request, print_forecast, request_corpus
 from comface_bench.cli.output import print_json, print_table
 from comface_bench.cli.progress import progress_bar
@@ -192,7 +200,9 @@ def statistics(
 
 @app.command()
 def quality(
-    folder: Folder,
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[DIR]", help="Folder of the corpus.", show_default=False)
+    ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Steps of the recogniser's training.")] = 600,
     size: Annotated[int, typer.Option(min=32, max=2048, help="Height and width in pixels it looks at.")] = 64,
     rate: Annotated[float, typer.Option(help="Learning rate.")] = 1e-3,
@@ -201,6 +211,27 @@ def quality(
     histogram: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw a histogram; needs matplotlib.")
     ] = None,
+    identity: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NETWORK",
+            help="Say instead how alike people look to a face recogniser, dlib-face.",
+            show_default=False,
+        ),
+    ] = None,
+    task: Annotated[
+        str,
+        typer.Option(
+            metavar="TASKS",
+            help="With --identity: the images of these tasks, commas between them, instead of a corpus's.",
+            show_default=False,
+            autocompletion=complete_task,
+        ),
+    ] = "",
+    records: Annotated[
+        int, typer.Option(min=1, help="With --identity: most records of each attribute of a corpus.")
+    ] = 20,
+    data: Data = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
@@ -209,7 +240,18 @@ def quality(
     The recogniser is trained on the corpus's own identities; scores say how images of one corpus compare,
     not how one corpus compares with another. Shares are of identities by their mean score, which is what
     `pretrain -o min_quality=` keeps, and of images.
+
+    With --identity, a network that has learnt from photographs says how far apart different people are and
+    one person's images, and whether an attribute changes a person less than being somebody else does.
+    Nothing is written then.
     """
+    if identity is not None:
+        _report_people(folder, identity, split_list([task]) if task else [], data, records, device, as_json)
+        return
+    if task or folder is None:
+        raise UsageError(
+            "synth quality takes the folder of a corpus", "Or of tasks: --identity dlib-face --task TASK"
+        )
     import dataclasses
 
     from comface_bench.comface.corpus.read import Corpus
@@ -246,6 +288,31 @@ def quality(
         typer.echo(histogram)
 
 
+def _report_people(
+    folder: Path | None,
+    network: str,
+    tasks: list[str],
+    data: Path | None,
+    records: int,
+    device: str,
+    as_json: bool,
+) -> None:
+    from comface_bench.cli.identity_report import check_network, compare_corpus, compare_tasks, print_people
+
+    check_network(network)
+    if (folder is None) == (not tasks):
+        raise UsageError("--identity looks at a corpus or at tasks", "Give its folder, or --task TASK")
+    if folder is not None:
+        reports = [compare_corpus(folder, network, records, device, as_json)]
+    else:
+        reports = compare_tasks(tasks, data, network, device, as_json)
+    if as_json:
+        print_json(reports)
+        return
+    for report in reports:
+        print_people(report)
+
+
 def _parse_part(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d+)/(\d+)", text)
     if not match:
@@ -274,7 +341,7 @@ def render(
     ] = 128,
     disfa_subjects: Annotated[int, typer.Option(help="Subjects with action units.")] = 27,
     disfa_frames: Annotated[int, typer.Option(help="Frames of each.")] = 20,
-    edema_patients: Annotated[int, typer.Option(help="Patients.")] = 24,
+    edema_patients: Annotated[int, typer.Option(help="Patients.")] = 39,
     edema_days: Annotated[int, typer.Option(help="Days of each, two images a day.")] = 5,
     fgnet_subjects: Annotated[int, typer.Option(help="Subjects with ages.")] = 40,
     fgnet_ages: Annotated[int, typer.Option(help="Ages of each.")] = 10,

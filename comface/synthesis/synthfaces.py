@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from comface_bench.comface.synthesis.synthfaces_plan import ImageSpec
 
-VERSION = 2
+VERSION = 3
 """Version of the set; raised with any change of pixels or labels."""
 
 SETS = ("disfa", "edema", "fgnet")
@@ -76,7 +76,7 @@ def render_synthfaces(
     size: int = 128,
     disfa_subjects: int = 27,
     disfa_frames: int = 20,
-    edema_patients: int = 24,
+    edema_patients: int = 39,
     edema_days: int = 5,
     fgnet_subjects: int = 40,
     fgnet_ages: int = 10,

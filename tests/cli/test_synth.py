@@ -300,7 +300,7 @@ def test_render_passes_every_setting_on(call, tmp_path, monkeypatch):
         "size": 64,
         "disfa_subjects": 27,
         "disfa_frames": 20,
-        "edema_patients": 24,
+        "edema_patients": 39,
         "edema_days": 2,
         "fgnet_subjects": 40,
         "fgnet_ages": 10,

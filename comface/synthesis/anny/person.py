@@ -48,30 +48,30 @@ class State:
 
 
 _SPREAD: dict[str, float] = {
-    "head-scale-horiz-incr": 0.19,
-    "head-scale-vert-incr": 0.19,
-    "head-angle-out": 0.15,
-    "forehead-scale-vert-incr": 0.26,
+    "head-scale-horiz-incr": 0.2,
+    "head-scale-vert-incr": 0.2,
+    "head-angle-out": 0.12,
+    "forehead-scale-vert-incr": 0.2,
     "forehead-nubian-incr": 0.22,
     "forehead-temple-incr": 0.3,
     "chin-width-incr": 0.3,
-    "chin-height-incr": 0.26,
+    "chin-height-incr": 0.32,
     "chin-prominent-incr": 0.26,
     "chin-jaw-drop-incr": 0.22,
     "nose-scale-horiz-incr": 0.22,
-    "nose-scale-vert-incr": 0.22,
+    "nose-scale-vert-incr": 0.3,
     "nose-scale-depth-incr": 0.26,
     "nose-hump-incr": 0.3,
     "nose-point-up": 0.3,
     "nose-point-width-incr": 0.3,
     "nose-width2-incr": 0.26,
     "nose-flaring-incr": 0.26,
-    "mouth-scale-horiz-incr": 0.26,
+    "mouth-scale-horiz-incr": 0.32,
     "mouth-upperlip-volume-incr": 0.26,
     "mouth-lowerlip-volume-incr": 0.26,
     "mouth-cupidsbow-incr": 0.3,
-    "mouth-trans-up": 0.19,
-    "eyebrows-trans-up": 0.22,
+    "mouth-trans-up": 0.27,
+    "eyebrows-trans-up": 0.3,
     "eyebrows-angle-up": 0.3,
     "neck-scale-horiz-incr": 0.15,
     "head-scale-depth-incr": 0.15,
@@ -80,22 +80,51 @@ _SPREAD: dict[str, float] = {
     "mouth-lowerlip-height-incr": 0.2,
     "mouth-philtrum-volume-incr": 0.2,
     "chin-bones-incr": 0.25,
+    "chin-prognathism-incr": 0.12,
+    "chin-cleft-incr": 0.2,
+    "forehead-trans-forward": 0.15,
+    "eyebrows-trans-forward": 0.25,
+    "head-fat-incr": 0.12,
+    "nose-volume-incr": 0.18,
+    "nose-width1-incr": 0.2,
+    "nose-width3-incr": 0.2,
+    "nose-trans-up": 0.15,
+    "nose-base-up": 0.2,
+    "nose-nostrils-angle-up": 0.2,
+    "nose-septumangle-incr": 0.2,
+    "mouth-scale-vert-incr": 0.15,
+    "mouth-upperlip-height-incr": 0.2,
+    "mouth-upperlip-width-incr": 0.2,
+    "mouth-lowerlip-width-incr": 0.2,
+    "mouth-cupidsbow-width-incr": 0.2,
 }
 _SPREAD_BOTH: dict[str, float] = {
     "cheek-bones-incr": 0.3,
     "cheek-volume-incr": 0.22,
-    "eye-scale-incr": 0.19,
-    "eye-trans-out": 0.19,
-    "eye-trans-up": 0.15,
+    "eye-scale-incr": 0.3,
+    "eye-trans-out": 0.3,
+    "eye-trans-up": 0.24,
     "eye-corner1-up": 0.22,
     "eye-corner2-up": 0.26,
     "eye-eyefold-up": 0.22,
     "ear-scale-incr": 0.22,
     "ear-wing-incr": 0.22,
+    "ear-lobe-incr": 0.25,
+    "ear-trans-up": 0.15,
+    "ear-shape-round": 0.25,
+    "cheek-inner-incr": 0.18,
+    "cheek-trans-up": 0.18,
+    "eye-height1-incr": 0.2,
+    "eye-height2-incr": 0.25,
+    "eye-height3-incr": 0.2,
+    "eye-push1-out": 0.15,
+    "eye-push2-out": 0.15,
+    "eye-epicanthus-out": 0.25,
+    "eye-eyefold-angle-up": 0.22,
 }
 
-_SHAPE_VARIETY = 1.2
-"""Factor of the shape changes' spread over that of the tables."""
+_SHAPE_VARIETY = 2.7
+"""Largest shape change over the spread in the tables."""
 
 _TONES: tuple[Colour, ...] = (
     (0.885, 0.725, 0.635),
@@ -104,6 +133,7 @@ _TONES: tuple[Colour, ...] = (
     (0.670, 0.465, 0.340),
     (0.515, 0.340, 0.240),
     (0.370, 0.238, 0.170),
+    (0.215, 0.135, 0.100),
 )
 _HAIR: dict[str, Colour] = {
     "black": (0.085, 0.075, 0.07),
@@ -144,7 +174,7 @@ class Person:
 
     Attributes:
         gender: 0 female to 1 male, in anny's scale turned so that 1 is male.
-        ancestry: Shares of anny's african, asian, caucasian.
+        ancestry: Shares of anny's african, asian, caucasian; their sum is 1, single ones may be below 0.
         build: anny's weight phenotype, [0, 1].
         muscle: anny's muscle phenotype, [0, 1].
         changes: Local shape changes.
@@ -230,7 +260,7 @@ class Person:
     def shape_changes(self, years: float, further: Mapping[str, float]) -> dict[str, float]:
         """Return local changes at an age: the person's own, sagging, and `further` ones added."""
         # Adult differences of bone fade towards infancy.
-        grown = float(np.clip(0.35 + years / 25, 0.35, 1))
+        grown = float(np.clip(0.8 + years / 80, 0.8, 1))
         total = {name: value * grown for name, value in self.changes.items()}
         sag = sagging(years, self.ageing_rate)
         for name, value in SAG.items():
@@ -243,10 +273,13 @@ class Person:
 def draw_person(*key: object) -> Person:
     """Draw the identity that belongs to a key (seed, set, subject)."""
     random = stream("person", *key)
-    main = random.choice(3, p=(0.27, 0.28, 0.45))
-    shares = random.dirichlet((0.35, 0.35, 0.35)) * 0.25
-    shares[main] += 0.75
+    main = random.choice(3, p=(0.33, 0.30, 0.37))
+    shares = random.dirichlet((0.35, 0.35, 0.35)) * 0.4
+    shares[main] += 0.6
     african, asian, caucasian = (float(share) for share in shares)
+    # anny's ancestries are means of many people, who differ from all people's mean by more than these do.
+    beyond = random.uniform(2.0, 3.2)
+    ancestry = tuple(float(1 / 3 + beyond * (share - 1 / 3)) for share in shares)
     male = float(random.random() < 0.5)
     gender = float(np.clip(abs(male - random.beta(1.2, 8)), 0, 1))
 
@@ -258,31 +291,34 @@ def draw_person(*key: object) -> Person:
         for side in "lr":
             changes[f"{side}-{name}"] = float(value + _within(random, 0.05))
 
-    darkness = np.clip(0.80 * african + 0.34 * asian + 0.14 * caucasian + random.normal(0, 0.09), 0, 1)
+    darkness = np.clip(
+        0.75 * ancestry[0] + 0.33 * ancestry[1] + 0.14 * ancestry[2] + random.uniform(-0.28, 0.28), 0, 1
+    )
     skin = _palette(_TONES, float(darkness))
-    skin = _tint(skin, (1.0, 1.0 + random.normal(0, 0.012), 1.0 - 0.05 * asian + random.normal(0, 0.02)))
-    fair = caucasian > 0.7
+    skin = _tint(skin, (1.0, 1.0 + random.normal(0, 0.02), 1.0 - 0.05 * asian + random.normal(0, 0.045)))
+    fair = caucasian > 0.6
     hair_name = random.choice(
-        list(_HAIR), p=(0.08, 0.30, 0.27, 0.18, 0.12, 0.05) if fair else (0.68, 0.28, 0.04, 0, 0, 0)
+        list(_HAIR), p=(0.08, 0.22, 0.22, 0.19, 0.20, 0.09) if fair else (0.62, 0.28, 0.10, 0, 0, 0)
     )
     eye_index = int(random.choice(5, p=(0.15, 0.25, 0.2, 0.15, 0.25))) if fair else int(random.random() < 0.3)
-    makeup = float((1 - male) * max(random.uniform(-0.6, 1.0), 0.0))
+    makeup = float((1 - male) * np.clip(random.uniform(-0.8, 1.2), 0, 1))
+    red = float(random.normal(0, 0.05))
     lips = (
         skin[0] * (0.84 + 0.02 * makeup),
-        skin[1] * (0.62 - 0.14 * makeup),
-        skin[2] * (0.65 - 0.12 * makeup),
+        skin[1] * (0.62 - 0.14 * makeup - red),
+        skin[2] * (0.65 - 0.12 * makeup - red),
     )
     odds = _hairstyle_odds(male > 0.5, african > 0.6)
-    bearded = float(male * (random.random() < 0.38))
+    bearded = float(male * (random.random() < 0.48))
     return Person(
         gender=gender,
-        ancestry=(african, asian, caucasian),
-        build=float(np.clip(random.normal(0.5, 0.13), 0.2, 0.9)),
-        muscle=float(np.clip(random.normal(0.5, 0.12), 0.2, 0.85)),
+        ancestry=ancestry,
+        build=float(np.clip(random.normal(0.5, 0.18), 0.2, 0.95)),
+        muscle=float(np.clip(random.normal(0.5, 0.18), 0.1, 0.9)),
         changes=changes,
         asymmetry=float(random.normal(0, 0.05)),
         skin=skin,
-        hair=_tint(_HAIR[str(hair_name)], tuple(1 + random.normal(0, 0.08, 3))),
+        hair=_tint(_HAIR[str(hair_name)], tuple(random.uniform(0.8, 1.3) + random.normal(0, 0.03, 3))),
         eyes=_tint(_EYES[eye_index], tuple(1 + random.normal(0, 0.08, 3))),
         lips=lips,
         blush=float(random.uniform(0.15, 1)),
@@ -301,14 +337,14 @@ def draw_person(*key: object) -> Person:
             np.clip(random.choice([-0.45, 0.45, 0.0], p=(0.4, 0.35, 0.25)) + random.normal(0, 0.12), -1, 1)
         ),
         fringe=float(random.choice([0.0, 0.35, 0.7, 1.0], p=(0.55, 0.2, 0.15, 0.1))),
-        hairline=float(random.normal(1.1, 0.4)),
+        hairline=float(np.clip(random.normal(1.1, 0.7), -0.4, 2.6)),
         baldness=float(random.uniform(0.5, 6.0) if male > 0.5 else random.uniform(0, 0.6)),
-        brow=float(random.uniform(0.7, 1.1) + 0.25 * male),
-        lashes=float(random.uniform(0.7, 1.1) + 0.25 * (1 - male)),
+        brow=float(random.uniform(0.35, 1.25) + 0.25 * male),
+        lashes=float(random.uniform(0.55, 1.2) + 0.25 * (1 - male)),
         stubble=float(male * random.choice([0.05, 0.25, 0.5, 0.9], p=(0.25, 0.35, 0.25, 0.15))),
         beard=float(bearded * (random.random() < 0.75) * random.uniform(0.15, 1)),
         moustache=float(bearded * random.uniform(0.55, 1)),
-        glasses=str(random.choice(GLASSES, p=(0.86, 0.04, 0.06, 0.04))),
+        glasses=str(random.choice(GLASSES, p=(0.78, 0.07, 0.09, 0.06))),
         frames=_palette(_FRAMES, float(random.random())),
         ageing_rate=float(np.clip(random.normal(1, 0.1), 0.8, 1.2)),
         grey_onset=float(np.clip(random.normal(40, 6), 28, 55)),
@@ -341,8 +377,12 @@ def _hairstyle_odds(male: bool, coiled: bool) -> dict[str, float]:
 
 
 def _within(random: np.random.Generator, spread: float) -> float:
-    """Draw a normal number cut at two standard deviations."""
-    return float(np.clip(random.normal(0, spread), -2 * spread, 2 * spread)) * _SHAPE_VARIETY
+    """Draw a number of ±`_SHAPE_VARIETY` spreads, oftener near the ends than in the middle.
+
+    Beyond them parts no longer fit each other; with most of them near the middle, as normal numbers would be,
+    a face recogniser takes different people for one.
+    """
+    return spread * _SHAPE_VARIETY * float(np.sin(random.uniform(-np.pi / 2, np.pi / 2)))
 
 
 def _palette(colours: tuple[Colour, ...], place: float) -> Colour:

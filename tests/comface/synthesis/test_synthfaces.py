@@ -33,7 +33,7 @@ from comface_bench.core.errors import MissingExtraError, UsageError
 
 SHIPPED = Path(comface_bench.tasks.__file__).parent / "synthfaces"
 SMALL = Counts(3, 4, 2, 2, 3, 5)
-FULL = Counts(27, 20, 24, 5, 40, 10)
+FULL = Counts(27, 20, 39, 5, 40, 10)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_shipped_set_is_the_one_it_says(about: dict[str, Any]) -> None:
 
 def test_shipped_pictures_fit(about: dict[str, Any]) -> None:
     images = [p for p in SHIPPED.rglob("*") if p.suffix.lower() == ".jpg"]
-    assert len(images) == about["images"] == 27 * 20 + 24 * 5 * 2 + 40 * 10
+    assert len(images) == about["images"] == 27 * 20 + 39 * 5 * 2 + 40 * 10
     assert sum(p.stat().st_size for p in images) <= 12_000_000
     for path in images[::37]:
         with Image.open(path, formats=["JPEG", "PNG"]) as image:
@@ -98,7 +98,7 @@ def test_shipped_edema_tree_is_edemas() -> None:
     text = (SHIPPED / "Edema-A/manifest.csv").read_text()
     assert text.startswith("image,patient,day,phase,weight_kg\n")
     rows = list(csv.DictReader(io.StringIO(text)))
-    assert len(rows) == 240 and len({row["patient"] for row in rows}) == 24
+    assert len(rows) == 390 and len({row["patient"] for row in rows}) == 39
     assert {row["image"] for row in rows} == {
         p.relative_to(SHIPPED / "Edema-A").as_posix() for p in (SHIPPED / "Edema-A/images").rglob("*.jpg")
     }
