@@ -348,7 +348,7 @@ def read_sound(path: Path, predictions: Path) -> Content:
 
 
 def write_staged(content: Content, record: bytes) -> bytes:
-    """Write a content whole into one file: its record, of which the JSON is given, and its prediction lines."""
+    """Write a content whole into one file: the JSON of its record, as given, and its prediction lines."""
     texts = [content.texts[place] for place in sorted(content.units, key=_by_seed)]
     return json.dumps({"record": record.decode(), "predictions": "".join(texts)}).encode()
 

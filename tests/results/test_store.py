@@ -191,11 +191,10 @@ def test_a_staged_unit_of_fewer_metrics_is_scored_by_all(store, made, monkeypatc
     fill(store, made, [(0, 0)])
     with store.open(more, *rest):
         pass
-    with store.open(task, *rest) as writer:
-        # As by a kill right after staging.
-        with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
-            patch.setattr(RecordFiles, "write", lambda *_: 1 / 0)
-            writer.add(*made.run(1))
+    # As by a kill right after staging.
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(RecordFiles, "write", lambda *_: 1 / 0)
+        store.open(task, *rest).add(*made.run(1))
     with store.open(more, *rest) as writer:
         assert {place: list(unit.metrics) for place, unit in writer._content.units.items()} == {
             (0, 0): more.metrics,
