@@ -6,8 +6,8 @@ Runs units of `quick` (an untrained ResNet-18 on synth-age, 32 pixels, two epoch
 with half of the cores each, by one that has all of them, and by one that has as many as each of the two; in
 turn, each into a new results folder. Images are decoded before. Prints the seconds of each by the clock, the
 workers' start included, from the begin of the first unit, and of the processor; and medians of the ratios to
-two workers. The clock measures other programs of the machine, too. Processor time doesn't: for workers with half
-of the cores each, which never wait for each other, it says what a quiet machine's clock would.
+two workers. The clock measures other programs of the machine, too. Processor time doesn't: for workers with
+half of the cores each, which never wait for each other, it says what a quiet machine's clock would.
 """
 
 from __future__ import annotations
