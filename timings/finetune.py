@@ -4,8 +4,8 @@
 
 A step draws its views from stored images, augments them as Table C says, encodes, scores pairs, and takes a
 step of Adam; the bare one does the same forward and backward passes and the same step of Adam on images that
-are ready. ResNet-18, untrained, 32 pairs. Both take turns on one core, so that a busy machine slows them alike;
-the ratio is of the least processor times, and of the medians.
+are ready. ResNet-18, untrained, 32 pairs. Both take turns on one core, so that a busy machine slows them
+alike; the ratio is of the least processor times, and of the medians.
 """
 
 from __future__ import annotations
