@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import itertools
 import json
 import traceback
 import warnings
@@ -20,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from comface_bench.core.card import NO_AUGMENTATION
 from comface_bench.core.digest import digest
@@ -94,7 +95,7 @@ def run_plan(plan: Plan, request: Request, report: Report = ignore) -> Finished:
         if cell.warning is not None:
             report(Event("notice", cell.warning, cell.method_name, cell.task.name, cell.protocol.name))
     failed: list[tuple[Unit, Exception]] = []
-    groups = list(_groups(plan.cells))
+    groups = list(_groups(plan.cells, request.results))
     if groups:
         check_writable(request.results)
     unstarted: list[Exception] = []
@@ -133,6 +134,8 @@ def _company_path(results: Path, unit: Unit) -> Path:
 
 def find_company(results: Path, units: Iterable[Unit]) -> set[str]:
     """Return the keys of units that a killed run had given in one call whose first unit is one of these."""
+    if not (results / ".checkpoints").exists():
+        return set()
     paths = [_company_path(results, unit) for unit in units]
     return {key for path in paths if path.exists() for key in path.read_text(encoding="utf-8").split()}
 
@@ -197,18 +200,25 @@ def check_writable(results: Path) -> None:
     require_writable(results, "records", "Name another folder: --results DIR", _LEAST_ROOM)
 
 
-def _groups(cells: Sequence[PlannedRecord]) -> Iterator[tuple[PlannedRecord, ...]]:
-    """Group cells that still have work by method and data set, where their units share features."""
+def _groups(cells: Sequence[PlannedRecord], results: Path) -> Iterator[tuple[PlannedRecord, ...]]:
+    """Group cells that still have work by method and data set, where their units share features.
+
+    A finished one is with them if a killed run had begun its units together with some that are missing.
+    """
     grouped: dict[tuple[object, ...], list[PlannedRecord]] = {}
     for cell in cells:
-        if cell.missing:
-            table, protocol = cell.task.table, cell.protocol
-            alone = None if cell.protocol_entry.card.together else cell.task.name
-            # The data set's name too: views are drawn from it.
-            key = (cell.method_name, table.name, table.digest, protocol.digest(), alone)
-            grouped.setdefault(key, []).append(cell)
+        table, protocol = cell.task.table, cell.protocol
+        alone = None if cell.protocol_entry.card.together else cell.task.name
+        # The data set's name too: views are drawn from it.
+        key = (cell.method_name, table.name, table.digest, protocol.digest(), alone)
+        grouped.setdefault(key, []).append(cell)
     for group in grouped.values():
-        yield tuple(group)
+        if not any(cell.missing for cell in group):
+            continue
+        company = find_company(results, (unit for cell in group for unit in cell.units))
+        yield tuple(
+            cell for cell in group if cell.missing or any(unit.key() in company for unit in cell.units)
+        )
 
 
 def _record_event(cell: PlannedRecord, record: Record) -> Event:
@@ -351,9 +361,9 @@ class GroupRunner:
             traceback.clear_frames(error.__traceback__)
             self._fail_all(wanted, error)
         else:
-            for item, outcome in zip(items, outcomes, strict=True):
-                if not item.finished:
-                    self._settle(item, outcome)
+            self._settle(
+                [(item, out) for item, out in zip(items, outcomes, strict=True) if not item.finished]
+            )
         _remove_state(results, first)
         self._unit = None
 
@@ -390,26 +400,42 @@ class GroupRunner:
             return False
         return True
 
-    def _settle(self, item: _Work, outcome: Outcome | UnitError) -> None:
+    def _settle(self, ended: Iterable[tuple[_Work, Outcome | UnitError]]) -> None:
+        """Store what came of units, all that are of one record at once."""
+        for writer, some in itertools.groupby(ended, key=lambda pair: pair[0].writer):
+            made = {item: result for item, outcome in some if (result := self._make(item, outcome))}
+            if not made:
+                continue
+            try:
+                with self._storing(next(iter(made))):
+                    writer.add_all(made.values())
+            except StorageError:
+                raise
+            except Exception as error:
+                for item in made:
+                    self._fail(item, error)
+                continue
+            for item, (result, _) in made.items():
+                primary = item.cell.task.card.metrics[0]
+                value = result.metrics[primary].value
+                self._journal.write("end", item.unit, seconds=round(result.seconds, 1))
+                shown = f"{primary} {value:.3f}" if value is not None else f"{primary} undefined"
+                self._report_to(_unit_event("unit", item, shown, value))
+
+    def _make(self, item: _Work, outcome: Outcome | UnitError) -> tuple[UnitResult, list[Prediction]] | None:
+        """Return what is to be stored of a unit; one that came to nothing is recorded as failed."""
         from comface_bench.engine.jobs import check_predictions
 
         try:
             if isinstance(outcome, UnitError):
                 raise outcome
             check_predictions(outcome.predictions, item.unit.label)
-            result, rows = make_unit_result(item.cell.task, item.unit, outcome, self._details(item.cell))
-            with self._storing(item):
-                item.writer.add(result, rows)
+            return make_unit_result(item.cell.task, item.unit, outcome, self._details(item.cell))
         except StorageError:
             raise
         except Exception as error:
             self._fail(item, error)
-            return
-        primary = item.cell.task.card.metrics[0]
-        value = result.metrics[primary].value
-        self._journal.write("end", item.unit, seconds=round(outcome.seconds, 1))
-        shown = f"{primary} {value:.3f}" if value is not None else f"{primary} undefined"
-        self._report_to(_unit_event("unit", item, shown, value))
+            return None
 
     def _fail_all(self, items: list[_Work], error: Exception) -> None:
         """Record the failure of units that were given in one call, and free what it had taken."""
@@ -561,6 +587,12 @@ class GroupRunner:
         return store
 
     @cached_property
+    def _environment(self) -> dict[str, Any]:
+        from comface_bench.results.environment import describe_environment
+
+        return describe_environment()
+
+    @cached_property
     def _image_keys(self) -> NDArray[np.uint64]:
         import numpy as np
 
@@ -582,14 +614,12 @@ class GroupRunner:
         )
 
     def _open_record(self, cell: PlannedRecord, feature_dim: int, parameters: int) -> RecordWriter:
-        from comface_bench.results.environment import describe_environment
-
         writer = self._store.open(
             describe_task(cell.task),
             describe_method(cell, feature_dim, parameters),
             describe_protocol(cell.protocol),
             make_provenance(cell),
-            describe_environment(),
+            self._environment,
         )
         if writer.set_aside is not None:
             self._report(

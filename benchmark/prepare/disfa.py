@@ -41,7 +41,7 @@ from comface_bench.prepare.faces import (
     smooth_boxes,
     write_left_out,
 )
-from comface_bench.prepare.state import PreparationState, Progress, check_folders, ignore
+from comface_bench.prepare.state import PreparationState, Progress, check_folders, filling, ignore
 from comface_bench.prepare.video import VIDEO_SUFFIXES, Timeline, count_frames, read_frames, read_timeline
 from comface_bench.tasks.formats.disfa import LABEL_LINES
 
@@ -119,48 +119,51 @@ def prepare_disfa(
     settings: dict[str, Any] = {"camera": camera, "stride": stride, "size": size, "margin": margin}
     settings |= {"lift": rule.lift, "reach": SMOOTHING_FRAMES, "detector": finder.describe()}
     settings |= {"numbering": numbering}
-    state = PreparationState(target, "disfa", settings)
-    state.begin(
-        {
-            video.subject: {
-                "file": video.path.relative_to(source).as_posix(),
-                "bytes": video.path.stat().st_size,
-                "sha256": digest_file(video.path),
+    with filling(target):
+        state = PreparationState(target, "disfa", settings)
+        state.begin(
+            {
+                video.subject: {
+                    "file": video.path.relative_to(source).as_posix(),
+                    "bytes": video.path.stat().st_size,
+                    "sha256": digest_file(video.path),
+                }
+                for video in videos
             }
-            for video in videos
-        }
-    )
-    has_labels = copy_labels(source, target)
-    lengths = {video.subject: count_frames(video.path) for video in videos}
-    total, read = 2 * sum(lengths.values()), 0
-    reports: list[SubjectFrames] = []
-    broken: list[DataFormatError] = []
-    with BoxFile(target) as boxes:
-        for video in videos:
-            tick = _ticker(progress, read, total)
-            read += 2 * lengths[video.subject]
-            try:
-                done = state.done(video.subject)
-                timeline = Timeline(**done) if done else read_timeline(video.path)
-                expected = expected_frames(target, video.subject)
-                numbers, remarks = number_frames(video.path, timeline, expected, numbering)
-                extractor = FrameExtractor(video, target / "frames" / video.subject, numbers, stride, boxes)
-                if done is None or not extractor.is_complete():
-                    extractor.detect_faces(finder, tick)
-                    extractor.write_frames(rule, size, tick)
-                    state.finish(video.subject, **asdict(timeline))
-            except DataFormatError as error:
-                broken.append(error)
-                continue
-            progress(read, total)
-            reports.append(extractor.report(timeline, expected, remarks))
-            on_finished(reports[-1])
-        write_left_out(target, ("subject", "frame"), boxes.rows())
-    if broken:
-        hints = dict.fromkeys(error.hint for error in broken)
-        raise DataFormatError("\n".join(error.message for error in broken), "\n".join(hints))
-    missing = [subject for subject in LABEL_LINES if subject not in lengths]
-    return DisfaReport(str(target), reports, missing, has_labels, differing_labels(source, target))
+        )
+        has_labels = copy_labels(source, target)
+        lengths = {video.subject: count_frames(video.path) for video in videos}
+        total, read = 2 * sum(lengths.values()), 0
+        reports: list[SubjectFrames] = []
+        broken: list[DataFormatError] = []
+        with BoxFile(target) as boxes:
+            for video in videos:
+                tick = _ticker(progress, read, total)
+                read += 2 * lengths[video.subject]
+                try:
+                    done = state.done(video.subject)
+                    timeline = Timeline(**done) if done else read_timeline(video.path)
+                    expected = expected_frames(target, video.subject)
+                    numbers, remarks = number_frames(video.path, timeline, expected, numbering)
+                    extractor = FrameExtractor(
+                        video, target / "frames" / video.subject, numbers, stride, boxes
+                    )
+                    if done is None or not extractor.is_complete():
+                        extractor.detect_faces(finder, tick)
+                        extractor.write_frames(rule, size, tick)
+                        state.finish(video.subject, **asdict(timeline))
+                except DataFormatError as error:
+                    broken.append(error)
+                    continue
+                progress(read, total)
+                reports.append(extractor.report(timeline, expected, remarks))
+                on_finished(reports[-1])
+            write_left_out(target, ("subject", "frame"), boxes.rows())
+        if broken:
+            hints = dict.fromkeys(error.hint for error in broken)
+            raise DataFormatError("\n".join(error.message for error in broken), "\n".join(hints))
+        missing = [subject for subject in LABEL_LINES if subject not in lengths]
+        return DisfaReport(str(target), reports, missing, has_labels, differing_labels(source, target))
 
 
 def _ticker(progress: Progress, read: int, total: int) -> Callable[[], None]:

@@ -35,7 +35,7 @@ from comface_bench.prepare.faces import (
     crop_face,
     write_left_out,
 )
-from comface_bench.prepare.state import PreparationState, Progress, check_folders, ignore
+from comface_bench.prepare.state import PreparationState, Progress, check_folders, filling, ignore
 from comface_bench.prepare.video import read_frames, read_timeline
 from comface_bench.tasks.formats.edema import COLUMNS, PHASES
 from comface_bench.tasks.formats.numbers import ColumnNumbers, parse_number
@@ -121,40 +121,41 @@ def prepare_edema(
     rule = CropRule(margin, FACE_CENTRE.lift)
     settings: dict[str, Any] = {"frames": frames, "size": size, "margin": margin, "lift": rule.lift}
     settings["detector"] = finder.describe()
-    state = PreparationState(target, "edema", settings)
-    state.begin(
-        {
-            recording.name: {
-                "bytes": recording.path.stat().st_size,
-                "sha256": digest_file(recording.path),
-                "images": recording.image(0),
+    with filling(target):
+        state = PreparationState(target, "edema", settings)
+        state.begin(
+            {
+                recording.name: {
+                    "bytes": recording.path.stat().st_size,
+                    "sha256": digest_file(recording.path),
+                    "images": recording.image(0),
+                }
+                for recording in recordings
             }
-            for recording in recordings
-        }
-    )
-    with BoxFile(target) as boxes:
-        for number, recording in enumerate(recordings):
-            progress(number, len(recordings))
-            known = {
-                frame
-                for frame, found in boxes.of(recording.name).items()
-                if not found.box or (target / recording.image(frame)).exists()
-            }
-            done = state.done(recording.name)
-            if done and len(known) == done["looked_at"]:
-                continue
-            for frame, rgb in _read_images(recording, frames, known):
-                found = Detection.from_boxes(finder.detect(rgb))
-                if found.box:
-                    path = target / recording.image(frame)
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    replace_file(path, crop_face(rgb, found.box, rule, size))
-                # After its image, so that a frame in this file needs no second look.
-                boxes.add(recording.name, frame, found)
-            if recording.is_video:
-                state.finish(recording.name, looked_at=len(boxes.of(recording.name)))
-        progress(len(recordings), len(recordings))
-        return _write_tables(target, recordings, boxes)
+        )
+        with BoxFile(target) as boxes:
+            for number, recording in enumerate(recordings):
+                progress(number, len(recordings))
+                known = {
+                    frame
+                    for frame, found in boxes.of(recording.name).items()
+                    if not found.box or (target / recording.image(frame)).exists()
+                }
+                done = state.done(recording.name)
+                if done and len(known) == done["looked_at"]:
+                    continue
+                for frame, rgb in _read_images(recording, frames, known):
+                    found = Detection.from_boxes(finder.detect(rgb))
+                    if found.box:
+                        path = target / recording.image(frame)
+                        path.parent.mkdir(parents=True, exist_ok=True)
+                        replace_file(path, crop_face(rgb, found.box, rule, size))
+                    # After its image, so that a frame in this file needs no second look.
+                    boxes.add(recording.name, frame, found)
+                if recording.is_video:
+                    state.finish(recording.name, looked_at=len(boxes.of(recording.name)))
+            progress(len(recordings), len(recordings))
+            return _write_tables(target, recordings, boxes)
 
 
 def _read_images(

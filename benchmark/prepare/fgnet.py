@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 
 from comface_bench.core.errors import DataFormatError, DataMissingError, UsageError
 from comface_bench.core.files import replace_file
-from comface_bench.prepare.state import Progress, check_folders, ignore
+from comface_bench.prepare.state import Progress, check_folders, filling, ignore
 from comface_bench.tasks.formats.fgnet import IMAGE_NAME
 
 
@@ -74,7 +74,7 @@ def prepare_fgnet(source: Path, data: Path, *, progress: Progress = ignore) -> F
     differing: list[str] = []
     broken: list[str] = []
     copied = 0
-    with open_members(source) as members:
+    with open_members(source) as members, filling(target):
         images = [member for member in members if Path(member.name).suffix.lower() in (".jpg", ".jpeg")]
         for number, member in enumerate(images):
             progress(number, len(images))

@@ -5,16 +5,18 @@ It lets a killed run go on, and keeps runs with different settings apart.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from comface_bench.core.errors import DataFormatError, DataMissingError, UsageError
-from comface_bench.core.files import replace_file
+from comface_bench.core.files import file_lock, replace_file
 
 STATE_FILE = "prepare.json"
+_LOCK = ".prepare.lock"
 
 VERSION = 2
 """Version of the folders: from 2 on, frames are numbered by time and sources are known by their bytes."""
@@ -51,6 +53,30 @@ def check_folders(source: Path, target: Path, made: Sequence[str]) -> None:
                     f"{target / name} is there already, and wasn't made by this command",
                     "Move it away, or name another data root: --data DIR",
                 )
+
+
+@contextlib.contextmanager
+def filling(target: Path) -> Iterator[None]:
+    """Keep other processes from filling a folder meanwhile; it is made, and removed if nothing got into it.
+
+    Raises:
+        UsageError: Another process fills it.
+    """
+    made = [folder for folder in (target, *target.parents) if not folder.exists()]
+    target.mkdir(parents=True, exist_ok=True)
+    try:
+        with file_lock(
+            target / _LOCK,
+            f"{target} is being filled by another process",
+            "Wait for it and type the same line again, or name another data root: --data DIR",
+            timeout=0,
+            remove=True,
+        ):
+            yield
+    finally:
+        for folder in made:
+            with contextlib.suppress(OSError):  # Something is in it, as a rule.
+                folder.rmdir()
 
 
 class PreparationState:

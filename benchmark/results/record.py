@@ -242,7 +242,7 @@ class Content:
         return self._record(encode(self.texts))
 
     def files(self) -> tuple[bytes, bytes]:
-        """Write the record's two files: its predictions and its JSON."""
+        """Return the bytes of the record's two files: its predictions and its JSON."""
         predictions = encode(self.texts)
         return predictions, dump_json(self._record(predictions)).encode()
 
@@ -347,28 +347,31 @@ def read_sound(path: Path, predictions: Path) -> Content:
             raise ResultError(str(warning).replace("; it is dropped", ""), hint) from None
 
 
-def write_staged(content: Content) -> bytes:
-    """Write a content whole into one file: its record, and the prediction lines of its one unit."""
-    (text,) = content.texts.values()
-    return json.dumps({"record": dump_json(content.record()), "predictions": text}).encode()
+def write_staged(content: Content, record: bytes) -> bytes:
+    """Write a content whole into one file: the JSON of its record, as given, and its prediction lines."""
+    texts = [content.texts[place] for place in sorted(content.units, key=_by_seed)]
+    return json.dumps({"record": record.decode(), "predictions": "".join(texts)}).encode()
 
 
 def read_staged(path: Path) -> Content:
     """Read what `write_staged` wrote.
 
     Raises:
-        ResultError: The file isn't that, or the lines don't bear out the unit.
+        ResultError: The file isn't that, or the lines don't bear out the units.
     """
     try:
         staged = json.loads(read_bytes(path))
-        record, text = record_from(staged["record"], path), staged["predictions"]
-        (unit,) = record.units
-    except (ValueError, TypeError, KeyError):
-        raise ResultError(f"{path}: not a staged unit") from None
-    if digest_text(text) != unit.predictions_digest:
-        raise ResultError(f"{path}: the predictions aren't the unit's")
+        record, lines = record_from(staged["record"], path), staged["predictions"].splitlines(keepends=True)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise ResultError(f"{path}: no staged units") from None
     content = Content(_header(record))
-    content.add(unit, text)
+    for unit in record.units:
+        text, lines = "".join(lines[: unit.n_pairs]), lines[unit.n_pairs :]
+        if digest_text(text) != unit.predictions_digest:
+            raise ResultError(f"{path}: the predictions aren't the units'")
+        content.add(unit, text)
+    if lines:
+        raise ResultError(f"{path}: more predictions than the units'")
     return content
 
 

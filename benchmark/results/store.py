@@ -1,7 +1,7 @@
 """The folder of results: records that a kill at any moment leaves whole.
 
-A finished unit is first staged, in a file of its own that holds all it needs; then the predictions are
-rewritten, then the record, and only then is the staged file removed. Whatever is found at the next opening
+Finished units are first staged, in a file that holds all they need; then the predictions are rewritten, then
+the record, and only then is the staged file removed. Whatever is found at the next opening
 is therefore either complete or says what is missing. Several processes may add units to one record.
 """
 
@@ -133,9 +133,8 @@ class RecordFiles:
             warnings.warn(f"{error.message}; set aside as {self.malformed.name}", stacklevel=2)
             return None
 
-    def write(self, content: Content) -> None:
+    def write(self, predictions: bytes, record: bytes) -> None:
         """Replace the predictions, then the record that they bear out."""
-        predictions, record = content.files()
         replace_file(self.predictions, predictions)
         replace_file(self.path, record)
 
@@ -147,13 +146,13 @@ class RecordFiles:
                 sync_folder(path.parent)
 
     def stage(self, name: str, data: bytes) -> None:
-        """Write one staged unit."""
+        """Write a file of staged units."""
         self.units.mkdir(exist_ok=True)
         sync_folder(self.units.parent)
         replace_file(self.units / f"{name}.json", data)
 
     def read_staged(self) -> list[Content]:
-        """Read the staged units; one that is damaged is left out, with a warning."""
+        """Read the staged units; a file of them that is damaged is left out, with a warning."""
         from comface_bench.results.record import read_staged
 
         staged = []
@@ -488,30 +487,48 @@ class RecordWriter:
         return {place: unit.key for place, unit in self._content.units.items()}
 
     def add(self, unit: UnitResult, rows: Iterable[Prediction]) -> None:
-        """Store a finished unit in the place of any earlier outcome; durable when this returns.
+        """Store a finished unit, as `add_all` does."""
+        self.add_all([(unit, rows)])
+
+    def add_all(self, finished: Iterable[tuple[UnitResult, Iterable[Prediction]]]) -> None:
+        """Store finished units in the place of any earlier outcomes: all or none; durable when this returns.
+
+        Args:
+            finished: Units, each with its rows; at least one.
 
         Raises:
-            ResultError: The rows aren't the unit's: other fold or seed, counts or digest; or not canonical.
+            ResultError: Rows aren't their unit's: other fold or seed, counts or digest; or not canonical.
         """
         from comface_bench.results.record import Content, write_staged
 
-        rows = list(rows)
-        text = unit_text(rows)
-        _check(unit, rows, text)
-        staged = Content(self._header)
-        staged.add(unit, text)
+        fresh = Content(self._header)
+        for unit, rows in finished:
+            rows = list(rows)
+            text = unit_text(rows)
+            _check(unit, rows, text)
+            fresh.add(unit, text)
         with self._files.lock():
-            self._files.stage(f"{unit.fold}-{unit.seed}", write_staged(staged))
-            self._content = self._collect()
-        if self.finished.get((unit.fold, unit.seed)) != unit.key:
-            raise ResultError(f"{self._files.path}: fold {unit.fold}, seed {unit.seed} could not be stored")
+            # First, since what a killed process staged may have the same name.
+            content = self._collect()
+            predictions, record = fresh.files()
+            fold, seed = min(fresh.texts)
+            self._files.stage(f"{fold}-{seed}", write_staged(fresh, record))
+            if content.units or content.failures:
+                for place, unit in fresh.units.items():
+                    content.add(unit, fresh.texts[place])
+                predictions, record = content.files()
+            else:
+                content = fresh
+            self._files.write(predictions, record)
+            self._files.clear_staged()
+            self._content = content
 
     def fail(self, failure: Failure) -> None:
         """Record a unit's failure; a finished unit of the same fold and seed stands."""
         with self._files.lock():
             self._content = self._collect()
             self._content.fail(failure)
-            self._files.write(self._content)
+            self._files.write(*self._content.files())
 
     def record(self) -> Record:
         """Return the record as stored, other processes' units included."""
@@ -540,13 +557,13 @@ class RecordWriter:
         content = found.pop(mine, None) or restored or Content(self._header)
         changed = content.take_header(self._header)
         for digest, other in found.items():
-            files.aside(digest).write(other)
+            files.aside(digest).write(*other.files())
             self.set_aside = files.aside(digest).path
         if main is not None and main is not content:
             files.remove()
         if staged or restored is not None or changed:
             if content.units or content.failures:
-                files.write(content)
+                files.write(*content.files())
             files.clear_staged()
             aside.remove()
         return content

@@ -13,7 +13,7 @@ from comface_bench.core.events import Event
 from comface_bench.execute.plan import Request, make_plan
 from comface_bench.execute.run import Finished, run_plan
 from comface_bench.results.schema import Record
-from comface_bench.results.store import RecordWriter, ResultStore
+from comface_bench.results.store import RecordFiles, ResultStore
 
 MakeRequest = Callable[..., Request]
 
@@ -93,34 +93,40 @@ def test_again_runs_what_is_asked_for_and_nothing_else(
     assert one.key()[:12] not in cell.warning
 
 
-@pytest.mark.parametrize("protocol", ["linear", "finetune"])
+@pytest.mark.parametrize(("protocol", "former"), [("linear", [0, 1, 2, 3]), ("finetune", [2, 3])])
 def test_a_kill_leaves_each_unit_with_its_former_or_its_new_result(
-    make_request: MakeRequest, plugin: Path, monkeypatch: pytest.MonkeyPatch, protocol: str
+    make_request: MakeRequest,
+    plugin: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    protocol: str,
+    former: list[int],
 ) -> None:
+    """The units of one call are stored all or none."""
+
     class Killed(BaseException):
         pass
 
-    added = []
-    add = RecordWriter.add
+    written = []
+    write = RecordFiles.write
 
-    def die(writer: RecordWriter, unit: object, rows: object) -> None:
-        if len(added) == 2:
+    def die(files: RecordFiles, predictions: bytes, record: bytes) -> None:
+        if len(written) == 4 - len(former):
             raise Killed
-        added.append(unit)
-        add(writer, unit, rows)  # type: ignore[arg-type]
+        written.append(files)
+        write(files, predictions, record)
 
     request = make_request(protocol=protocol)
     (first,) = run(request).records
     edit(plugin)
     with monkeypatch.context() as dying:
-        dying.setattr(RecordWriter, "add", die)
+        dying.setattr(RecordFiles, "write", die)
         with pytest.raises(Killed):
             run(make_request(protocol=protocol, again=True))
     between = stored(request)
     assert len(between.units) == 4
     assert between.summary.complete
     same = [fold for fold, found in digests(between).items() if digests(first)[fold] == found]
-    assert same == [2, 3]
+    assert same == former
     # The notice names those that are left, so that they alone are run again.
     (cell,) = make_plan(request).cells
     assert [unit.fold for unit in cell.outdated] == same

@@ -62,6 +62,18 @@ def test_a_run_leaves_a_record_with_its_predictions(make_request: MakeRequest, p
     assert not list(request.results.rglob("*.pt"))
 
 
+@pytest.fixture
+def again_task(tmp_path: Path) -> Path:
+    """Write a plugin with a second task on the images of `age`."""
+    plugin = tmp_path / "more_tasks.py"
+    plugin.write_text(
+        "import dataclasses\n"
+        "from comface_bench.tasks.fgnet import CARD as AGE\n"
+        "CARDS = (dataclasses.replace(AGE, name='age-again'),)\n"
+    )
+    return plugin
+
+
 def test_finished_units_do_not_run_again(make_request: MakeRequest) -> None:
     request = make_request()
     first = run(request)
@@ -97,23 +109,31 @@ def test_a_kill_after_the_record_leaves_no_state_for_good(
 
 @pytest.mark.parametrize("protocol", ["linear", "probe"])
 def test_a_kill_while_results_are_stored_costs_no_training_and_no_digit(
-    make_request: MakeRequest, plugin: Path, monkeypatch: pytest.MonkeyPatch, protocol: str
+    make_request: MakeRequest,
+    plugin: Path,
+    again_task: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    protocol: str,
 ) -> None:
     """Those that are left are given to the protocol in the company in which they were begun."""
 
     class Killed(BaseException):
         pass
 
-    def die(writer: RecordWriter, unit: Any, rows: Any) -> None:
-        if (unit.fold, unit.seed) == (2, 0):
+    def die(writer: RecordWriter, units: Any) -> None:
+        if stored:
             raise Killed
-        add(writer, unit, rows)
+        stored.append(writer)
+        add_all(writer, units)
 
-    add = RecordWriter.add
+    stored: list[RecordWriter] = []
+    add_all = RecordWriter.add_all
     plugin.write_text(plugin.read_text().replace("drawn=True", ""))  # all repetitions in one call
     monkeypatch.setattr("comface_bench.engine.checkpoint.SAVE_INTERVAL_S", 0.0)
     options = {} if protocol == "linear" else {"split": "balanced-4", "image_size": "16"}
+    plugins = [*make_request().plugin_files, again_task]
     facts = {"protocol": protocol, "seeds": [0, 1], "options": options}
+    facts |= {"tasks": ["age", "age-again"], "plugin_files": plugins}
     if protocol == "probe":
         make = make_request
 
@@ -121,14 +141,14 @@ def test_a_kill_while_results_are_stored_costs_no_training_and_no_digit(
             return dataclasses.replace(make(**changes), options=options)
 
     request = make_request(**facts)
-    (whole,) = run(make_request(**facts, results=request.results.with_name("whole"))).records
+    whole = run(make_request(**facts, results=request.results.with_name("whole"))).records
     with monkeypatch.context() as dying, pytest.raises(Killed):
-        dying.setattr(RecordWriter, "add", die)
+        dying.setattr(RecordWriter, "add_all", die)
         run(request)
-    assert 0 < len(make_plan(request).cells[0].missing) < 8
+    assert [len(cell.missing) for cell in make_plan(request).cells] == [0, 8]
     events: list[Event] = []
-    (record,) = run(request, events).records
-    assert without_times(record) == without_times(whole)
+    records = run(request, events).records
+    assert [without_times(record) for record in records] == [without_times(record) for record in whole]
     assert not [event for event in events if event.kind == "epoch"]
     assert not [path for path in request.results.rglob("*") if path.suffix in (".pt", ".units")]
 
@@ -149,15 +169,11 @@ def test_repetitions_differ(make_request: MakeRequest) -> None:
     assert first.predictions_digest != second.predictions_digest
 
 
-def test_tasks_of_one_data_set_share_the_encoding(make_request: MakeRequest, tmp_path: Path) -> None:
-    plugin = tmp_path / "more_tasks.py"
-    plugin.write_text(
-        "import dataclasses\n"
-        "from comface_bench.tasks.fgnet import CARD as AGE\n"
-        "CARDS = (dataclasses.replace(AGE, name='age-again'),)\n"
-    )
-    base = make_request()
-    request = make_request(tasks=["age", "age-again"], plugin_files=[*base.plugin_files, plugin])
+def test_tasks_of_one_data_set_share_the_encoding(
+    make_request: MakeRequest, again_task: Path, tmp_path: Path
+) -> None:
+    plugins = [*make_request().plugin_files, again_task]
+    request = make_request(tasks=["age", "age-again"], plugin_files=plugins)
     events: list[Event] = []
     finished = run(request, events)
     assert len(finished.records) == 2

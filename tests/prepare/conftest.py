@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from comface_bench.core.errors import UsageError
 from comface_bench.data.faces import Box
 
 
@@ -30,6 +31,25 @@ class WholeImage:
 def whole_image():
     """Make a detector to which each image is one face: `whole_image(stop_at=3)`."""
     return WholeImage
+
+
+@pytest.fixture
+def disturbed():
+    """Return a detector, each image one face, at whose first image another preparation has to be refused."""
+
+    class Disturbed(WholeImage):
+        def __init__(self, disturb):
+            super().__init__()
+            self.disturb = disturb
+
+        def detect(self, rgb):
+            if not self.asked:
+                with pytest.raises(UsageError, match="is being filled by another process") as caught:
+                    self.disturb()
+                assert "type the same line again" in caught.value.hint
+            return super().detect(rgb)
+
+    return Disturbed
 
 
 @pytest.fixture(scope="session")

@@ -267,6 +267,17 @@ def test_detections_that_were_lost_are_made_again(film, tmp_path, digest_tree, w
     assert digest_tree(tmp_path / "DISFA") == before
 
 
+def test_two_at_once_into_one_folder(film, tmp_path, digest_tree, whole_image, disturbed):
+    source, both, alone = film(places=range(12), labels=12), tmp_path / "both", tmp_path / "alone"
+    second = whole_image()
+    prepare_disfa(
+        source, both, detector=disturbed(lambda: prepare_disfa(source, both, detector=second, **EACH)), **EACH
+    )
+    assert second.asked == 0
+    prepare_disfa(source, alone, detector=whole_image(), **EACH)
+    assert digest_tree(both) == digest_tree(alone)
+
+
 def test_source_is_untouched(originals, tmp_path, digest_tree, whole_image):
     before = digest_tree(originals)
     prepare_disfa(originals, tmp_path, stride=6, detector=whole_image())

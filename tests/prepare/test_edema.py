@@ -118,6 +118,20 @@ def test_stopped_run_goes_on_to_the_same_bytes(
     assert digest_tree(source) == before
 
 
+def test_two_at_once_into_one_folder(source, tmp_path, digest_tree, whole_image, disturbed):
+    both, alone, second = tmp_path / "both", tmp_path / "alone", whole_image()
+    prepare_edema(
+        source,
+        both,
+        size=32,
+        detector=disturbed(lambda: prepare_edema(source, both, size=32, detector=second)),
+    )
+    assert second.asked == 0
+    prepare_edema(source, both, size=32, name="Edema-B", detector=whole_image())
+    prepare_edema(source, alone, size=32, detector=whole_image())
+    assert digest_tree(both / "Edema-A") == digest_tree(alone / "Edema-A")
+
+
 def test_names_are_safe_and_distinguish_patients(tmp_path, draw_image):
     names = ["a/b", "a%2Fb", "a b", "a_b", "ä", "..", ".", "~", "a.b", "-", "a\\b", "A/B", "CON:", "a\tb"]
     root = tmp_path / "source"

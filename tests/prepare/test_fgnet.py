@@ -49,6 +49,16 @@ def test_images_get_their_published_names(source, tmp_path, digest_tree, packed)
     assert digest_tree(source) == before
 
 
+def test_two_at_once_into_one_folder(source, tmp_path):
+    def meddle(done, total):
+        if done == 1:
+            with pytest.raises(UsageError, match="is being filled by another process"):
+                prepare_fgnet(source, tmp_path / "data")
+
+    assert prepare_fgnet(source, tmp_path / "data", progress=meddle).copied == 4
+    assert sorted(path.name for path in (tmp_path / "data" / "FGNET").iterdir()) == ["images"]
+
+
 def test_what_isnt_as_published_is_reported(source, tmp_path, draw_image):
     folder = source / "FGNET" / "images"
     content = (folder / "001a02.jpg").read_bytes()

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comface_bench.core.errors import ResultError, UsageError
-from comface_bench.results.store import ResultStore
+from comface_bench.results.store import RecordFiles, ResultStore
 from comface_bench.results.validation import recompute_record
 from comface_bench.stats.metrics import compute_metrics
 
@@ -191,12 +191,10 @@ def test_a_staged_unit_of_fewer_metrics_is_scored_by_all(store, made, monkeypatc
     fill(store, made, [(0, 0)])
     with store.open(more, *rest):
         pass
-    with store.open(task, *rest) as writer:
-        # As by a kill right after staging.
-        monkeypatch.setattr(writer, "_collect", lambda: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            writer.add(*made.run(1))
-    monkeypatch.undo()
+    # As by a kill right after staging.
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(RecordFiles, "write", lambda *_: 1 / 0)
+        store.open(task, *rest).add(*made.run(1))
     with store.open(more, *rest) as writer:
         assert {place: list(unit.metrics) for place, unit in writer._content.units.items()} == {
             (0, 0): more.metrics,
@@ -316,6 +314,7 @@ def test_importing_the_store_is_cheap():
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
+NAMES = ("age", "linear", "scratch")
 PLACES = [(0, 0), (1, 0), (2, 0)]
 
 
@@ -383,6 +382,60 @@ def test_a_kill_at_every_step_of_every_add(tmp_path, made, monkeypatch):
                     writer.add(*made.run(*place))
         assert content(store.root) == expected, f"killed at step {k}"
     assert k > 20, "the calls must have been reached"
+
+
+@pytest.mark.filterwarnings("ignore:.*isn't borne out by its predictions")
+@pytest.mark.parametrize("former", [[], [(0, 0), (3, 0)]])
+def test_a_kill_at_every_step_of_storing_units_at_once_leaves_all_or_none(
+    tmp_path, made, monkeypatch, former
+):
+    """Units of before stay: as they were, or replaced by those of the same places."""
+
+    def run(place):
+        return made.run(*place, shift=1.0)
+
+    def begin(name):
+        store = ResultStore(tmp_path / name)
+        fill(store, made, former)
+        return store
+
+    def key(store):
+        return {place: unit.predictions_digest for place, unit in store.finished_units(*NAMES).items()}
+
+    one_by_one = begin("straight")
+    before = key(one_by_one)
+    with one_by_one.open(*made.header()) as writer:
+        for place in PLACES:
+            writer.add(*run(place))
+    after, expected = key(one_by_one), content(one_by_one.root)
+    k, outcomes = 0, []
+    while not outcomes or outcomes[-1] != "unharmed":
+        k += 1
+        store, outcome = begin(f"killed-{k}"), "unharmed"
+        with monkeypatch.context() as patch:
+            kill_at(patch, k)
+            try:
+                store.open(*made.header()).add_all([run(place) for place in reversed(PLACES)])
+            except Killed:
+                outcome = "killed"
+        store.open(*made.header())  # merges what was staged
+        if key(store) == before:
+            store.open(*made.header()).add_all([run(place) for place in PLACES])
+            outcome = "none"
+        assert key(store) == after, f"killed at step {k}"
+        assert content(store.root) == expected, f"killed at step {k}"
+        outcomes.append(outcome)
+    assert {"none", "killed"} < set(outcomes)
+
+
+def test_units_left_staged_by_another_are_kept_by_whoever_stores_next(store, made, monkeypatch):
+    first, second = store.open(*made.header()), store.open(*made.header())
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(RecordFiles, "write", lambda *_: 1 / 0)
+        first.add_all([made.run(fold, 0) for fold in (0, 1, 2)])
+    second.add(*made.run(0, 0, shift=1.0))  # staged under the same name
+    assert set(second.finished) == {(0, 0), (1, 0), (2, 0)}
+    assert store.load("age", "linear", "scratch").units[0] == made.run(0, 0, shift=1.0)[0]
 
 
 def test_a_kill_at_every_step_of_setting_aside_and_taking_up_again(tmp_path, made, monkeypatch):
