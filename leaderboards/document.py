@@ -38,6 +38,13 @@ if TYPE_CHECKING:
 Fact = bool | int | float | str | tuple[str, ...] | tuple[int, ...] | None
 
 OVERALL = "overall"
+QUANTITIES = ("expression", "weight", "age")
+"""What a task may be about so that its card's family says it; of any other, its target does."""
+WHOLE = "none"
+"""Value of a protocol's `align` that shows whole pictures."""
+APART = (
+    "taught from labels what is asked here, so no measure of representation learning; places are among these"
+)
 
 _TOPOLOGIES = {
     "resnet18": "ResNet-18",
@@ -81,6 +88,12 @@ class BoardEntry:
         images_per_second: Mean over units; None where it wasn't measured.
         quantity: What kind of quantity the task is about, its card's family: `expression`, `weight`, `age` or
             `custom`. In rankings each of them counts the same.
+        supervision: What the method was taught to tell, as its card says; empty where it doesn't.
+        apart: Whether that is the very quantity that the task asks. Such rows are no measure of representation
+            learning: they stand in a group of their own, and have places among themselves.
+        image_size: Side of the square pictures that the protocol gives to the encoder, in pixels; 0 if unknown.
+        input_size: Side of what the backbone saw of them, which takes some sizes only; 0 if unknown.
+        alignment: How faces were cut out of the pictures; empty where the whole pictures were shown.
     """
 
     task: str
@@ -117,17 +130,28 @@ class BoardEntry:
     head_start: str = ""
     images_per_second: float | None = None
     quantity: str = "custom"
+    supervision: tuple[str, ...] = ()
+    apart: bool = False
+    image_size: int = 0
+    input_size: int = 0
+    alignment: str = ""
 
     @classmethod
     def of(cls, record: Record) -> Self:
         """Take from a record what boards show."""
         task, summary = record.task, record.summary
         trained_on = tuple(map(str, record.method.card.get("trained_on", ())))
+        quantity = str(task.card.get("family", "custom"))
+        taught = quantity if quantity in QUANTITIES else task.target
+        supervision = _supervision(record.method)
+        apart = taught in supervision
+        values = record.protocol.values
+        image_size = int(values.get("image_size") or 0)
         return cls(
             task=task.name,
             protocol=record.protocol.name,
             method=record.method.name,
-            group=str(record.method.card.get("group", OTHER)),
+            group=set_apart(taught) if apart else str(record.method.card.get("group", OTHER)),
             kind=record.provenance.kind,
             data=task.data,
             target=task.target,
@@ -158,9 +182,14 @@ class BoardEntry:
             licence=record.method.about.licence,
             backbone=_backbone(record.method),
             parameters=record.method.parameters,
-            head_start=str(record.protocol.values.get("head_start", "")),
+            head_start=str(values.get("head_start", "")),
             images_per_second=_images_per_second(record),
-            quantity=str(task.card.get("family", "custom")),
+            quantity=quantity,
+            supervision=supervision,
+            apart=apart,
+            image_size=image_size,
+            input_size=_input_size(record, image_size),
+            alignment="" if values.get("align", WHOLE) in (WHOLE, "") else str(values["align"]),
         )
 
     @property
@@ -188,6 +217,15 @@ class BoardEntry:
         """The topology and the number of its parameters, for tables; a dash where neither is known."""
         count = _count_text(self.parameters) if self.parameters else ""
         return ", ".join(filter(None, (self.topology, count))) or DASH
+
+    @property
+    def input_text(self) -> str:
+        """What the backbone saw, for tables: `224 px`, `224 → 150 px`, `five-points, 112 px`."""
+        if not self.image_size:
+            return DASH
+        resized = self.input_size and self.input_size != self.image_size
+        size = f"{self.image_size} → {self.input_size} px" if resized else f"{self.image_size} px"
+        return f"{self.alignment}, {size}" if self.alignment else size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -245,8 +283,14 @@ COLUMNS: dict[str, Column] = {
     "same_generator": Column(lambda entry: entry.same_generator),
     "mixed_versions": Column(lambda entry: entry.mixed_versions),
     "backbone": Column(lambda entry: entry.backbone, "Methods", "Backbone"),
+    "input": Column(lambda entry: entry.input_text),
+    "image_size": Column(lambda entry: entry.image_size),
+    "input_size": Column(lambda entry: entry.input_size),
+    "alignment": Column(lambda entry: entry.alignment),
     "head_start": Column(lambda entry: entry.head_start, "Runs", "Head start"),
     "trained_on": Column(lambda entry: entry.trained_on, "Methods", "Pre-training"),
+    "supervision": Column(lambda entry: entry.supervision, "Methods", "Taught"),
+    "apart": Column(lambda entry: entry.apart),
     "training_scale": Column(lambda entry: entry.training_scale, "Methods", "Images"),
     "licence": Column(lambda entry: entry.licence, "Methods", "Licence of the weights"),
     "parameters": Column(
@@ -414,9 +458,10 @@ class Board:
         task, protocol: Names.
         metrics: Names of the metrics that any record has, the primary one first.
         rows: In board order.
-        best: Best ranked method by metric; None where no row is ranked.
+        best: Best ranked method by metric, of those that don't stand apart; None where none of them is ranked.
         detectable: Smallest difference between two methods that the task shows with 80 % power, by metric.
         comparable: Whether all rows are of one version of data and split; nothing is ranked otherwise.
+        best_apart: Best ranked method by metric, of those that stand apart; empty where there is none.
     """
 
     task: str
@@ -426,6 +471,7 @@ class Board:
     best: Mapping[str, str | None]
     detectable: Mapping[str, MetricValue]
     comparable: bool
+    best_apart: Mapping[str, str | None] = dataclasses.field(default_factory=dict)
 
     @property
     def family(self) -> str:
@@ -487,6 +533,7 @@ class Ranking:
         friedman: p of Friedman's test, or why there is none.
         critical_difference: Nemenyi's, of mean ranks, or why there is none.
         quantities: Quantity of each task, as `BoardEntry` has it; each quantity counts the same.
+        apart: Methods that aren't ranked because they stand apart, each with the tasks on which they do.
     """
 
     scope: str
@@ -496,6 +543,7 @@ class Ranking:
     friedman: MetricValue
     critical_difference: MetricValue
     quantities: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    apart: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     @property
     def weighed(self) -> dict[str, int]:
@@ -520,7 +568,7 @@ class Section:
 
     @property
     def groups(self) -> list[tuple[str, list[tuple[str, dict[str, BoardRow]]]]]:
-        """Methods by group, both in board order, each with its rows by task."""
+        """Methods by group's title, both in board order, each with its rows by task."""
         entries: dict[str, BoardEntry] = {}
         rows: dict[str, dict[str, BoardRow]] = {}
         for board in self.boards:
@@ -530,7 +578,13 @@ class Section:
                 # A method whose records name different groups is listed once, in the first of them.
                 entries[name] = min(entries.get(name, row.entry), row.entry, key=lambda entry: entry.order)
         grouped = by_group(sorted(entries.values(), key=lambda entry: entry.order))
-        return [(group, [(entry.method, rows[entry.method]) for entry in found]) for group, found in grouped]
+        return [
+            (
+                group_title(group, (row.entry for entry in found for row in rows[entry.method].values())),
+                [(entry.method, rows[entry.method]) for entry in found],
+            )
+            for group, found in grouped
+        ]
 
     @property
     def methods(self) -> dict[str, list[BoardEntry]]:
@@ -628,12 +682,44 @@ def by_group(entries: Iterable[BoardEntry]) -> list[tuple[str, list[BoardEntry]]
     return [(group, groups[group]) for group in sorted(groups, key=group_order)]
 
 
+def set_apart(quantity: str) -> str:
+    """Name the group of methods that were taught the quantity which a task asks."""
+    return f"Supervised by {quantity.title()}"
+
+
+def group_title(group: str, entries: Iterable[BoardEntry]) -> str:
+    """Return a group's heading, which says of methods that stand apart why they do."""
+    if not any(entry.apart for entry in entries):
+        return group
+    return f"{group}: {APART}"
+
+
 def rows_by_group(rows: Sequence[BoardRow]) -> list[tuple[str, list[BoardRow]]]:
-    """Return rows of a board by group of methods, groups in board order and rows as they come."""
+    """Return rows of a board by title of their group, groups in board order and rows as they come."""
     return [
-        (group, [row for row in rows if row.entry.group == group])
-        for group, _ in by_group(row.entry for row in rows)
+        (group_title(group, entries), [row for row in rows if row.entry.group == group])
+        for group, entries in by_group(row.entry for row in rows)
     ]
+
+
+def _supervision(method: MethodInfo) -> tuple[str, ...]:
+    """Return what a method was taught; of records without that fact, what the card's group tells of it."""
+    stated = tuple(map(str, method.card.get("supervision", ())))
+    if method.card.get("group") == set_apart("age") and "age" not in stated:
+        return (*stated, "age")
+    return stated
+
+
+def _input_size(record: Record, image_size: int) -> int:
+    """Return the size that the backbone saw: as the run measured it, else by the card."""
+    measured = {unit.details.get("input_size") for unit in record.units} - {None}
+    if len(measured) == 1:
+        return int(str(measured.pop()))
+    declared = record.method.card.get("preprocess")
+    if not isinstance(declared, dict):
+        return image_size
+    multiple = int(declared.get("multiple") or 1)
+    return int(declared.get("size") or max(1, round(image_size / multiple)) * multiple) if image_size else 0
 
 
 def _backbone(method: MethodInfo) -> str:

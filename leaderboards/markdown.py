@@ -7,7 +7,14 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING
 
-from comface_bench.leaderboards.document import COLUMNS, MARKS, PARTLY, marks_text, rows_by_group, shown_marks
+from comface_bench.leaderboards.document import (
+    COLUMNS,
+    MARKS,
+    PARTLY,
+    marks_text,
+    rows_by_group,
+    shown_marks,
+)
 from comface_bench.leaderboards.formatting import (
     DASH,
     INCOMPLETE,
@@ -139,7 +146,7 @@ def board_page(board: Board, head_starts: Sequence[HeadStart] = ()) -> str:
         ("Head starts", _head_starts(board, head_starts)),
         ("Differences", _differences(board)),
         ("Folds", _fold_means(board)),
-        ("Methods", _columns_table(board, "Methods", 5)),
+        ("Methods", _columns_table(board, "Methods", 6)),
         ("Runs", _runs(board)),
     ]
     parts += [[f"## {title}", "", *lines] for title, lines in sections if lines]
@@ -184,19 +191,19 @@ def _introduction(board: Board) -> list[str]:
 def _results(board: Board) -> list[str]:
     """Write the headline metrics with intervals, the paper's values beside them, and where a row is from."""
     names, published = board.headline, board.published
-    header = ["Method", "Backbone", *map(heading, names)]
+    header = ["Method", "Backbone", "Input", *map(heading, names)]
     header += [*(f"{METRICS[name].title}, paper" for name in published), "From"]
 
     def cells(row: BoardRow) -> list[str]:
         found = [(name, row.paper.get(name)) for name in published]
         paper = [format_value(name, value.value if value else None) for name, value in found]
         kind = row.entry.kind
-        backbone = escape(row.entry.backbone_text)
-        return [backbone, *_measured(row, names), *paper, kind if kind == "ours" else f"*{escape(kind)}*"]
+        what = [escape(row.entry.backbone_text), escape(row.entry.input_text)]
+        return [*what, *_measured(row, names), *paper, kind if kind == "ours" else f"*{escape(kind)}*"]
 
     label, *values = _baseline(board, names)
-    baseline = [label, "", *values, *[""] * (len(published) + 1)]
-    return table(header, [baseline, *_grouped(board.rows, len(header), cells)], 2)
+    baseline = [label, "", "", *values, *[""] * (len(published) + 1)]
+    return table(header, [baseline, *_grouped(board.rows, len(header), cells)], 3)
 
 
 def _further_metrics(board: Board) -> list[str]:
@@ -241,10 +248,8 @@ def _differences(board: Board) -> list[str]:
         return ["Fewer than two rows are ranked."]
     names = board.headline
     to_comface = [name for name in names if any(_to_comface(row, name) for row in compared)]
-    best = ", ".join(
-        f"{METRICS[name].title} {escape(method)}"
-        for name in names
-        if (method := board.best.get(name)) is not None
+    best = "; of those set apart: ".join(
+        filter(None, (_best_names(names, of) for of in (board.best, board.best_apart)))
     )
     header = ["Method", *(f"{METRICS[name].title} − best" for name in names)]
     header += [f"{METRICS[name].title} − {COMFACE}" for name in to_comface]
@@ -255,6 +260,11 @@ def _differences(board: Board) -> list[str]:
         return [*to_best, *(difference_text(name, _to_comface(row, name)) for name in to_comface)]
 
     return [f"The best: {best}.", "", *table(header, _grouped(compared, len(header), cells))]
+
+
+def _best_names(names: Sequence[str], best: Mapping[str, str | None]) -> str:
+    found = [(name, best.get(name)) for name in names]
+    return ", ".join(f"{METRICS[name].title} {escape(method)}" for name, method in found if method is not None)
 
 
 def _fold_means(board: Board) -> list[str]:
@@ -521,6 +531,9 @@ def ranking_notes(ranking: Ranking) -> list[str]:
     else:
         closer = f"mean ranks closer than {critical.value:.2f} may be equal"
         notes.append(f"Nemenyi's critical difference: {closer}.")
+    for tasks in dict.fromkeys(ranking.apart.values()):
+        names = [name for name, own in ranking.apart.items() if own == tasks]
+        notes.append(f"Taught from labels what {_names(tasks)} asks, so not ranked: {_names(names)}.")
     left_out: dict[tuple[str, ...], list[str]] = {}
     for name, standing in ranking.standings.items():
         if standing.missing:

@@ -55,7 +55,7 @@ def board_statistics(
     """Compute a board.
 
     Rows of different versions have different people and pairs, so each version is resampled by itself, and
-    nothing is compared.
+    nothing is compared. Rows that stand apart have places, ties and tests among themselves.
 
     Args:
         entries: Records of one task and protocol, in board order.
@@ -70,13 +70,15 @@ def board_statistics(
     for entry in entries:
         versions.setdefault(entry.version, []).append(entry)
     comparable = len(versions) == 1
-    ranked = [entry.method for entry in entries if comparable and entry.ranked and entry.method in arranged]
-    columns = {version: _columns(of, arranged, ranked, metrics) for version, of in versions.items()}
+    competing = [entry for entry in entries if comparable and entry.ranked and entry.method in arranged]
+    ranked = [entry.method for entry in competing]
+    leagues = {apart: [entry.method for entry in competing if entry.apart == apart] for apart in (False, True)}
+    columns = {version: _columns(of, arranged, leagues, metrics) for version, of in versions.items()}
     rows = tuple(
         BoardRow(
             dataclasses.replace(entry, mixed_versions=not comparable),
             {
-                name: _cell(entry, columns[entry.version].get(name), name)
+                name: _cell(entry, columns[entry.version][entry.apart].get(name), name)
                 for name in metrics
                 if name in entry.metrics
             },
@@ -84,16 +86,18 @@ def board_statistics(
         )
         for entry in entries
     )
-    own = columns[first.version] if comparable else {}
+    own, apart = (columns[first.version][of] if comparable else {} for of in (False, True))
     missing = MetricValue(None, _NO_RESULT) if comparable else _NOT_COMPARABLE
+    detectable = {name: detectable_difference(only(one.scores, ranked)) for name, one in own.items()}
     board = Board(
         task=first.task,
         protocol=first.protocol,
         metrics=metrics,
         rows=rows,
         best={name: own[name].best if name in own else None for name in metrics},
-        detectable={name: own[name].detectable if name in own else missing for name in metrics},
+        detectable={name: detectable.get(name, missing) for name in metrics},
         comparable=comparable,
+        best_apart={name: one.best for name, one in apart.items()} if leagues[True] else {},
     )
     return board, only(own[metrics[0]].scores, ranked) if ranked and is_resampled(metrics[0]) else None
 
@@ -110,12 +114,12 @@ def only(scores: Scores, methods: Sequence[str]) -> Scores:
 
 
 class _Column:
-    """One metric of a board's methods.
+    """One metric of a board's methods, ranked within one league.
 
     Args:
         scores: As the task's summary counts folds.
         by_fold: Averaged over folds.
-        ranked: Names of the ranked methods, in board order.
+        ranked: Names of the league's ranked methods, in board order.
         tests: p by reference, metric and method.
     """
 
@@ -124,7 +128,6 @@ class _Column:
         self._ranked, self._tests = set(ranked), tests
         self.best = best_method(scores, ranked)
         self.ranks = _ranks(scores, ranked)
-        self.detectable = detectable_difference(only(scores, ranked))
 
     def compare(self, method: str, reference: str | None) -> Comparison | None:
         """Compare a ranked method with another; None for itself, an unranked one, or no reference."""
@@ -137,13 +140,23 @@ class _Column:
 def _columns(
     entries: Sequence[BoardEntry],
     arranged: Mapping[str, Arranged],
-    ranked: Sequence[str],
+    leagues: Mapping[bool, Sequence[str]],
     metrics: Sequence[str],
-) -> dict[str, _Column]:
-    """Compute the columns of rows of one version; none where no row has a prediction."""
+) -> dict[bool, dict[str, _Column]]:
+    """Compute the columns of rows of one version; none where no row has a prediction.
+
+    Args:
+        entries: The rows' records.
+        arranged: Their predictions by method.
+        leagues: Ranked methods, by whether they stand apart; those of a league are compared with each other.
+        metrics: Names.
+
+    Returns:
+        Columns by metric, by league.
+    """
     given = {entry.method: arranged[entry.method] for entry in entries if entry.method in arranged}
     if not given:
-        return {}
+        return {apart: {} for apart in leagues}
     data = entries[0].data
     subjects = {number for one in given.values() for number in one.counted.subjects}
     resamples = Resamples.draw(subjects, data)
@@ -157,12 +170,15 @@ def _columns(
         by_fold = score({name: one.by_fold for name, one in given.items()}, metrics, resamples, values)
     # Differences are tested in what the paper reports, and in the task's primary metric.
     tested = [name for name in metrics if is_resampled(name) and name in (metrics[0], *paper_metrics())]
-    answers = {name: given[name].counted for name in ranked}
-    tests = {
-        reference: _test(answers, names, reference, data)
-        for reference, names in _references(scores, tested, ranked).items()
-    }
-    return {name: _Column(scores[name], by_fold[name], ranked, tests) for name in metrics}
+    found = {}
+    for apart, ranked in leagues.items():
+        answers = {name: given[name].counted for name in ranked}
+        tests = {
+            reference: _test(answers, names, reference, data)
+            for reference, names in _references(scores, tested, ranked).items()
+        }
+        found[apart] = {name: _Column(scores[name], by_fold[name], ranked, tests) for name in metrics}
+    return found
 
 
 def _references(
@@ -218,12 +234,18 @@ def rankings(boards: Sequence[tuple[Board, Scores | None]]) -> tuple[Ranking, ..
 
     Each quantity (expression, weight, age, custom) counts the same, and within it each task: twelve action
     units don't outvote age and weight. Tasks without a ranked method have no part in it. A method without a
-    complete record on one of the tasks isn't ranked, and the ranking names the tasks that it misses.
+    complete record on one of the tasks isn't ranked, and the ranking names the tasks that it misses; nor is one
+    that stands apart on one of them.
 
     Args:
         boards: With the primary metric of their ranked methods on the resamples.
     """
-    ranked = [(board, scores) for board, scores in boards if scores is not None]
+    ranked = []
+    for board, scores in boards:
+        apart = {row.entry.method for row in board.rows if row.entry.apart}
+        names = [name for name in scores.values if name not in apart] if scores is not None else []
+        if scores is not None and names:
+            ranked.append((board, only(scores, names)))
     of_families, overall = [], []
     for protocol in sorted({board.protocol for board, _ in ranked}, key=protocol_order):
         mine = [(board, scores) for board, scores in ranked if board.protocol == protocol]
@@ -241,10 +263,15 @@ def _ranking(scope: str, protocol: str, boards: Sequence[tuple[Board, Scores]]) 
     quantities = {board.task: board.entry.quantity for board, _ in boards}
     standings = rank_methods(scores, groups=quantities)
     # A method whose only records are incomplete is on no board's scores, but it is there.
-    shown = [row.entry.method for board, _ in boards for row in board.rows]
-    for method in dict.fromkeys(shown):
+    shown = [row.entry for board, _ in boards for row in board.rows]
+    for method in dict.fromkeys(entry.method for entry in shown):
         if method not in standings:
             standings[method] = unranked(scores)
+    apart: dict[str, tuple[str, ...]] = {}
+    for entry in shown:
+        if entry.apart:
+            apart[entry.method] = (*apart.get(entry.method, ()), entry.task)
+            standings[entry.method] = unranked(())
     return Ranking(
         scope=scope,
         protocol=protocol,
@@ -253,4 +280,5 @@ def _ranking(scope: str, protocol: str, boards: Sequence[tuple[Board, Scores]]) 
         friedman=friedman(standings),
         critical_difference=critical_difference(standings, groups=quantities),
         quantities=quantities,
+        apart=apart,
     )

@@ -20,6 +20,7 @@ CARD = MethodCard(
     checkpoint=Checkpoint(file="efficientnet-lite0-57934424.pth", sha256="57934424"),
     dropped_keys=("classifier.",),
     trained_on=("ImageNet",),
+    supervision=("image class",),
     training_scale="1.28M",
     training_source="Images+Human labels",
     group="General Pre-training",
