@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from comface_bench.results.schema import MethodInfo, Record
     from comface_bench.stats.bootstrap import Interval
     from comface_bench.stats.metrics import MetricValue
-    from comface_bench.stats.ranks import Standing
+    from comface_bench.stats.ranks import RankCorrelation, Standing
     from comface_bench.stats.significance import PairedDifference
 
 Fact = bool | int | float | str | tuple[str, ...] | tuple[int, ...] | None
@@ -79,6 +79,7 @@ class BoardEntry:
         undertrained: Whether half or more of its heads were still improving at their last epoch.
         overlap: Data sets of its pre-training that hold people of the task's data.
         same_generator: Whether it was pre-trained on faces of the generator that made the task's.
+        rendered: Whether the task's faces are rendered.
         mixed_versions: Whether records beside it are of another version of data or split.
         trained_on: Data sets of its pre-training.
         training_scale, licence: As the method's card, or the note of a submission, said; empty where unknown.
@@ -89,9 +90,9 @@ class BoardEntry:
         quantity: What kind of quantity the task is about, its card's family: `expression`, `weight`, `age` or
             `custom`. In rankings each of them counts the same.
         supervision: What the method was taught to tell, as its card says; empty where it doesn't.
-        apart: Whether that is the very quantity that the task asks. Such rows are no measure of representation
-            learning: they stand in a group of their own, and have places among themselves.
-        image_size: Side of the square pictures that the protocol gives to the encoder, in pixels; 0 if unknown.
+        apart: Whether that is the very quantity that the task asks. Such rows are no measure of
+            representation learning: they stand in a group of their own, with places among themselves.
+        image_size: Side of the squares that the protocol gives to the encoder, in pixels; 0 if unknown.
         input_size: Side of what the backbone saw of them, which takes some sizes only; 0 if unknown.
         alignment: How faces were cut out of the pictures; empty where the whole pictures were shown.
     """
@@ -121,6 +122,7 @@ class BoardEntry:
     overlap: tuple[str, ...]
     undertrained: bool = False
     same_generator: bool = False
+    rendered: bool = False
     mixed_versions: bool = False
     trained_on: tuple[str, ...] = ()
     training_scale: str = ""
@@ -177,6 +179,7 @@ class BoardEntry:
             overlap=tuple(name for name in trained_on if name in task.card.get("overlaps", [])),
             undertrained=record.undertrained,
             same_generator=_GENERATORS.get(task.data.partition("/")[0]) in trained_on,
+            rendered=task.data.partition("/")[0] in _GENERATORS,
             trained_on=trained_on,
             training_scale=record.method.about.training_scale,
             licence=record.method.about.licence,
@@ -458,7 +461,7 @@ class Board:
         task, protocol: Names.
         metrics: Names of the metrics that any record has, the primary one first.
         rows: In board order.
-        best: Best ranked method by metric, of those that don't stand apart; None where none of them is ranked.
+        best: Best ranked method by metric, of those that don't stand apart; None where none is ranked.
         detectable: Smallest difference between two methods that the task shows with 80 % power, by metric.
         comparable: Whether all rows are of one version of data and split; nothing is ranked otherwise.
         best_apart: Best ranked method by metric, of those that stand apart; empty where there is none.
@@ -553,6 +556,59 @@ class Ranking:
 
 
 @dataclasses.dataclass(frozen=True)
+class Settings:
+    """A task under several settings of one protocol: other sizes, faces cut out or not.
+
+    Attributes:
+        task: Name.
+        protocol: Name of the protocol without settings.
+        boards: One for each setting, in board order; the first is what the others are compared with.
+        changes: Of each method under each other setting, by (method, protocol): its primary metric there
+            minus that under the first, on the same pairs and resamples. Only where both rows are complete.
+    """
+
+    task: str
+    protocol: str
+    boards: tuple[Board, ...]
+    changes: Mapping[tuple[str, str], PairedDifference]
+
+    @property
+    def groups(self) -> list[tuple[str, list[tuple[str, dict[str, BoardRow]]]]]:
+        """Methods by group's title, both in board order, each with its rows by protocol."""
+        return _methods_by_group((board.protocol, row) for board in self.boards for row in board.rows)
+
+
+@dataclasses.dataclass(frozen=True)
+class Agreement:
+    """Whether rendered faces order methods as photographs do.
+
+    Attributes:
+        photographs, rendered: Tasks of one quantity on one data set: of photographs, and of rendered faces.
+        photographs_protocol, rendered_protocol: Settings of one protocol under which they ran.
+        methods: Names of the methods that have a complete record on all of these tasks, in board order.
+        correlation: Of their orders: by the primary metric, over several tasks by the mean rank.
+        unmarked: Those of the methods that neither were taught what a task asks nor learnt from the generator
+            that made the rendered faces.
+        unmarked_correlation: Of their orders; None where these are all methods, or too few.
+    """
+
+    photographs: tuple[str, ...]
+    rendered: tuple[str, ...]
+    photographs_protocol: str
+    rendered_protocol: str
+    methods: tuple[str, ...]
+    correlation: RankCorrelation
+    unmarked: tuple[str, ...] = ()
+    unmarked_correlation: RankCorrelation | None = None
+
+    @property
+    def parts(self) -> list[tuple[tuple[str, ...], RankCorrelation]]:
+        """All methods, then those without a mark where that is another thing, each with the correlation."""
+        rest = self.unmarked_correlation
+        return [(self.methods, self.correlation), *([(self.unmarked, rest)] if rest is not None else [])]
+
+
+@dataclasses.dataclass(frozen=True)
 class Section:
     """Boards of one protocol, and the ranking over them.
 
@@ -569,22 +625,7 @@ class Section:
     @property
     def groups(self) -> list[tuple[str, list[tuple[str, dict[str, BoardRow]]]]]:
         """Methods by group's title, both in board order, each with its rows by task."""
-        entries: dict[str, BoardEntry] = {}
-        rows: dict[str, dict[str, BoardRow]] = {}
-        for board in self.boards:
-            for row in board.rows:
-                name = row.entry.method
-                rows.setdefault(name, {})[board.task] = row
-                # A method whose records name different groups is listed once, in the first of them.
-                entries[name] = min(entries.get(name, row.entry), row.entry, key=lambda entry: entry.order)
-        grouped = by_group(sorted(entries.values(), key=lambda entry: entry.order))
-        return [
-            (
-                group_title(group, (row.entry for entry in found for row in rows[entry.method].values())),
-                [(entry.method, rows[entry.method]) for entry in found],
-            )
-            for group, found in grouped
-        ]
+        return _methods_by_group((board.task, row) for board in self.boards for row in board.rows)
 
     @property
     def methods(self) -> dict[str, list[BoardEntry]]:
@@ -615,10 +656,19 @@ class HeadStart:
 
 @dataclasses.dataclass(frozen=True)
 class Document:
-    """All boards, in board order, and the rankings over them: each family's, then the overall ones."""
+    """All boards, in board order, and what is computed over several of them.
+
+    Attributes:
+        boards: The boards.
+        rankings: Each family's, then the overall ones.
+        settings: Tasks that ran under several settings of a protocol, in board order.
+        agreements: Orders of methods on photographs against those on rendered faces.
+    """
 
     boards: tuple[Board, ...]
     rankings: tuple[Ranking, ...]
+    settings: tuple[Settings, ...] = ()
+    agreements: tuple[Agreement, ...] = ()
 
     @property
     def families(self) -> list[str]:
@@ -680,6 +730,31 @@ def by_group(entries: Iterable[BoardEntry]) -> list[tuple[str, list[BoardEntry]]
     for entry in entries:
         groups.setdefault(entry.group, []).append(entry)
     return [(group, groups[group]) for group in sorted(groups, key=group_order)]
+
+
+def _methods_by_group(
+    placed: Iterable[tuple[str, BoardRow]],
+) -> list[tuple[str, list[tuple[str, dict[str, BoardRow]]]]]:
+    """Sort rows by group's title and method, both in board order.
+
+    Args:
+        placed: Each row with what tells it from others of its method, such as its task.
+    """
+    entries: dict[str, BoardEntry] = {}
+    rows: dict[str, dict[str, BoardRow]] = {}
+    for place, row in placed:
+        name = row.entry.method
+        rows.setdefault(name, {})[place] = row
+        # A method whose records name different groups is listed once, in the first of them.
+        entries[name] = min(entries.get(name, row.entry), row.entry, key=lambda entry: entry.order)
+    grouped = by_group(sorted(entries.values(), key=lambda entry: entry.order))
+    return [
+        (
+            group_title(group, (row.entry for entry in found for row in rows[entry.method].values())),
+            [(entry.method, rows[entry.method]) for entry in found],
+        )
+        for group, found in grouped
+    ]
 
 
 def set_apart(quantity: str) -> str:

@@ -390,7 +390,8 @@ def _best(entries: Sequence[BoardEntry], task: str, name: str, *, apart: bool) -
 
     Args:
         entries: Of any task.
-        task, name: The task, and the metric.
+        task: Name of the task.
+        name: Of the metric.
         apart: Whether the best is wanted of those that stand apart, or of all others.
     """
     here = [entry for entry in entries if entry.task == task]

@@ -264,7 +264,9 @@ def _differences(board: Board) -> list[str]:
 
 def _best_names(names: Sequence[str], best: Mapping[str, str | None]) -> str:
     found = [(name, best.get(name)) for name in names]
-    return ", ".join(f"{METRICS[name].title} {escape(method)}" for name, method in found if method is not None)
+    return ", ".join(
+        f"{METRICS[name].title} {escape(method)}" for name, method in found if method is not None
+    )
 
 
 def _fold_means(board: Board) -> list[str]:

@@ -1,11 +1,22 @@
-"""Statistics of boards: intervals, ranks, differences and tests on one task, and rankings over several."""
+"""Statistics of boards: intervals, ranks, differences and tests on one task, and what is computed over several."""
 
 from __future__ import annotations
 
 import dataclasses
 from typing import TYPE_CHECKING, NamedTuple
 
-from comface_bench.leaderboards.document import OVERALL, Board, BoardRow, Comparison, MetricCell, Ranking
+import numpy as np
+
+from comface_bench.leaderboards.document import (
+    OVERALL,
+    Agreement,
+    Board,
+    BoardRow,
+    Comparison,
+    MetricCell,
+    Ranking,
+    Settings,
+)
 from comface_bench.leaderboards.formatting import format_value
 from comface_bench.leaderboards.paper import (
     COMFACE,
@@ -16,7 +27,15 @@ from comface_bench.leaderboards.paper import (
 )
 from comface_bench.stats.bootstrap import Interval, Resamples, score
 from comface_bench.stats.metrics import METRICS, MetricValue
-from comface_bench.stats.ranks import critical_difference, friedman, rank_methods, unranked
+from comface_bench.stats.ranks import (
+    FEWEST_TO_CORRELATE,
+    correlate_ranks,
+    critical_difference,
+    friedman,
+    rank_methods,
+    shared_ranks,
+    unranked,
+)
 from comface_bench.stats.significance import (
     Swaps,
     best_method,
@@ -30,9 +49,13 @@ from comface_bench.stats.weighted import is_resampled
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from numpy.typing import NDArray
+
     from comface_bench.leaderboards.document import BoardEntry
     from comface_bench.stats.bootstrap import Scores
     from comface_bench.stats.predictions import PredictionSet
+    from comface_bench.stats.ranks import RankCorrelation
+    from comface_bench.stats.significance import PairedDifference
 
     Tests = Mapping[str, Mapping[str, Mapping[str, MetricValue]]]
 
@@ -72,7 +95,9 @@ def board_statistics(
     comparable = len(versions) == 1
     competing = [entry for entry in entries if comparable and entry.ranked and entry.method in arranged]
     ranked = [entry.method for entry in competing]
-    leagues = {apart: [entry.method for entry in competing if entry.apart == apart] for apart in (False, True)}
+    leagues = {
+        apart: [entry.method for entry in competing if entry.apart == apart] for apart in (False, True)
+    }
     columns = {version: _columns(of, arranged, leagues, metrics) for version, of in versions.items()}
     rows = tuple(
         BoardRow(
@@ -234,8 +259,8 @@ def rankings(boards: Sequence[tuple[Board, Scores | None]]) -> tuple[Ranking, ..
 
     Each quantity (expression, weight, age, custom) counts the same, and within it each task: twelve action
     units don't outvote age and weight. Tasks without a ranked method have no part in it. A method without a
-    complete record on one of the tasks isn't ranked, and the ranking names the tasks that it misses; nor is one
-    that stands apart on one of them.
+    complete record on one of the tasks isn't ranked, and the ranking names the tasks that it misses; nor is
+    one that stands apart on one of them.
 
     Args:
         boards: With the primary metric of their ranked methods on the resamples.
@@ -281,4 +306,134 @@ def _ranking(scope: str, protocol: str, boards: Sequence[tuple[Board, Scores]]) 
         critical_difference=critical_difference(standings, groups=quantities),
         quantities=quantities,
         apart=apart,
+    )
+
+
+def settings(boards: Sequence[tuple[Board, Scores | None]]) -> tuple[Settings, ...]:
+    """Put together the settings of each protocol that a task ran under, where there are several.
+
+    Args:
+        boards: With the primary metric of their ranked methods on the resamples, in board order.
+    """
+    grouped: dict[tuple[str, str], list[tuple[Board, Scores | None]]] = {}
+    for board, scores in boards:
+        grouped.setdefault((board.task, board.protocol.partition("+")[0]), []).append((board, scores))
+    found = []
+    for (task, protocol), members in grouped.items():
+        (first, reference), *others = members
+        changes = {
+            (method, board.protocol): _change(method, scores, reference)
+            for board, scores in others
+            for method in (scores.values if scores is not None else ())
+            if scores is not None
+            and reference is not None
+            and method in reference.values
+            and scores.metric == reference.metric
+            and board.entry.version == first.entry.version
+        }
+        if others:
+            found.append(Settings(task, protocol, tuple(board for board, _ in members), changes))
+    return tuple(found)
+
+
+def _change(method: str, scores: Scores, reference: Scores) -> PairedDifference:
+    """Compare a method with itself under other settings: resamples of one data set are the same people."""
+    first = "first setting"
+    both = dataclasses.replace(
+        scores,
+        values={method: scores.values[method], first: reference.values[method]},
+        draws={name: of.draws[method] for name, of in ((method, scores), (first, reference)) if of.draws},
+        left_out={
+            name: of.left_out[method] for name, of in ((method, scores), (first, reference)) if of.left_out
+        },
+        pairs={method: scores.pairs[method], first: reference.pairs[method]},
+        reasons={method: scores.reasons.get(method, ""), first: reference.reasons.get(method, "")},
+    )
+    return difference(both, method, first)
+
+
+class _Side(NamedTuple):
+    """Tasks of one quantity on one data set under one protocol, each with its scores."""
+
+    boards: list[Board]
+    scores: list[Scores]
+
+    @property
+    def methods(self) -> list[str]:
+        """Methods that have a value on all tasks, in board order."""
+        return [
+            row.entry.method
+            for row in self.boards[0].rows
+            if all(
+                row.entry.method in one.draws and one.values[row.entry.method].value is not None
+                for one in self.scores
+            )
+        ]
+
+    @property
+    def marked(self) -> set[str]:
+        """Methods of which the place on some task says little: taught what it asks, or by its generator."""
+        rows = (row.entry for board in self.boards for row in board.rows)
+        return {entry.method for entry in rows if entry.apart or entry.same_generator}
+
+    def order(self, methods: Sequence[str]) -> NDArray[np.float64]:
+        """Return what methods are ordered by, lower is better: (n, 1 + R), the resamples behind the value."""
+        ranks = []
+        for one in self.scores:
+            values = [[one.values[name].value, *one.draws[name]] for name in methods]
+            higher = METRICS[one.metric].higher_is_better
+            ranks.append(shared_ranks(np.array(values, dtype=np.float64), higher_is_better=higher))
+        mean: NDArray[np.float64] = np.mean(ranks, axis=0)
+        return mean
+
+
+def agreements(boards: Sequence[tuple[Board, Scores | None]]) -> tuple[Agreement, ...]:
+    """Correlate the orders of methods on photographs with those on rendered faces.
+
+    Each data set and quantity of photographs meets each of rendered faces, once for each protocol: under the
+    settings that have most methods in common, the same ones where there is a choice.
+
+    Args:
+        boards: With the primary metric of their ranked methods on the resamples, in board order.
+    """
+    sides: dict[tuple[bool, str, str, str], _Side] = {}
+    for board, scores in boards:
+        if scores is not None:
+            entry = board.entry
+            side = sides.setdefault(
+                (entry.rendered, entry.data, entry.quantity, board.protocol), _Side([], [])
+            )
+            side.boards.append(board)
+            side.scores.append(scores)
+    best: dict[tuple[str, ...], tuple[tuple[int, bool], _Side, _Side]] = {}
+    for (of_rendered, data, quantity, protocol), photographs in sides.items():
+        for (rendered, other_data, other_quantity, other), faces in sides.items():
+            base = protocol.partition("+")[0]
+            if of_rendered or not rendered or other.partition("+")[0] != base:
+                continue
+            common = set(photographs.methods) & set(faces.methods)
+            place = (data, quantity, other_data, other_quantity, base)
+            worth = (len(common), protocol == other)
+            if len(common) >= FEWEST_TO_CORRELATE and (place not in best or worth > best[place][0]):
+                best[place] = (worth, photographs, faces)
+    return tuple(_agreement(photographs, faces) for _, photographs, faces in best.values())
+
+
+def _agreement(photographs: _Side, faces: _Side) -> Agreement:
+    methods = [name for name in photographs.methods if name in faces.methods]
+    unmarked = [name for name in methods if name not in photographs.marked | faces.marked]
+    enough = FEWEST_TO_CORRELATE <= len(unmarked) < len(methods)
+
+    def correlate(names: Sequence[str]) -> RankCorrelation:
+        return correlate_ranks(photographs.order(names), faces.order(names))
+
+    return Agreement(
+        photographs=tuple(board.task for board in photographs.boards),
+        rendered=tuple(board.task for board in faces.boards),
+        photographs_protocol=photographs.boards[0].protocol,
+        rendered_protocol=faces.boards[0].protocol,
+        methods=tuple(methods),
+        correlation=correlate(methods),
+        unmarked=tuple(unmarked),
+        unmarked_correlation=correlate(unmarked) if enough else None,
     )

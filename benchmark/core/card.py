@@ -240,9 +240,10 @@ class MethodCard:
         trained_on: Data sets seen in pre-training; a task on the same people is marked on leaderboards.
             A description.
         labels_of: Data sets whose labels were trained on; a task on them is refused. A description.
-        supervision: What it was taught to tell; empty where that depends on the file, or isn't known. Boards of
-            a quantity set methods apart that were taught that very quantity. A description.
-        label_head: The network's own head for a label, where its file has one. Prose: no feature depends on it.
+        supervision: What it was taught to tell; empty where that depends on the file, or isn't known. Boards
+            of a quantity set methods apart that were taught that very quantity. A description.
+        label_head: The network's own head for a label, where its file has one. Prose: no feature depends on
+            it.
         group: Group in the supplement's tables, or, of networks that were taught ages, that of their own. A
             description.
         summary, licence, source, paper, training_scale, training_source: Prose.
