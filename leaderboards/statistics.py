@@ -1,4 +1,4 @@
-"""Statistics of boards: intervals, ranks, differences and tests on one task, and what is computed over several."""
+"""Statistics of boards: intervals, ranks, differences and tests on one task, and what is of several tasks."""
 
 from __future__ import annotations
 
@@ -412,10 +412,10 @@ def agreements(boards: Sequence[tuple[Board, Scores | None]]) -> tuple[Agreement
             if of_rendered or not rendered or other.partition("+")[0] != base:
                 continue
             common = set(photographs.methods) & set(faces.methods)
-            place = (data, quantity, other_data, other_quantity, base)
+            meeting = (data, quantity, other_data, other_quantity, base)
             worth = (len(common), protocol == other)
-            if len(common) >= FEWEST_TO_CORRELATE and (place not in best or worth > best[place][0]):
-                best[place] = (worth, photographs, faces)
+            if len(common) >= FEWEST_TO_CORRELATE and (meeting not in best or worth > best[meeting][0]):
+                best[meeting] = (worth, photographs, faces)
     return tuple(_agreement(photographs, faces) for _, photographs, faces in best.values())
 
 

@@ -97,6 +97,8 @@ class _Site:
             plots={section.protocol: rank_plot(section.ranking) for section in sections if section.ranking},
             unranked=_unranked,
             is_apart=_is_apart,
+            settings=self._document.settings_of(scope),
+            agreements=self._document.agreements if scope == OVERALL else (),
             marks=shown_marks(
                 row.entry for section in sections for board in section.boards for row in board.rows
             ),

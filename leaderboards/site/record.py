@@ -60,6 +60,7 @@ def facts(record: Record) -> list[tuple[str, list[tuple[str, str]]]]:
                 ("Parameters", f"{method.parameters:,}"),
                 ("Feature", f"{method.feature_dim:,} numbers"),
                 ("Trained on", ", ".join(map(str, method.card.get("trained_on", ())))),
+                ("Taught", ", ".join(map(str, method.card.get("supervision", ())))),
                 ("Paper", method.about.paper),
                 ("Training", method.about.training_scale),
                 ("Licence", method.about.licence),
