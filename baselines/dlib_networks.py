@@ -105,6 +105,7 @@ AGE_AND_GENDER = MethodCard(
     supervision=("age",),
     label_head=LabelHead(target="age", build=":build_ages", first=0),
     group="Supervised by Age",
+    chip="dlib-0.2",
     summary="Taught ages, in 81 classes, on data that its authors keep private. FG-NET must be among them"
     " (inferred): it gives the exact year of 40 to 55 % of FG-NET's photographs in every age band, with a"
     " probability of 0.9. So it is refused for the task age. The chip is dlib's of 64 pixels, with a padding"

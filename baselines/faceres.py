@@ -118,11 +118,9 @@ def load_with_ages(
     def take(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         taken = {f"features.{name}": tensor for name, tensor in take_tensors(weights, tensors).items()}
         for layer in ("feats", "age_pred"):
-            if f"{layer}/kernel" in tensors and f"{layer}/bias" in tensors:
-                taken |= {
-                    f"{layer}.weight": tensors[f"{layer}/kernel"].T,
-                    f"{layer}.bias": tensors[f"{layer}/bias"],
-                }
+            kernel, bias = tensors.get(f"{layer}/kernel"), tensors.get(f"{layer}/bias")
+            if kernel is not None and bias is not None:
+                taken |= {f"{layer}.weight": kernel.T, f"{layer}.bias": bias}
         return taken
 
     load_backbone(network, weights, card, options, take)

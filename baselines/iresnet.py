@@ -57,6 +57,7 @@ ARCFACE = MethodCard(
     trained_on=("MS1MV3",),
     supervision=("identity",),
     group="Facial Representation Learning",
+    chip="arcface",
     summary="Face recognition; 112 pixels, which images are resized to. The authors name every file"
     " backbone.pth: the one meant is in their folder ms1mv3_arcface_r50_fp16; use -o checkpoint=FILE for any"
     " other, so for backbone=iresnet100.",
@@ -86,6 +87,7 @@ ADAFACE = MethodCard(
     trained_on=("MS1MV2", "WebFace4M"),
     supervision=("identity",),
     group="Facial Representation Learning",
+    chip="arcface",
     summary="Face recognition; 112 pixels, BGR in the first release and RGB in CVLface's, for whose"
     " model.safetensors use release=cvlface with -o checkpoint=FILE. The authors scale the embedding to"
     " length 1 and keep its length beside it; here it has both. Unverified: what else a"

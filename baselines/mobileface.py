@@ -38,6 +38,7 @@ CARD = MethodCard(
     trained_on=("unstated face images",),
     supervision=("identity",),
     group="Facial Representation Learning",
+    chip="arcface",
     summary="Face recognition, 0.55 million parameters; faces of 112 pixels, aligned by five landmarks."
     " Not stated by its authors: the people that it was trained on, so that it may know a task's,"
     " and the order of channels (RGB assumed).",

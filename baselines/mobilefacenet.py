@@ -38,6 +38,7 @@ CARD = MethodCard(
     trained_on=("unstated face images",),
     supervision=("identity",),
     group="Facial Representation Learning",
+    chip="arcface",
     summary="Face recognition, 1.3 million parameters; faces of 112 pixels, aligned by five landmarks."
     " Its conversion lost the slopes of 16 PReLUs; slopes=all puts them back. Not stated by its"
     " authors: who trained it, the people that it was trained on, so that it may know a task's,"

@@ -40,8 +40,6 @@ Fact = bool | int | float | str | tuple[str, ...] | tuple[int, ...] | None
 OVERALL = "overall"
 QUANTITIES = ("expression", "weight", "age")
 """What a task may be about so that its card's family says it; of any other, its target does."""
-WHOLE = "none"
-"""Value of a protocol's `align` that shows whole pictures."""
 APART = "taught what is asked, placed apart"
 """Stands in the heading of their group."""
 
@@ -86,6 +84,7 @@ class BoardEntry:
         parameters: Number of the backbone's parameters.
         head_start: `scratch` or `pretrained`; empty for protocols that have none.
         images_per_second: Mean over units; None where it wasn't measured.
+        faces: Where faces were aligned, how those of the data set were come by; else empty.
         quantity: What kind of quantity the task is about, its card's family: `expression`, `weight`, `age` or
             `custom`. In rankings each of them counts the same.
         supervision: What the method was taught to tell, as its card says; empty where it doesn't.
@@ -130,6 +129,7 @@ class BoardEntry:
     parameters: int = 0
     head_start: str = ""
     images_per_second: float | None = None
+    faces: str = ""
     quantity: str = "custom"
     supervision: tuple[str, ...] = ()
     apart: bool = False
@@ -186,12 +186,13 @@ class BoardEntry:
             parameters=record.method.parameters,
             head_start=str(values.get("head_start", "")),
             images_per_second=_images_per_second(record),
+            faces=_faces(record),
             quantity=quantity,
             supervision=supervision,
             apart=apart,
             image_size=image_size,
             input_size=_input_size(record, image_size),
-            alignment="" if values.get("align", WHOLE) in (WHOLE, "") else str(values["align"]),
+            alignment=_alignment(values.get("align")),
         )
 
     @property
@@ -304,6 +305,7 @@ COLUMNS: dict[str, Column] = {
         "Images/s",
         lambda entry: _speed_text(entry.images_per_second),
     ),
+    "faces": Column(lambda entry: entry.faces),
 }
 """By name in `leaderboard.csv`, `leaderboard.json` and the CSV of records; all formats have every one."""
 
@@ -360,6 +362,11 @@ MARKS: dict[str, Mark] = {
         "◊",
         "Submitted: someone else's run; its numbers were computed again from its predictions.",
         lambda entry: entry.kind == "submitted",
+    ),
+    "faces": Mark(
+        "▢",
+        "Faces were aligned, and in some images none was found: those show the middle of the photograph.",
+        lambda entry: re.search(r"fixed box [1-9]", entry.faces) is not None,
     ),
     "mixed_versions": Mark(
         "≠",
@@ -812,6 +819,11 @@ def _input_size(record: Record, image_size: int) -> int:
     return int(declared.get("size") or max(1, round(image_size / multiple)) * multiple) if image_size else 0
 
 
+def _alignment(stated: Any) -> str:
+    """Name the alignment of a protocol's values, which have it only where faces are cut out."""
+    return str(stated.get("name", "")) if isinstance(stated, dict) else ""
+
+
 def _backbone(method: MethodInfo) -> str:
     chosen = str(method.options.get("backbone", ""))
     return _TOPOLOGIES.get(chosen, chosen) or str(method.card.get("backbone", ""))
@@ -832,3 +844,9 @@ def _images_per_second(record: Record) -> float | None:
     reported = [unit.details.get("images_per_second") for unit in record.units]
     speeds = [float(speed) for speed in reported if isinstance(speed, int | float) and speed > 0]
     return fmean(speeds) if speeds else None
+
+
+def _faces(record: Record) -> str:
+    """Return how the faces of the data set were come by; several texts where units differ."""
+    reported = (unit.details.get("faces") for unit in record.units)
+    return " or ".join(dict.fromkeys(text for text in reported if isinstance(text, str) and text))

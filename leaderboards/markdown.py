@@ -399,6 +399,7 @@ def _board_notes(board: Board) -> list[str]:
     ]
     if any(cell.tied and cell.rank != 1 for row in board.rows for cell in row.cells.values()):
         notes.append(f"{TIED} Tied with the best: the interval of the difference holds 0.")
+    notes += [f"Faces, aligned by five points: {how}." for how in _ways_of_faces(entries)]
     notes += [*mark_notes(entries, ["overlap"]), *_overlap_notes(entries)]
     return [f"- {note}" for note in [*notes, *_paper_notes(board), *_missing_values(board.rows)]]
 
@@ -413,6 +414,11 @@ def mark_notes(entries: Sequence[BoardEntry], without: Iterable[str] = ()) -> li
 def _entries(document: Document, family: str | None = None) -> list[BoardEntry]:
     boards = [board for board in document.boards if family in (None, board.family)]
     return [row.entry for board in boards for row in board.rows]
+
+
+def _ways_of_faces(entries: Iterable[BoardEntry]) -> list[str]:
+    """Return what records say of how faces were come by, each text once."""
+    return list(dict.fromkeys(escape(entry.faces) for entry in entries if entry.faces))
 
 
 def _overlap_notes(entries: Iterable[BoardEntry]) -> list[str]:

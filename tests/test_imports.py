@@ -41,7 +41,7 @@ ALLOWED = {
         "weights",
     },
     "contract": {"core", "data", "engine", "stats"},
-    "prepare": {"core", "data.image_file", "tasks.formats"},
+    "prepare": {"core", "data.faces", "data.image_file", "tasks.formats"},
     "scaffold": {"core"},
     "results": {"core", "stats"},
     "stats": {"core"},

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 
 import comface_bench.tasks
+from comface_bench.data.faces import DlibDetector
 from comface_bench.data.image_file import read_image
-from comface_bench.prepare.faces import DlibDetector
 
 Count = Callable[[np.ndarray], int]
 SMALLEST = 40

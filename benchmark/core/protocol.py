@@ -14,7 +14,7 @@ from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
-from comface_bench.core.card import Family
+from comface_bench.core.card import CHIPS, Family
 from comface_bench.core.digest import digest
 from comface_bench.core.errors import PluginError, UsageError
 from comface_bench.core.registry import Registry
@@ -40,14 +40,19 @@ class Protocol:
         name: Name of the card, with overrides as `+key=value`.
         version: That of the card.
         trains: `head` keeps the backbone frozen in eval mode; `backbone` trains both.
+        chip: Of `CHIPS`, the method's, where faces are aligned.
+        align: `none` shows photographs as `resize` says; `five-points` shows the chip of the face in them
+            (`comface_bench.data.alignment`). Every protocol has it, at `none` by default.
     """
 
-    FIXED: ClassVar[tuple[str, ...]] = ("name", "version", "trains")
-    """Fields that the card alone sets."""
+    FIXED: ClassVar[tuple[str, ...]] = ("name", "version", "trains", "chip")
+    """Fields that are no settings: the card's own, and the method's."""
 
     name: str
     version: int = 1
     trains: Trained
+    chip: str = next(iter(CHIPS))
+    align: Literal["none", "five-points"] = "none"
 
     if TYPE_CHECKING:
 
@@ -85,10 +90,13 @@ class Protocol:
         """
 
     def facts(self) -> dict[str, Any]:
-        """Return every value. A version of 1 goes without saying."""
+        """Return every value, the chip spelled out. A version of 1, and no alignment, go without saying."""
         values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
         if values["version"] == 1:
             del values["version"]
+        chip, align = values.pop("chip"), values.pop("align")
+        if align != "none":
+            values["align"] = {"name": align, "chip": chip, **dataclasses.asdict(CHIPS[chip])}
         return values
 
     def digest(self) -> str:
@@ -140,14 +148,14 @@ class ProtocolCard:
         Raises:
             PluginError: The card lacks a value, or has one that no field takes.
         """
-        values = {**self.by_family.get(family, {}), **self.values}
+        values = {"align": "none", **self.by_family.get(family, {}), **self.values}
         fields = {item.name for item in dataclasses.fields(self.settings)} - {*Protocol.FIXED}
         if wrong := fields ^ values.keys():
             raise PluginError(
                 f"the card of protocol {self.name} and its settings differ in {', '.join(sorted(wrong))}",
                 "Give each field of its settings a value, for each family of tasks.",
             )
-        return {**values, **{key: getattr(self, key) for key in Protocol.FIXED}}
+        return {**values, "name": self.name, "version": self.version, "trains": self.trains}
 
 
 def protocol_registry(files: Iterable[Path] = (), plugins: bool = True) -> Registry[ProtocolCard]:
@@ -174,6 +182,7 @@ def resolve_protocol(
     overrides: Mapping[str, str] | None = None,
     pretrained_head: bool = False,
     registry: Registry[ProtocolCard] | None = None,
+    chip: str = next(iter(CHIPS)),
 ) -> Protocol:
     """Resolve a protocol for a family of tasks.
 
@@ -183,10 +192,12 @@ def resolve_protocol(
         overrides: Field → value as typed by the user; checked against the field's type.
         pretrained_head: The method brings a pair head. Fine-tuning then starts from it, setting (d).
         registry: Where the name is looked up; built-in protocols and installed plugins by default.
+        chip: The method's, of `CHIPS`.
 
     Raises:
         UnknownNameError: The protocol doesn't exist.
-        UsageError: A key is no field, or a value doesn't fit it.
+        UsageError: A key is no field, or a value doesn't fit it or the others.
+        PluginError: There is no such chip.
     """
     card, overrides = (registry or protocol_registry()).get(name).card, overrides or {}
     standard = card.settings(**card.settings.start(card.values_for(family), overrides, pretrained_head))
@@ -195,8 +206,16 @@ def resolve_protocol(
     protocol = dataclasses.replace(
         standard,
         name="+".join([name, *(f"{key}={_text(changed[key])}" for key in sorted(changed))]),
+        chip=chip,
         **changed,
     )
+    if chip not in CHIPS:
+        raise PluginError(f"there is no chip {chip!r} for aligned faces", f"There are: {', '.join(CHIPS)}")
+    if protocol.align != "none" and protocol.resize != "squash":
+        raise UsageError(
+            f"align={protocol.align} leaves nothing for resize={protocol.resize} to do: it cuts the face out",
+            "Leave one of the two out.",
+        )
     protocol.check(pretrained_head)
     return protocol
 

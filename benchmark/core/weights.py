@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from comface_bench.core.card import Checkpoint, MethodCard
+from comface_bench.core.card import Checkpoint, MethodCard, ModelFile
 from comface_bench.core.digest import FileDigests, digest_content
 from comface_bench.core.errors import BenchError, WeightsFormatError, WeightsMissingError
 from comface_bench.core.files import file_lock, replace_file
@@ -211,7 +211,7 @@ def locate_weights(card: MethodCard) -> Path | None:
     return next((path for path in places if path.is_file()), None)
 
 
-def weights_target(card: MethodCard) -> Path:
+def weights_target(card: MethodCard | ModelFile) -> Path:
     """Return where a card's file belongs: the folder that its name states, or else the method's own."""
     assert card.checkpoint is not None
     file = card.checkpoint.file
@@ -265,7 +265,7 @@ def published_digest(checkpoint: Checkpoint) -> str:
     return f"md5:{checkpoint.md5}" if checkpoint.md5 else ""
 
 
-def check_weights(path: Path, card: MethodCard, accept: bool = False) -> str:
+def check_weights(path: Path, card: MethodCard | ModelFile, accept: bool = False) -> str:
     """Compare a file of the weights folder with the published digest and with that of its first use.
 
     The first use is noted in the folder's digest store. Files elsewhere are others' concern, and pass.
@@ -302,7 +302,7 @@ def check_weights(path: Path, card: MethodCard, accept: bool = False) -> str:
     return published
 
 
-def check_published(path: Path, card: MethodCard) -> str:
+def check_published(path: Path, card: MethodCard | ModelFile) -> str:
     """Compare a file with the digests that its authors publish, and return the digest that it has.
 
     Raises:
@@ -365,9 +365,25 @@ def list_states(entries: Iterable[Entry[MethodCard]]) -> list[WeightsState]:
 
 
 def _state_of(entry: Entry[MethodCard], notes: dict[str, KnownDigest]) -> WeightsState:
-    card, checkpoint = entry.card, entry.card.checkpoint
+    return find_state(entry.card, locate_file(entry), notes)
+
+
+def find_state(
+    card: MethodCard | ModelFile, path: Path | None, notes: dict[str, KnownDigest] | None = None
+) -> WeightsState:
+    """Return the state of a file.
+
+    Args:
+        card: Whose file it is.
+        path: Where it is; None where it is missing.
+        notes: What is known of the weights folder's files; read where it isn't given.
+
+    Raises:
+        WeightsFormatError: The folder's digest store is malformed.
+    """
+    checkpoint = card.checkpoint
     assert checkpoint is not None
-    path = locate_file(entry)
+    notes = read_digest_store(weights_folder()) if notes is None else notes
     return WeightsState(
         method=card.name,
         file=path.name if path else checkpoint.file,
@@ -382,7 +398,7 @@ def _state_of(entry: Entry[MethodCard], notes: dict[str, KnownDigest]) -> Weight
     )
 
 
-def _digest_state(path: Path, card: MethodCard, notes: dict[str, KnownDigest]) -> DigestState:
+def _digest_state(path: Path, card: MethodCard | ModelFile, notes: dict[str, KnownDigest]) -> DigestState:
     assert card.checkpoint is not None
     if not path.is_relative_to(weights_folder()):
         return "not recorded"

@@ -1,11 +1,12 @@
 """The image store: every image decoded and resized once, into a memory-mapped array of bytes.
 
 A store is one file in a cache folder, `KEY.pixels`: uint8 (N, 3, S, S), so that an image's bytes lie together
-and in the order that models read; then a checksum of each image (CRC-32, four bytes, the lowest first); then
-the SHA-256 of the key and the checksums. The key covers the contents of the images in order (the digests of
-the manifest, for which every run reads every file), the side S, the way of resizing, and what decodes. Names,
-times and folders are no part of it: data that have moved keep their store, and a file of other contents never
-has one, whatever its size and its time of change say.
+and in the order that models read; then a checksum of each image (CRC-32, four bytes, the lowest first);
+where faces are aligned, how each was come by, a byte an image (`alignment.HOW`); then the SHA-256 of the key
+and of what stands between the pixels and it. The key covers the contents of the images in order (the digests
+of the manifest, for which every run reads every file), the side S, the way of resizing or all that decides
+the alignment, and what decodes. Names, times and folders are no part of it: data that have moved keep their
+store, and a file of other contents never has one, whatever its size and its time of change say.
 
 What is read is checked: the end of the file when it is opened, each image when it is first taken. So a large
 store is never hashed as a whole, and one that is damaged is built again before anything of it is used.
@@ -39,6 +40,7 @@ from PIL import Image
 from comface_bench.core.digest import digest, digest_file
 from comface_bench.core.errors import BenchError, DataFormatError, DataMissingError
 from comface_bench.core.files import read_facts, replacing, require_room, require_writable
+from comface_bench.data.alignment import Aligner, count_faces, cut_middle
 from comface_bench.data.image_file import (
     ONE_COLOUR,
     UnreadableImageError,
@@ -73,6 +75,7 @@ class ImageStore:
     Attributes:
         names: Each image's path below the data root, in the order of the rows.
         size: Side of the square images in pixels.
+        how: Where faces are aligned, how each image's was come by, numbers of `alignment.HOW`; else None.
     """
 
     def __init__(
@@ -84,13 +87,14 @@ class ImageStore:
         if not plan.path.exists():
             plan.build(progress)
         self._opened = plan.open() or self._rebuild()
+        self.how = self._opened.how
 
     def __len__(self) -> int:
         return len(self.names)
 
     @property
     def key(self) -> str:
-        """Digest of all that decides the pixels: contents of the images in order, size, resizing, decoder."""
+        """Digest of all that decides the pixels: `StorePlan.key`."""
         return self._plan.key
 
     def gather(self, indices: NDArray[np.int64]) -> torch.Tensor:
@@ -149,6 +153,7 @@ def open_image_store(
     *,
     cache: Path,
     resize: Resize = "squash",
+    aligner: Aligner | None = None,
     workers: int | None = None,
     progress: Callable[[int, int], None] = _ignore,
     notice: Callable[[str], None] = _ignore,
@@ -161,6 +166,7 @@ def open_image_store(
         cache: Folder of the stores; made if needed.
         resize: `squash` fits the whole image into the square; `crop` scales the shorter side and keeps
             the centre.
+        aligner: Cuts the face out instead of resizing the photograph.
         workers: Threads that decode; one a core by default.
         progress: Called during a build with the number of images done and of all images.
         notice: Called with a sentence when a damaged store is built again, now or later.
@@ -175,7 +181,8 @@ def open_image_store(
     """
     if not len(table) or size < 1:
         raise ValueError(f"a store of {len(table)} images of side {size} holds nothing")
-    return ImageStore(StorePlan(table, size, resize, cache, workers or _cores()), progress, notice)
+    plan = StorePlan(table, size, resize, cache, workers or _cores(), aligner)
+    return ImageStore(plan, progress, notice)
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,6 +195,7 @@ class StorePlan:
         resize: The way of resizing.
         cache: Folder of the stores.
         workers: Threads that decode.
+        aligner: Cuts faces out, or None.
     """
 
     table: Manifest
@@ -195,13 +203,15 @@ class StorePlan:
     resize: Resize
     cache: Path
     workers: int
+    aligner: Aligner | None = None
 
     @cached_property
     def key(self) -> str:
         """SHA-256 of all that decides the pixels, its first 32 hexadecimal digits."""
         # Two versions of Pillow may decode one file to pixels that differ.
         decoder = [DECODE_EPOCH, PIL.__version__]
-        key: str = digest([FORMAT, decoder, self.size, self.resize, self.table.contents])
+        shown = self.aligner.describe() if self.aligner else self.resize
+        key: str = digest([FORMAT, decoder, self.size, shown, self.table.contents])
         return key[:32]
 
     @property
@@ -223,12 +233,15 @@ class StorePlan:
             return None
         if mapped.size != pixels + self._end_size:
             return None
-        sums, seal = mapped[pixels:-_SEAL].tobytes(), mapped[-_SEAL:].tobytes()
-        if seal != _seal(self.key, sums):
+        notes, seal = mapped[pixels:-_SEAL].tobytes(), mapped[-_SEAL:].tobytes()
+        if seal != _seal(self.key, notes):
             return None
         with contextlib.suppress(OSError):
             os.utime(self.path)
-        return _OpenStore(np.asarray(mapped[:pixels]).reshape(self.shape), np.frombuffer(sums, _CHECKSUM))
+        count = len(self.table)
+        sums = np.frombuffer(notes, _CHECKSUM, count)
+        how = np.frombuffer(notes, np.uint8, count, sums.nbytes) if self.aligner else None
+        return _OpenStore(np.asarray(mapped[:pixels]).reshape(self.shape), sums, how)
 
     def build(self, progress: Callable[[int, int], None]) -> None:
         """Decode all images into the store's file.
@@ -239,16 +252,24 @@ class StorePlan:
         require_writable(self.cache, "decoded images", "Name another folder: COMFACE_CACHE=DIR")
         require_room(self.path, math.prod(self.shape) + self._end_size)
         sums = np.zeros(len(self.table), _CHECKSUM)
+        how = np.zeros(len(self.table), np.uint8)
         with replacing(self.path) as stream:
-            for row, image in enumerate(self._decode_all()):
+            for row, (image, come_by) in enumerate(self._decode_all()):
                 content = image.tobytes()
                 stream.write(content)
-                sums[row] = crc32(content)
+                sums[row], how[row] = crc32(content), come_by
                 progress(row + 1, len(self.table))
-            stream.write(sums.tobytes())
-            stream.write(_seal(self.key, sums.tobytes()))
+            notes = sums.tobytes() + (how.tobytes() if self.aligner else b"")
+            stream.write(notes)
+            stream.write(_seal(self.key, notes))
             # Before the store has its name: one that is there isn't built again, nor described.
-            about = {"data": self.table.name, "images": len(self.table), "image_size": self.size}
+            about: dict[str, object] = {
+                "data": self.table.name,
+                "images": len(self.table),
+                "image_size": self.size,
+            }
+            if self.aligner:
+                about |= {"chip": self.aligner.chip, "faces": count_faces(how)}
             with contextlib.suppress(OSError), replacing(_about_path(self.path)) as described:
                 described.write(json.dumps(about, indent=1).encode())
 
@@ -261,9 +282,9 @@ class StorePlan:
 
     @property
     def _end_size(self) -> int:
-        return len(self.table) * _CHECKSUM.itemsize + _SEAL
+        return len(self.table) * (_CHECKSUM.itemsize + (self.aligner is not None)) + _SEAL
 
-    def _decode_all(self) -> Iterator[NDArray[np.uint8]]:
+    def _decode_all(self) -> Iterator[tuple[NDArray[np.uint8], int]]:
         """Yield the images in order, a few rounds at a time: memory doesn't grow with the data set."""
         images = list(zip(self.table.images, self.table.contents, strict=True))
         portion = 16 * self.workers
@@ -273,20 +294,24 @@ class StorePlan:
                 part = images[start : start + portion]
                 yield from pool.map(self._decode, part)
 
-    def _decode(self, image: tuple[str, str]) -> NDArray[np.uint8]:
+    def _decode(self, image: tuple[str, str]) -> tuple[NDArray[np.uint8], int]:
+        """Return an image's pixels and how its face was come by; 0 where faces aren't aligned."""
         name, content = image
-        pixels = decode_image(self.table.root, name, self.size, self.resize)
+        if self.aligner is None:
+            shown = decode_image(self.table.root, name, self.size, self.resize), 0
+        else:
+            shown = decode_face(self.table.root, name, self.size, self.aligner)
         # Afterwards: the file that was decoded is the one that the manifest is about.
         if digest_file(self.table.root / name) != content:
             raise DataFormatError(
                 f"{self.table.root / name} has changed since this run read its data set",
                 "Type the same command again when nothing writes there any more.",
             )
-        return pixels
+        return shown
 
 
-def _seal(key: str, sums: bytes) -> bytes:
-    return hashlib.sha256(key.encode() + sums).digest()
+def _seal(key: str, notes: bytes) -> bytes:
+    return hashlib.sha256(key.encode() + notes).digest()
 
 
 def _about_path(store: Path) -> Path:
@@ -301,7 +326,8 @@ class StoredImages:
         path: Its file.
         size: Bytes.
         used: When it was last opened, in seconds since 1970.
-        about: What is said of it beside it: `data`, `images`, `image_size`; nothing in older stores.
+        about: What is said of it beside it: `data`, `images`, `image_size`, and of aligned faces
+            `chip` and `faces`; nothing in older stores.
     """
 
     path: Path
@@ -323,7 +349,10 @@ class StoredImages:
         try:
             with self.path.open("rb") as stream:
                 found = np.array([crc32(stream.read(one)) for _ in range(images)], _CHECKSUM).tobytes()
-                return [] if stream.read() == found + _seal(self.key, found) else [self.path]
+                end = stream.read()
+                notes = end[:-_SEAL]
+                whole = notes.startswith(found) and len(notes) - len(found) in (0, images)
+                return [] if whole and end[-_SEAL:] == _seal(self.key, notes) else [self.path]
         except OSError:
             return [self.path]
 
@@ -351,10 +380,13 @@ class _OpenStore:
     Args:
         pixels: uint8 (N, 3, S, S).
         sums: Checksum of each image, (N,).
+        how: How each face was come by, (N,), or None.
     """
 
-    def __init__(self, pixels: NDArray[np.uint8], sums: NDArray[np.uint32]) -> None:
-        self._pixels, self._sums = pixels, sums
+    def __init__(
+        self, pixels: NDArray[np.uint8], sums: NDArray[np.uint32], how: NDArray[np.uint8] | None
+    ) -> None:
+        self._pixels, self._sums, self.how = pixels, sums, how
         self._checked = np.zeros(len(sums), bool)
 
     def repeated(self) -> list[int]:
@@ -401,13 +433,36 @@ def decode_image(root: Path, name: str, size: int, resize: Resize) -> NDArray[np
         DataMissingError: There is no such file.
         UnreadableImageError: `read_image` refuses the file, or it shows a single colour.
     """
+    return np.asarray(_fit(_read(root, name), size, resize)).transpose(2, 0, 1)
+
+
+def decode_face(root: Path, name: str, size: int, aligner: Aligner) -> tuple[NDArray[np.uint8], int]:
+    """Decode an image as `decode_image` does, and cut its face out.
+
+    Args:
+        root: Folder of the data set.
+        name: Path of the image below it.
+        size: Side of the square in pixels.
+        aligner: Cuts the face out.
+
+    Returns:
+        uint8 (3, size, size), and how the face was come by: a number of `alignment.HOW`.
+
+    Raises:
+        DataMissingError, UnreadableImageError: As `decode_image`.
+    """
+    chip, how = aligner.align(_read(root, name), size)
+    return np.asarray(chip).transpose(2, 0, 1), how
+
+
+def _read(root: Path, name: str) -> Image.Image:
     try:
         image = read_image(root / name)
     except FileNotFoundError as error:
         raise missing_image(root, name) from error
     if is_one_colour(image.tobytes()):
         raise UnreadableImageError(root / name, *ONE_COLOUR)
-    return np.asarray(_fit(image, size, resize)).transpose(2, 0, 1)
+    return image
 
 
 def missing_image(root: Path, name: str) -> DataMissingError:
@@ -421,8 +476,4 @@ def missing_image(root: Path, name: str) -> DataMissingError:
 def _fit(image: Image.Image, size: int, resize: Resize) -> Image.Image:
     if resize == "squash":
         return image.resize((size, size), Image.Resampling.BILINEAR)
-    width, height = image.size
-    side = min(width, height)
-    left, top = (width - side) / 2, (height - side) / 2
-    box = (left, top, left + side, top + side)
-    return image.resize((size, size), Image.Resampling.BILINEAR, box=box)
+    return cut_middle(image, size)

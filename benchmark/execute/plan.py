@@ -309,7 +309,7 @@ class _Planner:
         )
         self._for_protocol = shared
         self._overrides = {**protocol_options, **shared}
-        self._resolved: dict[tuple[Family, bool], Protocol] = {}
+        self._resolved: dict[tuple[Family, bool, str], Protocol] = {}
         self._store = ResultStore(request.results)
         self.skips: list[Skip] = []
 
@@ -363,15 +363,21 @@ class _Planner:
                 explicit = named.explicit and method.explicit
                 self._skip_or_raise(explicit, f"{card.name} · {named.name}", refusal)
                 continue
-            yield self._cell(method, task, named, self._resolve(task.card.family, card.pretrained_head))
+            yield self._cell(method, task, named, self._resolve(task.card.family, card))
 
-    def _resolve(self, family: Family, pretrained_head: bool) -> Protocol:
+    def _resolve(self, family: Family, method: MethodCard) -> Protocol:
         """Return the protocol for a family of tasks and a kind of method."""
-        if (family, pretrained_head) not in self._resolved:
-            self._resolved[family, pretrained_head] = resolve_protocol(
-                self._protocol_name, family, self._overrides, pretrained_head, self._protocols
+        key = (family, method.pretrained_head, method.chip)
+        if key not in self._resolved:
+            self._resolved[key] = resolve_protocol(
+                self._protocol_name,
+                family,
+                self._overrides,
+                method.pretrained_head,
+                self._protocols,
+                method.chip,
             )
-        return self._resolved[family, pretrained_head]
+        return self._resolved[key]
 
     def _cell(
         self, method: _ReadyMethod, task: Task, named: _Named[TaskCard], protocol: Protocol

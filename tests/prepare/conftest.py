@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import comface_bench.tasks
-from comface_bench.prepare.faces import Box
+from comface_bench.data.faces import Box
 
 FACES = Path(comface_bench.tasks.__file__).parent / "synthfaces" / "DISFA" / "frames"
 

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from comface_bench.core.errors import DataFormatError, UsageError
-from comface_bench.prepare.faces import BOXES_COLUMNS, Box, BoxFile, Detection
+from comface_bench.data.faces import Box
+from comface_bench.prepare.faces import BOXES_COLUMNS, BoxFile, Detection
 from comface_bench.prepare.state import PreparationState
 
 SETTINGS = {"size": 8, "detector": {"name": "d", "version": "1"}}
