@@ -349,8 +349,8 @@ MARKS: dict[str, Mark] = {
     "apart": Mark(
         "△",
         "The method was taught from labels what is asked here, as people's ages where a change of age is. So "
-        "it is no measure of representation learning, and has its place, bold or underlined, within a group of "
-        "its own.",
+        "it is no measure of representation learning, and has its place, bold or underlined, within a group "
+        "of its own.",
         lambda entry: entry.apart,
     ),
     "undertrained": Mark(
