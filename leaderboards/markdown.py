@@ -669,7 +669,7 @@ def settings_table(
         one: The settings.
         facts: Further columns behind the method's, by heading; what they print is Markdown.
     """
-    facts = {"Backbone": lambda entry: escape(entry.backbone_text)} | dict(facts or {})
+    facts = {"Backbone": _escaped_backbone} | dict(facts or {})
     shown = " / ".join(map(heading, one.boards[0].headline))
     header = ["Method", *facts, *(f"{escape(setting_text(board))}<br>{shown}" for board in one.boards)]
     header += [f"paper<br>{shown}"] if one.published else []
@@ -684,6 +684,10 @@ def settings_table(
             cells += [_paper_text(one.boards[0].headline, own.values())] if one.published else []
             rows.append([escape(method), *(text(entry) for text in facts.values()), *cells])
     return table(header, rows, 1 + len(facts))
+
+
+def _escaped_backbone(entry: BoardEntry) -> str:
+    return escape(entry.backbone_text)
 
 
 def setting_text(board: Board) -> str:

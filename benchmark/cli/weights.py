@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from comface_bench.cli.commands import (
+    Data,
+    Device,
     Group,
     Json,
     NoPlugins,
@@ -236,7 +238,7 @@ def suspicion(
         list[float],
         typer.Option(help="What an answer's probability must be at least, for it to count.", min=0, max=1),
     ] = [0.0, 0.5, 0.9],  # noqa: B006 - typer reads the default and never changes it
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Device = "auto",
     as_json: Json = False,
     plugin: Plugins = [],  # noqa: B006 - typer reads the default and never changes it
     no_plugins: NoPlugins = False,

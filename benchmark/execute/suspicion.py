@@ -24,8 +24,8 @@ USUAL_SIZE = 224
 LIMITS = (
     "What this can't show: nothing is proved by it. A network may have seen the images without these labels, "
     "or with smoothed ones, or have no head for them; a few people's images, seen, sink in the mean of all; "
-    "and images shown otherwise than in training hide what is known by heart. Without a sign, it may have seen "
-    "them all the same."
+    "and images shown otherwise than in training hide what is known by heart. Without a sign, it may have "
+    "seen them all the same."
 )
 """Said with every result."""
 
@@ -194,6 +194,8 @@ def measure_suspicion(
         error=float(np.abs(likeliest - labels).mean()),
         floor=float(np.abs(np.median(labels) - labels).mean()),
         lines=tuple(
-            find_exact_answers(probabilities, labels, people, head.first, task.table.name, thresholds)
+            find_exact_answers(
+                probabilities, labels, people.tolist(), head.first, task.table.name, thresholds
+            )
         ),
     )

@@ -112,13 +112,12 @@ def find_exact_answers(
         for low, high in (everything, *bands):
             inside = (labels >= low) & (labels <= high)
             if inside.any():
-                by_person = [
+                hit, possible = (
                     _sum_by_person(counted[inside], places[inside], len(resamples.subjects))
                     for counted in (hits & reachable, reachable)
-                ]
-                found.append(
-                    _compare(threshold, (low, high), int(inside.sum()), *by_person, resamples.counts)
                 )
+                count = int(inside.sum())
+                found.append(_compare(threshold, (low, high), count, hit, possible, resamples.counts))
     return found
 
 
