@@ -223,7 +223,12 @@ def convert(
 def suspicion(
     method: Method,
     task: Annotated[
-        str, typer.Option("--task", help="Task whose labels it may know.", autocompletion=complete_task)
+        str,
+        typer.Option(
+            "--task",
+            help="Task whose labels it may know, as age or age+split=balanced-4.",
+            autocompletion=complete_task,
+        ),
     ] = "age",
     data: Data = None,
     align: Annotated[
