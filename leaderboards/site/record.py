@@ -64,6 +64,8 @@ def facts(record: Record) -> list[tuple[str, list[tuple[str, str]]]]:
                 ("Paper", method.about.paper),
                 ("Training", method.about.training_scale),
                 ("Licence", method.about.licence),
+                ("Source", method.about.source),
+                ("What is known, and what isn't", method.about.summary),
                 *_flat(method.options),
             ],
         ),
