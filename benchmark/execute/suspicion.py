@@ -89,7 +89,7 @@ class Suspicion:
                 f"Nothing can be said: its answers ({self.error:.1f} off on average) are no better than one "
                 f"for all ({self.floor:.1f}), so these images aren't shown as it was taught to see them."
             )
-        share = f"beyond what the answers beside them explain, by more than {MARGIN:.0%} of images"
+        share = f"beyond what the answers beside them explain, by more than {100 * MARGIN:.0f} % of images"
         if not self.suspicious:
             return f"No sign that it knows these labels by heart: exact answers aren't {share}."
         where = "in every band with enough images" if self.everywhere else "over all images"
@@ -167,8 +167,8 @@ def measure_suspicion(
     size = image_size or encoder.preprocess.size or USUAL_SIZE
     store = open_image_store(
         task.table,
-        # As a run stores them, so that both share the store.
-        size + -(-size // 7),
+        # No larger than shown, unlike a run's: nothing is cropped, and a chip is resampled once.
+        size,
         cache=cache / "images",
         aligner=open_aligner(card.chip) if align != "none" else None,
     )

@@ -117,7 +117,8 @@ def find_exact_answers(
                     for counted in (hits & reachable, reachable)
                 )
                 count = int(inside.sum())
-                found.append(_compare(threshold, (low, high), count, hit, possible, resamples.counts))
+                band = (low, min(high, everything[1]))
+                found.append(_compare(threshold, band, count, hit, possible, resamples.counts))
     return found
 
 

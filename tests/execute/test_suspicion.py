@@ -72,6 +72,7 @@ def test_a_network_that_knows_the_labels_is_suspected(ask):
     assert found["limits"] == LIMITS
     bands = [(line["threshold"], line["first"], line["last"]) for line in found["lines"]]
     assert bands[:2] == [(0.0, 3, 50), (0.0, 0, 9)]
+    assert bands[5] == (0.0, 40, 50)
     assert {line["threshold"] for line in found["lines"]} == {0.0, 0.5, 0.9}
     assert all(line["shares"][4] == 1.0 and line["flagged"] for line in found["lines"])
     status, out, _ = ask("knows", "--probability", "0.7")
