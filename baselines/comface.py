@@ -32,6 +32,7 @@ CARD = MethodCard(
     dropped_keys=("heads.",),
     pretrained_head=True,
     trained_on=("synthetic faces",),
+    supervision=("rendered change",),
     group="Facial Representation Learning",
     summary="Inter- and intra-personal learning on synthetic faces whose attributes change by known amounts.",
     licence="Apache-2.0 (this project's implementation and weights)",

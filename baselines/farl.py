@@ -54,6 +54,7 @@ FARL = MethodCard(
         "visual.lm_head.",
     ),
     trained_on=("LAION-Face",),
+    supervision=("image text",),
     group="Facial Representation Learning",
     summary="Faces with their captions, and masked patches, for 16 epochs. Positions are resampled for sizes"
     " other than 224, which is our choice.",

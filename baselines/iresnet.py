@@ -55,6 +55,7 @@ ARCFACE = MethodCard(
     ),
     options={"backbone": tuple(DEPTHS), "checkpoint": (), "part": ()},
     trained_on=("MS1MV3",),
+    supervision=("identity",),
     group="Facial Representation Learning",
     chip="arcface",
     summary="Face recognition; 112 pixels, which images are resized to. The authors name every file"
@@ -84,6 +85,7 @@ ADAFACE = MethodCard(
     options={"release": tuple(_RELEASE_PREFIXES), "backbone": tuple(DEPTHS), "checkpoint": (), "part": ()},
     dropped_keys=("head.",),
     trained_on=("MS1MV2", "WebFace4M"),
+    supervision=("identity",),
     group="Facial Representation Learning",
     chip="arcface",
     summary="Face recognition; 112 pixels, BGR in the first release and RGB in CVLface's, for whose"

@@ -49,6 +49,7 @@ FSFM = MethodCard(
     options={"feature": FEATURES, "checkpoint": (), "part": ()},
     dropped_keys=("mask_token", "decoder_", "rep_decoder_", "projector.", "predictor."),
     trained_on=("VGGFace2",),
+    supervision=("self-supervised",),
     group="Facial Representation Learning",
     summary="Masked autoencoder with masks that follow facial regions. Unverified: the keys of the published"
     " file, which are taken from the authors' code.",

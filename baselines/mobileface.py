@@ -36,6 +36,7 @@ CARD = MethodCard(
     ),
     options={"checkpoint": (), "part": ()},
     trained_on=("unstated face images",),
+    supervision=("identity",),
     group="Facial Representation Learning",
     chip="arcface",
     summary="Face recognition, 0.55 million parameters; faces of 112 pixels, aligned by five landmarks."

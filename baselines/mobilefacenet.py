@@ -36,6 +36,7 @@ CARD = MethodCard(
     options={"slopes": ("graph", "all"), "checkpoint": (), "part": ()},
     dropped_keys=("embeddings/",),
     trained_on=("unstated face images",),
+    supervision=("identity",),
     group="Facial Representation Learning",
     chip="arcface",
     summary="Face recognition, 1.3 million parameters; faces of 112 pixels, aligned by five landmarks."

@@ -45,6 +45,7 @@ CARD = MethodCard(
     options={"feature": ("flat", "pooled"), "checkpoint": (), "part": ()},
     dropped_keys=("module.exp_fc.", "module.pose_fc.", "module.decoder.", "linear_classifier."),
     trained_on=("VoxCeleb1", "VoxCeleb2"),
+    supervision=("self-supervised",),
     group="Facial Representation Learning",
     summary="Learns to separate expression from pose; its authors train at 64 pixels and evaluate at 100"
     " (-o image_size=100).",

@@ -46,6 +46,7 @@ _SELF_SUPERVISED = MethodCard(
     preprocess=Preprocess(),
     options={"checkpoint": (), "part": ()},
     trained_on=("ImageNet",),
+    supervision=("self-supervised",),
     group="Visual Representation Learning",
     paper="supplement, Tables F, G, J and N",
     training_scale="1.28M",
@@ -65,6 +66,7 @@ IMAGENET = dataclasses.replace(
     ),
     dropped_keys=("fc.",),
     group="General Pre-training",
+    supervision=("image class",),
     summary="Supervised ResNet-50. Later timm versions give the name resnet50 to other weights;"
     " these are resnet50.ram_in1k.",
     licence="Apache-2.0 (timm's code); none stated for the weights",
@@ -87,6 +89,7 @@ VGGFACE2 = dataclasses.replace(
     ),
     dropped_keys=("fc.",),
     trained_on=("VGGFace2",),
+    supervision=("identity",),
     group="General Pre-training",
     summary="Supervised ResNet-50 for 8,631 identities, trained from scratch. Strides and pooling are"
     " Caffe's; input is BGR in 0–255 minus the mean. The authors' code takes 224 pixels only, pooling 7×7;"

@@ -22,6 +22,7 @@ CARD = MethodCard(
     options={"backbone": BACKBONES},
     drawn=True,
     group="Scratch",
+    supervision=("none",),
     summary="Random weights: what fine-tuning reaches without any pre-training.",
     licence="none needed",
     source="torchvision and timm topologies",

@@ -30,6 +30,7 @@ CARD = MethodCard(
     options={"checkpoint": (), "part": ()},
     dropped_keys=("image_mlp.",),
     trained_on=("CC12M (generated images)",),
+    supervision=("self-supervised",),
     group="Visual Representation Learning",
     summary="Images that Stable Diffusion made from CC12M's captions. Positions are resampled for sizes other"
     " than 224, which is our choice.",

@@ -52,6 +52,7 @@ DINOV2 = MethodCard(
     checkpoint=hub_checkpoint(DINOV2_MODEL),
     options={"checkpoint": (), "part": ()},
     trained_on=("LVD-142M",),
+    supervision=("self-supervised",),
     group="Visual Representation Learning",
     summary="Self-distillation on curated pictures. timm's own default size is 518 pixels; here it takes the"
     " protocol's.",
@@ -73,6 +74,7 @@ DINOV3 = MethodCard(
     checkpoint=hub_checkpoint(DINOV3_MODEL),
     options={"checkpoint": (), "part": ()},
     trained_on=("LVD-1689M",),
+    supervision=("self-supervised",),
     group="Visual Representation Learning",
     summary="Self-distillation at scale. timm's default pools the average of the patches; this is the class"
     " token, as upstream.",
@@ -95,6 +97,7 @@ SIGLIP2 = MethodCard(
     checkpoint=hub_checkpoint(SIGLIP2_MODEL),
     options={"checkpoint": (), "part": ()},
     trained_on=("WebLI",),
+    supervision=("image text",),
     group="Visual Representation Learning",
     summary="Pictures and captions, sigmoid loss. At 224 pixels as published; other sizes resample positions."
     " Nothing is cropped, as in open_clip; timm's configuration would take the middle.",
@@ -117,6 +120,7 @@ PECORE = MethodCard(
     checkpoint=hub_checkpoint(PECORE_MODEL),
     options={"checkpoint": (), "part": ()},
     trained_on=("MetaCLIP pictures", "PE video data"),
+    supervision=("image text",),
     group="Visual Representation Learning",
     summary="Pictures and captions, then videos. Without the projection to 1024 that timm's default keeps. At"
     " 224 pixels as published; the authors squash bilinearly where timm's configuration says bicubic.",
@@ -140,6 +144,7 @@ CLIP_OPENAI = MethodCard(
     checkpoint=hub_checkpoint("vit_base_patch16_clip_224.openai"),
     options={"checkpoint": (), "part": ()},
     trained_on=("WIT-400M",),
+    supervision=("image text",),
     group="Visual Representation Learning",
     summary="The first CLIP. Plain GELU, which loads as cleanly, shifts its features. At 224 pixels as"
     " published; other sizes resample the positions.",

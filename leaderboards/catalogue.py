@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from comface_bench.core.card import CHIPS, MethodCard, Package, Preprocess
+from comface_bench.core.card import CHIPS, LabelHead, MethodCard, Package, Preprocess
 from comface_bench.core.registry import method_registry
 from comface_bench.leaderboards.formatting import DASH
 from comface_bench.leaderboards.markdown import escape, table
@@ -29,7 +29,8 @@ def catalogue_page() -> str:
         "where files go and how they are checked: [weights](weights.md).",
         "",
         *table(
-            ["Method", "Group", "Backbone", "Pre-training", "Images", "In the paper"], map(_training, cards)
+            ["Method", "Group", "Backbone", "Pre-training", "Taught", "Images", "Licence", "In the paper"],
+            map(_training, cards),
         ),
         "",
     ]
@@ -44,7 +45,9 @@ def _training(card: MethodCard) -> list[str]:
         card.group,
         card.backbone,
         ", ".join(card.trained_on),
+        ", ".join(card.supervision),
         card.training_scale,
+        card.licence,
         card.paper,
     ]
     return [escape(cell) or DASH for cell in cells]
@@ -62,6 +65,12 @@ def _facts(card: MethodCard) -> list[tuple[str, str]]:
         ("chip of aligned faces", card.chip if card.chip != next(iter(CHIPS)) else ""),
         ("options", ", ".join([*options, "preprocess=native|imagenet"])),
         ("trained on", ", ".join(card.trained_on)),
+        ("taught", ", ".join(card.supervision)),
+        (
+            "labels of",
+            f"{', '.join(card.labels_of)}: refused where a task tests them" if card.labels_of else "",
+        ),
+        ("own head", _describe_head(card.label_head)),
         ("training source", card.training_source),
         ("source", card.source),
         ("paper", card.paper),
@@ -79,6 +88,10 @@ def _facts(card: MethodCard) -> list[tuple[str, str]]:
             ("keys left out begin with", ", ".join(card.dropped_keys)),
         ]
     return [(name, escape(value)) for name, value in facts if value]
+
+
+def _describe_head(head: LabelHead | None) -> str:
+    return f"{head.target}, which `weights suspicion` asks" if head is not None else ""
 
 
 def _describe_package(package: Package | None) -> str:

@@ -32,12 +32,16 @@ if TYPE_CHECKING:
     from comface_bench.results.schema import MethodInfo, Record
     from comface_bench.stats.bootstrap import Interval
     from comface_bench.stats.metrics import MetricValue
-    from comface_bench.stats.ranks import Standing
+    from comface_bench.stats.ranks import RankCorrelation, Standing
     from comface_bench.stats.significance import PairedDifference
 
 Fact = bool | int | float | str | tuple[str, ...] | tuple[int, ...] | None
 
 OVERALL = "overall"
+QUANTITIES = ("expression", "weight", "age")
+"""What a task may be about so that its card's family says it; of any other, its target does."""
+APART = "taught what is asked, placed apart"
+"""Stands in the heading of their group."""
 
 _TOPOLOGIES = {
     "resnet18": "ResNet-18",
@@ -72,6 +76,7 @@ class BoardEntry:
         undertrained: Whether half or more of its heads were still improving at their last epoch.
         overlap: Data sets of its pre-training that hold people of the task's data.
         same_generator: Whether it was pre-trained on faces of the generator that made the task's.
+        rendered: Whether the task's faces are rendered.
         mixed_versions: Whether records beside it are of another version of data or split.
         trained_on: Data sets of its pre-training.
         training_scale, licence: As the method's card, or the note of a submission, said; empty where unknown.
@@ -82,6 +87,12 @@ class BoardEntry:
         faces: Where faces were aligned, how those of the data set were come by; else empty.
         quantity: What kind of quantity the task is about, its card's family: `expression`, `weight`, `age` or
             `custom`. In rankings each of them counts the same.
+        supervision: What the method was taught to tell, as its card says; empty where it doesn't.
+        apart: Whether that is the very quantity that the task asks. Such rows are no measure of
+            representation learning: they stand in a group of their own, with places among themselves.
+        image_size: Side of the squares that the protocol gives to the encoder, in pixels; 0 if unknown.
+        input_size: Side of what the backbone saw of them, which takes some sizes only; 0 if unknown.
+        alignment: How faces were cut out of the pictures; empty where the whole pictures were shown.
     """
 
     task: str
@@ -109,6 +120,7 @@ class BoardEntry:
     overlap: tuple[str, ...]
     undertrained: bool = False
     same_generator: bool = False
+    rendered: bool = False
     mixed_versions: bool = False
     trained_on: tuple[str, ...] = ()
     training_scale: str = ""
@@ -119,17 +131,28 @@ class BoardEntry:
     images_per_second: float | None = None
     faces: str = ""
     quantity: str = "custom"
+    supervision: tuple[str, ...] = ()
+    apart: bool = False
+    image_size: int = 0
+    input_size: int = 0
+    alignment: str = ""
 
     @classmethod
     def of(cls, record: Record) -> Self:
         """Take from a record what boards show."""
         task, summary = record.task, record.summary
         trained_on = tuple(map(str, record.method.card.get("trained_on", ())))
+        quantity = str(task.card.get("family", "custom"))
+        taught = quantity if quantity in QUANTITIES else task.target
+        supervision = _supervision(record.method)
+        apart = taught in supervision
+        values = record.protocol.values
+        image_size = int(values.get("image_size") or 0)
         return cls(
             task=task.name,
             protocol=record.protocol.name,
             method=record.method.name,
-            group=str(record.method.card.get("group", OTHER)),
+            group=set_apart(taught) if apart else str(record.method.card.get("group", OTHER)),
             kind=record.provenance.kind,
             data=task.data,
             target=task.target,
@@ -155,15 +178,21 @@ class BoardEntry:
             overlap=tuple(name for name in trained_on if name in task.card.get("overlaps", [])),
             undertrained=record.undertrained,
             same_generator=_GENERATORS.get(task.data.partition("/")[0]) in trained_on,
+            rendered=task.data.partition("/")[0] in _GENERATORS,
             trained_on=trained_on,
             training_scale=record.method.about.training_scale,
             licence=record.method.about.licence,
             backbone=_backbone(record.method),
             parameters=record.method.parameters,
-            head_start=str(record.protocol.values.get("head_start", "")),
+            head_start=str(values.get("head_start", "")),
             images_per_second=_images_per_second(record),
             faces=_faces(record),
-            quantity=str(task.card.get("family", "custom")),
+            quantity=quantity,
+            supervision=supervision,
+            apart=apart,
+            image_size=image_size,
+            input_size=_input_size(record, image_size),
+            alignment=_alignment(values.get("align")),
         )
 
     @property
@@ -191,6 +220,15 @@ class BoardEntry:
         """The topology and the number of its parameters, for tables; a dash where neither is known."""
         count = _count_text(self.parameters) if self.parameters else ""
         return ", ".join(filter(None, (self.topology, count))) or DASH
+
+    @property
+    def input_text(self) -> str:
+        """What the backbone saw, for tables: `224 px`, `224 → 150 px`, `five-points, 112 px`."""
+        if not self.image_size:
+            return DASH
+        resized = self.input_size and self.input_size != self.image_size
+        size = f"{self.image_size} → {self.input_size} px" if resized else f"{self.image_size} px"
+        return f"{self.alignment}, {size}" if self.alignment else size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -248,8 +286,14 @@ COLUMNS: dict[str, Column] = {
     "same_generator": Column(lambda entry: entry.same_generator),
     "mixed_versions": Column(lambda entry: entry.mixed_versions),
     "backbone": Column(lambda entry: entry.backbone, "Methods", "Backbone"),
+    "input": Column(lambda entry: entry.input_text),
+    "image_size": Column(lambda entry: entry.image_size),
+    "input_size": Column(lambda entry: entry.input_size),
+    "alignment": Column(lambda entry: entry.alignment),
     "head_start": Column(lambda entry: entry.head_start, "Runs", "Head start"),
     "trained_on": Column(lambda entry: entry.trained_on, "Methods", "Pre-training"),
+    "supervision": Column(lambda entry: entry.supervision, "Methods", "Taught"),
+    "apart": Column(lambda entry: entry.apart),
     "training_scale": Column(lambda entry: entry.training_scale, "Methods", "Images"),
     "licence": Column(lambda entry: entry.licence, "Methods", "Licence of the weights"),
     "parameters": Column(
@@ -301,6 +345,13 @@ MARKS: dict[str, Mark] = {
         "‖",
         "The method learnt from the generator that made these faces: its place says little about real ones.",
         lambda entry: entry.same_generator,
+    ),
+    "apart": Mark(
+        "△",
+        "The method was taught from labels what is asked here, as people's ages where a change of age is. So "
+        "it is no measure of representation learning, and has its place, bold or underlined, within a group "
+        "of its own.",
+        lambda entry: entry.apart,
     ),
     "undertrained": Mark(
         "¶",
@@ -423,9 +474,10 @@ class Board:
         task, protocol: Names.
         metrics: Names of the metrics that any record has, the primary one first.
         rows: In board order.
-        best: Best ranked method by metric; None where no row is ranked.
+        best: Best ranked method by metric, of those that don't stand apart; None where none is ranked.
         detectable: Smallest difference between two methods that the task shows with 80 % power, by metric.
         comparable: Whether all rows are of one version of data and split; nothing is ranked otherwise.
+        best_apart: Best ranked method by metric, of those that stand apart; empty where there is none.
     """
 
     task: str
@@ -435,6 +487,7 @@ class Board:
     best: Mapping[str, str | None]
     detectable: Mapping[str, MetricValue]
     comparable: bool
+    best_apart: Mapping[str, str | None] = dataclasses.field(default_factory=dict)
 
     @property
     def family(self) -> str:
@@ -496,6 +549,7 @@ class Ranking:
         friedman: p of Friedman's test, or why there is none.
         critical_difference: Nemenyi's, of mean ranks, or why there is none.
         quantities: Quantity of each task, as `BoardEntry` has it; each quantity counts the same.
+        apart: Methods that aren't ranked because they stand apart, each with the tasks on which they do.
     """
 
     scope: str
@@ -505,12 +559,71 @@ class Ranking:
     friedman: MetricValue
     critical_difference: MetricValue
     quantities: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    apart: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     @property
     def weighed(self) -> dict[str, int]:
         """Number of tasks of each quantity, in board order; empty where all are of one."""
         sizes = Counter(self.quantities.values())
         return dict(sizes) if len(sizes) > 1 else {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """A task under several settings of one protocol: other sizes, faces cut out or not.
+
+    Attributes:
+        task: Name.
+        protocol: Name of the protocol without settings.
+        boards: One for each setting, in board order; the first is what the others are compared with.
+        changes: Of each method under each other setting, by (method, protocol): its primary metric there
+            minus that under the first, on the same pairs and resamples. Only where both rows are complete.
+    """
+
+    task: str
+    protocol: str
+    boards: tuple[Board, ...]
+    changes: Mapping[tuple[str, str], PairedDifference]
+
+    @property
+    def published(self) -> bool:
+        """True if the supplement has values of the task under one of the settings, for any method."""
+        return any(board.published for board in self.boards)
+
+    @property
+    def groups(self) -> list[tuple[str, list[tuple[str, dict[str, BoardRow]]]]]:
+        """Methods by group's title, both in board order, each with its rows by protocol."""
+        return _methods_by_group((board.protocol, row) for board in self.boards for row in board.rows)
+
+
+@dataclasses.dataclass(frozen=True)
+class Agreement:
+    """Whether rendered faces order methods as photographs do.
+
+    Attributes:
+        photographs, rendered: Tasks of one quantity on one data set: of photographs, and of rendered faces.
+        photographs_protocol, rendered_protocol: Settings of one protocol under which they ran.
+        methods: Names of the methods that have a complete record on all of these tasks, in board order.
+        correlation: Of their orders: by the primary metric, over several tasks by the mean rank.
+        unmarked: Those of the methods that neither were taught what a task asks nor learnt from the generator
+            that made the rendered faces.
+        unmarked_correlation: Of their orders; None where these are all methods, or too few.
+    """
+
+    photographs: tuple[str, ...]
+    rendered: tuple[str, ...]
+    photographs_protocol: str
+    rendered_protocol: str
+    methods: tuple[str, ...]
+    correlation: RankCorrelation
+    unmarked: tuple[str, ...] = ()
+    unmarked_correlation: RankCorrelation | None = None
+
+    @property
+    def parts(self) -> list[tuple[tuple[str, ...], RankCorrelation]]:
+        """All methods, then those without a mark where that is another thing, each with the correlation."""
+        rest = self.unmarked_correlation
+        return [(self.methods, self.correlation), *([(self.unmarked, rest)] if rest is not None else [])]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -529,17 +642,8 @@ class Section:
 
     @property
     def groups(self) -> list[tuple[str, list[tuple[str, dict[str, BoardRow]]]]]:
-        """Methods by group, both in board order, each with its rows by task."""
-        entries: dict[str, BoardEntry] = {}
-        rows: dict[str, dict[str, BoardRow]] = {}
-        for board in self.boards:
-            for row in board.rows:
-                name = row.entry.method
-                rows.setdefault(name, {})[board.task] = row
-                # A method whose records name different groups is listed once, in the first of them.
-                entries[name] = min(entries.get(name, row.entry), row.entry, key=lambda entry: entry.order)
-        grouped = by_group(sorted(entries.values(), key=lambda entry: entry.order))
-        return [(group, [(entry.method, rows[entry.method]) for entry in found]) for group, found in grouped]
+        """Methods by group's title, both in board order, each with its rows by task."""
+        return _methods_by_group((board.task, row) for board in self.boards for row in board.rows)
 
     @property
     def methods(self) -> dict[str, list[BoardEntry]]:
@@ -570,15 +674,28 @@ class HeadStart:
 
 @dataclasses.dataclass(frozen=True)
 class Document:
-    """All boards, in board order, and the rankings over them: each family's, then the overall ones."""
+    """All boards, in board order, and what is computed over several of them.
+
+    Attributes:
+        boards: The boards.
+        rankings: Each family's, then the overall ones.
+        settings: Tasks that ran under several settings of a protocol, in board order.
+        agreements: Orders of methods on photographs against those on rendered faces.
+    """
 
     boards: tuple[Board, ...]
     rankings: tuple[Ranking, ...]
+    settings: tuple[Settings, ...] = ()
+    agreements: tuple[Agreement, ...] = ()
 
     @property
     def families(self) -> list[str]:
         """Names of the families of tasks, in board order."""
         return list(dict.fromkeys(board.family for board in self.boards))
+
+    def settings_of(self, family: str) -> list[Settings]:
+        """Return the settings of a family's tasks."""
+        return [one for one in self.settings if family_of(one.task) == family]
 
     def head_starts(self, board: Board) -> list[HeadStart]:
         """Return the rows of a board whose method was run or published with several head starts, all of them.
@@ -637,12 +754,74 @@ def by_group(entries: Iterable[BoardEntry]) -> list[tuple[str, list[BoardEntry]]
     return [(group, groups[group]) for group in sorted(groups, key=group_order)]
 
 
-def rows_by_group(rows: Sequence[BoardRow]) -> list[tuple[str, list[BoardRow]]]:
-    """Return rows of a board by group of methods, groups in board order and rows as they come."""
+def _methods_by_group(
+    placed: Iterable[tuple[str, BoardRow]],
+) -> list[tuple[str, list[tuple[str, dict[str, BoardRow]]]]]:
+    """Sort rows by group's title and method, both in board order.
+
+    Args:
+        placed: Each row with what tells it from others of its method, such as its task.
+    """
+    entries: dict[str, BoardEntry] = {}
+    rows: dict[str, dict[str, BoardRow]] = {}
+    for place, row in placed:
+        name = row.entry.method
+        rows.setdefault(name, {})[place] = row
+        # A method whose records name different groups is listed once, in the first of them.
+        entries[name] = min(entries.get(name, row.entry), row.entry, key=lambda entry: entry.order)
+    grouped = by_group(sorted(entries.values(), key=lambda entry: entry.order))
     return [
-        (group, [row for row in rows if row.entry.group == group])
-        for group, _ in by_group(row.entry for row in rows)
+        (
+            group_title(group, (row.entry for entry in found for row in rows[entry.method].values())),
+            [(entry.method, rows[entry.method]) for entry in found],
+        )
+        for group, found in grouped
     ]
+
+
+def set_apart(quantity: str) -> str:
+    """Name the group of methods that were taught the quantity which a task asks."""
+    return f"Supervised by {quantity.title()}"
+
+
+def group_title(group: str, entries: Iterable[BoardEntry]) -> str:
+    """Return a group's heading, which says of methods that stand apart why they do."""
+    if not any(entry.apart for entry in entries):
+        return group
+    return f"{group}: {APART}"
+
+
+def rows_by_group(rows: Sequence[BoardRow]) -> list[tuple[str, list[BoardRow]]]:
+    """Return rows of a board by title of their group, groups in board order and rows as they come."""
+    return [
+        (group_title(group, entries), [row for row in rows if row.entry.group == group])
+        for group, entries in by_group(row.entry for row in rows)
+    ]
+
+
+def _supervision(method: MethodInfo) -> tuple[str, ...]:
+    """Return what a method was taught; of records without that fact, what the card's group tells of it."""
+    stated = tuple(map(str, method.card.get("supervision", ())))
+    if method.card.get("group") == set_apart("age") and "age" not in stated:
+        return (*stated, "age")
+    return stated
+
+
+def _input_size(record: Record, image_size: int) -> int:
+    """Return the size that the backbone saw: as the run measured it, else by the card."""
+    measured = {unit.details.get("input_size") for unit in record.units} - {None}
+    if len(measured) == 1:
+        return int(str(measured.pop()))
+    declared = record.method.card.get("preprocess")
+    if not isinstance(declared, dict):
+        return image_size
+    multiple = int(declared.get("multiple") or 1)
+    return int(declared.get("size") or max(1, round(image_size / multiple)) * multiple) if image_size else 0
+
+
+def _alignment(stated: Any) -> str:
+    """Name the alignment of a protocol's values, which have it only where faces are cut out."""
+    return str(stated.get("name", "")) if isinstance(stated, dict) else ""
 
 
 def _backbone(method: MethodInfo) -> str:

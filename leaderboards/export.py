@@ -15,7 +15,7 @@ import unicodedata
 from typing import TYPE_CHECKING, Any
 
 from comface_bench.core.errors import UsageError
-from comface_bench.leaderboards.document import COLUMNS, by_group
+from comface_bench.leaderboards.document import COLUMNS, by_group, group_title
 from comface_bench.leaderboards.formatting import format_value, precise, visible
 from comface_bench.leaderboards.paper import paper_metrics
 from comface_bench.stats.metrics import METRICS
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from comface_bench.leaderboards.document import (
+        Agreement,
         Board,
         BoardEntry,
         BoardRow,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         Fact,
         MetricCell,
         Ranking,
+        Settings,
     )
     from comface_bench.stats.bootstrap import Interval
     from comface_bench.stats.metrics import MetricValue
@@ -155,7 +157,7 @@ def _csv_metric(board: Board, row: BoardRow, name: str) -> list[str]:
         text_cell(name),
         *map(number_cell, (*_csv_values(cell), _number(row.entry.baseline.get(name)))),
         *((str(cell.rank), fact_cell(cell.tied)) if cell is not None and ranked else ("", "")),
-        text_cell(board.best.get(name) or ""),
+        text_cell((board.best_apart if row.entry.apart else board.best).get(name) or ""),
         *_csv_difference(cell.to_best if cell else None),
         *_csv_difference(cell.to_comface if cell else None),
         *(("", "") if paper is None else (number_cell(paper.value), text_cell(paper.table))),
@@ -205,7 +207,11 @@ def leaderboard_json(document: Document) -> str:
     """
     boards = _array(map(_json_board, document.boards))
     rankings = _array(map(_json_ranking, document.rankings))
-    return f'{{"version": {VERSION},\n"boards": {boards},\n"rankings": {rankings}}}\n'
+    settings = _array(map(_dump, map(_json_settings, document.settings)))
+    agreements = _array(map(_dump, map(_json_agreement, document.agreements)))
+    parts = {"boards": boards, "rankings": rankings, "settings": settings, "agreements": agreements}
+    lines = ",\n".join(f'"{name}": {part}' for name, part in parts.items())
+    return f'{{"version": {VERSION},\n{lines}}}\n'
 
 
 def _json_board(board: Board) -> str:
@@ -216,6 +222,7 @@ def _json_board(board: Board) -> str:
         "metrics": board.metrics,
         "comparable": board.comparable,
         "best": dict(board.best),
+        "best_apart": dict(board.best_apart),
         "detectable": {name: _json_value(found) for name, found in board.detectable.items()},
     }
     return _with_lines(facts, "rows", (_dump(_json_row(board, row)) for row in board.rows))
@@ -227,11 +234,43 @@ def _json_ranking(ranking: Ranking) -> str:
         "protocol": ranking.protocol,
         "tasks": ranking.tasks,
         "quantities": dict(ranking.quantities),
+        "apart": dict(ranking.apart),
         "friedman_p": _json_value(ranking.friedman),
         "critical_difference": _json_value(ranking.critical_difference),
     }
     standings = (_dump({"method": name} | _json_standing(one)) for name, one in ranking.standings.items())
     return _with_lines(facts, "standings", standings)
+
+
+def _json_settings(one: Settings) -> dict[str, Any]:
+    return {
+        "task": one.task,
+        "protocol": one.protocol,
+        "settings": [board.protocol for board in one.boards],
+        "changes": [
+            {"method": method, "setting": setting, "value": _round(change.value)}
+            | ({"reason": change.reason} if change.reason else {})
+            | {"interval": _json_interval(change.interval)}
+            for (method, setting), change in one.changes.items()
+        ],
+    }
+
+
+def _json_agreement(one: Agreement) -> dict[str, Any]:
+    return {
+        "photographs": {"tasks": one.photographs, "protocol": one.photographs_protocol},
+        "rendered": {"tasks": one.rendered, "protocol": one.rendered_protocol},
+        "parts": [
+            {
+                "methods": names,
+                "spearman": _json_value(found.spearman)
+                | {"interval": _json_interval(found.spearman_interval)},
+                "kendall": _json_value(found.kendall) | {"interval": _json_interval(found.kendall_interval)},
+                "p": _round(found.p),
+            }
+            for names, found in one.parts
+        ],
+    }
 
 
 def _json_row(board: Board, row: BoardRow) -> dict[str, Any]:
@@ -288,6 +327,10 @@ def _json_value(found: MetricValue) -> dict[str, Any]:
     return {"value": None, "reason": found.reason} if found.reason else {"value": _round(found.value)}
 
 
+def _json_with_interval(found: MetricValue, interval: Interval) -> dict[str, Any]:
+    return _json_value(found) | {"interval": _json_interval(interval)}
+
+
 def _json_interval(interval: Interval) -> list[float | None] | None:
     return None if interval.low is None else [_round(interval.low), _round(interval.high)]
 
@@ -341,21 +384,26 @@ def records_latex(entries: Sequence[BoardEntry], tasks: Sequence[str], protocol:
         for name in paper_metrics()
         if any(entry.task == task and name in entry.metrics for entry in chosen)
     ]
-    best = {column: _best(chosen, *column) for column in columns}
+    best = {
+        column: {apart: _best(chosen, *column, apart=apart) for apart in (False, True)} for column in columns
+    }
     lines = [rf"\begin{{tabular}}{{l{'r' * len(columns)}}}", r"\toprule"]
     lines += _latex_headings(tasks, columns)
     for group, members in by_group(chosen):
         if group != _UNGROUPED:
-            lines.append(rf"\multicolumn{{{len(columns) + 1}}}{{l}}{{\textit{{{_latex_text(group)}:}}}} \\")
+            title = _latex_text(group_title(group, members))
+            lines.append(rf"\multicolumn{{{len(columns) + 1}}}{{l}}{{\textit{{{title}:}}}} \\")
         for method in dict.fromkeys(entry.method for entry in members):
             lines.append(_latex_row({task: by_cell.get((method, task)) for task in tasks}, method, best))
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
 def _latex_row(
-    own: Mapping[str, BoardEntry | None], method: str, best: Mapping[tuple[str, str], str | None]
+    own: Mapping[str, BoardEntry | None],
+    method: str,
+    best: Mapping[tuple[str, str], Mapping[bool, str | None]],
 ) -> str:
-    cells = [_latex_cell(own[task], name, text) for (task, name), text in best.items()]
+    cells = [_latex_cell(own[task], name, texts) for (task, name), texts in best.items()]
     partial = any(not entry.complete for entry in own.values() if entry is not None)
     return " & ".join([_latex_text(method) + (r"$^\dagger$" if partial else ""), *cells]) + r" \\"
 
@@ -378,24 +426,31 @@ def _latex_headings(tasks: Sequence[str], columns: Sequence[tuple[str, str]]) ->
     return [head, "".join(rules), " & ".join(["", *metrics]) + r" \\", r"\midrule"]
 
 
-def _best(entries: Sequence[BoardEntry], task: str, name: str) -> str | None:
-    """Return the best value as printed, so that equal ones are all in bold; None where none is ranked."""
+def _best(entries: Sequence[BoardEntry], task: str, name: str, *, apart: bool) -> str | None:
+    """Return the best value as printed, so that equal ones are all in bold; None where none is ranked.
+
+    Args:
+        entries: Of any task.
+        task: Name of the task.
+        name: Of the metric.
+        apart: Whether the best is wanted of those that stand apart, or of all others.
+    """
     here = [entry for entry in entries if entry.task == task]
     if len({entry.version for entry in here}) > 1:
         return None
-    ranked = [entry.metrics[name].value for entry in here if entry.ranked and name in entry.metrics]
-    values = [value for value in ranked if value is not None]
+    ranked = [entry for entry in here if entry.ranked and entry.apart == apart and name in entry.metrics]
+    values = [value for entry in ranked if (value := entry.metrics[name].value) is not None]
     if not values:
         return None
     return _latex_number(name, max(values) if METRICS[name].higher_is_better else min(values))
 
 
-def _latex_cell(entry: BoardEntry | None, name: str, best: str | None) -> str:
+def _latex_cell(entry: BoardEntry | None, name: str, best: Mapping[bool, str | None]) -> str:
     value = entry.metrics[name].value if entry is not None and name in entry.metrics else None
     if entry is None or value is None:
         return "---"
     text = _latex_number(name, value)
-    return rf"\textbf{{{text}}}" if entry.ranked and text == best else text
+    return rf"\textbf{{{text}}}" if entry.ranked and text == best[entry.apart] else text
 
 
 def _latex_number(name: str, value: float) -> str:

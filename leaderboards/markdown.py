@@ -7,11 +7,19 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING
 
-from comface_bench.leaderboards.document import COLUMNS, MARKS, PARTLY, marks_text, rows_by_group, shown_marks
+from comface_bench.leaderboards.document import (
+    COLUMNS,
+    MARKS,
+    PARTLY,
+    marks_text,
+    rows_by_group,
+    shown_marks,
+)
 from comface_bench.leaderboards.formatting import (
     DASH,
     INCOMPLETE,
     TIED,
+    fixed,
     format_value,
     heading,
     interval_text,
@@ -21,12 +29,13 @@ from comface_bench.leaderboards.formatting import (
 )
 from comface_bench.leaderboards.paper import COMFACE, GROUPS
 from comface_bench.stats.bootstrap import NOT_RESAMPLED
-from comface_bench.stats.metrics import METRICS
+from comface_bench.stats.metrics import METRICS, MetricValue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from comface_bench.leaderboards.document import (
+        Agreement,
         Board,
         BoardEntry,
         BoardRow,
@@ -36,7 +45,9 @@ if TYPE_CHECKING:
         MetricCell,
         Ranking,
         Section,
+        Settings,
     )
+    from comface_bench.stats.bootstrap import Interval
     from comface_bench.stats.ranks import Standing
 
     Addresses = Mapping[tuple[str, str], str]
@@ -54,6 +65,19 @@ MATRIX_NOTES = (
     "Cells hold the metrics that their column's heading names; the best complete value is in bold, the "
     "second underlined. *no change* always answers 0.",
     f"{TIED} Tied with the best.",
+)
+AGREEMENT = "Do rendered faces order backbones as photographs do?"
+AGREEMENT_NOTES = (
+    "Correlation of the methods' ranks by the first metric, over several tasks by their mean rank; 1 is the "
+    "same order, -1 the reverse. Intervals are of 95 %, by resampling the people of both data sets, with the "
+    "methods fixed. p is the share of all orders of so many methods that agree or disagree as much: it, and "
+    "not the interval, says how little few methods show. Without marks: less the methods that were taught "
+    "what a task asks, or learnt from the generator of the rendered faces."
+)
+SETTINGS_NOTES = (
+    "Each column is a board of its own, with places within it. Beneath a value stands its 95 % interval, or, "
+    "where the method is in the first column, its difference in the first metric to that one, on the same "
+    "pairs, with the interval of the difference; then what the backbone saw, if the column doesn't say it."
 )
 _AGGREGATES = {
     "pooled": "Metrics are of all folds' predictions pooled, averaged over seeds.",
@@ -88,6 +112,8 @@ def index_page(document: Document, pages: Addresses, links: Iterable[tuple[str, 
             table_lines = ranking_table(section.ranking, section.methods)
             lines += [f"Over {_weighing(section.ranking)}:", "", *table_lines, ""]
         lines += [*matrix(section, pages), ""]
+    if document.agreements:
+        lines += [f"## {AGREEMENT}", "", *agreement_table(document.agreements), "", AGREEMENT_NOTES, ""]
     if document.boards:
         notes = [*MATRIX_NOTES, *mark_notes(_entries(document)), *_methods_without_record(document)]
         lines += [f"- {note}" for note in notes]
@@ -106,6 +132,8 @@ def family_page(document: Document, family: str, pages: Addresses) -> str:
     for section in document.sections(family):
         ranking = _ranking(section) if len(section.boards) > 1 else []
         lines += [f"## {escape(section.protocol)}", "", *ranking, *matrix(section, pages), ""]
+    for one in document.settings_of(family):
+        lines += [f"## {escape(settings_title(one))}", "", *settings_table(one), "", SETTINGS_NOTES, ""]
     notes = [*MATRIX_NOTES, *mark_notes(_entries(document, family)), READING]
     return "\n".join([*lines, *(f"- {note}" for note in notes)]) + "\n"
 
@@ -139,7 +167,7 @@ def board_page(board: Board, head_starts: Sequence[HeadStart] = ()) -> str:
         ("Head starts", _head_starts(board, head_starts)),
         ("Differences", _differences(board)),
         ("Folds", _fold_means(board)),
-        ("Methods", _columns_table(board, "Methods", 5)),
+        ("Methods", _columns_table(board, "Methods", 6)),
         ("Runs", _runs(board)),
     ]
     parts += [[f"## {title}", "", *lines] for title, lines in sections if lines]
@@ -184,19 +212,19 @@ def _introduction(board: Board) -> list[str]:
 def _results(board: Board) -> list[str]:
     """Write the headline metrics with intervals, the paper's values beside them, and where a row is from."""
     names, published = board.headline, board.published
-    header = ["Method", "Backbone", *map(heading, names)]
+    header = ["Method", "Backbone", "Input", *map(heading, names)]
     header += [*(f"{METRICS[name].title}, paper" for name in published), "From"]
 
     def cells(row: BoardRow) -> list[str]:
         found = [(name, row.paper.get(name)) for name in published]
         paper = [format_value(name, value.value if value else None) for name, value in found]
         kind = row.entry.kind
-        backbone = escape(row.entry.backbone_text)
-        return [backbone, *_measured(row, names), *paper, kind if kind == "ours" else f"*{escape(kind)}*"]
+        what = [escape(row.entry.backbone_text), escape(row.entry.input_text)]
+        return [*what, *_measured(row, names), *paper, kind if kind == "ours" else f"*{escape(kind)}*"]
 
     label, *values = _baseline(board, names)
-    baseline = [label, "", *values, *[""] * (len(published) + 1)]
-    return table(header, [baseline, *_grouped(board.rows, len(header), cells)], 2)
+    baseline = [label, "", "", *values, *[""] * (len(published) + 1)]
+    return table(header, [baseline, *_grouped(board.rows, len(header), cells)], 3)
 
 
 def _further_metrics(board: Board) -> list[str]:
@@ -241,10 +269,8 @@ def _differences(board: Board) -> list[str]:
         return ["Fewer than two rows are ranked."]
     names = board.headline
     to_comface = [name for name in names if any(_to_comface(row, name) for row in compared)]
-    best = ", ".join(
-        f"{METRICS[name].title} {escape(method)}"
-        for name in names
-        if (method := board.best.get(name)) is not None
+    best = "; of those set apart: ".join(
+        filter(None, (_best_names(names, of) for of in (board.best, board.best_apart)))
     )
     header = ["Method", *(f"{METRICS[name].title} − best" for name in names)]
     header += [f"{METRICS[name].title} − {COMFACE}" for name in to_comface]
@@ -255,6 +281,13 @@ def _differences(board: Board) -> list[str]:
         return [*to_best, *(difference_text(name, _to_comface(row, name)) for name in to_comface)]
 
     return [f"The best: {best}.", "", *table(header, _grouped(compared, len(header), cells))]
+
+
+def _best_names(names: Sequence[str], best: Mapping[str, str | None]) -> str:
+    found = [(name, best.get(name)) for name in names]
+    return ", ".join(
+        f"{METRICS[name].title} {escape(method)}" for name, method in found if method is not None
+    )
 
 
 def _fold_means(board: Board) -> list[str]:
@@ -527,6 +560,9 @@ def ranking_notes(ranking: Ranking) -> list[str]:
     else:
         closer = f"mean ranks closer than {critical.value:.2f} may be equal"
         notes.append(f"Nemenyi's critical difference: {closer}.")
+    for tasks in dict.fromkeys(ranking.apart.values()):
+        names = [name for name, own in ranking.apart.items() if own == tasks]
+        notes.append(f"Taught from labels what {_names(tasks)} asks, so not ranked: {_names(names)}.")
     left_out: dict[tuple[str, ...], list[str]] = {}
     for name, standing in ranking.standings.items():
         if standing.missing:
@@ -590,6 +626,122 @@ def _methods_without_record(document: Document) -> list[str]:
 
 def _names(names: Iterable[str]) -> str:
     return ", ".join(map(escape, names))
+
+
+# Over several boards.
+
+
+def agreement_table(agreements: Iterable[Agreement]) -> list[str]:
+    """Write how orders of methods on photographs and on rendered faces agree."""
+    header = ["Photographs", "Rendered faces", "Methods", "Spearman", "Kendall", "p"]
+    rows = []
+    for one in agreements:
+        sides = [
+            f"{escape(shorten_names(tasks))}, {escape(protocol)}"
+            for tasks, protocol in (
+                (one.photographs, one.photographs_protocol),
+                (one.rendered, one.rendered_protocol),
+            )
+        ]
+        for names, found in one.parts:
+            without = "" if names == one.methods else " without marks"
+            values = [
+                (found.spearman, found.spearman_interval),
+                (found.kendall, found.kendall_interval),
+            ]
+            cells = [beneath(correlation_text(value), correlation_ends(ends)) for value, ends in values]
+            p = DASH if found.p is None else escape(p_text(MetricValue(found.p)))
+            rows.append([*sides, f"{len(names)}{without}", *cells, p])
+    return table(header, rows, 3)
+
+
+def settings_title(one: Settings) -> str:
+    """Return the heading of a table of settings."""
+    return f"{one.task}, {one.protocol}: settings side by side"
+
+
+def settings_table(
+    one: Settings, facts: Mapping[str, Callable[[BoardEntry], str]] | None = None
+) -> list[str]:
+    """Write methods against the settings of a protocol under which a task ran.
+
+    Args:
+        one: The settings.
+        facts: Further columns behind the method's, by heading; what they print is Markdown.
+    """
+    facts = {"Backbone": _escaped_backbone} | dict(facts or {})
+    shown = " / ".join(map(heading, one.boards[0].headline))
+    header = ["Method", *facts, *(f"{escape(setting_text(board))}<br>{shown}" for board in one.boards)]
+    header += [f"paper<br>{shown}"] if one.published else []
+    floors = [_matrix_baseline(board) for board in one.boards]
+    empty = [""] if one.published else []
+    rows = [[NO_CHANGE, *("" for _ in facts), *floors, *empty]]
+    for group, methods in one.groups:
+        rows.append([f"*{escape(group)}*", *[""] * (len(header) - 1)])
+        for method, own in methods:
+            entry = next(iter(own.values())).entry
+            cells = [_setting(one, board, own.get(board.protocol)) for board in one.boards]
+            cells += [_paper_text(one.boards[0].headline, own.values())] if one.published else []
+            rows.append([escape(method), *(text(entry) for text in facts.values()), *cells])
+    return table(header, rows, 1 + len(facts))
+
+
+def _escaped_backbone(entry: BoardEntry) -> str:
+    return escape(entry.backbone_text)
+
+
+def setting_text(board: Board) -> str:
+    """Name a protocol's settings: what backbones are shown, its size in pixels, and other options."""
+    entry = board.entry
+    options = [
+        option for option in board.protocol.split("+")[1:] if not option.startswith(("image_size=", "align="))
+    ]
+    return ", ".join([entry.alignment or "whole picture", f"{entry.image_size} px", *options])
+
+
+def _setting(one: Settings, board: Board, row: BoardRow | None) -> str:
+    if row is None:
+        return DASH
+    name, entry = board.metrics[0], row.entry
+    values = " / ".join(value_text(metric, row.cells.get(metric)) for metric in board.headline)
+    change = one.changes.get((entry.method, board.protocol))
+    small = []
+    if change is not None and change.value is not None:
+        ends = interval_text(name, change.interval, signed=True)
+        small.append(" ".join(filter(None, (signed_text(name, change.value), ends))))
+    elif name in row.cells:
+        small.append(interval_text(name, row.cells[name].interval))
+    small += [f"{entry.input_size} px"] if entry.input_size != entry.image_size else []
+    return beneath(values + entry.marks, ", ".join(filter(None, small)))
+
+
+def _paper_text(names: Sequence[str], rows: Iterable[BoardRow]) -> str:
+    """Print what the paper publishes for any of a method's rows."""
+    published = {name: value for row in rows for name, value in row.paper.items()}
+    if not published:
+        return DASH
+    return " / ".join(
+        format_value(name, published[name].value if name in published else None) for name in names
+    )
+
+
+def shorten_names(names: Sequence[str]) -> str:
+    """Name tasks: all of few, else their number and the ends of the list."""
+    if len(names) <= 2:
+        return ", ".join(names)
+    return f"{len(names)} tasks from {names[0]} to {names[-1]}"
+
+
+def correlation_text(value: MetricValue) -> str:
+    """Print a correlation of ranks with two decimals; a dash for none."""
+    return DASH if value.value is None else fixed(value.value, 2)
+
+
+def correlation_ends(interval: Interval) -> str:
+    """Print the ends of a rank correlation's interval in brackets; empty where there is none."""
+    if interval.low is None or interval.high is None:
+        return ""
+    return f"[{fixed(interval.low, 2)}, {fixed(interval.high, 2)}]"
 
 
 # Cells and their markup.

@@ -21,7 +21,7 @@ from comface_bench.leaderboards.export import leaderboard_csv, leaderboard_json
 from comface_bench.leaderboards.manifest_writer import LIST, PageManifest, digests_of, stamp_of, write_files
 from comface_bench.leaderboards.markdown import board_page, family_page, index_page, overall_page
 from comface_bench.leaderboards.paper import natural_order, protocol_order
-from comface_bench.leaderboards.statistics import Arranged, board_statistics, rankings
+from comface_bench.leaderboards.statistics import Arranged, agreements, board_statistics, rankings, settings
 from comface_bench.results.store import ResultStore, file_stem
 from comface_bench.stats.metrics import METRICS
 from comface_bench.stats.predictions import PredictionSet
@@ -157,7 +157,9 @@ def read_document(results: Path | str, workers: int | None = None) -> Document:
         with ProcessPoolExecutor(workers, context, _load_plugin_files, (files,)) as pool:
             boards = list(pool.map(read, folders.values()))
     boards.sort(key=lambda made: (natural_order(made[0].task), protocol_order(made[0].protocol)))
-    return Document(tuple(board for board, _ in boards), rankings(boards))
+    return Document(
+        tuple(board for board, _ in boards), rankings(boards), settings(boards), agreements(boards)
+    )
 
 
 def render(document: Document, *, html: bool = False) -> dict[str, bytes]:

@@ -88,6 +88,15 @@ def paper_values(
     return dict(_by_cell().get(PaperCell(task, base, start, method, backbone), {}))
 
 
+def published_cells(task: str, protocol: str) -> list[tuple[PaperCell, dict[str, PaperValue]]]:
+    """Return all that the supplement publishes on a task under a protocol, in the order of its tables."""
+    return [
+        (cell, values)
+        for cell, values in _by_cell().items()
+        if (cell.task, cell.protocol) == (task, protocol_base(protocol))
+    ]
+
+
 def default_head_start(protocol: str, method: str) -> str:
     """Return the head start that a protocol's name means for a method, where no record says it."""
     return _named_head_start(protocol) or _usual_head_start(protocol_base(protocol), method.partition("+")[0])

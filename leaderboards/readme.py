@@ -13,23 +13,29 @@ from typing import TYPE_CHECKING
 
 from comface_bench.core.errors import UsageError
 from comface_bench.core.files import replace_file
-from comface_bench.leaderboards.document import MARKS, common_marks, marks_text
+from comface_bench.leaderboards.document import MARKS, Settings, common_marks, marks_text
 from comface_bench.leaderboards.formatting import DASH, format_value
 from comface_bench.leaderboards.markdown import (
+    AGREEMENT,
+    AGREEMENT_NOTES,
     NO_CHANGE,
+    SETTINGS_NOTES,
+    agreement_table,
+    beneath,
     escape,
     mark_notes,
     mean_rank_text,
+    settings_table,
     table,
     value_text,
 )
 from comface_bench.leaderboards.pages import read_document
-from comface_bench.leaderboards.paper import natural_order
+from comface_bench.leaderboards.paper import default_head_start, natural_order, published_cells
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from comface_bench.leaderboards.document import Board, BoardRow, Document, Section
+    from comface_bench.leaderboards.document import Board, BoardEntry, BoardRow, Document, Section
 
 BEGIN, END = "<!-- board -->", "<!-- end of board -->"
 COLUMNS = {
@@ -40,11 +46,15 @@ COLUMNS = {
     ("synth-weight", "acc"): "Weight, Acc. (%) ↑",
 }
 """Headings by task and metric."""
+PHOTOGRAPHS, RENDERED = "age", "synth"
+"""The task on photographs that stands first, and the family of tasks on rendered faces."""
 ACTION_UNITS = "synth-au"
 CORRELATION = "pearson"
 """Metric of the action units' column and of the plot."""
 
 _LEFT, _TOP, _WIDE, _HIGH, _STEP = 46, 46, 58, 240, 9
+_MOST = 6
+"""Methods that the plot has room and colours for."""
 _COLOURS = ("#0b6bcb", "#c4501b", "#2d8a4e", "#8e4ec6", "#a16207", "#be185d")
 _DARK = ("#6cb2ff", "#ff9d6b", "#67d391", "#c79bff", "#f2c14e", "#ff8fc0")
 _TICKS = (-0.25, 0.0, 0.25, 0.5, 0.75, 1.0)
@@ -82,20 +92,63 @@ def replace_section(readme: str, section: str) -> str:
 
 
 def board_section(document: Document) -> str:
-    """Write the table of each protocol: age, weight, mean correlation of action units, mean rank.
+    """Write FG-NET's table of each protocol, with all of its settings; then those of rendered faces.
 
-    The signs of all records stand in it: beside the method those that all of its records carry, others beside
-    the first value of their task; under the tables, what they mean.
+    A table of rendered faces has age, weight, mean correlation of action units, mean rank. The signs of all
+    records stand in it: beside the method those that all of its records carry, others beside the first value
+    of their task; under the tables, what they mean.
 
     Args:
-        document: The committed board; its tasks are the synthetic ones.
+        document: The committed board; tasks other than `age` and the synthetic ones have no part in this.
     """
     lines = []
-    for section in document.sections():
-        lines += ["", f"`{section.protocol}`", "", *_table(section)]
-    entries = [row.entry for board in document.boards for row in board.rows]
-    lines += ["", *(f"- {note}" for note in mark_notes(entries))]
+    photographs = _photographs(document)
+    for one in photographs:
+        lines += ["", f"FG-NET, change of age in years, `{one.protocol}`", ""]
+        lines += settings_table(one, {"Learnt from": _learnt_from})
+        lines += ["", published] if (published := _published(one)) else []
+    lines += ["", SETTINGS_NOTES] if photographs else []
+    for section in document.sections(RENDERED):
+        lines += ["", f"Rendered faces, `{section.protocol}`" if photographs else f"`{section.protocol}`"]
+        lines += ["", *_table(section)]
+    boards = [board for board in document.boards if board.task == PHOTOGRAPHS or board.family == RENDERED]
+    lines += ["", *(f"- {note}" for note in mark_notes([row.entry for one in boards for row in one.rows]))]
+    if document.agreements:
+        lines += ["", AGREEMENT, "", *agreement_table(document.agreements), "", AGREEMENT_NOTES]
     return "\n".join(lines).strip() + "\n"
+
+
+def _photographs(document: Document) -> list[Settings]:
+    """Return FG-NET's boards by protocol, each with all of its settings."""
+    boards = [board for board in document.boards if board.task == PHOTOGRAPHS]
+    several = {(one.task, one.protocol): one for one in document.settings}
+    names = dict.fromkeys(board.protocol.partition("+")[0] for board in boards)
+    of = {name: [board for board in boards if board.protocol.partition("+")[0] == name] for name in names}
+    return [
+        several.get((PHOTOGRAPHS, name)) or Settings(PHOTOGRAPHS, name, tuple(own), {})
+        for name, own in of.items()
+    ]
+
+
+def _learnt_from(entry: BoardEntry) -> str:
+    taught = f"taught: {', '.join(entry.supervision)}" if entry.supervision else ""
+    return beneath(escape(", ".join(entry.trained_on)) or DASH, escape(taught))
+
+
+def _published(one: Settings) -> str:
+    """List what the supplement has for the protocol, whether or not that method was run here."""
+    found = published_cells(one.task, one.protocol)
+    names = one.boards[0].headline
+    texts = [
+        f"{escape(cell.method)} ({escape(cell.backbone)}"
+        + (f", head start {cell.head_start}) " if cell.head_start != usual else ") ")
+        + " / ".join(format_value(name, values[name].value if name in values else None) for name in names)
+        for cell, values in found
+        if (usual := default_head_start(one.protocol, cell.method))
+    ]
+    tables = sorted({value.table for _, values in found for value in values.values()})
+    where = f"Table{'s' if len(tables) > 1 else ''} {', '.join(tables)}"
+    return f"Published in the supplement, {where}, for folds of its own: {'; '.join(texts)}." if texts else ""
 
 
 def _table(section: Section) -> list[str]:
@@ -105,7 +158,9 @@ def _table(section: Section) -> list[str]:
     header = ["Method", "Backbone", *COLUMNS.values(), *expression, "Mean rank ↓"]
     constant = (_baseline(boards.get(task), name) for task, name in COLUMNS)
     rows = [[NO_CHANGE, "", *constant, *(DASH for _ in expression), ""]]
-    for _, methods in section.groups:
+    for group, methods in section.groups:
+        if any(row.entry.apart for _, own in methods for row in own.values()):
+            rows.append([f"*{escape(group)}*", *[""] * (len(header) - 1)])
         for method, own in methods:
             entries = [row.entry for row in own.values()]
             common = common_marks(entries)
@@ -152,19 +207,23 @@ def _mean_rank(method: str, section: Section) -> str:
 
 
 def draw_plot(document: Document) -> str:
-    """Draw r of every task, one colour a method, with 95 % intervals; the same bytes each time.
+    """Draw r of every rendered task, one colour a method, with 95 % intervals; the same bytes each time.
 
     Args:
-        document: The committed board; its first protocol is drawn, as in the first table.
+        document: The committed board. The first protocol of rendered faces is drawn; of many methods the
+            first by mean rank.
 
     Returns:
         An SVG file that follows the reader's light or dark theme.
     """
-    sections = document.sections()[:1]
+    sections = document.sections(RENDERED)[:1]
     boards = [board for section in sections for board in section.boards]
     boards.sort(key=lambda board: natural_order(board.task))
     entries = {row.entry.method: row.entry for board in boards for row in board.rows}
     methods = sorted(entries, key=lambda method: entries[method].order)
+    if len(methods) > _MOST and sections[0].ranking is not None:
+        first = list(sections[0].ranking.standings)[:_MOST]
+        methods = [method for method in methods if method in first]
     width, height = _LEFT + _WIDE * len(boards) + 12, _TOP + _HIGH + 54
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '

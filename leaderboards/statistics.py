@@ -1,11 +1,22 @@
-"""Statistics of boards: intervals, ranks, differences and tests on one task, and rankings over several."""
+"""Statistics of boards: intervals, ranks, differences and tests on one task, and what is of several tasks."""
 
 from __future__ import annotations
 
 import dataclasses
 from typing import TYPE_CHECKING, NamedTuple
 
-from comface_bench.leaderboards.document import OVERALL, Board, BoardRow, Comparison, MetricCell, Ranking
+import numpy as np
+
+from comface_bench.leaderboards.document import (
+    OVERALL,
+    Agreement,
+    Board,
+    BoardRow,
+    Comparison,
+    MetricCell,
+    Ranking,
+    Settings,
+)
 from comface_bench.leaderboards.formatting import format_value
 from comface_bench.leaderboards.paper import (
     COMFACE,
@@ -16,7 +27,15 @@ from comface_bench.leaderboards.paper import (
 )
 from comface_bench.stats.bootstrap import Interval, Resamples, score
 from comface_bench.stats.metrics import METRICS, MetricValue
-from comface_bench.stats.ranks import critical_difference, friedman, rank_methods, unranked
+from comface_bench.stats.ranks import (
+    FEWEST_TO_CORRELATE,
+    correlate_ranks,
+    critical_difference,
+    friedman,
+    rank_methods,
+    shared_ranks,
+    unranked,
+)
 from comface_bench.stats.significance import (
     Swaps,
     best_method,
@@ -30,9 +49,13 @@ from comface_bench.stats.weighted import is_resampled
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from numpy.typing import NDArray
+
     from comface_bench.leaderboards.document import BoardEntry
     from comface_bench.stats.bootstrap import Scores
     from comface_bench.stats.predictions import PredictionSet
+    from comface_bench.stats.ranks import RankCorrelation
+    from comface_bench.stats.significance import PairedDifference
 
     Tests = Mapping[str, Mapping[str, Mapping[str, MetricValue]]]
 
@@ -55,7 +78,7 @@ def board_statistics(
     """Compute a board.
 
     Rows of different versions have different people and pairs, so each version is resampled by itself, and
-    nothing is compared.
+    nothing is compared. Rows that stand apart have places, ties and tests among themselves.
 
     Args:
         entries: Records of one task and protocol, in board order.
@@ -70,13 +93,17 @@ def board_statistics(
     for entry in entries:
         versions.setdefault(entry.version, []).append(entry)
     comparable = len(versions) == 1
-    ranked = [entry.method for entry in entries if comparable and entry.ranked and entry.method in arranged]
-    columns = {version: _columns(of, arranged, ranked, metrics) for version, of in versions.items()}
+    competing = [entry for entry in entries if comparable and entry.ranked and entry.method in arranged]
+    ranked = [entry.method for entry in competing]
+    leagues = {
+        apart: [entry.method for entry in competing if entry.apart == apart] for apart in (False, True)
+    }
+    columns = {version: _columns(of, arranged, leagues, metrics) for version, of in versions.items()}
     rows = tuple(
         BoardRow(
             dataclasses.replace(entry, mixed_versions=not comparable),
             {
-                name: _cell(entry, columns[entry.version].get(name), name)
+                name: _cell(entry, columns[entry.version][entry.apart].get(name), name)
                 for name in metrics
                 if name in entry.metrics
             },
@@ -84,16 +111,18 @@ def board_statistics(
         )
         for entry in entries
     )
-    own = columns[first.version] if comparable else {}
+    own, apart = (columns[first.version][of] if comparable else {} for of in (False, True))
     missing = MetricValue(None, _NO_RESULT) if comparable else _NOT_COMPARABLE
+    detectable = {name: detectable_difference(only(one.scores, ranked)) for name, one in own.items()}
     board = Board(
         task=first.task,
         protocol=first.protocol,
         metrics=metrics,
         rows=rows,
         best={name: own[name].best if name in own else None for name in metrics},
-        detectable={name: own[name].detectable if name in own else missing for name in metrics},
+        detectable={name: detectable.get(name, missing) for name in metrics},
         comparable=comparable,
+        best_apart={name: one.best for name, one in apart.items()} if leagues[True] else {},
     )
     return board, only(own[metrics[0]].scores, ranked) if ranked and is_resampled(metrics[0]) else None
 
@@ -110,12 +139,12 @@ def only(scores: Scores, methods: Sequence[str]) -> Scores:
 
 
 class _Column:
-    """One metric of a board's methods.
+    """One metric of a board's methods, ranked within one league.
 
     Args:
         scores: As the task's summary counts folds.
         by_fold: Averaged over folds.
-        ranked: Names of the ranked methods, in board order.
+        ranked: Names of the league's ranked methods, in board order.
         tests: p by reference, metric and method.
     """
 
@@ -124,7 +153,6 @@ class _Column:
         self._ranked, self._tests = set(ranked), tests
         self.best = best_method(scores, ranked)
         self.ranks = _ranks(scores, ranked)
-        self.detectable = detectable_difference(only(scores, ranked))
 
     def compare(self, method: str, reference: str | None) -> Comparison | None:
         """Compare a ranked method with another; None for itself, an unranked one, or no reference."""
@@ -137,13 +165,23 @@ class _Column:
 def _columns(
     entries: Sequence[BoardEntry],
     arranged: Mapping[str, Arranged],
-    ranked: Sequence[str],
+    leagues: Mapping[bool, Sequence[str]],
     metrics: Sequence[str],
-) -> dict[str, _Column]:
-    """Compute the columns of rows of one version; none where no row has a prediction."""
+) -> dict[bool, dict[str, _Column]]:
+    """Compute the columns of rows of one version; none where no row has a prediction.
+
+    Args:
+        entries: The rows' records.
+        arranged: Their predictions by method.
+        leagues: Ranked methods, by whether they stand apart; those of a league are compared with each other.
+        metrics: Names.
+
+    Returns:
+        Columns by metric, by league.
+    """
     given = {entry.method: arranged[entry.method] for entry in entries if entry.method in arranged}
     if not given:
-        return {}
+        return {apart: {} for apart in leagues}
     data = entries[0].data
     subjects = {number for one in given.values() for number in one.counted.subjects}
     resamples = Resamples.draw(subjects, data)
@@ -157,12 +195,15 @@ def _columns(
         by_fold = score({name: one.by_fold for name, one in given.items()}, metrics, resamples, values)
     # Differences are tested in what the paper reports, and in the task's primary metric.
     tested = [name for name in metrics if is_resampled(name) and name in (metrics[0], *paper_metrics())]
-    answers = {name: given[name].counted for name in ranked}
-    tests = {
-        reference: _test(answers, names, reference, data)
-        for reference, names in _references(scores, tested, ranked).items()
-    }
-    return {name: _Column(scores[name], by_fold[name], ranked, tests) for name in metrics}
+    found = {}
+    for apart, ranked in leagues.items():
+        answers = {name: given[name].counted for name in ranked}
+        tests = {
+            reference: _test(answers, names, reference, data)
+            for reference, names in _references(scores, tested, ranked).items()
+        }
+        found[apart] = {name: _Column(scores[name], by_fold[name], ranked, tests) for name in metrics}
+    return found
 
 
 def _references(
@@ -218,12 +259,18 @@ def rankings(boards: Sequence[tuple[Board, Scores | None]]) -> tuple[Ranking, ..
 
     Each quantity (expression, weight, age, custom) counts the same, and within it each task: twelve action
     units don't outvote age and weight. Tasks without a ranked method have no part in it. A method without a
-    complete record on one of the tasks isn't ranked, and the ranking names the tasks that it misses.
+    complete record on one of the tasks isn't ranked, and the ranking names the tasks that it misses; nor is
+    one that stands apart on one of them.
 
     Args:
         boards: With the primary metric of their ranked methods on the resamples.
     """
-    ranked = [(board, scores) for board, scores in boards if scores is not None]
+    ranked = []
+    for board, scores in boards:
+        apart = {row.entry.method for row in board.rows if row.entry.apart}
+        names = [name for name in scores.values if name not in apart] if scores is not None else []
+        if scores is not None and names:
+            ranked.append((board, only(scores, names)))
     of_families, overall = [], []
     for protocol in sorted({board.protocol for board, _ in ranked}, key=protocol_order):
         mine = [(board, scores) for board, scores in ranked if board.protocol == protocol]
@@ -241,10 +288,15 @@ def _ranking(scope: str, protocol: str, boards: Sequence[tuple[Board, Scores]]) 
     quantities = {board.task: board.entry.quantity for board, _ in boards}
     standings = rank_methods(scores, groups=quantities)
     # A method whose only records are incomplete is on no board's scores, but it is there.
-    shown = [row.entry.method for board, _ in boards for row in board.rows]
-    for method in dict.fromkeys(shown):
+    shown = [row.entry for board, _ in boards for row in board.rows]
+    for method in dict.fromkeys(entry.method for entry in shown):
         if method not in standings:
             standings[method] = unranked(scores)
+    apart: dict[str, tuple[str, ...]] = {}
+    for entry in shown:
+        if entry.apart:
+            apart[entry.method] = (*apart.get(entry.method, ()), entry.task)
+            standings[entry.method] = unranked(())
     return Ranking(
         scope=scope,
         protocol=protocol,
@@ -253,4 +305,135 @@ def _ranking(scope: str, protocol: str, boards: Sequence[tuple[Board, Scores]]) 
         friedman=friedman(standings),
         critical_difference=critical_difference(standings, groups=quantities),
         quantities=quantities,
+        apart=apart,
+    )
+
+
+def settings(boards: Sequence[tuple[Board, Scores | None]]) -> tuple[Settings, ...]:
+    """Put together the settings of each protocol that a task ran under, where there are several.
+
+    Args:
+        boards: With the primary metric of their ranked methods on the resamples, in board order.
+    """
+    grouped: dict[tuple[str, str], list[tuple[Board, Scores | None]]] = {}
+    for board, scores in boards:
+        grouped.setdefault((board.task, board.protocol.partition("+")[0]), []).append((board, scores))
+    found = []
+    for (task, protocol), members in grouped.items():
+        (first, reference), *others = members
+        changes = {
+            (method, board.protocol): _change(method, scores, reference)
+            for board, scores in others
+            for method in (scores.values if scores is not None else ())
+            if scores is not None
+            and reference is not None
+            and method in reference.values
+            and scores.metric == reference.metric
+            and board.entry.version == first.entry.version
+        }
+        if others:
+            found.append(Settings(task, protocol, tuple(board for board, _ in members), changes))
+    return tuple(found)
+
+
+def _change(method: str, scores: Scores, reference: Scores) -> PairedDifference:
+    """Compare a method with itself under other settings: resamples of one data set are the same people."""
+    first = "first setting"
+    both = dataclasses.replace(
+        scores,
+        values={method: scores.values[method], first: reference.values[method]},
+        draws={name: of.draws[method] for name, of in ((method, scores), (first, reference)) if of.draws},
+        left_out={
+            name: of.left_out[method] for name, of in ((method, scores), (first, reference)) if of.left_out
+        },
+        pairs={method: scores.pairs[method], first: reference.pairs[method]},
+        reasons={method: scores.reasons.get(method, ""), first: reference.reasons.get(method, "")},
+    )
+    return difference(both, method, first)
+
+
+class _Side(NamedTuple):
+    """Tasks of one quantity on one data set under one protocol, each with its scores."""
+
+    boards: list[Board]
+    scores: list[Scores]
+
+    @property
+    def methods(self) -> list[str]:
+        """Methods that have a value on all tasks, in board order."""
+        return [
+            row.entry.method
+            for row in self.boards[0].rows
+            if all(
+                row.entry.method in one.draws and one.values[row.entry.method].value is not None
+                for one in self.scores
+            )
+        ]
+
+    @property
+    def marked(self) -> set[str]:
+        """Methods of which the place on some task says little: taught what it asks, or by its generator."""
+        rows = (row.entry for board in self.boards for row in board.rows)
+        return {entry.method for entry in rows if entry.apart or entry.same_generator}
+
+    def order(self, methods: Sequence[str]) -> NDArray[np.float64]:
+        """Return what methods are ordered by, lower is better: (n, 1 + R), the resamples behind the value."""
+        ranks = []
+        for one in self.scores:
+            values = [[one.values[name].value, *one.draws[name]] for name in methods]
+            higher = METRICS[one.metric].higher_is_better
+            ranks.append(shared_ranks(np.array(values, dtype=np.float64), higher_is_better=higher))
+        mean: NDArray[np.float64] = np.mean(ranks, axis=0)
+        return mean
+
+
+def agreements(boards: Sequence[tuple[Board, Scores | None]]) -> tuple[Agreement, ...]:
+    """Correlate the orders of methods on photographs with those on rendered faces.
+
+    Each data set and quantity of photographs meets each of rendered faces, once for each protocol: under the
+    settings that have most methods in common, the same ones where there is a choice.
+
+    Args:
+        boards: With the primary metric of their ranked methods on the resamples, in board order.
+    """
+    sides: dict[tuple[bool, str, str, str], _Side] = {}
+    for board, scores in boards:
+        if scores is not None:
+            entry = board.entry
+            side = sides.setdefault(
+                (entry.rendered, entry.data, entry.quantity, board.protocol), _Side([], [])
+            )
+            side.boards.append(board)
+            side.scores.append(scores)
+    best: dict[tuple[str, ...], tuple[tuple[int, bool], _Side, _Side]] = {}
+    for (of_rendered, data, quantity, protocol), photographs in sides.items():
+        for (rendered, other_data, other_quantity, other), faces in sides.items():
+            base = protocol.partition("+")[0]
+            if of_rendered or not rendered or other.partition("+")[0] != base:
+                continue
+            common = set(photographs.methods) & set(faces.methods)
+            meeting = (data, quantity, other_data, other_quantity, base)
+            worth = (len(common), protocol == other)
+            if len(common) >= FEWEST_TO_CORRELATE and (meeting not in best or worth > best[meeting][0]):
+                best[meeting] = (worth, photographs, faces)
+    return tuple(_agreement(photographs, faces) for _, photographs, faces in best.values())
+
+
+def _agreement(photographs: _Side, faces: _Side) -> Agreement:
+    methods = [name for name in photographs.methods if name in faces.methods]
+    unmarked = [name for name in methods if name not in photographs.marked | faces.marked]
+    enough = FEWEST_TO_CORRELATE <= len(unmarked) < len(methods)
+
+    def correlate(names: Sequence[str]) -> RankCorrelation:
+        return correlate_ranks(photographs.order(names), faces.order(names))
+
+    return Agreement(
+        photographs=tuple(board.task for board in photographs.boards),
+        rendered=tuple(board.task for board in faces.boards),
+        photographs_protocol=photographs.boards[0].protocol,
+        rendered_protocol=faces.boards[0].protocol,
+        methods=tuple(methods),
+        correlation=correlate(methods),
+        unmarked=tuple(unmarked),
+        unmarked_correlation=correlate(unmarked) if enough else None,
     )

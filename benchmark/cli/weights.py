@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from comface_bench.cli.commands import Group, Json, NoPlugins, Plugins, complete_method, make_app
+from comface_bench.cli.commands import (
+    Data,
+    Device,
+    Group,
+    Json,
+    NoPlugins,
+    Plugins,
+    complete_method,
+    complete_task,
+    make_app,
+)
 from comface_bench.cli.output import print_json, print_table
 from comface_bench.cli.progress import transfer_bar
 from comface_bench.core.errors import BenchError, UsageError
@@ -206,6 +217,102 @@ def convert(
     for name in converted.discarded:
         typer.echo(f"left out without running it: {name}")
     typer.echo(f"Use it: -o checkpoint={converted.path}")
+
+
+@app.command()
+def suspicion(
+    method: Method,
+    task: Annotated[
+        str,
+        typer.Option(
+            "--task",
+            help="Task whose labels it may know, as age or age+split=balanced-4.",
+            autocompletion=complete_task,
+        ),
+    ] = "age",
+    data: Data = None,
+    align: Annotated[
+        Literal["five-points", "none"],
+        typer.Option(help="Show the face as the network expects it, or whole images."),
+    ] = "five-points",
+    image_size: Annotated[
+        int | None,
+        typer.Option(help="Pixels [default: what the network takes, else 224].", min=16, show_default=False),
+    ] = None,
+    probability: Annotated[
+        list[float],
+        typer.Option(help="What an answer's probability must be at least, for it to count.", min=0, max=1),
+    ] = [0.0, 0.5, 0.9],  # noqa: B006 - typer reads the default and never changes it
+    device: Device = "auto",
+    as_json: Json = False,
+    plugin: Plugins = [],  # noqa: B006 - typer reads the default and never changes it
+    no_plugins: NoPlugins = False,
+) -> None:
+    """Look for signs that a network has learnt a task's labels by heart.
+
+    Its own head answers for every image. Who estimates is a year off nearly as often as not at all; who was
+    taught the answer gives that very year, in every band of ages. Networks without a head can't be asked.
+    """
+    from comface_bench.core.names import method_options, parse_name
+    from comface_bench.core.registry import method_registry, task_registry
+    from comface_bench.core.weights import cache_folder
+    from comface_bench.data.task import load_task
+    from comface_bench.execute.suspicion import LIMITS, find_label_head, measure_suspicion
+    from comface_bench.stats.memory import MARGIN, REACH
+
+    name, given = parse_name(method)
+    entry = method_registry(plugin, not no_plugins).get(name)
+    opened = load_task(task, data, task_registry(plugin, not no_plugins))
+    find_label_head(entry.card, opened)
+    found = measure_suspicion(
+        entry,
+        method_options(entry.card, given),
+        opened,
+        cache=cache_folder(),
+        align=align,
+        image_size=image_size,
+        device=device,
+        thresholds=sorted(set(probability)),
+    )
+    if as_json:
+        facts = dataclasses.asdict(found) | {
+            "blind": found.blind,
+            "suspicious": found.suspicious,
+            "everywhere": found.everywhere,
+            "verdict": found.verdict,
+            "margin": MARGIN,
+            "limits": LIMITS,
+        }
+        print_json(facts)
+        return
+    shown = "whole images" if align == "none" else f"{align} ({found.faces})"
+    typer.echo(
+        f"{found.method} on {found.task}: {found.images} images of {found.people} people, {shown},"
+        f" {found.image_size} px"
+    )
+    typer.echo(f"mean error of its answers: {found.error:.2f}; of one answer for all: {found.floor:.2f}\n")
+    offsets = [f"{k:+d}" if k else "exact" for k in range(-REACH, REACH + 1)]
+    print_table(
+        ["probability", found.target, "images", *offsets, "expected", "excess", "95 %", ""],
+        [
+            [
+                f"≥ {line.threshold:g}",
+                f"{line.first}–{line.last}",
+                str(line.pictures),
+                *("" if share is None else f"{100 * share:.1f}" for share in line.shares),
+                f"{100 * line.expected:.1f}",
+                f"{100 * line.excess:+.1f}",
+                ""
+                if line.interval.low is None or line.interval.high is None
+                else f"{100 * line.interval.low:+.1f} to {100 * line.interval.high:+.1f}",
+                "!" if line.flagged else "",
+            ]
+            for line in found.lines
+        ],
+        numbers=["images", *offsets, "expected", "excess", "95 %"],
+    )
+    typer.echo("\nShares of images in per cent, by how far the answer is from the truth.")
+    typer.echo(f"{found.verdict}\n{LIMITS}")
 
 
 def _generators() -> list[dict[str, Any]]:

@@ -30,6 +30,20 @@ Group = Literal[
     "Supervised by Age",
     "Other",
 ]
+Supervision = Literal[
+    "age",
+    "expression",
+    "gender",
+    "identity",
+    "image class",
+    "image text",
+    "rendered change",
+    "self-supervised",
+    "weight",
+    "none",
+]
+"""What a network was taught to tell from its training images; `none` of one that was taught nothing."""
+TAUGHT_AGES: Group = "Supervised by Age"
 
 
 PAIRS_PER_IMAGE = 0.5
@@ -187,6 +201,23 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
+class LabelHead:
+    """A network's own head for a label in whole numbers, such as an age in years.
+
+    Attributes:
+        target: The label, by the name that tasks have for it.
+        build: "module:function" that makes the network with that head; an empty module means the one that the
+            card is declared in. Called as a card's `build`, it returns a `torch.nn.Module` from normalised
+            images (N, 3, H, W) to probabilities of classes (N, K).
+        first: The label of the first class; each further class stands for one more.
+    """
+
+    target: str
+    build: str
+    first: int
+
+
+@dataclass(frozen=True)
 class ModelFile:
     """A file of the weights folder that is no method's.
 
@@ -226,6 +257,10 @@ class MethodCard:
         trained_on: Data sets seen in pre-training; a task on the same people is marked on leaderboards.
             A description.
         labels_of: Data sets whose labels were trained on; a task on them is refused. A description.
+        supervision: What it was taught to tell; empty where that depends on the file, or isn't known. Boards
+            of a quantity set methods apart that were taught that very quantity. A description.
+        label_head: The network's own head for a label, where its file has one. Prose: no feature depends on
+            it.
         group: Group in the supplement's tables, or, of networks that were taught ages, that of their own. A
             description.
         chip: Of `CHIPS`, how the backbone expects an aligned face. Prose: the protocol that aligns has it in
@@ -247,6 +282,8 @@ class MethodCard:
     dropped_keys: tuple[str, ...] = ()
     trained_on: tuple[str, ...] = _description(())
     labels_of: tuple[str, ...] = _description(())
+    supervision: tuple[Supervision, ...] = _description(())
+    label_head: LabelHead | None = field(default=None, metadata=_PROSE)
     group: Group = field(default="Other", metadata=_DESCRIPTION)
     chip: str = _prose("dlib")
     summary: str = _prose()

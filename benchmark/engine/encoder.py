@@ -107,6 +107,10 @@ class Encoder(nn.Module):
         tall, wide = (max(1, round(side / multiple)) * multiple for side in (height, width))
         return tall, wide
 
+    def input_size(self, image_size: int) -> int:
+        """Return the side at which the backbone sees square images of a side of `image_size` pixels."""
+        return self._size(image_size, image_size)[0]
+
     def measure(self, image_size: int) -> int:
         """Return D by encoding two grey images, without changing the backbone."""
         was_training = self.training

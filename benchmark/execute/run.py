@@ -295,6 +295,7 @@ class GroupRunner:
         self._first_encoder: Encoder | None = self._build(0)
         feature_dim = self._first_encoder.measure(self._protocol.image_size)
         self._check_card(feature_dim)
+        self._input_size = self._first_encoder.input_size(self._protocol.image_size)
         parameters = self._first_encoder.parameter_count()
         if self._weights_part not in ("", "state_dict", "model"):
             self._report(
@@ -453,11 +454,12 @@ class GroupRunner:
         import torch
 
         machine = self._machine
-        facts = {"precision": machine.precision, "device": machine.device.type}
+        facts: dict[str, str | int] = {"precision": machine.precision, "device": machine.device.type}
         if cell.weights is not None:
             facts["weights_sha256"] = weights_digest(cell.weights)
         if self._weights_part:
             facts["weights_part"] = self._weights_part
+        facts["input_size"] = self._input_size
         return {**facts, **self._aligned, "threads": torch.get_num_threads(), **cell.sources}
 
     def _fail(self, item: _Work, error: Exception) -> None:

@@ -28,6 +28,7 @@ CARD = MethodCard(
     preprocess=Preprocess(),  # RGB with ImageNet's mean and std; say here what your network wants.
     drawn=True,  # Its weights are drawn from the seed. A method with a checkpoint says nothing here.
     trained_on=(),  # Names of the data sets of its pre-training, so that overlaps are seen.
+    supervision=(),  # What it was taught, such as "identity"; boards of age set apart who was taught "age".
     group="Other",
     summary="A small network, to be replaced.",
     licence="Say who may use the weights.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections import Counter
 from fractions import Fraction
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from comface_bench.stats.bootstrap import LEVEL, Interval, Scores, interval_of
+from comface_bench.stats.bootstrap import LEVEL, Interval, Scores, generator, interval_of
 from comface_bench.stats.metrics import METRICS, MetricValue
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 FEWEST_TASKS = 6
 FEWEST_METHODS = 3
+FEWEST_TO_CORRELATE = 4
+"""Methods: three have six orders, so that a perfect agreement would say nothing."""
+_ALL_ORDERS_UP_TO, _ORDERS = 8, 9999
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,6 +171,88 @@ def critical_difference(
 
     range_quantile = float(studentized_range.ppf(level, methods, np.inf))
     return MetricValue(range_quantile / math.sqrt(2) * math.sqrt(methods * (methods + 1) / (6 * tasks)))
+
+
+@dataclasses.dataclass(frozen=True)
+class RankCorrelation:
+    """Agreement of two orders of the same methods.
+
+    Attributes:
+        spearman: Correlation of ranks, ties sharing their mean.
+        spearman_interval: Over resamples of the people behind both orders; the methods are fixed.
+        kendall: Kendall's tau-b.
+        kendall_interval: Likewise.
+        p: Share of all orders of so many methods that agree or disagree as much by Spearman; None where a
+            correlation has no value.
+    """
+
+    spearman: MetricValue
+    spearman_interval: Interval
+    kendall: MetricValue
+    kendall_interval: Interval
+    p: float | None
+
+
+def correlate_ranks(first: Vector, second: Vector, level: float = LEVEL) -> RankCorrelation:
+    """Correlate two orders of the same methods.
+
+    Both are drawn again in each resample, so the interval says how much depends on the people tested; what
+    other methods would do it can't say, which is what p is for. People drawn anew shuffle near methods, so
+    resampled correlations are lower on average than that of the orders themselves.
+
+    Args:
+        first: What methods are ordered by, shape (n, 1 + R): the value, then the resampled ones, NaN where a
+            resample has none.
+        second: Likewise, of other people, better in the same direction.
+        level: Confidence level of the intervals, in (0, 1).
+    """
+    ranks = [shared_ranks(values, higher_is_better=False) for values in (first, second)]
+    spearman, spearman_interval = _with_interval(_pearson_by_column(*ranks), level)
+    kendall, kendall_interval = _with_interval(_kendall_by_column(*ranks), level)
+    p = None if spearman.value is None else _share_of_orders(ranks[0][:, 0], ranks[1][:, 0], spearman.value)
+    return RankCorrelation(spearman, spearman_interval, kendall, kendall_interval, p)
+
+
+def _with_interval(found: Vector, level: float) -> tuple[MetricValue, Interval]:
+    value, draws = float(found[0]), found[1:]
+    if math.isnan(value):
+        reason = "all methods are tied"
+        return MetricValue(None, reason), Interval(None, None, None, reason)
+    return MetricValue(value), interval_of(draws, level)
+
+
+def _pearson_by_column(first: Vector, second: Vector) -> Vector:
+    """Return Pearson's r of each column, shape (columns,); NaN where one doesn't vary."""
+    one, other = (values - values.mean(axis=0) for values in (first, second))
+    spread = np.sqrt((one**2).sum(axis=0) * (other**2).sum(axis=0))
+    return _divide((one * other).sum(axis=0), spread)
+
+
+def _kendall_by_column(first: Vector, second: Vector) -> Vector:
+    """Return Kendall's tau-b of each column, shape (columns,); NaN where one doesn't vary."""
+    above, below = np.triu_indices(len(first), 1)
+    one, other = (np.sign(values[above] - values[below]) for values in (first, second))
+    untied = np.sqrt((one**2).sum(axis=0) * (other**2).sum(axis=0))
+    return _divide((one * other).sum(axis=0), untied)
+
+
+def _divide(numerators: Vector, denominators: Vector) -> Vector:
+    quotients = np.full(len(numerators), np.nan)
+    np.divide(numerators, denominators, out=quotients, where=denominators > 0)
+    return quotients
+
+
+def _share_of_orders(first: Vector, second: Vector, value: float) -> float:
+    """Return the share of orders of methods with a correlation of ranks as far from 0 as `value`."""
+    count = len(first)
+    if exact := count <= _ALL_ORDERS_UP_TO:
+        orders = np.array(list(itertools.permutations(range(count))))
+    else:
+        raw = generator("orders of methods", str(count)).random_raw((_ORDERS, count))
+        orders = np.argsort(raw, axis=1, kind="stable")
+    found = _pearson_by_column(np.repeat(first[:, None], len(orders), axis=1), second[orders].T)
+    as_far = int(np.count_nonzero(np.abs(found) >= abs(value) - 1e-12))
+    return as_far / len(orders) if exact else (as_far + 1) / (len(orders) + 1)
 
 
 class _Groups:

@@ -20,7 +20,7 @@ from comface_bench.leaderboards.site.templates import render
 from comface_bench.results.store import ResultStore, file_stem
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from comface_bench.leaderboards.document import Board, BoardRow, Document, Ranking
@@ -96,6 +96,9 @@ class _Site:
             sections=sections,
             plots={section.protocol: rank_plot(section.ranking) for section in sections if section.ranking},
             unranked=_unranked,
+            is_apart=_is_apart,
+            settings=self._document.settings_of(scope),
+            agreements=self._document.agreements if scope == OVERALL else (),
             marks=shown_marks(
                 row.entry for section in sections for board in section.boards for row in board.rows
             ),
@@ -226,9 +229,14 @@ def _compared_with_comface(board: Board) -> bool:
     return any(cell is not None and cell.to_comface is not None for cell in cells)
 
 
+def _is_apart(methods: Sequence[tuple[str, Mapping[str, BoardRow]]]) -> bool:
+    """Return True for a group of methods of which some stand apart."""
+    return any(row.entry.apart for _, rows in methods for row in rows.values())
+
+
 def _unranked(ranking: Ranking) -> list[tuple[str, str]]:
-    """Return the methods that a ranking leaves out, and the tasks that they miss."""
-    left_out = ((name, one.missing) for name, one in ranking.standings.items() if one.mean_rank is None)
+    """Return the methods that a ranking leaves out for tasks that they miss, and those."""
+    left_out = ((name, one.missing) for name, one in ranking.standings.items() if one.missing)
     return [
         (name, missing[0] if len(missing) == 1 else f"{len(missing)} tasks") for name, missing in left_out
     ]

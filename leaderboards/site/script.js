@@ -58,6 +58,7 @@
   const makeSortable = (table, say) => {
     const bodies = [...table.tBodies].filter((body) => !body.classList.contains("pinned"));
     const rows = bodies.map((body) => [...body.rows]);
+    const isHeading = (row) => row.classList.contains("group");
     const sorted = make("tbody", {});
     const heads = [...table.tHead.rows[0].cells];
 
@@ -68,9 +69,17 @@
         table.append(...bodies);
       } else {
         bodies.forEach((body) => body.remove());
-        const data = rows.flat().filter((row) => !row.classList.contains("group"));
-        sorted.replaceChildren(...data.sort(sorter(column, way)));
+        // Rows that stand apart never get among the others.
+        const isApart = (index) => bodies[index].classList.contains("apart");
+        const data = rows.filter((_, index) => !isApart(index)).flat();
+        sorted.replaceChildren(...data.filter((row) => !isHeading(row)).sort(sorter(column, way)));
         table.append(sorted);
+        bodies.forEach((body, index) => {
+          if (!isApart(index)) return;
+          const below = rows[index].filter((row) => !isHeading(row)).sort(sorter(column, way));
+          body.replaceChildren(...rows[index].filter(isHeading), ...below);
+          table.append(body);
+        });
       }
       heads.forEach((head, index) => {
         head.setAttribute("aria-sort", index === column ? way : "none");

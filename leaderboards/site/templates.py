@@ -21,8 +21,18 @@ from comface_bench.leaderboards.formatting import (
     unit_of,
     visible,
 )
+from comface_bench.leaderboards.markdown import (
+    AGREEMENT,
+    AGREEMENT_NOTES,
+    SETTINGS_NOTES,
+    correlation_ends,
+    correlation_text,
+    setting_text,
+    settings_title,
+    shorten_names,
+)
 from comface_bench.leaderboards.site.charts import shown, size_text
-from comface_bench.stats.metrics import METRICS
+from comface_bench.stats.metrics import METRICS, MetricValue
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -68,6 +78,17 @@ def environment() -> Environment:
         "compact": compact,
         "shown_marks": shown_marks,
         "size_text": size_text,
+        "setting_text": setting_text,
+        "settings_title": settings_title,
+        "shorten_names": shorten_names,
+        "correlation_text": correlation_text,
+        "correlation_ends": correlation_ends,
+        "AGREEMENT": AGREEMENT,
+        "AGREEMENT_NOTES": AGREEMENT_NOTES,
+        "SETTINGS_NOTES": SETTINGS_NOTES,
+        "interval_text": interval_text,
+        "signed_text": signed_text,
+        "MetricValue": MetricValue,
         "styled": styled,
         "unit_of": unit_of,
         "unit_texts": unit_texts,

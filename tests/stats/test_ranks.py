@@ -10,7 +10,13 @@ from scipy import stats
 
 from comface_bench.stats.bootstrap import Scores
 from comface_bench.stats.metrics import MetricValue
-from comface_bench.stats.ranks import critical_difference, friedman, rank_methods, shared_ranks
+from comface_bench.stats.ranks import (
+    correlate_ranks,
+    critical_difference,
+    friedman,
+    rank_methods,
+    shared_ranks,
+)
 
 
 def make_scores(values, draws=None, metric="mae", pairs=None, size=50):
@@ -285,3 +291,50 @@ def test_the_critical_difference_is_of_the_tasks_weights():
     assert (means[:, 0] - means[:, 1]).var() == pytest.approx(4 * 5 / (6 * 16), rel=0.1)
     unlike = {str(k): "u" if k < 16 else str(k) for k in range(18)}
     assert "worth fewer than 6 of one weight" in critical_difference(standings, groups=unlike).reason
+
+
+def test_correlations_of_ranks_are_scipys():
+    draw = np.random.default_rng(0)
+    for count in (4, 7, 12):
+        # Few distinct values, so that there are ties.
+        first, second = (draw.integers(0, 5, (count, 30)).astype(float) for _ in range(2))
+        first[0], second[0] = 9, 9
+        found = correlate_ranks(first, second)
+        for column in range(30):
+            one = correlate_ranks(first[:, column : column + 1], second[:, column : column + 1])
+            expected = stats.spearmanr(first[:, column], second[:, column]).statistic
+            assert one.spearman.value == pytest.approx(expected)
+            expected = stats.kendalltau(first[:, column], second[:, column]).statistic
+            assert one.kendall.value == pytest.approx(expected)
+        resampled = [stats.spearmanr(first[:, i], second[:, i]).statistic for i in range(1, 30)]
+        assert found.spearman_interval.low == pytest.approx(np.quantile(resampled, 0.025))
+        resampled = [stats.kendalltau(first[:, i], second[:, i]).statistic for i in range(1, 30)]
+        assert found.kendall_interval.high == pytest.approx(np.quantile(resampled, 0.975))
+
+
+def test_the_share_of_orders_is_that_of_a_permutation_test():
+    first = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
+    second = np.array([2.0, 1.0, 3.0, 5.0, 4.0])
+    expected = stats.permutation_test(
+        (second,),
+        lambda x: stats.spearmanr(first, x).statistic,
+        permutation_type="pairings",
+        vectorized=False,
+    )
+    assert correlate_ranks(first[:, None], second[:, None]).p == pytest.approx(expected.pvalue)
+    # Four methods in the same order: two of 24 orders are as extreme.
+    assert correlate_ranks(first[:4, None], first[:4, None]).p == pytest.approx(2 / 24)
+    many = np.arange(12.0)[:, None]
+    assert correlate_ranks(many, many).p == pytest.approx(1 / 10_000)
+
+
+def test_a_correlation_of_equal_ranks_has_no_value():
+    flat, rising = np.ones((4, 3)), np.arange(12.0).reshape(4, 3)
+    found = correlate_ranks(flat, rising)
+    assert (found.spearman.value, found.kendall.value, found.p) == (None, None, None)
+    assert found.spearman.reason == "all methods are tied"
+    lost = rising.copy()
+    lost[2, 1:] = np.nan
+    found = correlate_ranks(rising, lost)
+    assert found.spearman.value == 1.0
+    assert found.spearman_interval.low is None

@@ -180,7 +180,9 @@ def test_every_page_has_every_mark_and_the_backbone(site, read):
         "no_better_than_baseline": True,
         "overlap": ("People",),
         "same_generator": True,
+        "apart": True,
         "undertrained": True,
+        "faces": "found 3, second pass 0, fixed box 1",
         "kind": "submitted",
         "mixed_versions": True,
     }
