@@ -34,6 +34,7 @@ CARD = MethodCard(
     ),
     options={"feature": ("pooled", "mesh"), "checkpoint": (), "part": ()},
     trained_on=("MediaPipe's face photographs",),
+    supervision=("landmarks",),
     group="Facial Representation Learning",
     summary="Taught where 468 points of a face are, neither who it is nor how old; 0.6 million parameters, in"
     " 16 bits; 192 pixels, a face with a margin of a quarter on each side, turned upright. Not stated by its"

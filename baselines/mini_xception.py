@@ -33,6 +33,7 @@ CARD = MethodCard(
     options={"checkpoint": (), "part": ()},
     dropped_keys=("unknown_43", "unknown_44", "StatefulPartitionedCall/model_1/global_average_pooling2d_1/"),
     trained_on=("FER2013",),
+    supervision=("expression",),
     group="Facial Representation Learning",
     summary="Taught seven expressions; 0.2 million parameters; grey faces of 64 pixels (FER2013's have 48,"
     " cut close). FER2013 was collected from the web by names of emotions, so it may hold a task's people.",

@@ -46,6 +46,7 @@ INCEPTION = MethodCard(
     options={"checkpoint": (), "part": ()},
     dropped_keys=("dense_",),
     trained_on=("ImageNet", "drawings and photographs from the web"),
+    supervision=("image class",),
     group="General Pre-training",
     summary="Supervised on ImageNet, then 43 of its 94 layers tuned to tell pictures that aren't safe for"
     " work from others, in five classes; 21.8 million parameters, in 8 bits; made for 299 pixels"

@@ -48,6 +48,7 @@ CARD = MethodCard(
     options={"checkpoint": (), "part": ()},
     dropped_keys=("fc_nsfw/", "new_shape__", "const_fold_opt__"),
     trained_on=("ImageNet", "unstated pictures of Yahoo's"),
+    supervision=("image class",),
     group="General Pre-training",
     summary="Supervised on ImageNet, then tuned to tell pictures that aren't safe for work from others; 5.9"
     " million parameters; 224 pixels. Not stated by its authors: those pictures, which they keep for"

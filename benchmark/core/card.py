@@ -37,6 +37,7 @@ Supervision = Literal[
     "identity",
     "image class",
     "image text",
+    "landmarks",
     "rendered change",
     "self-supervised",
     "weight",
