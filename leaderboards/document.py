@@ -117,6 +117,7 @@ class BoardEntry:
     head_start: str = ""
     images_per_second: float | None = None
     quantity: str = "custom"
+    own_days: bool = False
 
     @classmethod
     def of(cls, record: Record) -> Self:
@@ -161,6 +162,7 @@ class BoardEntry:
             head_start=str(record.protocol.values.get("head_start", "")),
             images_per_second=_images_per_second(record),
             quantity=str(task.card.get("family", "custom")),
+            own_days=record.protocol.values.get("split_kind") == "days",
         )
 
     @property

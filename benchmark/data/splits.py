@@ -293,7 +293,7 @@ def patient_split(
     - `other-patients`: four folds, each of which tests a quarter of them. All folds train on the others
       alone, of whom another quarter validates in each: no model knows any of those who are tested.
     - `four-folds`: the folds of `balanced-4`, of which only they are tested. In each fold, those of them whom
-      another fold tests train or validate with everybody else.
+      another fold tests train or validate with everybody else. A fold that would test nobody is left out.
 
     Args:
         name: Name of the split.
@@ -328,6 +328,7 @@ def patient_split(
         folds = tuple(
             Fold(fold.train, fold.validation, tuple(patient for patient in fold.test if patient in chosen))
             for fold in balanced_split(name, weights, 4, seed_name).folds
+            if not untested.issuperset(fold.test)
         )
     else:
         quarters = [others[number::4] for number in range(4)]

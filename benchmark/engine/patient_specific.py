@@ -85,7 +85,6 @@ def run(jobs: Sequence[Job], context: RunContext) -> list[Outcome | UnitError]:
     context.report(Event("stage", "models of patients' days", total=len(patients.tested)))
     predicted, strength, error = _test(job, patients, pretrained)
     details: dict[str, str | int | float | bool | None] = {
-        "split_kind": job.task.split.kind,
         "days": protocol.days,
         "models": len(patients.tested),
         # By number, as elsewhere in a record: subject, its tested day, and the days that trained.

@@ -51,8 +51,11 @@ class PatientSpecific(Protocol):
     precision: Literal["auto", "float32", "bfloat16"]
 
     def facts(self) -> dict[str, Any]:
-        """Return every value, those of the augmentation and of the optimiser spelled out."""
-        return {**super().facts(), **self._spelled}
+        """Return every value, those of the augmentation and of the optimiser spelled out.
+
+        The kind of split stands among them: a record says that who is tested has trained on other days.
+        """
+        return {**super().facts(), **self._spelled, "split_kind": CARD.split_kind}
 
     def pretraining_facts(self) -> dict[str, Any]:
         """Return the values that decide the pre-trained network: one network serves any number of days."""
