@@ -63,7 +63,7 @@ def source(task, tmp_path):
 
 @pytest.fixture
 def call_run(task, source, make_encoder, tmp_path):
-    """Run a unit; returns its outcome. Neither features nor a state are left of the run before, unless asked."""
+    """Run a unit; returns its outcome. No features and no state are left of the run before, unless asked."""
 
     def run_unit(
         task=task, source=source, report=ignore, shared=False, resume=False, encoder=None, **options
