@@ -14,16 +14,19 @@ from comface_bench.core.errors import DataFormatError
 from comface_bench.data.manifest import Manifest
 from comface_bench.data.patient_days import draw_day_models, paired_days
 
-ROWS = st.lists(
-    st.tuples(
-        st.sampled_from("ABCDE"),
-        st.sampled_from(["1", "2", "3", "4", None]),
-        st.sampled_from(["pre", "post", None]),
-        st.one_of(st.just(float("nan")), st.floats(40, 90)),
-    ),
-    min_size=1,
-    max_size=60,
+BOTH = ("pre", "post")
+ROWS = st.dictionaries(
+    st.tuples(st.sampled_from("ABC"), st.sampled_from("123456")),
+    st.sampled_from([BOTH, BOTH, BOTH, ("post", "pre", "pre"), ("pre",), ("post", "post"), ("pre", None)]),
+    min_size=6,
+).flatmap(
+    lambda days: st.permutations(
+        [(subject, day, phase) for (subject, day), phases in days.items() for phase in phases]
+    )
 )
+"""Images in any order: most days have both phases, some only one or none."""
+UNLABELLED = st.sets(st.integers(0, 20), max_size=4)
+NO_DAY = st.sets(st.integers(0, 20), max_size=3)
 
 
 def make(rows) -> tuple[Manifest, np.ndarray]:
@@ -47,9 +50,19 @@ def regular(days=4, patients="ABC"):
     )
 
 
-@given(ROWS, st.one_of(st.none(), st.integers(1, 4)), st.integers(0, 3))
-def test_no_tested_day_trains_its_model(rows, count, seed):
-    table, labels = make(rows)
+@given(ROWS, UNLABELLED, NO_DAY, st.one_of(st.none(), st.integers(1, 4)), st.integers(0, 3))
+def test_no_tested_day_trains_its_model(shown, unlabelled, no_day, count, seed):
+    table, labels = make(
+        [
+            (
+                subject,
+                None if row in no_day else day,
+                phase,
+                float("nan") if row in unlabelled else 60.0 + row,
+            )
+            for row, (subject, day, phase) in enumerate(shown)
+        ]
+    )
     days = paired_days(table, labels)
     able = [subject for subject in days if len(days[subject]) > (count or 1)]
     models = draw_day_models(table, labels, able, count, seed)
