@@ -18,6 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
+_WIDEST = 2048
+"""Width of a projector's hidden layer is that of the features, but no more than this: some are whole maps."""
+
+
 def weighted_contrast(queries: Tensor, keys: Tensor, positives: Tensor, temperature: float) -> Tensor:
     """Return the mean over queries of −Σ p_k log softmax_k(q·k / temperature), p positives over their sum.
 
@@ -91,9 +95,8 @@ class MomentumContrast(nn.Module):
         super().__init__()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            projector = nn.Sequential(
-                nn.Linear(features, features), nn.ReLU(), nn.Linear(features, projection)
-            )
+            hidden = min(features, _WIDEST)
+            projector = nn.Sequential(nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, projection))
         device = next(encoder.parameters()).device
         self.encoder, self.projector = encoder, projector.to(device)
         self.slow = nn.ModuleList([copy.deepcopy(self.encoder), copy.deepcopy(self.projector)])

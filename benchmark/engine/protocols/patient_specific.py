@@ -84,7 +84,7 @@ CARD = ProtocolCard(
         "temperature": 0.1,
         "momentum": 0.99,
         "queue": 256,
-        "weight_bandwidth": 5.0,
+        "weight_bandwidth": 20.0,
         "projection_dim": 128,
         "image_size": 224,
         "resize": "squash",
