@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-
 _WIDEST = 2048
 """Width of a projector's hidden layer is that of the features, but no more than this: some are whole maps."""
 
