@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from PIL import Image
 
 from comface_bench.core.card import NO_AUGMENTATION
-from comface_bench.core.errors import DataFormatError, UnitError
+from comface_bench.core.errors import DataFormatError, SplitError, UnitError
 from comface_bench.core.events import ignore
 from comface_bench.core.protocol import resolve_protocol
+from comface_bench.core.registry import task_registry
 from comface_bench.core.weights import cache_folder
 from comface_bench.data.augment import image_key
 from comface_bench.data.image_store import open_image_store
-from comface_bench.data.task import load_task
+from comface_bench.data.manifest import Manifest
+from comface_bench.data.task import Task, configure, find_split, load_task
 from comface_bench.engine import checkpoint
 from comface_bench.engine.encoder import ImageSource
 from comface_bench.engine.feature_files import list_entries
 from comface_bench.engine.feature_store import FeatureStore
 from comface_bench.engine.jobs import Job, RunContext
-from comface_bench.engine.patient_specific import STRENGTHS, run
+from comface_bench.engine.patient_specific import STRENGTHS, Patients, run
 from comface_bench.engine.precision import Machine
 
 NAME = "edema-a+pairs=pre-post-same-day+split=patient-days"
@@ -155,6 +160,45 @@ def test_the_strength_is_the_best_of_the_validation_patients(task, source, make_
         errors.append(total / len(pairs))
     assert outcome.details["validation_error"] == pytest.approx(min(errors), rel=1e-5)
     assert outcome.details["ridge_strength"] == STRENGTHS[int(np.argmin(errors))]
+
+
+SHOWN = st.dictionaries(
+    st.tuples(st.sampled_from("ABCDEFGHIJ"), st.sampled_from("1234")),
+    st.sampled_from([("pre", "post")] * 4 + [("pre", "pre", "post"), ("post",), ("pre", None)]),
+    min_size=12,
+)
+
+
+@given(SHOWN, st.integers(1, 3), st.integers(0, 3), st.sampled_from(["patient-days", "patient-days-2"]))
+def test_no_tested_day_enters_training_or_pre_training(shown, days, seed, rule):
+    rows = [(subject, day, phase) for (subject, day), phases in shown.items() for phase in phases]
+    subjects, sessions, phases = zip(*rows, strict=True)
+    names = tuple(f"{number:03d}" for number in range(len(rows)))
+    labels = {"weight_kg": 60.0 + np.arange(len(rows)) / 50}
+    table = Manifest("d", Path(), names, subjects, sessions, phases, labels, contents=names)
+    try:
+        card, chosen = configure(task_registry().get("edema-a"), {"pairs": "pre-post-same-day"})
+        one = Task(card, chosen, table, find_split(rule, card, table))
+        patients = Patients.of(Job(one, 0, seed, "unit"), days)
+        tested = one.pairs(0, "test")
+    except (SplitError, DataFormatError, UnitError):
+        assume(False)
+    place = [(subjects[row], sessions[row]) for row in range(len(rows))]
+    scored = {place[row] for row in (*tested.x, *tested.y)}
+    pre_training = {place[row] for row in patients.pretraining}
+    assert {subject for subject, _ in scored} == set(one.folds[0].test)
+    assert not {subject for subject, _ in scored} & {subject for subject, _ in pre_training}
+    # Each tested day has one model, and that saw neither the day nor anybody else.
+    assert [(model.subject, model.tested) for model in patients.tested] == sorted(scored)
+    for model in patients.tested:
+        learnt = {place[row] for row in model.train_rows}
+        assert learnt == {(model.subject, day) for day in model.trained}
+        assert (model.subject, model.tested) not in learnt
+        assert len(learnt) == days
+        assert {place[row] for row in model.test_rows} == {(model.subject, model.tested)}
+    for model in (*patients.epochs, *patients.strengths):
+        assert model.subject in one.folds[0].validation
+        assert model.tested not in model.trained
 
 
 def test_only_other_patients_pre_train(task, source, call_run):
