@@ -136,6 +136,7 @@ class BoardEntry:
     image_size: int = 0
     input_size: int = 0
     alignment: str = ""
+    own_days: bool = False
 
     @classmethod
     def of(cls, record: Record) -> Self:
@@ -193,6 +194,7 @@ class BoardEntry:
             image_size=image_size,
             input_size=_input_size(record, image_size),
             alignment=_alignment(values.get("align")),
+            own_days=values.get("split_kind") == "days",
         )
 
     @property

@@ -195,12 +195,19 @@ def _unit(board: Board, name: str) -> str:
     return f" {escape(board.entry.unit)}" if METRICS[name].has_unit else ""
 
 
+_OWN_DAYS = (
+    "Who is tested also trains: the model of each tested day is made of other days of the same person, never"
+    " of that one. "
+)
+
+
 def _introduction(board: Board) -> list[str]:
     entry = board.entry
     return [
         f"Estimated is the change of {escape(entry.target)}, in {escape(entry.unit)}, between two images of "
         f"one person. Data: {escape(entry.data)}, manifest {escape(entry.version[0][:8])}. "
         f"Split: {escape(entry.split)}, {entry.folds} folds, no subject in two parts of a fold. "
+        f"{_OWN_DAYS if entry.own_days else ''}"
         f"{_AGGREGATES[entry.aggregate]} {_INTERVALS}",
         "",
         "A row comes from",

@@ -10,6 +10,9 @@ from typing import cast
 
 from comface_bench.core.card import PairRule, TaskCard
 
+PATIENT_SPLITS = ("patient-days", "other-patients", "four-folds")
+"""Of some of the patients, by models of their own or of others (B.2, Table 3)."""
+
 _WITHIN = tuple(
     TaskCard(
         name=f"edema-{letter.lower()}",
@@ -23,7 +26,7 @@ _WITHIN = tuple(
         metrics=("mae", "pearson", "acc", "rmse", "spearman", "ccc", "icc31"),
         train_pairs="all",
         test_pairs="pre-post",
-        splits=("balanced-4", "leave-one-out"),
+        splits=("balanced-4", "leave-one-out", *PATIENT_SPLITS),
         options={"pairs": ("pre-post", "pre-post-same-day")},
         summary=f"Change of body weight in kg between two faces of one dialysis patient (Edema-{letter}).",
         licence="Private; the suite defines a format for those who hold such data.",
@@ -39,6 +42,7 @@ _ACROSS = dataclasses.replace(
     test_data="Edema-B",
     seeds_of="edema-a",
     aggregate="fold-mean",
+    splits=_WITHIN[0].splits[:2],
     summary="Change of body weight in kg: the models of edema-a on all patients of Edema-B, their mean.",
     source="Supplement of ComFace, B.2 and Table M (Edema A→B).",
 )

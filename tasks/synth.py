@@ -41,7 +41,7 @@ CARDS = tuple(
         test_pairs_per_subject=None,
         # Many more than the paper's tasks: heads on so few images would still be falling at the last epoch.
         pairs_per_image=128,
-        splits=(split, "leave-one-out"),
+        splits=(split, "leave-one-out", *(edema.PATIENT_SPLITS if card in edema.CARDS else ())),
         overlaps=(),
         ships=True,
         summary=summary,

@@ -21,6 +21,8 @@ from comface_bench.core.digest import digest
 
 Family = Literal["expression", "weight", "age", "custom"]
 PairRule = Literal["all", "pre-post", "pre-post-same-day"]
+SplitKind = Literal["subjects", "days"]
+"""Whether people are tested of whom no image trains, or days of people who train on other days."""
 Aggregate = Literal["pooled", "fold-mean"]
 Group = Literal[
     "Scratch",

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
-from comface_bench.core.card import CHIPS, Family
+from comface_bench.core.card import CHIPS, Family, SplitKind
 from comface_bench.core.digest import digest
 from comface_bench.core.errors import PluginError, UsageError
 from comface_bench.core.registry import Registry
@@ -119,6 +119,8 @@ class ProtocolCard:
         by_family: Family of tasks → further values.
         together: The function is given all units of a method and a data set at once, because they share
             features; otherwise one unit at a time.
+        split_kind: Kind of the splits that it can run on.
+        task_options: Options that its tasks have where they take them and the user names no other.
         version: Raised when the function computes something else.
         order: Place in lists, ascending.
         summary: One line.
@@ -131,6 +133,8 @@ class ProtocolCard:
     values: Mapping[str, Any]
     by_family: Mapping[Family, Mapping[str, Any]] = field(default_factory=dict)
     together: bool = False
+    split_kind: SplitKind = "subjects"
+    task_options: Mapping[str, str] = field(default_factory=dict)
     version: int = 1
     order: int = 100
     summary: str = ""

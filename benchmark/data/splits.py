@@ -1,8 +1,12 @@
 """Splits: training, validation and test subjects of each fold.
 
-Published splits are JSON files of subject ids with a digest. Rule splits (`balanced-K`,
-`leave-one-out`) are computed from the subjects and written into every record by their digest.
-No subject is ever in two parts of a fold; `check_people` sees to it that no person is two subjects.
+Published splits are JSON files of subject ids with a digest. Rule splits (`balanced-K`, `leave-one-out`,
+`patient-days`, `other-patients`, `four-folds`) are computed from the subjects and written into every record
+by their digest. No subject is ever in two parts of a fold; `check_people` sees to it that no person is two
+subjects.
+
+A split of the kind `days` is of models that are made for each person: who is tested may train such a model,
+too, on days that aren't tested (`data/patient_days.py`). Its other parts know none of the tested people.
 """
 
 from __future__ import annotations
@@ -14,8 +18,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
+from comface_bench.core.card import SplitKind
 from comface_bench.core.digest import digest
 from comface_bench.core.errors import SplitError
 from comface_bench.core.files import replace_file
@@ -29,7 +34,16 @@ if TYPE_CHECKING:
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
 
+PatientRule = Literal["patient-days", "other-patients", "four-folds"]
+Days = Mapping[str, int]
+"""Patient → number of days with an image before and one after treatment."""
+
 _FORM = 'It is JSON: {"name": …, "digest": …, "folds": [{"train": […], "validation": […], "test": […]}, …]}'
+
+ADAPTED = 15 / 39
+"""Share of the patients that have models of their own: 15, and 24 others (supplement, B.2)."""
+ENOUGH_DAYS = 4
+"""One is tested, and up to three train (supplement, B.2)."""
 
 
 @dataclass(frozen=True)
@@ -54,16 +68,21 @@ class Split:
         folds: The folds.
         source: Where the folds come from.
         covering: Every fold holds every subject; not so where another data set is tested.
+        untested: Subjects that no fold tests, on purpose.
+        kind: `subjects` tests people of whom no image trains. `days` tests days of people who train models of
+            their own on other days; nobody of them is in another part.
 
     Raises:
-        SplitError: The name can't be one, a part is empty, a subject is in two parts of a fold, or the
-            folds don't cover the same subjects though they should.
+        SplitError: The name can't be one, a part is empty, a subject is in two parts of a fold, the folds
+            don't cover the same subjects though they should, or one is tested that mustn't be.
     """
 
     name: str
     folds: tuple[Fold, ...]
     source: str = ""
     covering: bool = True
+    untested: frozenset[str] = frozenset()
+    kind: SplitKind = "subjects"
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):
@@ -82,6 +101,22 @@ class Split:
             if self.covering and set(listed) != everyone:
                 missing = ", ".join(sorted(everyone - set(listed)))
                 raise SplitError(f"split {self.name}, fold {number} lacks {missing}")
+            if wrong := sorted(self.untested & set(fold.test)):
+                raise SplitError(
+                    f"split {self.name}, fold {number} tests {', '.join(wrong)}, who are untested"
+                )
+        if self.kind == "days" and (shared := self._tested & self._taught):
+            raise SplitError(
+                f"split {self.name} tests days of {', '.join(sorted(shared))}, who train in another fold"
+            )
+
+    @property
+    def _tested(self) -> set[str]:
+        return {subject for fold in self.folds for subject in fold.test}
+
+    @property
+    def _taught(self) -> set[str]:
+        return {subject for fold in self.folds for subject in (*fold.train, *fold.validation)}
 
     @property
     def subjects(self) -> set[str]:
@@ -94,13 +129,13 @@ class Split:
         return split_digest([{part: sorted(fold.subjects(part)) for part in PARTS} for fold in self.folds])
 
     def check_tested_once(self) -> None:
-        """Check that pooling the folds' test pairs counts every subject once.
+        """Check that pooling the folds' test pairs counts every subject once, but for those `untested`.
 
         Raises:
             SplitError: A subject is tested in no fold, or in several.
         """
         tested = Counter(subject for fold in self.folds for subject in fold.test)
-        wrong = sorted(subject for subject in self.subjects if tested[subject] != 1)
+        wrong = sorted(subject for subject in self.subjects - self.untested if tested[subject] != 1)
         if wrong:
             raise SplitError(
                 f"split {self.name} must test each subject once, but not so {_listed(wrong)}",
@@ -153,7 +188,12 @@ def read_split(path: Path) -> Split:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         folds = tuple(Fold(*(_names(fold[part]) for part in PARTS)) for fold in content["folds"])
-        split = Split(content["name"], folds, content.get("source", ""))
+        untested = frozenset(_names(content.get("untested", [])))
+        kind = content.get("kind", "subjects")
+        if kind not in get_args(SplitKind):
+            raise ValueError(f"its kind is {json.dumps(kind)[:40]}, not {' or '.join(get_args(SplitKind))}")
+        covering = kind == "subjects" and not untested
+        split = Split(content["name"], folds, content.get("source", ""), covering, untested, kind)
         stated = content["digest"]
     except OSError as error:
         hint = "Name a split file, or a rule: -o split=balanced-4"
@@ -186,6 +226,8 @@ def write_split(split: Split, path: Path) -> None:
         "name": split.name,
         "source": split.source,
         "digest": split.digest,
+        **({"kind": split.kind} if split.kind != "subjects" else {}),
+        **({"untested": sorted(split.untested)} if split.untested else {}),
         "folds": [{part: sorted(fold.subjects(part)) for part in PARTS} for fold in split.folds],
     }
     replace_file(path, f"{json.dumps(content, indent=1)}\n".encode())
@@ -239,8 +281,76 @@ def leave_one_out_split(name: str, weights: Mapping[str, int]) -> Split:
     return Split(name, tuple(made), "rule leave-one-out")
 
 
-def rule_split(name: str, weights: Mapping[str, int], seed_name: str) -> Split:
+def patient_split(
+    name: str, rule: PatientRule, tested: int | None, days: Days, weights: Mapping[str, int], seed_name: str
+) -> Split:
+    """Test some of the patients, the same ones under each rule, so that their own models meet other models.
+
+    They are drawn by the seed of `seed_name` among those with the most days, of which more than `ENOUGH_DAYS`
+    count no more.
+
+    - `patient-days`: one fold of the kind `days`. All others pre-train, but for every fourth, who validates.
+    - `other-patients`: four folds, each of which tests a quarter of them. All folds train on the others
+      alone, of whom another quarter validates in each: no model knows any of those who are tested.
+    - `four-folds`: the folds of `balanced-4`, of which only they are tested. In each fold, those of them whom
+      another fold tests train or validate with everybody else. A fold that would test nobody is left out.
+
+    Args:
+        name: Name of the split.
+        rule: One of the above.
+        tested: How many patients are tested; None takes `ADAPTED` of all, rounded.
+        days: How many days of each patient have an image before and one after treatment.
+        weights: Patient → number of pairs.
+        seed_name: Name that seeds are derived from.
+
+    Raises:
+        SplitError: There are too few patients, or too few have two such days.
+    """
+    able, least = sum(count > 1 for count in days.values()), 1 if rule == "patient-days" else 4
+    wanted, most = round(ADAPTED * len(days)) if tested is None else tested, min(able, len(days) - 4)
+    if not least <= wanted <= most:
+        raise SplitError(
+            f"split {name}: {wanted} patients can't be tested. There are {len(days)}, of whom {able} have two"
+            " days with images of both phases, and 4 others are needed at least",
+            f"Say how many: -o split={rule}-N, N from {least} to {most}"
+            if least <= most
+            else "Add patients with at least two days, each with images of phase pre and of phase post.",
+        )
+    order = sorted(days)
+    random.Random(seed_for("split", f"{seed_name}/patients")).shuffle(order)  # noqa: S311 - no secret
+    order.sort(key=lambda patient: -min(days[patient], ENOUGH_DAYS))
+    chosen, others = order[:wanted], order[wanted:]
+    source = f"rule {rule}, {wanted} of {len(days)} patients, seed of {seed_name!r}"
+    untested = frozenset(others)
+    if rule == "patient-days":
+        return Split(name, (_with_validation(others, chosen),), source, untested=untested, kind="days")
+    if rule == "four-folds":
+        folds = tuple(
+            Fold(fold.train, fold.validation, tuple(patient for patient in fold.test if patient in chosen))
+            for fold in balanced_split(name, weights, 4, seed_name).folds
+            if not untested.issuperset(fold.test)
+        )
+    else:
+        quarters = [others[number::4] for number in range(4)]
+        folds = tuple(
+            Fold(_ascending(set(others) - set(quarter)), _ascending(quarter), _ascending(chosen[number::4]))
+            for number, quarter in enumerate(quarters)
+        )
+    return Split(name, folds, source, covering=False, untested=untested)
+
+
+def _ascending(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(names))
+
+
+def rule_split(name: str, weights: Mapping[str, int], seed_name: str, days: Days | None = None) -> Split:
     """Compute the split that a rule's name stands for.
+
+    Args:
+        name: Of the rule, such as `balanced-4`.
+        weights: Subject → number of pairs.
+        seed_name: Name that draws are seeded by.
+        days: As `patient_split` takes it; None where there are no days.
 
     Raises:
         SplitError: The name is no rule, or there are too few subjects.
@@ -250,7 +360,15 @@ def rule_split(name: str, weights: Mapping[str, int], seed_name: str) -> Split:
         return balanced_split(name, weights, int(count), seed_name)
     if name == "leave-one-out":
         return leave_one_out_split(name, weights)
-    raise SplitError(f"no split is called {name!r}", "Rules: balanced-4 (any number), leave-one-out")
+    for known in get_args(PatientRule):
+        if name == known or (rule == known and count.isdecimal()):
+            tested = int(count) if rule == known else None
+            return patient_split(name, known, tested, days or {}, weights, seed_name)
+    raise SplitError(
+        f"no split is called {name!r}",
+        "Rules: balanced-4 (any number), leave-one-out; for patients with days also"
+        f" {', '.join(get_args(PatientRule))}",
+    )
 
 
 def _with_validation(rest: Sequence[str], test: Sequence[str]) -> Fold:

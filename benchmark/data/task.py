@@ -25,6 +25,7 @@ from comface_bench.core.registry import Entry, Registry, task_registry
 from comface_bench.core.unit import seed_for
 from comface_bench.data.manifest import Manifest
 from comface_bench.data.pairs import PairList, PairSampler
+from comface_bench.data.patient_days import paired_days
 from comface_bench.data.splits import PARTS, Fold, Part, Split, check_people, read_split, rule_split
 
 if TYPE_CHECKING:
@@ -196,6 +197,11 @@ def open_task(
         split.check_tested_once()
     if card.test_data is not None:
         split = split.cross_dataset(card.data, card.test_data, tested.subject_names)
+    if split.kind == "days" and card.test_pairs != "pre-post-same-day":
+        raise SplitError(
+            f"split {split.name} tests one day at a time, but pairs of {card.name} may lie on two",
+            "Test pairs of one day: -o pairs=pre-post-same-day",
+        )
     return Task(card, chosen, table, split)
 
 
@@ -255,7 +261,8 @@ def find_split(name: str, card: TaskCard, table: Manifest) -> Split:
             split = read_split(published)
         else:
             labels = table.target(card.target, card.label_range)
-            split = rule_split(name, PairSampler(table, labels).counts(), card.data)
+            days = {subject: len(own) for subject, own in paired_days(table, labels).items()}
+            split = rule_split(name, PairSampler(table, labels).counts(), card.data, days)
         split.check(table.subject_names, card.data)
     except SplitError as error:
         if error.hint:

@@ -26,7 +26,7 @@ import weakref
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 import numpy as np
@@ -217,16 +217,21 @@ def list_parts(entry: Path) -> list[Path]:
     return sorted(entry.glob(f"*{_PART}"))
 
 
-def describe_entry(entry: Path, about: Mapping[str, object]) -> None:
-    """Make an entry's folder, and say for people what it is of.
+def describe_entry(entry: Path, about: Mapping[str, object], *, again: bool = False) -> None:
+    """Make an entry's folder, and say for people what it is of; `again` writes over what it said before.
 
     Raises:
         OSError: It can't be written.
     """
     entry.mkdir(parents=True, exist_ok=True)
-    if not (entry / _ABOUT).exists():
+    if again or not (entry / _ABOUT).exists():
         with replacing(entry / _ABOUT) as stream:
             stream.write(json.dumps(about, indent=1).encode())
+
+
+def read_about(entry: Path) -> Mapping[str, Any]:
+    """Return what an entry says of itself; nothing where it says nothing that can be read."""
+    return read_facts(entry / _ABOUT)
 
 
 def note_use(entry: Path) -> None:

@@ -13,7 +13,13 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from comface_bench.core.card import Family, MethodCard, TaskCard
-from comface_bench.core.errors import BenchError, DataMissingError, UsageError, WeightsMissingError
+from comface_bench.core.errors import (
+    BenchError,
+    DataMissingError,
+    SplitError,
+    UsageError,
+    WeightsMissingError,
+)
 from comface_bench.core.names import (
     METHOD_OPTIONS,
     TASK_OPTIONS,
@@ -344,14 +350,43 @@ class _Planner:
         Raises:
             DataMissingError: They are missing for a task that was written out.
         """
+        unfit: tuple[type[BenchError], ...] = (DataMissingError,)
+        if self._protocol.card.split_kind == "days":
+            # Few tasks have days, so that a pattern means those that do.
+            unfit += (SplitError, UsageError)
         for named in self._tasks:
-            options = {**_taken(self._for_tasks, named.entry.card), **named.options}
+            card = named.entry.card
+            usual = _taken(self._protocol.card.task_options, card)
+            options = {**usual, **_taken(self._for_tasks, card), **named.options}
             try:
                 task = opened.open(named.entry, options, self._request.data)
-            except DataMissingError as error:
+                self._check_split(task)
+            except unfit as error:
                 self._skip_or_raise(named.explicit, named.name, error)
                 continue
             yield task, named
+
+    def _check_split(self, task: Task) -> None:
+        """Check that the protocol can run on a task's split.
+
+        Raises:
+            UsageError: The split is of another kind.
+        """
+        kind = self._protocol.card.split_kind
+        if task.split.kind == kind:
+            return
+        name = self._protocol_name
+        if kind == "days":
+            raise UsageError(
+                f"{name} makes a model of each patient's own days, but split {task.split.name} of {task.name}"
+                " keeps people apart",
+                "Leave the split out, or name one that tests days: -o split=patient-days",
+            )
+        raise UsageError(
+            f"split {task.split.name} of {task.name} is of models that are trained on other days of the"
+            f" patients who are tested, and {name} trains on other people only",
+            "Test the same patients by models of others: -o split=other-patients",
+        )
 
     def cells(
         self, task: Task, named: _Named[TaskCard], methods: Iterable[_ReadyMethod]

@@ -201,6 +201,7 @@ def check_record(record: Record) -> Iterator[Fault]:
         yield from _check_metrics(unit.metrics, f"{place}.metrics")
         yield from _check_metrics(unit.constant, f"{place}.constant")
         yield from _check_training(record, unit, place)
+        yield from _check_days(record, unit, place)
     for number, failure in enumerate(record.failures):
         yield from _check_key(record, failure.fold, failure.seed, failure.key, f"failures.{number}")
     for part in ("pooled", "fold_mean", "constant"):
@@ -306,6 +307,33 @@ def _check_training(record: Record, unit: UnitResult, place: str) -> Iterator[Fa
         yield Fault(f"{place}.best_epoch", f"{unit.best_epoch}, but the lowest validation loss is of {best}")
     if unit.n_subjects > unit.n_pairs:
         yield Fault(f"{place}.n_subjects", "more subjects than pairs")
+
+
+_OWN_DAYS = re.compile(r"(\d+):(\d+)<(\d+(?:,\d+)*)", re.ASCII)
+"""A subject, its day that is tested, and its days that trained the model of it."""
+
+
+def _check_days(record: Record, unit: UnitResult, place: str) -> Iterator[Fault]:
+    """Check what a unit says of models that were made of tested people's own days."""
+    values = record.protocol.values
+    if values.get("split_kind") != "days":
+        return
+    where = f"{place}.details.days_trained"
+    models = [_OWN_DAYS.fullmatch(text) for text in str(unit.details.get("days_trained", "")).split()]
+    if not models:
+        yield Fault(where, "which days trained isn't there, so that it can't be checked", AGAIN)
+    tested = record.task.fold_subjects[unit.fold].test.split(",") if record.task.fold_subjects else []
+    for match in models:
+        if match is None:
+            yield Fault(where, "not of the form subject:day<days", AGAIN)
+            return
+        subject, day, trained = match[1], match[2], match[3].split(",")
+        if day in trained:
+            yield Fault(where, f"day {day} of subject {subject} is tested by a model that it trained")
+        if len(set(trained)) != len(trained) or len(trained) != values.get("days"):
+            yield Fault(where, f"{len(trained)} days of subject {subject}, but {values.get('days')} train")
+        if subject not in tested:
+            yield Fault(where, f"subject {subject} isn't one that the fold tests")
 
 
 def _first_difference(one: bytes, other: bytes) -> int:

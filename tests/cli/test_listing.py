@@ -68,6 +68,7 @@ def test_protocols(call):
         "linear",
         "finetune",
         "quick",
+        "patient-specific",
     ]
 
 

@@ -103,7 +103,7 @@ def test_main_returns_the_status_of_an_error(capsys):
         ("comface-bench run --method ", {"scratch", "comface", "imagenet", "timm/resnet18"}),
         ("comface-bench run --method scratch,im", {"scratch,imagenet"}),
         ("comface-bench run --task synth-w", {"synth-weight"}),
-        ("comface-bench run --protocol ", {"probe", "linear", "finetune", "quick"}),
+        ("comface-bench run --protocol ", {"probe", "linear", "finetune", "quick", "patient-specific"}),
         ("comface-bench show fine", {"finetune"}),
         ("comface-bench list ", {"methods", "tasks", "protocols", "metrics"}),
         ("comface-bench doc", {"doctor"}),

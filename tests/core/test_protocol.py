@@ -95,7 +95,7 @@ def test_quick_is_small_for_every_family():
 
 
 def test_every_protocol_has_a_summary():
-    assert protocol_names() == ["probe", "linear", "finetune", "quick"]
+    assert protocol_names() == ["probe", "linear", "finetune", "quick", "patient-specific"]
     assert all(entry.card.summary for entry in protocol_registry().declared())
 
 

@@ -389,7 +389,7 @@ CARD = MetricCard.mean_of({name!r}, "Mean", lambda y, yhat: yhat)
 
 def test_a_protocol_of_an_installed_package_is_resolved_by_its_name(install):
     install("theirs", "their_protocol", PROTOCOL.format(name="theirs"), group=PROTOCOLS_GROUP)
-    assert protocol_names() == ["probe", "linear", "finetune", "quick", "theirs"]
+    assert protocol_names() == ["probe", "linear", "finetune", "quick", "patient-specific", "theirs"]
     assert "their_protocol" not in sys.modules
     protocol = resolve_protocol("theirs", "age", {"epochs": "3"})
     assert (protocol.name, protocol.trains) == ("theirs+epochs=3", "head")

@@ -15,6 +15,7 @@ from comface_bench.data.splits import (
     Split,
     balanced_split,
     leave_one_out_split,
+    patient_split,
     read_split,
     rule_split,
     write_split,
@@ -314,7 +315,7 @@ def test_every_split_that_a_card_names_is_a_file_or_a_rule():
     weights = {str(number): 1 for number in range(30)}
     for entry in task_registry(plugins=False).declared():
         for name in entry.card.splits:
-            assert name in NAMES or rule_split(name, weights, "x"), entry.card.name
+            assert name in NAMES or rule_split(name, weights, "x", dict.fromkeys(weights, 2)), entry.card.name
 
 
 def test_the_heatmap_split_is_the_published_one():
@@ -363,3 +364,101 @@ def test_a_pooled_split_tests_each_subject_once():
 def test_one_fold_is_none(count):
     with pytest.raises(SplitError, match="at least 2 folds"):
         balanced_split("s", dict.fromkeys("abcdefgh", 1), count, "x")
+
+
+DAYS = st.dictionaries(st.text("abcdef", min_size=1, max_size=4), st.integers(0, 6), min_size=4, max_size=45)
+PATIENT_RULES = ("patient-days", "other-patients", "four-folds")
+
+
+def patient_splits(days, tested=None, seed_name="x"):
+    weights = dict.fromkeys(days, 9)
+    return [patient_split("s", rule, tested, days, weights, seed_name) for rule in PATIENT_RULES]
+
+
+def test_the_papers_numbers_of_patients_and_their_proportion():
+    for count, tested in ((39, 15), (24, 9), (13, 5)):
+        days = {f"P{number:02d}": 5 for number in range(count)}
+        own, others, whole = patient_splits(days)
+        (fold,) = own.folds
+        assert (len(fold.test), len(fold.train) + len(fold.validation)) == (tested, count - tested)
+        assert len(fold.validation) == round((count - tested) / 4)
+        assert [sorted(s for one in split.folds for s in one.test) for split in (others, whole)] == [
+            list(fold.test)
+        ] * 2
+        for one in others.folds:
+            assert {*one.train, *one.validation} == {*fold.train, *fold.validation}
+        assert own.digest == patient_splits(days, tested)[0].digest
+        assert own.digest != patient_splits(days, seed_name="y")[0].digest or count < 14
+
+
+@given(DAYS, st.one_of(st.none(), st.integers(0, 20)))
+def test_patients_who_are_tested_teach_nobody_else(days, tested):
+    try:
+        splits = patient_splits(days, tested)
+    except SplitError as error:
+        assert error.hint or "no subject in" in error.message
+        return
+    chosen = [{subject for fold in split.folds for subject in fold.test} for split in splits]
+    assert chosen[0] == chosen[1] == chosen[2]
+    assert all(days[subject] > 1 for subject in chosen[0])
+    # Who is left out has no more days that count than who is in.
+    most = max((min(days[subject], 4) for subject in days.keys() - chosen[0]), default=0)
+    assert min(min(days[subject], 4) for subject in chosen[0]) >= most
+    whole = splits[2]
+    assert [split.kind for split in splits] == ["days", "subjects", "subjects"]
+    for split in splits:
+        split.check_tested_once()
+        split.check(sorted(days), "d")
+        for fold in split.folds:
+            taught = {*fold.train, *fold.validation}
+            assert not taught & set(fold.test)
+            if split is not whole:
+                assert not taught & chosen[0]
+    standard = balanced_split("b", dict.fromkeys(days, 9), 4, "x")
+    # A fold that would test nobody is left out.
+    usual_folds = [usual for usual in standard.folds if chosen[0] & set(usual.test)]
+    for fold, usual in zip(whole.folds, usual_folds, strict=True):
+        assert (fold.train, fold.validation) == (usual.train, usual.validation)
+        assert fold.test == tuple(subject for subject in usual.test if subject in chosen[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "days", "hint"),
+    [
+        ("patient-days-9", dict.fromkeys("abcdefgh", 3), "-o split=patient-days-N, N from 1 to 4"),
+        ("patient-days-0", dict.fromkeys("abcdefgh", 3), "-o split=patient-days-N, N from 1 to 4"),
+        ("other-patients", dict.fromkeys("abcdefgh", 3), "-o split=other-patients-N, N from 4 to 4"),
+        ("other-patients", dict.fromkeys("abcdefg", 3), "Add patients with at least two days"),
+        ("patient-days", dict.fromkeys("abcdefgh", 1), "Add patients with at least two days"),
+        ("patient-days", {}, "Add patients with at least two days"),
+    ],
+)
+def test_too_few_patients_say_how_many_would_do(name, days, hint):
+    with pytest.raises(SplitError, match="patients can't be tested") as caught:
+        rule_split(name, dict.fromkeys(days, 9), "x", days)
+    assert hint in caught.value.hint
+
+
+def test_files_keep_the_kind_of_a_split_and_who_is_not_tested(tmp_path):
+    days = {f"P{number:02d}": 5 for number in range(20)}
+    for split in patient_splits(days):
+        write_split(split, tmp_path / "s.json")
+        again = read_split(tmp_path / "s.json")
+        assert (again.kind, again.untested, again.digest) == (split.kind, split.untested, split.digest)
+        again.check_tested_once()
+    content = json.loads((tmp_path / "s.json").read_text())
+    (tmp_path / "s.json").write_text(json.dumps(content | {"kind": "weeks"}))
+    with pytest.raises(SplitError, match='its kind is "weeks", not subjects or days'):
+        read_split(tmp_path / "s.json")
+
+
+def test_a_split_of_days_keeps_tested_people_out_of_all_other_parts():
+    for kind in ("subjects", "days"):
+        with pytest.raises(SplitError, match="fold 0: c stand more than once"):
+            Split("s", (fold("ac", "b", "cd"),), kind=kind)
+    folds = (fold("a", "b", "cd"), fold("c", "d", "ab"))
+    Split("s", folds)
+    with pytest.raises(SplitError, match="tests days of a, b, c, d, who train in another fold"):
+        Split("s", folds, kind="days")
+    with pytest.raises(SplitError, match="fold 1 tests a, who are untested"):
+        Split("s", folds, untested=frozenset("a"))

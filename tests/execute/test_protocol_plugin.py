@@ -140,7 +140,7 @@ def test_it_stands_in_lists_and_is_shown(
 ) -> None:
     path = make_ridge()
     registry = protocol_registry([path], plugins=False)
-    assert protocol_names(registry) == ["probe", "linear", "ridge", "finetune", "quick"]
+    assert protocol_names(registry) == ["probe", "linear", "ridge", "finetune", "quick", "patient-specific"]
     with pytest.raises(SystemExit):
         main(["list", "protocols", "--json", "--plugin", str(path), "--no-plugins"])
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["protocols"]}

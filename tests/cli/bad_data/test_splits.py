@@ -137,7 +137,11 @@ def test_a_subject_that_is_tested_twice(root, path, refuse):
 RULES = {
     "balanced-3": ("split balanced-3: 4 subjects are too few for 3 folds", LEAVE_ONE_OUT),
     "balanced-1": ("split balanced-1: there must be at least 2 folds", LEAVE_ONE_OUT),
-    "random-4": ("no split is called 'random-4'", "Rules: balanced-4 (any number), leave-one-out"),
+    "random-4": (
+        "no split is called 'random-4'",
+        "Rules: balanced-4 (any number), leave-one-out; for patients"
+        " with days also patient-days, other-patients, four-folds",
+    ),
     "fgnet-4fold": ("FGNET lacks subjects 005, 006, 007, 008, 009 … of split fgnet-4fold", LEAVE_ONE_OUT),
 }
 
