@@ -404,7 +404,7 @@ class GroupRunner:
     def _settle(self, ended: Iterable[tuple[_Work, Outcome | UnitError]]) -> None:
         """Store what came of units, all that are of one record at once."""
         for writer, some in itertools.groupby(ended, key=lambda pair: pair[0].writer):
-            made = {item: result for item, outcome in some if (result := self._make(item, outcome))}
+            made = {item: found for item, outcome in some if (found := self._make(item, outcome))}
             if not made:
                 continue
             try:

@@ -388,6 +388,6 @@ def _write(unions: dict[Path, _Union], into: Path, before: dict[Path, bytes]) ->
         with files.lock():
             if (path.read_bytes() if path.exists() else None) != before.get(place):
                 raise ResultError(f"{path}: was changed meanwhile", "Merge again when no run writes to it.")
-            files.write(union.content)
+            files.write(*union.content.files())
         written.append(path)
     return written
