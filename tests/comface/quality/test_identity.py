@@ -1,4 +1,4 @@
-"""How alike people look: distances, shares and AUC against SciPy and scikit-learn's definitions, and the command."""
+"""How alike people look: distances, shares and areas against SciPy, and the command."""
 
 import json
 
@@ -32,7 +32,11 @@ def people():
 
 def pairs(who, years):
     first, second = np.triu_indices(len(who), 1)
-    return who[first] == who[second], np.abs(years[first] - years[second]), np.minimum(years[first], years[second])
+    return (
+        who[first] == who[second],
+        np.abs(years[first] - years[second]),
+        np.minimum(years[first], years[second]),
+    )
 
 
 def test_shares_and_areas_are_scipys(people):
@@ -88,12 +92,14 @@ class Middle:
 
 def level(chips):
     """Stands for the network: mean colours, which are in [0, 1]."""
-    assert chips.dtype == torch.float32 and 0 <= chips.min() and chips.max() <= 1
+    assert chips.dtype == torch.float32 and chips.min() >= 0 and chips.max() <= 1
     return chips.mean((2, 3))
 
 
 def test_faces_are_cut_out_and_keep_their_order():
-    images = [Image.new("RGB", (9, 9), (n, 2 * n, 250)) for n in range(70)] + [Image.new("RGB", (9, 9), "white")]
+    images = [Image.new("RGB", (9, 9), (n, 2 * n, 250)) for n in range(70)] + [
+        Image.new("RGB", (9, 9), "white")
+    ]
     rows, how = embed_faces(images, Middle(), level, size=8)
     assert rows.shape == (71, 3) and how.tolist() == [0] * 70 + [2]
     assert np.allclose(rows[:70, 0] * 255, range(70)) and np.allclose(rows[:70, 1] * 255, range(0, 140, 2))
