@@ -23,7 +23,7 @@ ALLOWED = {
     "core": set(),
     "data": {"core"},
     "engine": {"core", "data"},
-    "execute": {"core", "data", "engine", "results", "stats"},
+    "execute": {"core", "data", "engine", "prepare.faces", "results", "stats"},
     "cli": {
         "baselines",
         "core",

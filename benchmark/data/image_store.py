@@ -51,6 +51,8 @@ from comface_bench.data.manifest import Manifest
 if TYPE_CHECKING:
     import torch
 
+    from comface_bench.core.protocol import Protocol
+
 FORMAT = 2
 """Raised by hand when the file of a store changes its layout."""
 
@@ -176,6 +178,37 @@ def open_image_store(
     if not len(table) or size < 1:
         raise ValueError(f"a store of {len(table)} images of side {size} holds nothing")
     return ImageStore(StorePlan(table, size, resize, cache, workers or _cores()), progress, notice)
+
+
+def open_shown(
+    table: Manifest,
+    protocol: Protocol,
+    *,
+    cache: Path,
+    progress: Callable[[int, int], None] = _ignore,
+    notice: Callable[[str], None] = _ignore,
+) -> ImageStore:
+    """Open the store of a data set's images as a protocol shows them: the one preparation of all photographs.
+
+    Args:
+        table: The data set.
+        protocol: Says how large the images are, and how photographs become squares.
+        cache: Folder of the stores; made if needed.
+        progress: As `open_image_store` takes it.
+        notice: Likewise.
+
+    Raises:
+        BenchError: As `open_image_store`.
+    """
+    return open_image_store(
+        table,
+        # A seventh more than is shown, so that crops of the augmentation lose little sharpness.
+        protocol.image_size + -(-protocol.image_size // 7),
+        cache=cache,
+        resize=protocol.resize,
+        progress=progress,
+        notice=notice,
+    )
 
 
 @dataclass(frozen=True, eq=False)
