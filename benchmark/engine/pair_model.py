@@ -36,13 +36,14 @@ class PairHeads:
 
     @classmethod
     def of(cls, fitted: Sequence[Fitted]) -> PairHeads:
-        """Put heads together that join features in the same way, of equally many numbers."""
+        """Put heads together that join features in the same way, which have equally many numbers."""
         first = fitted[0]
         return cls(torch.stack([one.weight.double() for one in fitted]), first.head, first.mirror)
 
-    def inputs(self, width: int) -> int:
-        """Return how many numbers a head has where the encoder gives `width` features."""
-        return width * (2 if self.mirror == "beside" else 1) * (2 if self.head == "concat" else 1)
+    @staticmethod
+    def inputs(fitted: Fitted, width: int) -> int:
+        """Return how many numbers a head must have where the encoder gives `width` features."""
+        return width * (2 if fitted.mirror == "beside" else 1) * (2 if fitted.head == "concat" else 1)
 
     def encode(
         self, encoder: Encoder, images: ImageSource, tick: Callable[[int], None] | None = None

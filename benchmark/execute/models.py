@@ -38,6 +38,7 @@ from comface_bench.core.registry import Entry, method_registry
 from comface_bench.core.unit import ENGINE_EPOCH
 from comface_bench.core.weights import digest_weights, find_weights
 from comface_bench.results.models import ModelFiles
+from comface_bench.version import __version__
 
 if TYPE_CHECKING:
     import numpy as np
@@ -155,14 +156,15 @@ class Share:
                 "Its weights, or the library that it comes from, were others. Make the models again: the"
                 " record's own command with --again --save-models",
             )
-        heads, width = PairHeads.of(fitted), encoder.measure(image_size)
-        if heads.inputs(width) != heads.weights.shape[1]:
-            raise ResultError(
-                f"{self.files[0]}: its head has {heads.weights.shape[1]} numbers, where {width} features need"
-                f" {heads.inputs(width)}",
-                "Make it again: the record's own command with --save-models",
-            )
-        return encoder, heads
+        width = encoder.measure(image_size)
+        for file, one in zip(self.files, fitted, strict=True):
+            inputs = PairHeads.inputs(one, width)
+            if len(one.weight) != inputs:
+                raise ResultError(
+                    f"{file}: its head has {len(one.weight)} numbers, where {width} features need {inputs}",
+                    "Make it again: the record's own command with --save-models",
+                )
+        return encoder, PairHeads.of(fitted)
 
 
 class Model:
@@ -269,6 +271,45 @@ class Model:
             answers = self._answer(list(row), x, y, progress or _ignore)
             found = (self._estimate(*item, level) for item in zip(taken, answers.T, strict=True))
         return [refused.get(first) or refused.get(second) or next(found) for first, second in named]
+
+    def export_onnx(self, path: Path) -> float:
+        """Write the models as one ONNX graph of two photographs: the mean of all heads on the frozen backbone.
+
+        Args:
+            path: The file.
+
+        Returns:
+            The largest difference between onnxruntime's answers and the model's, relative to the larger of 1
+            and the answer.
+
+        Raises:
+            UsageError: The models have several backbones; a graph has one.
+            MissingExtraError: A package for ONNX isn't installed.
+            ResultError: The network can't be written as ONNX, or its graph answers otherwise.
+        """
+        from comface_bench.engine.onnx_export import write_onnx
+
+        record, size = self.record, self.protocol.image_size
+        if len(self.shares) > 1:
+            firsts = [share.units[0] for share in self.shares]
+            listed = ", ".join(f"fold {unit.fold} seed {unit.seed}" for unit in firsts)
+            raise UsageError(
+                f"{len(firsts)} backbones, and a graph has one", f"Choose by --folds and --seeds: {listed}"
+            )
+        encoder, heads = self.load(self.shares[0])
+        facts = {
+            "method": record.method.name,
+            "task": record.task.name,
+            "target": record.task.target,
+            "unit": record.task.unit,
+            "protocol": json.dumps({"name": record.protocol.name, **self.protocol.facts()}),
+            "preparation": f"upright RGB, made a square of {size + -(-size // 7)} pixels as the protocol says,"
+            f" then of {size}, both bilinear with antialiasing",
+            "units": json.dumps([unit.key for unit in self.shares[0].units]),
+            "licence": record.method.about.licence,
+            "comface_bench": __version__,
+        }
+        return write_onnx(path, encoder, heads, size, facts)
 
     def _refuse(self, file: Path, check: bool) -> UnlikePhotoError | None:
         """Return why a photograph isn't taken, or None."""
@@ -407,6 +448,13 @@ def load_model(
     units = _choose_units(found, folds, seeds)
     protocol = _find_protocol(found, plugin_files, use_plugins)
     entry, options, weights = _find_method(found, checkpoint, plugin_files, use_plugins)
+    if entry.source is not None and any(
+        unit.details.get("method_source", entry.source) != entry.source for unit in units
+    ):
+        raise UsageError(
+            f"the source of {entry.card.name} was changed since the record was made, under its old version",
+            "Bring it back, or run the units anew: the record's own command with --again",
+        )
     precisions = sorted({str(unit.details.get("precision", "float32")) for unit in units})
     if len(precisions) > 1:
         raise UsageError(
