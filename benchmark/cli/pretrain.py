@@ -1,4 +1,4 @@
-"""`comface-bench pretrain` and `export`: ComFace on corpora of synthetic faces; weights and models as files."""
+"""`comface-bench pretrain` and `export`: ComFace on synthetic faces; weights and models as files."""
 
 from __future__ import annotations
 
@@ -308,7 +308,9 @@ def export(
     ] = None,
     plugin: Plugins = [],  # noqa: B006
 ) -> None:
-    """Write the best network of a pre-training as safetensors, with a model card; or a record's model as ONNX.
+    """Write the best network of a pre-training as safetensors, with a model card beside it.
+
+    With --onnx: a record's model, checked with onnxruntime.
 
     Use it: comface-bench run --method comface -o backbone=resnet18 -o checkpoint=FILE --task age
     """

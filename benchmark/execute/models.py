@@ -273,7 +273,7 @@ class Model:
         return [refused.get(first) or refused.get(second) or next(found) for first, second in named]
 
     def export_onnx(self, path: Path) -> float:
-        """Write the models as one ONNX graph of two photographs: the mean of all heads on the frozen backbone.
+        """Write the models as one ONNX graph of two photographs, the mean of the heads on their backbone.
 
         Args:
             path: The file.
@@ -303,8 +303,8 @@ class Model:
             "target": record.task.target,
             "unit": record.task.unit,
             "protocol": json.dumps({"name": record.protocol.name, **self.protocol.facts()}),
-            "preparation": f"upright RGB, made a square of {size + -(-size // 7)} pixels as the protocol says,"
-            f" then of {size}, both bilinear with antialiasing",
+            "preparation": f"upright RGB, made a square of {size + -(-size // 7)} pixels as the protocol"
+            f" says, then of {size}, both bilinear with antialiasing",
             "units": json.dumps([unit.key for unit in self.shares[0].units]),
             "licence": record.method.about.licence,
             "comface_bench": __version__,

@@ -5,18 +5,25 @@ import json
 
 import pytest
 
-OPTIONS = ["-o", "split=balanced-4", "-o", "image_size=16"]
-METHOD = "scratch+backbone=resnet18"
+import comface_bench as cb
 
 
-@pytest.fixture
-def made(call, make_ages, tmp_path):
-    """A record with models, and its pictures of person 1 by age."""
-    data = make_ages(tmp_path / "data", ages=(2, 9, 31))
-    words = ["run", "--method", METHOD, "--task", "age", "--protocol", "probe", "--no-leaderboard"]
-    status, _, err = call(*words, "--data", data, "--results", tmp_path / "results", *OPTIONS)
-    assert status == 0, err
-    (record,) = (tmp_path / "results").glob("age*/*/*.json")
+@pytest.fixture(scope="module")
+def made(make_ages, tmp_path_factory):
+    """A record with models, and its pictures of person 1 by age; nothing changes them."""
+    folder = tmp_path_factory.mktemp("made")
+    data = make_ages(folder / "data", ages=(2, 9, 31))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COMFACE_CACHE", str(folder / "cache"))
+        cb.run(
+            "scratch+backbone=resnet18",
+            "age+split=balanced-4",
+            "probe",
+            data=data,
+            results=folder / "results",
+            image_size=16,
+        )
+    (record,) = (folder / "results").glob("age*/*/*.json")
     return record, sorted((data / "FGNET" / "images").glob("001A*"))
 
 
@@ -46,8 +53,9 @@ def test_two_photographs(call, made):
 
 def test_a_table_of_pairs(call, made, tmp_path):
     record, (young, middle, old) = made
-    table, out = young.parent / "pairs.csv", tmp_path / "answers.csv"
-    table.write_text(f"who,first,second\nanna,{young.name},{old.name}\nben,{middle.name},{old}\n")
+    table, out = tmp_path / "pairs.csv", tmp_path / "answers.csv"
+    (tmp_path / "near.jpg").write_bytes(young.read_bytes())
+    table.write_text(f"who,first,second\nanna,near.jpg,{old}\nben,{middle},{old}\n")
     status, said, err = call("predict", "--model", record, table, "--out", out)
     assert status == 0, err
     assert "2 of 2 pairs answered" in said
