@@ -2,8 +2,9 @@
 
     python timings/interval_coverage.py results/synth-age/probe/comface.json ...
 
-For each fold of a record: its test pairs get intervals by the errors of the other folds' test pairs. Prints, for
-each record and tercile of the estimates' size, the share of true changes inside and the intervals' mean width.
+For each fold of a record: its test pairs get intervals by the errors of the other folds' test pairs. Prints,
+for each record and tercile of the estimates' size, the share of true changes inside and the intervals' mean
+width.
 """
 
 from __future__ import annotations

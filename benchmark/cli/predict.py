@@ -119,7 +119,7 @@ def predict(
         replace_file(out, _as_csv(pairs, found).encode())
     if as_json:
         for pair, one in zip(pairs, found, strict=True):
-            typer.echo(json.dumps(_facts(pair, one), ensure_ascii=False))
+            typer.echo(json.dumps(_facts(pair, one)))
     else:
         _print(pairs, found, loaded, level, out)
     if any(isinstance(one, UnlikePhotoError) for one in found):
@@ -231,7 +231,7 @@ def _print(
     record, estimates = model.record, [one for one in found if not isinstance(one, UnlikePhotoError)]
     if len(pairs) == 1 and estimates:
         single = estimates[0]
-        typer.echo(f"{record.task.target}: {single}")
+        typer.echo(_plain(f"{record.task.target}: {single}"))
         typer.echo(
             f"{level:.0%} interval by the errors of {single.pairs} test pairs of {single.people} people with"
             f" estimates of about that size; {_describe_answers(single)}"
@@ -241,7 +241,8 @@ def _print(
             [str(one.first), str(one.second), *(f"{value:+.3f}" for value in (one.change, one.low, one.high))]
             for one in estimates
         ]
-        print_table(["first", "second", f"change ({estimates[0].unit})", "low", "high"], rows, _NUMBERS)
+        headings = ["first", "second", _plain(f"change ({estimates[0].unit})"), "low", "high"]
+        print_table(headings, rows, headings[2:])
     for one in found:
         if isinstance(one, UnlikePhotoError):
             typer.echo(f"refused: {one.message}", err=True)
@@ -254,6 +255,11 @@ def _print(
         )
     if out is not None:
         typer.echo(f"{out}: {len(estimates)} of {len(pairs)} pairs answered")
+
+
+def _plain(text: str) -> str:
+    """Escape characters that a terminal would obey: anybody may have written a record."""
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
 
 
 def _describe_answers(one: Estimate) -> str:

@@ -458,7 +458,8 @@ def load_model(
     precisions = sorted({str(unit.details.get("precision", "float32")) for unit in units})
     if len(precisions) > 1:
         raise UsageError(
-            f"{record}: its units ran in {' and '.join(precisions)}", "Choose some: --folds, --seeds"
+            f"{record}: its units ran in {' and '.join(map(repr, precisions))}",
+            "Choose some: --folds, --seeds",
         )
     machine = choose_machine(device, precisions[0], trains=protocol.trains == "backbone")
     shares: dict[object, list[tuple[UnitResult, Path]]] = {}
@@ -576,7 +577,7 @@ def _find_method(
     if "checkpoint" in record.method.options:
         if checkpoint is None:
             raise UsageError(
-                f"the record was made with weights of the user's own, {record.method.options['checkpoint']}",
+                f"the record was made with weights of the user's own, {record.method.options['checkpoint']!r}",
                 "Name their file: --checkpoint FILE",
             )
         options["checkpoint"] = str(checkpoint)
@@ -588,7 +589,7 @@ def _find_method(
     if found != record.method.checkpoint_digest:
         raise WeightsFormatError(
             f"{weights or name}: not the weights that the record's backbone had: their digest is"
-            f" {(found or 'none')[:12]}, not {(record.method.checkpoint_digest or 'none')[:12]}",
+            f" {(found or 'none')[:12]}, not {(record.method.checkpoint_digest or 'none')[:12]!r}",
             "Get those, or make the record again with these.",
         )
     return entry, options, weights

@@ -2,10 +2,12 @@
 
 import csv
 import json
+import shutil
 
 import pytest
 
 import comface_bench as cb
+from comface_bench.results.schema import text_digest
 
 
 @pytest.fixture(scope="module")
@@ -143,3 +145,28 @@ def test_options_are_checked(call, made):
     assert status == 2 and "--onnx" in err
     status, _, err = call("export", record, "--onnx", "--out", "model.bin")
     assert status == 2 and "not called .onnx" in err
+
+
+def test_run_plans_finished_units_whose_models_are_missing(call, made, tmp_path):
+    record, (young, *_) = made
+    shutil.copytree(record.parents[2], tmp_path / "results")
+    data, results = young.parents[2], tmp_path / "results"
+    words = ["run", "--method", "scratch+backbone=resnet18", "--task", "age+split=balanced-4", "--data", data]
+    words += ["--protocol", "probe+image_size=16", "--results", results, "--dry-run", "--save-models"]
+    assert "4 done, 0 to run" in call(*words)[1]
+    (models,) = results.glob("*/*/*.models")
+    sorted(models.iterdir())[0].unlink()
+    assert "3 done, 1 to run" in call(*words)[1]
+    assert "4 done, 0 to run" in call(*words[:-1])[1]
+
+
+def test_a_strangers_unit_doesnt_reach_the_terminal(call, made, tmp_path):
+    record, (young, middle, _) = made
+    shutil.copytree(record.parents[2], tmp_path / "results")
+    copy = tmp_path / "results" / record.relative_to(record.parents[2])
+    facts = json.loads(copy.read_text())
+    facts["task"]["unit"] = "\x1b[2Jyears"
+    facts["digest"] = text_digest(facts)
+    copy.write_text(json.dumps(facts, indent=1) + "\n")
+    status, out, _ = call("predict", "--model", copy, young, middle)
+    assert status == 0 and "\x1b" not in out and "years" in out
