@@ -577,7 +577,8 @@ def _find_method(
     if "checkpoint" in record.method.options:
         if checkpoint is None:
             raise UsageError(
-                f"the record was made with weights of the user's own, {record.method.options['checkpoint']!r}",
+                "the record was made with weights of the user's own,"
+                f" {record.method.options['checkpoint']!r}",
                 "Name their file: --checkpoint FILE",
             )
         options["checkpoint"] = str(checkpoint)
@@ -589,7 +590,7 @@ def _find_method(
     if found != record.method.checkpoint_digest:
         raise WeightsFormatError(
             f"{weights or name}: not the weights that the record's backbone had: their digest is"
-            f" {(found or 'none')[:12]}, not {(record.method.checkpoint_digest or 'none')[:12]!r}",
+            f" {(found or 'none')[:12]!r}, not {(record.method.checkpoint_digest or 'none')[:12]!r}",
             "Get those, or make the record again with these.",
         )
     return entry, options, weights
