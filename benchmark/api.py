@@ -12,6 +12,7 @@ from comface_bench.core.events import Event, Report
 from comface_bench.core.names import is_pattern
 
 if TYPE_CHECKING:
+    from comface_bench.execute.models import Model
     from comface_bench.results.schema import Record
 
 
@@ -29,6 +30,7 @@ def run(
     plugins: Sequence[Path | str] = (),
     options: Mapping[str, str | int | float] | None = None,
     again: bool = False,
+    save_models: bool = False,
     report: Report | None = None,
     **overrides: str | int | float,
 ) -> Record:
@@ -47,6 +49,7 @@ def run(
         plugins: Files that declare further methods, tasks, protocols or metrics.
         options: What `-o key=value` sets on the command line.
         again: Run units although they are finished; each replaces its former result once it is done.
+        save_models: Keep trained backbones, too, for `load_model`; make models that finished units lack.
         report: Called with each event of the run. By default, notices are given as warnings.
         **overrides: More of `options`, as keywords: `epochs=5, image_size=112`.
 
@@ -78,6 +81,7 @@ def run(
         device=device,
         plugin_files=[Path(file) for file in plugins],
         again=again,
+        save_models=save_models,
     )
     finished = run_plan(make_plan(request), request, report or _warn)
     if finished.failed:
@@ -85,6 +89,45 @@ def run(
         raise UnitError(f"{len(finished.failed)} unit(s) failed: {listed}") from finished.failed[0][1]
     (record,) = finished.records
     return record
+
+
+def load_model(
+    record: Path | str,
+    *,
+    checkpoint: Path | str | None = None,
+    folds: Sequence[int] | None = None,
+    seeds: Sequence[int] | None = None,
+    device: str = "auto",
+    find_faces: bool = True,
+    plugins: Sequence[Path | str] = (),
+) -> Model:
+    """Load the models of a record, to estimate changes between photographs of anybody.
+
+    `load_model(record).predict(first, second)` gives the change and its interval; `predict_pairs` takes many.
+
+    Args:
+        record: The record's JSON, `TASK/PROTOCOL/METHOD.json` in a folder of results.
+        checkpoint: The method's weights file, where the record was made with one of the user's own.
+        folds: Folds whose models answer; None for all.
+        seeds: Their repetitions; None for all.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        find_faces: Whether photographs without a face are refused, where dlib is installed.
+        plugins: Files that declare the method or the protocol.
+
+    Raises:
+        BenchError: There are no such models, or method, weights or protocol aren't those of the record.
+    """
+    from comface_bench.execute.models import load_model as load
+
+    return load(
+        Path(record),
+        checkpoint=Path(checkpoint) if checkpoint is not None else None,
+        folds=folds,
+        seeds=seeds,
+        device=device,
+        find_faces=find_faces,
+        plugin_files=[Path(file) for file in plugins],
+    )
 
 
 def _warn(event: Event) -> None:

@@ -35,7 +35,7 @@ from comface_bench.version import __version__
 app = make_app()
 
 _PACKAGES = ("torch", "torchvision", "timm", "open-clip-torch", "numpy", "scipy", "pandas", "pillow")
-_EXTRAS = {"synth": "anny", "slurm": "submitit", "plots": "matplotlib"}
+_EXTRAS = {"synth": "anny", "slurm": "submitit", "plots": "matplotlib", "onnx": "onnxruntime"}
 
 
 class Diagnosis(NamedTuple):

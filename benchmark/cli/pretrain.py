@@ -1,4 +1,4 @@
-"""`comface-bench pretrain` and `export`: ComFace on corpora of synthetic faces, and its weights as a file."""
+"""`comface-bench pretrain` and `export`: ComFace on synthetic faces; weights and models as files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from comface_bench.cli.commands import Device, Json, make_app
+from comface_bench.cli.commands import Device, Json, Plugins, make_app, parse_numbers
 from comface_bench.cli.progress import LogLine, watch_training
 from comface_bench.core.errors import MissingExtraError, UsageError, WeightsMissingError
 
@@ -283,24 +283,77 @@ def _people(card: Mapping[str, Any]) -> dict[str, dict[str, str]]:
 
 @export_app.command()
 def export(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the pre-training.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="DIR|RECORD", help="Folder of the pre-training; with --onnx a record.")
+    ],
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="File to write; by default comface-BACKBONE.safetensors here."),
+        typer.Option(
+            metavar="FILE",
+            help="File to write; by default comface-BACKBONE.safetensors, or TASK-METHOD.onnx, here.",
+        ),
     ] = None,
+    onnx: Annotated[
+        bool,
+        typer.Option("--onnx", help="Write a record's model, backbone and head, as ONNX (extra: onnx)."),
+    ] = False,
+    checkpoint: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With --onnx: as of predict.", show_default=False)
+    ] = None,
+    folds: Annotated[
+        str | None, typer.Option(metavar="0,1", help="With --onnx: as of predict.", show_default=False)
+    ] = None,
+    seeds: Annotated[
+        str | None, typer.Option(metavar="0,1", help="With --onnx: as of predict.", show_default=False)
+    ] = None,
+    plugin: Plugins = [],  # noqa: B006
 ) -> None:
     """Write the best network of a pre-training as safetensors, with a model card beside it.
 
+    With --onnx: a record's model, checked with onnxruntime.
+
     Use it: comface-bench run --method comface -o backbone=resnet18 -o checkpoint=FILE --task age
     """
+    if onnx:
+        _export_onnx(source, out, checkpoint, folds, seeds, plugin)
+        return
     from comface_bench.baselines.networks import build_backbone, feature_width
     from comface_bench.comface.export import export as write
     from comface_bench.comface.pretrain.folder import TrainingFolder
 
-    opened = TrainingFolder(folder)
+    if source.suffix == ".json":
+        raise UsageError(f"{source} is a record", "Its models lie beside it; as ONNX: --onnx")
+    opened = TrainingFolder(source)
     name = opened.read()["settings"]["backbone"]
     target = out or Path(f"comface-{name}.safetensors")
     if target.suffix != ".safetensors":
         raise UsageError(f"--out {target}: not called .safetensors")
     for path in write(opened, build_backbone(name), feature_width(name), target):
         typer.echo(path)
+
+
+def _export_onnx(
+    record: Path,
+    out: Path | None,
+    checkpoint: Path | None,
+    folds: str | None,
+    seeds: str | None,
+    plugin: list[Path],
+) -> None:
+    from comface_bench.execute.models import load_model
+    from comface_bench.results.store import file_stem
+
+    if out is not None and out.suffix != ".onnx":
+        raise UsageError(f"--out {out}: not called .onnx")
+    model = load_model(
+        record,
+        checkpoint=checkpoint,
+        folds=None if folds is None else parse_numbers(folds, "--folds"),
+        seeds=None if seeds is None else parse_numbers(seeds, "--seeds"),
+        device="cpu",
+        find_faces=False,
+        plugin_files=plugin,
+    )
+    target = out or Path(f"{file_stem(model.record.task.name)}-{file_stem(model.record.method.name)}.onnx")
+    apart = model.export_onnx(target)
+    typer.echo(f"{target}: onnxruntime answers as the model does, within {apart:.1g}")

@@ -100,6 +100,14 @@ def run(
             "--again", help="Run units although they are finished; each replaces its former result when done."
         ),
     ] = False,
+    save_models: Annotated[
+        bool,
+        typer.Option(
+            "--save-models",
+            help="Keep fine-tuned networks, too (heads of frozen ones always are), and make the models that "
+            "finished units lack; see predict.",
+        ),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and run nothing.")] = False,
     no_leaderboard: Annotated[bool, typer.Option("--no-leaderboard", help="Write no pages.")] = False,
     as_json: Json = False,
@@ -127,6 +135,7 @@ def run(
         plugin_files=plugin,
         use_plugins=not no_plugins,
         again=again,
+        save_models=save_models,
     )
     try:
         plan = make_plan(request)

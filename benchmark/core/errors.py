@@ -83,6 +83,12 @@ class StorageError(BenchError, OSError):
     """A file that can't be written for lack of room: a full disk, a used-up quota, a limit on its size."""
 
 
+class UnlikePhotoError(BenchError):
+    """A photograph that a model gives no answer for: unreadable, or unlike those that it learnt from."""
+
+    exit_status = 1
+
+
 class UnitError(BenchError):
     """A unit whose outcome is no result: a constant prediction, a loss that isn't finite."""
 

@@ -57,10 +57,15 @@ def replace_file(path: Path, data: bytes) -> None:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
+def replacing(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
     """Write a file durably piece by piece: it appears under its name once it is whole and on the disk.
 
     Two processes may replace the same file at once: the later one's content stays.
+
+    Args:
+        path: The file.
+        durable: Whether the disk is waited for. Without that, a file may turn out empty or cut off after the
+            machine itself fails: for what can be made again and is checked when it is read.
 
     Yields:
         A binary stream. If the block raises, nothing is left; a kill leaves `NAME.….unfinished`, which the
@@ -77,11 +82,13 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             with os.fdopen(handle, "wb") as stream:
                 yield stream
                 stream.flush()
-                os.fsync(stream.fileno())
+                if durable:
+                    os.fsync(stream.fileno())
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
-        sync_folder(path.parent)
+        if durable:
+            sync_folder(path.parent)
 
 
 def remove_unfinished(path: Path) -> None:

@@ -40,7 +40,7 @@ from PIL import Image
 from comface_bench.core.digest import digest, digest_file
 from comface_bench.core.errors import BenchError, DataFormatError, DataMissingError
 from comface_bench.core.files import read_facts, replacing, require_room, require_writable
-from comface_bench.data.alignment import Aligner, count_faces, cut_middle
+from comface_bench.data.alignment import Aligner, count_faces, cut_middle, open_aligner
 from comface_bench.data.image_file import (
     ONE_COLOUR,
     UnreadableImageError,
@@ -52,6 +52,8 @@ from comface_bench.data.manifest import Manifest
 
 if TYPE_CHECKING:
     import torch
+
+    from comface_bench.core.protocol import Protocol
 
 FORMAT = 2
 """Raised by hand when the file of a store changes its layout."""
@@ -183,6 +185,42 @@ def open_image_store(
         raise ValueError(f"a store of {len(table)} images of side {size} holds nothing")
     plan = StorePlan(table, size, resize, cache, workers or _cores(), aligner)
     return ImageStore(plan, progress, notice)
+
+
+def open_shown(
+    table: Manifest,
+    protocol: Protocol,
+    *,
+    cache: Path,
+    aligner: Aligner | None = None,
+    progress: Callable[[int, int], None] = _ignore,
+    notice: Callable[[str], None] = _ignore,
+) -> ImageStore:
+    """Open the store of a data set's images as a protocol shows them: the one preparation of all photographs.
+
+    Args:
+        table: The data set.
+        protocol: Says how large the images are, and how photographs become squares or chips of faces.
+        cache: Folder of the stores; made if needed.
+        aligner: The protocol's, where the caller has opened it; else it is opened here.
+        progress: As `open_image_store` takes it.
+        notice: Likewise.
+
+    Raises:
+        BenchError: As `open_image_store` and `open_aligner`.
+    """
+    if aligner is None and protocol.align != "none":
+        aligner = open_aligner(protocol.chip)
+    return open_image_store(
+        table,
+        # A seventh more than is shown, so that crops of the augmentation lose little sharpness.
+        protocol.image_size + -(-protocol.image_size // 7),
+        cache=cache,
+        resize=protocol.resize,
+        aligner=aligner,
+        progress=progress,
+        notice=notice,
+    )
 
 
 @dataclass(frozen=True, eq=False)

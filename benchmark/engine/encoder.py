@@ -86,6 +86,13 @@ class Encoder(nn.Module):
         Raises:
             PluginError: The backbone returns anything but features (N, D).
         """
+        features = self.backbone(self.normalise(images))
+        if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != len(images):
+            raise PluginError(f"{self.name} must return features of shape ({len(images)}, D)")
+        return features.float()
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Return images (N, 3, H, W) as the backbone takes them: its size, channels, range, mean and std."""
         size = self._size(*images.shape[-2:])
         if images.shape[-2:] != size:
             images = functional.interpolate(images, size, mode=self.preprocess.interpolation, antialias=True)
@@ -94,10 +101,7 @@ class Encoder(nn.Module):
         if self.preprocess.channels == "BGR":
             images = images.flip(1)
         normalised = (images * self.preprocess.scale - self.mean) / self.std
-        features = self.backbone(normalised.contiguous(memory_format=torch.channels_last))
-        if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != len(images):
-            raise PluginError(f"{self.name} must return features of shape ({len(images)}, D)")
-        return features.float()
+        return normalised.contiguous(memory_format=torch.channels_last)
 
     def _size(self, height: int, width: int) -> tuple[int, int]:
         """Return the size in pixels at which the backbone sees an image."""

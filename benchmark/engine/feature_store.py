@@ -126,6 +126,11 @@ class FeatureStore:
                     entry.add(self._keep(entry.key, view, some, values))
         return Features(entry, rows)
 
+    @property
+    def state(self) -> str:
+        """The encoder's `state_digest` as it was before it encoded; empty before features are required."""
+        return self._shared.state
+
     def check_frozen(self) -> None:
         """Make sure that the backbone is bit for bit what it was before it encoded; hash it only if it did.
 

@@ -18,7 +18,7 @@ from comface_bench.data.pairs import PairList
 from comface_bench.engine.checkpoint import TrainingCheckpoint
 from comface_bench.engine.encoder import Encoder, ImageSource, encode
 from comface_bench.engine.heads import mean_loss, pair_loss, predict, score_pairs, start_head
-from comface_bench.engine.jobs import Job, Outcome, RunContext, check_finite
+from comface_bench.engine.jobs import Fitted, Job, Outcome, RunContext, check_finite
 from comface_bench.engine.precision import Throughput, peak_memory_mb, reset_peak_memory
 from comface_bench.engine.protocols.training import Training
 
@@ -220,7 +220,8 @@ class _Unit:
             "pairs_per_epoch": self._pairs,
             "images_per_second": self._speed.per_second,
         }
-        return Outcome(predicted, self._best_epoch, self._curve, seconds, memory, facts)
+        fitted = Fitted(best["head"].cpu(), self._protocol.head, backbone=best["model"])
+        return Outcome(predicted, self._best_epoch, self._curve, seconds, memory, facts, fitted)
 
 
 def evaluate(

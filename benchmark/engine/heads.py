@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 HeadKind = Literal["difference", "concat"]
 LossKind = Literal["l1", "l2", "smooth-l1"]
+MirrorKind = Literal["none", "mean", "beside"]
 
 
 def join(kind: HeadKind, first: Tensor, second: Tensor) -> Tensor:
@@ -27,6 +28,16 @@ def join(kind: HeadKind, first: Tensor, second: Tensor) -> Tensor:
     if kind == "difference":
         return second - first
     return torch.cat([first, second], dim=-1)
+
+
+def add_mirrored(kind: MirrorKind, own: Tensor, mirrored: Tensor | None) -> Tensor:
+    """Combine an image's features and those of its mirror image, (n, D) each, into (n, D) or (n, 2D).
+
+    `none` leaves the image's own, `mean` is the mean of both, and `beside` has them side by side.
+    """
+    if kind == "none" or mirrored is None:
+        return own
+    return (own + mirrored) / 2 if kind == "mean" else torch.cat([own, mirrored], dim=1)
 
 
 def draw_head(kind: HeadKind, feature_dim: int, seed: int) -> Tensor:

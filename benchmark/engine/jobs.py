@@ -12,14 +12,17 @@ from comface_bench.core.errors import UnitError
 from comface_bench.data.task import Task
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from comface_bench.core.events import Report
     from comface_bench.core.protocol import Protocol
     from comface_bench.engine.encoder import Encoder, ImageSource
     from comface_bench.engine.feature_store import FeatureStore
+    from comface_bench.engine.heads import HeadKind, MirrorKind
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,27 @@ class RunContext:
 
 
 @dataclass(frozen=True, eq=False)
+class Fitted:
+    """What a unit learnt, by which any pair of images can be estimated: weight · join(f(x), f(y)).
+
+    Attributes:
+        weight: Of the pair head, (inputs,), float32 or float64, on the CPU.
+        head: How it joins the features of two images (`heads.join`).
+        mirror: Which features those are: of the image (`none`), or of it and its mirror image
+            (`heads.add_mirrored`).
+        encoder: Digest of the frozen encoder that the weight belongs to, as `state_digest` gives it; empty
+            where it was trained.
+        backbone: Where it was trained, the encoder's tensors; else nothing.
+    """
+
+    weight: Tensor
+    head: HeadKind
+    mirror: MirrorKind = "none"
+    encoder: str = ""
+    backbone: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
 class Outcome:
     """The test predictions of a unit and how they came about.
 
@@ -75,6 +99,7 @@ class Outcome:
             the unit's end on a CPU.
         details: Facts about how the unit ran, such as how many shared its features. `images_per_second`
             is of a frozen backbone's encoding, or of a trained one's steps; None where there were none.
+        fitted: What answers these predictions, and can be kept; None if the protocol doesn't give it.
     """
 
     predictions: NDArray[np.float64]
@@ -83,6 +108,7 @@ class Outcome:
     seconds: float
     peak_memory_mb: float
     details: dict[str, str | int | float | bool | None] = field(default_factory=dict)
+    fitted: Fitted | None = None
 
 
 def check_finite(loss: float, label: str, epoch: int) -> None:

@@ -23,7 +23,7 @@ from comface_bench.data.pairs import PairList
 from comface_bench.engine.checkpoint import TrainingCheckpoint
 from comface_bench.engine.feature_store import Features, FeatureStore
 from comface_bench.engine.heads import HeadKind, join, loss_gradient, mean_loss, score_pairs, start_head
-from comface_bench.engine.jobs import Job, Outcome, RunContext, check_finite
+from comface_bench.engine.jobs import Fitted, Job, Outcome, RunContext, check_finite
 from comface_bench.engine.precision import peak_memory_mb, reset_peak_memory
 from comface_bench.engine.protocols.training import Training
 
@@ -240,7 +240,8 @@ class _Heads:
             "images_per_second": self._features.encoded.per_second,
         }
         memory = peak_memory_mb(self._features.images.machine)
-        return Outcome(predicted, self._best_epoch[number], curve, seconds, memory, facts)
+        fitted = Fitted(self._best[number], self._protocol.head, encoder=self._features.state)
+        return Outcome(predicted, self._best_epoch[number], curve, seconds, memory, facts, fitted)
 
 
 def _arrange(jobs: Sequence[Job], lengths: Sequence[int]) -> list[tuple[int, list[list[int]]]]:

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from comface_bench.core.errors import UnitError
 from comface_bench.core.events import Event
 from comface_bench.data.pairs import PairGroup, PairList
 from comface_bench.engine.feature_store import FeatureStore
-from comface_bench.engine.jobs import Job, Outcome, RunContext
+from comface_bench.engine.heads import add_mirrored
+from comface_bench.engine.jobs import Fitted, Job, Outcome, RunContext
 from comface_bench.engine.precision import peak_memory_mb, reset_peak_memory
 from comface_bench.engine.protocols.probe import Probe
 from comface_bench.engine.ridge import STRENGTHS, compress, mean_pair_errors, pair_moments, solve_ridge
@@ -43,11 +45,13 @@ class Choice:
         estimates: w·f of each image, float64 (number of images,); a pair's estimate is a difference of two.
         strength: λ that the validation part chose, as a fraction of the largest eigenvalue.
         error: Mean absolute error over all validation pairs under it, in the target's unit.
+        weight: w, of the features as they were given, float64 (D,).
     """
 
     estimates: Floats
     strength: float
     error: float
+    weight: Floats
 
 
 def run(jobs: Sequence[Job], context: RunContext) -> list[Outcome | UnitError]:
@@ -78,7 +82,9 @@ def run(jobs: Sequence[Job], context: RunContext) -> list[Outcome | UnitError]:
             "validation_error": choice.error,
         }
         predicted = _differences(choice.estimates, rows, job.task.pairs(job.fold, "test"))
-        outcomes.append(Outcome(predicted, 0, [], seconds, peak_memory_mb(machine), details))
+        weight = torch.from_numpy(choice.weight)
+        fitted = Fitted(weight, "difference", protocol.mirror, encoder=context.features.state)
+        outcomes.append(Outcome(predicted, 0, [], seconds, peak_memory_mb(machine), details, fitted=fitted))
     return outcomes
 
 
@@ -99,11 +105,10 @@ def _groups(job: Job, part: str) -> list[PairGroup]:
 
 def _require(features: FeatureStore, protocol: Probe, rows: Rows) -> Floats:
     """Return features of images, and of mirrored ones where asked for; float64 (n, D or 2 D)."""
-    one = features.require(rows, "plain", "encoding").gather(rows).double().numpy()
-    if protocol.mirror == "none":
-        return one
-    two = features.require(rows, "mirrored", "encoding mirrored images").gather(rows).double().numpy()
-    return (one + two) / 2 if protocol.mirror == "mean" else np.hstack([one, two])
+    one, two = features.require(rows, "plain", "encoding").gather(rows).double(), None
+    if protocol.mirror != "none":
+        two = features.require(rows, "mirrored", "encoding mirrored images").gather(rows).double()
+    return add_mirrored(protocol.mirror, one, two).numpy()
 
 
 def solve_jobs(
@@ -122,8 +127,9 @@ def solve_jobs(
     """
     place = np.full(int(rows[-1]) + 1, -1, dtype=np.int64)
     place[rows] = np.arange(len(rows))
+    basis: Floats | None = None
     if protocol.scale == "shared":
-        features, _ = compress(features)
+        features, basis = compress(features)
     together: dict[object, list[int]] = {}
     trained = [_placed(_groups(job, "train"), place) for job in jobs]
     for number, groups in enumerate(trained):
@@ -132,9 +138,10 @@ def solve_jobs(
     for numbers in together.values():
         groups = trained[numbers[0]]
         labels = np.stack([jobs[number].task.labels[rows] for number in numbers], axis=1)
-        scaled = features
+        scaled, own_basis, spreads = features, basis, np.ones(1)
         if protocol.scale == "spread":
-            scaled, _ = compress(features / _spreads(features, groups))
+            spreads = _spreads(features, groups)
+            scaled, own_basis = compress(features / spreads)
         used = np.nan_to_num(labels)
         try:
             solved = solve_ridge(pair_moments(scaled, used, groups))
@@ -149,7 +156,9 @@ def solve_jobs(
             )
             # Of strengths that differ by rounding alone, the largest, so that every processor takes the same.
             best = int(np.flatnonzero(errors <= errors.min() * (1 + TIED))[-1])
-            choices[number] = Choice(scaled @ weights[:, best], STRENGTHS[best], float(errors[best]))
+            chosen = weights[:, best]
+            weight = (chosen if own_basis is None else own_basis @ chosen) / spreads
+            choices[number] = Choice(scaled @ chosen, STRENGTHS[best], float(errors[best]), weight)
     return choices
 
 

@@ -43,6 +43,7 @@ from comface_bench.core.unit import Unit
 from comface_bench.core.weights import digest_weights, find_weights
 from comface_bench.data.manifest import Manifest
 from comface_bench.data.task import Task, open_task
+from comface_bench.results.models import ModelFiles
 from comface_bench.results.store import ResultStore
 from comface_bench.stats.metrics import metric_registry
 
@@ -67,6 +68,8 @@ class Request:
         plugin_files: Files that declare further methods, tasks, protocols or metrics.
         use_plugins: Whether installed plugins are looked up.
         again: Whether units run although they are finished; each then replaces its former result.
+        save_models: Whether trained backbones are kept, too, and finished units run for models that aren't
+            kept. The heads of frozen ones always are.
     """
 
     methods: Sequence[str]
@@ -82,6 +85,7 @@ class Request:
     plugin_files: Sequence[Path] = ()
     use_plugins: bool = True
     again: bool = False
+    save_models: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,8 +104,9 @@ class PlannedRecord:
         protocol: Resolved for this task and method.
         protocol_entry: Registry entry of the protocol.
         units: All units asked for.
-        missing: Those to run: those that aren't finished, or all that were asked for again.
+        missing: Those to run: those that aren't finished or lack a model, or all that were asked for again.
         finished: Those that are finished, whether they run again or not.
+        unsaved: Those that are finished and run for their models alone.
         outdated: Those that are finished and don't run, though their plugin's source was changed since.
         plugin_metrics: Metrics of the task that come from plugins, whose functions may change.
     """
@@ -118,6 +123,7 @@ class PlannedRecord:
     units: tuple[Unit, ...]
     missing: tuple[Unit, ...]
     finished: tuple[Unit, ...] = ()
+    unsaved: tuple[Unit, ...] = ()
     outdated: tuple[Unit, ...] = ()
     plugin_metrics: tuple[str, ...] = ()
 
@@ -138,6 +144,7 @@ class PlannedRecord:
             units=tuple(filter(chosen, self.units)),
             missing=tuple(filter(chosen, self.missing)),
             finished=tuple(filter(chosen, self.finished)),
+            unsaved=tuple(filter(chosen, self.unsaved)),
             outdated=tuple(filter(chosen, self.outdated)),
         )
 
@@ -436,6 +443,11 @@ class _Planner:
         done = {unit.key for unit in stored.values()}
         finished = tuple(unit for unit in units if unit.key() in done)
         again = self._request.again
+        lacking: set[str] = set()
+        if self._request.save_models and not again:
+            lacking = ModelFiles(self._store.record_path(task.name, protocol.name, name)).missing(
+                stored.items()
+            )
         options = {
             **self._for_protocol,
             **_taken(self._for_methods, method.entry.card),
@@ -454,8 +466,9 @@ class _Planner:
             protocol=protocol,
             protocol_entry=self._protocol,
             units=units,
-            missing=units if again else tuple(unit for unit in units if unit.key() not in done),
+            missing=units if again else tuple(unit for unit in units if unit.key() not in done - lacking),
             finished=finished,
+            unsaved=tuple(unit for unit in finished if unit.key() in lacking),
             plugin_metrics=tuple(name for name in task.card.metrics if self._metrics.get(name).source),
         )
         # Units that were stored before sources were, or under a built-in name, can't be outdated.

@@ -42,6 +42,7 @@ from comface_bench.core.weights import cache_folder, weights_digest, weights_fol
 from comface_bench.data.splits import PARTS, check_people
 from comface_bench.data.task import Task
 from comface_bench.execute.plan import Plan, PlannedRecord, Request
+from comface_bench.results.models import ModelFiles
 from comface_bench.results.store import ResultStore, update_record
 from comface_bench.version import __version__
 
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from comface_bench.data.image_store import ImageStore
+    from comface_bench.data.photos import PhotoFacts
     from comface_bench.engine.encoder import Encoder, ImageSource
     from comface_bench.engine.jobs import Outcome
     from comface_bench.results.predictions import Prediction
@@ -243,18 +245,24 @@ def _record_event(cell: PlannedRecord, record: Record) -> Event:
     )
 
 
+SAME_PREDICTION = 1e-6
+"""Most that the predictions of a model may differ from those that are stored, in the target's unit."""
+
+
 @dataclass(frozen=True, eq=False)
 class _Work:
     """A unit, with the record it goes into.
 
     Attributes:
         finished: It only keeps others company, and its outcome is stored already.
+        unsaved: Its outcome is stored already, and it runs for its model alone.
     """
 
     cell: PlannedRecord
     writer: RecordWriter
     unit: Unit
     finished: bool
+    unsaved: bool
 
 
 class GroupRunner:
@@ -311,7 +319,9 @@ class GroupRunner:
             for unit in cell.units:
                 # What a killed run had staged is merged by now and needs no second run, unless asked for.
                 stored = writer.finished.get((unit.fold, unit.seed)) == unit.key() and not self._request.again
-                work.append(_Work(cell, writer, unit, finished=stored or unit not in cell.missing))
+                unsaved = stored and unit in cell.unsaved
+                finished = (stored and not unsaved) or unit not in cell.missing
+                work.append(_Work(cell, writer, unit, finished, unsaved))
         for items in self._batches(work):
             self._run_batch([item for item in items if self._has_pairs(item)])
         return self._failed
@@ -417,6 +427,7 @@ class GroupRunner:
                     self._fail(item, error)
                 continue
             for item, (result, _) in made.items():
+                self._model_files(item).remove_earlier((result.fold, result.seed), result)
                 primary = item.cell.task.card.metrics[0]
                 value = result.metrics[primary].value
                 self._journal.write("end", item.unit, seconds=round(result.seconds, 1))
@@ -431,12 +442,69 @@ class GroupRunner:
             if isinstance(outcome, UnitError):
                 raise outcome
             check_predictions(outcome.predictions, item.unit.label)
-            return make_unit_result(item.cell.task, item.unit, outcome, self._details(item.cell))
+            made = make_unit_result(item.cell.task, item.unit, outcome, self._details(item.cell))
+            with self._storing(item):
+                if item.unsaved:
+                    self._keep_model_alone(item, outcome, made[1])
+                    return None
+                self._keep_model(item, outcome, made[0])
+            return made
         except StorageError:
             raise
         except Exception as error:
             self._fail(item, error)
             return None
+
+    def _keep_model(self, item: _Work, outcome: Outcome, stored: UnitResult) -> None:
+        """Keep what a unit learnt, before the unit is stored: whoever finds the unit finds its model."""
+        from comface_bench.engine.model_file import write_model
+
+        fitted = outcome.fitted
+        if fitted is None or (fitted.backbone and not self._request.save_models):
+            return
+        place = (stored.fold, stored.seed)
+        write_model(
+            self._model_files(item).path(place, stored),
+            fitted,
+            self._photos,
+            key=stored.key,
+            predictions_digest=stored.predictions_digest,
+            fold=stored.fold,
+            seed=stored.seed,
+        )
+
+    def _keep_model_alone(self, item: _Work, outcome: Outcome, rows: Sequence[Prediction]) -> None:
+        """Keep the model of a unit that is stored, and stays so, if it gives the stored predictions."""
+        unit = item.unit
+        stored = item.writer.stored(unit.fold, unit.seed)
+        before = {row.pair_id: row.yhat for row in stored.rows}
+        apart = max(abs(row.yhat - before[row.pair_id]) for row in rows)
+        said = ""
+        if outcome.fitted is None:
+            said = f"protocol {self._protocol.name} gives no model"
+        elif apart > SAME_PREDICTION:
+            said = (
+                f"its model isn't kept: it answers otherwise than the record, by up to {apart:.2g}, as on"
+                " another processor or version of torch. Run it anew: the same command with --again"
+            )
+        if said:
+            self._report_to(_unit_event("notice", item, said))
+            return
+        self._keep_model(item, outcome, stored.unit)
+        self._journal.write("end", unit, seconds=round(outcome.seconds, 1))
+        self._report_to(_unit_event("unit", item, "model kept"))
+
+    def _model_files(self, item: _Work) -> ModelFiles:
+        cell = item.cell
+        names = (cell.task.name, cell.protocol.name, cell.method_name)
+        return ModelFiles(self._store.record_path(*names))
+
+    @cached_property
+    def _photos(self) -> PhotoFacts:
+        from comface_bench.data.photos import describe_photos
+
+        table = self._cells[0].task.table
+        return describe_photos(table.root, table.images)
 
     def _fail_all(self, items: list[_Work], error: Exception) -> None:
         """Record the failure of units that were given in one call, and free what it had taken."""
@@ -555,18 +623,16 @@ class GroupRunner:
 
     def _open_images(self) -> ImageStore:
         from comface_bench.data.alignment import count_faces, open_aligner
-        from comface_bench.data.image_store import open_image_store
+        from comface_bench.data.image_store import open_shown
 
         table, protocol = self._cells[0].task.table, self._protocol
         aligner = open_aligner(protocol.chip) if protocol.align != "none" else None
         doing, what = ("reading", "images") if aligner is None else ("aligning", "faces")
         self._report(Event("stage", f"{doing} {len(table)} {what}", total=len(table)))
-        store = open_image_store(
+        store = open_shown(
             table,
-            # A seventh more than is shown, so that crops of the augmentation lose little sharpness.
-            protocol.image_size + -(-protocol.image_size // 7),
+            protocol,
             cache=cache_folder() / "images",
-            resize=protocol.resize,
             aligner=aligner,
             progress=lambda done, total: self._report(
                 Event("progress", f"{doing} {what}", done=done, total=total, amount=1)

@@ -460,6 +460,13 @@ def _resealed(record: Record, before: Record, predictions: bytes) -> bytes:
     return dump_json(record.model_copy(update=facts).seal()).encode()
 
 
+class StoredUnit(NamedTuple):
+    """A unit of a record and its test predictions."""
+
+    unit: UnitResult
+    rows: list[Prediction]
+
+
 class RecordWriter:
     """Adds units to one record; a context manager.
 
@@ -485,6 +492,16 @@ class RecordWriter:
     def finished(self) -> dict[FoldSeed, str]:
         """Keys of the stored units by (fold, seed)."""
         return {place: unit.key for place, unit in self._content.units.items()}
+
+    def stored(self, fold: int, seed: int) -> StoredUnit:
+        """Return a unit as it is stored, with its predictions.
+
+        Raises:
+            KeyError: It isn't.
+        """
+        place = (fold, seed)
+        rows = [parse_line(line, f"fold {fold}") for line in self._content.texts[place].splitlines()]
+        return StoredUnit(self._content.units[place], rows)
 
     def add(self, unit: UnitResult, rows: Iterable[Prediction]) -> None:
         """Store a finished unit, as `add_all` does."""
