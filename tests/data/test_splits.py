@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import importlib.resources
 import json
+import math
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -363,3 +365,29 @@ def test_a_pooled_split_tests_each_subject_once():
 def test_one_fold_is_none(count):
     with pytest.raises(SplitError, match="at least 2 folds"):
         balanced_split("s", dict.fromkeys("abcdefgh", 1), count, "x")
+
+
+FRACTIONS = st.fractions(min_value=0, max_value=1).filter(bool)
+
+
+@given(WEIGHTS, st.integers(2, 4), FRACTIONS, FRACTIONS)
+def test_fewer_training_people_are_among_more_and_nobody_else_changes(weights, count, first, second):
+    assume(len(weights) >= 2 * count)
+    whole = balanced_split("s", weights, count, "x")
+    small, large = (whole.keep_training(part, "x") for part in sorted((first, second)))
+    for before, few, many in zip(whole.folds, small.folds, large.folds, strict=True):
+        assert set(few.train) <= set(many.train) <= set(before.train)
+        assert len(few.train) == math.ceil(min(first, second) * len(before.train))
+        assert (few.validation, few.test) == (before.validation, before.test)
+    assert whole.keep_training(Fraction(1), "x").digest == whole.digest
+    assert (small.digest == large.digest) == (small.folds == large.folds)
+
+
+def test_a_tenth_of_seventy_is_seven_and_each_fold_and_data_set_draws_its_own():
+    people = [f"{number:03d}" for number in range(70)]
+    split = Split("s", (fold(people, "v", "t"), fold(people, "t", "v")))
+    first, second = split.keep_training(Fraction("0.1"), "a").folds
+    assert len(first.train) == len(second.train) == 7
+    assert first.train != second.train
+    assert split.keep_training(Fraction("0.1"), "b").folds[0].train != first.train
+    assert split.keep_training(Fraction("0.1"), "a").source.endswith("0.1 of the training people")
