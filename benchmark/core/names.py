@@ -93,8 +93,8 @@ TASK_OPTIONS: Mapping[str, tuple[str, ...]] = {
     "train_fraction": (),
 }
 """Options of every task. Each task has a default `split` of its own. `allow` confirms what `data check` takes
-for a mistake: two names that seem to be one person's, or one picture that stands twice. `train_fraction` leaves
-so much of each fold's training people; without it, all of them."""
+for a mistake: two names that seem to be one person's, or one picture that stands twice. `train_fraction` is
+the part of each fold's training people that is left; without it, all of them are."""
 
 METHOD_OPTIONS: Mapping[str, tuple[str, ...]] = {"preprocess": ("native", "imagenet")}
 """Options of every method. `preprocess=imagenet` feeds RGB with ImageNet's mean and standard deviation,

@@ -114,8 +114,8 @@ class Split:
     def keep_training(self, fraction: Fraction, seed_name: str) -> Split:
         """Return the split with only a part of each fold's training people; validation and test stay.
 
-        A fold's people are put in an order that is drawn by its number and the data set; the first of them are
-        kept, ⌈fraction · n⌉ of n, so that the people of a smaller fraction are among those of a larger one.
+        A fold's people are put in an order that is drawn by its number and the data set; the first of them
+        are kept, ⌈fraction · n⌉ of n, so that the people of a smaller fraction are among those of a larger.
 
         Args:
             fraction: Above 0, 1 at most. Exact, since 0.1 · 70 as floating point is more than 7.
@@ -128,7 +128,7 @@ class Split:
             kept = order[: math.ceil(fraction * len(order))]
             folds.append(dataclasses.replace(fold, train=tuple(sorted(kept))))
         source = f"{self.source}, {float(fraction):g} of the training people"
-        return Split(self.name, tuple(folds), source, covering=False)
+        return dataclasses.replace(self, folds=tuple(folds), source=source, covering=False)
 
     def cross_dataset(self, here: str, there: str, subjects: Sequence[str]) -> Split:
         """Return the cross-dataset split: trained on this data set, tested on all subjects of another.

@@ -61,6 +61,8 @@ class Request:
         plugin_files: Files that declare further methods, tasks, protocols or metrics.
         use_plugins: Whether installed plugins are looked up.
         again: Whether units run although they are finished; each then replaces its former result.
+        skip_missing: Whether a name that was written out is skipped, as one that a pattern matched is, where
+            its data or weights are missing or it may not be tested.
     """
 
     methods: Sequence[str]
@@ -76,6 +78,7 @@ class Request:
     plugin_files: Sequence[Path] = ()
     use_plugins: bool = True
     again: bool = False
+    skip_missing: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -361,7 +364,7 @@ class _Planner:
             card = method.entry.card
             if (refusal := _find_leak(card, task.card)) is not None:
                 explicit = named.explicit and method.explicit
-                self._skip_or_raise(explicit, f"{card.name} · {named.name}", refusal)
+                self._skip_or_raise(explicit, f"{method.name} · {named.name}", refusal)
                 continue
             yield self._cell(method, task, named, self._resolve(task.card.family, card.pretrained_head))
 
@@ -441,7 +444,7 @@ class _Planner:
         return [(seed, fold) for seed in seeds for fold in folds]
 
     def _skip_or_raise(self, explicit: bool, label: str, error: BenchError) -> None:
-        if explicit:
+        if explicit and not self._request.skip_missing:
             raise error
         self.skips.append(Skip(label, error.message, error.hint))
 
