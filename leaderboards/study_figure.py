@@ -64,9 +64,13 @@ def draw_study(made: StudyTable) -> bytes:
         for panel in panels:
             panel.set_axis_off()
         if made.axis:
-            handles = figure.axes[0].get_legend_handles_labels()
-            if handles[0]:
-                figure.legend(*handles, loc="outside lower center", ncols=across, frameon=False)
+            lines: dict[str, Any] = {}
+            for axes in figure.axes:
+                handles, names = axes.get_legend_handles_labels()
+                lines |= dict(zip(names, handles, strict=True))
+            if lines:
+                shown = (lines.values(), lines.keys())
+                figure.legend(*shown, loc="outside lower center", ncols=across, frameon=False)
         stream = io.BytesIO()
         figure.savefig(stream, format="svg", metadata={"Date": None})
     return stream.getvalue()

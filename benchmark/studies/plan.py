@@ -9,7 +9,14 @@ from typing import Any
 
 from comface_bench.core.card import MethodCard, TaskCard
 from comface_bench.core.errors import BenchError, UnknownNameError, UsageError
-from comface_bench.core.names import format_name, method_options, parse_name, split_list
+from comface_bench.core.names import (
+    METHOD_OPTIONS,
+    differing,
+    format_name,
+    method_options,
+    parse_name,
+    split_list,
+)
 from comface_bench.core.protocol import override_keys, protocol_registry
 from comface_bench.core.registry import Registry, method_registry, task_registry
 from comface_bench.execute.grid import Grid, expand_options, merge_grids
@@ -18,6 +25,10 @@ from comface_bench.execute.sweep import Sweep, arrange
 from comface_bench.leaderboards.document import backbone_of, topology_of
 from comface_bench.leaderboards.paper import default_head_start
 from comface_bench.studies.study import Run, Study
+
+
+SAME_METHOD = {"backbone", "checkpoint"}
+"""Options that leave a method the supplement's of that name, with the backbone that is chosen."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +58,7 @@ class Row:
         topology: Its backbone.
         protocol: Name of its protocol, with the options that it takes.
         head_start: `scratch` or `pretrained`.
-        plain: Whether its protocol's name says all that was chosen, but for the method's own options.
+        plain: Whether the names of protocol, method, backbone and weights say all that was chosen.
         paper: Row of the supplement's table that it is a counterpart of; empty where the method says it.
         x: Its value of the study's axis; empty without one.
         line: What the rows of one line in the figure have in common.
@@ -290,11 +301,20 @@ class _Planner:
             topology=topology_of(backbone_of(_chosen_backbone(card, options), card.backbone)),
             protocol=protocol,
             head_start=request.options.get("head_start", "") or default_head_start(protocol, base),
-            plain=set(request.options) <= self._options_of(request.protocol),
+            plain=self._is_plain(card, options, request),
             paper=run.paper,
             x=request.options.get(axis, "") if axis else "",
             line=_usual_label(method, {key: value for key, value in varied.items() if key != axis}),
         )
+
+    def _is_plain(self, card: MethodCard, options: Mapping[str, str], request: Request) -> bool:
+        """Return whether a row is what the names of its protocol, method, backbone and weights say."""
+        own = {
+            key: value for key, value in request.options.items() if key in {**METHOD_OPTIONS, **card.options}
+        }
+        changed = differing(card, method_options(card, {**own, **options}))
+        left = request.options.keys() - own.keys() - self._options_of(request.protocol)
+        return not left and changed.keys() <= SAME_METHOD
 
     def _label(self, template: str, method: str, request: Request) -> str:
         try:

@@ -19,7 +19,7 @@ from comface_bench.leaderboards.paper import (
 )
 from comface_bench.leaderboards.study import StudyCell, StudyColumn, StudyRow, StudyTable
 from comface_bench.results.store import ResultStore
-from comface_bench.studies.plan import Gap
+from comface_bench.studies.plan import SAME_METHOD, Gap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -157,10 +157,6 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else float(precise(value))
 
 
-_SAME = {"backbone", "checkpoint"}
-"""Options of a method that leave it the supplement's method of that name, with a backbone of its own."""
-
-
 def _published(row: Row, task: str, planned: PlannedRecord | Gap, letter: str) -> Mapping[str, PaperValue]:
     """Look up what the supplement publishes for the very thing that a row measures on a task."""
     if isinstance(planned, Gap):
@@ -171,7 +167,7 @@ def _published(row: Row, task: str, planned: PlannedRecord | Gap, letter: str) -
         task, method, protocol = planned.task.name, planned.method_name, planned.protocol.name
         start = str(getattr(planned.protocol, "head_start", row.head_start))
     base, options = parse_name(method)
-    if not options.keys() <= _SAME:
+    if not options.keys() <= SAME_METHOD:
         return {}
     if row.paper:
         cell = PaperCell(task, protocol_base(protocol), start, base, row.topology)
