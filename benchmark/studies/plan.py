@@ -26,7 +26,6 @@ from comface_bench.leaderboards.document import backbone_of, topology_of
 from comface_bench.leaderboards.paper import default_head_start
 from comface_bench.studies.study import Run, Study
 
-
 SAME_METHOD = {"backbone", "checkpoint"}
 """Options that leave a method the supplement's of that name, with the backbone that is chosen."""
 
