@@ -118,7 +118,7 @@ class Split:
         are kept, ⌈fraction · n⌉ of n, so that the people of a smaller fraction are among those of a larger.
 
         Args:
-            fraction: Above 0, 1 at most. Exact, since 0.1 · 70 as floating point is more than 7.
+            fraction: Above 0, 1 at most. Exact, since 0.55 · 100 as floating point is more than 55.
             seed_name: Name that the seeds of the orders are derived from: the data set's.
         """
         folds = []

@@ -383,11 +383,11 @@ def test_fewer_training_people_are_among_more_and_nobody_else_changes(weights, c
     assert (small.digest == large.digest) == (small.folds == large.folds)
 
 
-def test_a_tenth_of_seventy_is_seven_and_each_fold_and_data_set_draws_its_own():
-    people = [f"{number:03d}" for number in range(70)]
+def test_fractions_are_exact_and_each_fold_and_data_set_draws_its_own():
+    people = [f"{number:03d}" for number in range(100)]
     split = Split("s", (fold(people, "v", "t"), fold(people, "t", "v")))
-    first, second = split.keep_training(Fraction("0.1"), "a").folds
-    assert len(first.train) == len(second.train) == 7
+    first, second = split.keep_training(Fraction("0.55"), "a").folds
+    assert len(first.train) == len(second.train) == 55
     assert first.train != second.train
-    assert split.keep_training(Fraction("0.1"), "b").folds[0].train != first.train
-    assert split.keep_training(Fraction("0.1"), "a").source.endswith("0.1 of the training people")
+    assert split.keep_training(Fraction("0.55"), "b").folds[0].train != first.train
+    assert split.keep_training(Fraction("0.55"), "a").source.endswith("0.55 of the training people")

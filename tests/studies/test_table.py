@@ -111,6 +111,20 @@ def test_the_papers_values_stand_beside_the_same_thing_only():
     assert set(map(tuple, fewer.values())) == {(None, None)}
 
 
+def test_another_input_than_the_authors_has_no_value_of_the_paper_with_the_data_there_either(
+    tmp_path, make_fgnet
+):
+    make_fgnet(
+        tmp_path / "FGNET", [f"{one:03d}A{age:02d}.JPG" for one in range(1, 83) for age in (1, 20, 40)]
+    )
+    given = {"data": tmp_path, "method": ["comface"], "task": ["age"], "protocol": ["finetune"]}
+    rows = paper("preprocess", **given, results=tmp_path / "results")
+    assert rows == {
+        "comface, preprocess native": [None, 0.870],
+        "comface, preprocess imagenet": [None, None],
+    }
+
+
 def test_rows_of_table_h_stand_beside_a_resnet_50_alone():
     rows = paper("fiq", method=["comface+backbone=resnet50+checkpoint=x.safetensors"])
     assert rows["v ≥ 0.1"] == [0.645, 0.824, 0.856, 0.938, 0.863]
