@@ -83,6 +83,15 @@ def test_a_page_has_ours_the_papers_and_what_is_missing(table):
     assert "Other data" not in page
 
 
+def test_an_incomplete_value_is_never_the_best(table):
+    first, second, third = table.rows
+    alike = dataclasses.replace(second.cells[0], value=8.1234)
+    second = dataclasses.replace(second, cells=(alike, second.cells[1]))
+    page = study_markdown(dataclasses.replace(table, rows=(first, second, third)))
+    assert page.count("8.123") == 2
+    assert page.count("**8.123**") == 1
+
+
 def test_faces_that_ship_stand_apart_from_what_the_supplement_prints():
     columns = (StudyColumn("synth-age", "mae", "years", True),)
     page = study_markdown(made(row("a", StudyCell(8.0, record="d")), columns=columns, letter="N"))
