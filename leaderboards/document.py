@@ -215,7 +215,7 @@ class BoardEntry:
     @property
     def topology(self) -> str:
         """The backbone without what its card says of variants, as the supplement's tables name it."""
-        return re.split(r"[,(]", self.backbone, maxsplit=1)[0].strip()
+        return topology_of(self.backbone)
 
     @property
     def backbone_text(self) -> str:
@@ -827,8 +827,22 @@ def _alignment(stated: Any) -> str:
 
 
 def _backbone(method: MethodInfo) -> str:
-    chosen = str(method.options.get("backbone", ""))
-    return _TOPOLOGIES.get(chosen, chosen) or str(method.card.get("backbone", ""))
+    return backbone_of(str(method.options.get("backbone", "")), str(method.card.get("backbone", "")))
+
+
+def backbone_of(chosen: str, declared: str) -> str:
+    """Return the backbone of a method as tables print it.
+
+    Args:
+        chosen: Its option `backbone`; empty where it has none.
+        declared: What its card says.
+    """
+    return _TOPOLOGIES.get(chosen, chosen) or declared
+
+
+def topology_of(backbone: str) -> str:
+    """Return a backbone without what a card says of variants."""
+    return re.split(r"[,(]", backbone, maxsplit=1)[0].strip()
 
 
 def _count_text(count: int) -> str:

@@ -73,6 +73,7 @@ _LATEX = {
     '"': r"\texttt{\char34}",
     "`": r"\textasciigrave{}",
     "'": r"\textquotesingle{}",
+    "≥": r"$\geq$",
     # At the beginning of a row these would belong to the end of the row before.
     **{sign: f"{{{sign}}}" for sign in "[]*"},
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
@@ -391,7 +392,7 @@ def records_latex(entries: Sequence[BoardEntry], tasks: Sequence[str], protocol:
     lines += _latex_headings(tasks, columns)
     for group, members in by_group(chosen):
         if group != _UNGROUPED:
-            title = _latex_text(group_title(group, members))
+            title = latex_text(group_title(group, members))
             lines.append(rf"\multicolumn{{{len(columns) + 1}}}{{l}}{{\textit{{{title}:}}}} \\")
         for method in dict.fromkeys(entry.method for entry in members):
             lines.append(_latex_row({task: by_cell.get((method, task)) for task in tasks}, method, best))
@@ -405,7 +406,7 @@ def _latex_row(
 ) -> str:
     cells = [_latex_cell(own[task], name, texts) for (task, name), texts in best.items()]
     partial = any(not entry.complete for entry in own.values() if entry is not None)
-    return " & ".join([_latex_text(method) + (r"$^\dagger$" if partial else ""), *cells]) + r" \\"
+    return " & ".join([latex_text(method) + (r"$^\dagger$" if partial else ""), *cells]) + r" \\"
 
 
 def _latex_headings(tasks: Sequence[str], columns: Sequence[tuple[str, str]]) -> list[str]:
@@ -419,7 +420,7 @@ def _latex_headings(tasks: Sequence[str], columns: Sequence[tuple[str, str]]) ->
     spans, rules, start = [], [], 2
     for task in tasks:
         width = sum(here == task for here, _ in columns)
-        spans.append(rf"\multicolumn{{{width}}}{{c}}{{{_latex_text(task)}}}")
+        spans.append(rf"\multicolumn{{{width}}}{{c}}{{{latex_text(task)}}}")
         rules.append(rf"\cmidrule(lr){{{start}-{start + width - 1}}}")
         start += width
     head = " & ".join(["Method", *spans]) + r" \\"
@@ -442,22 +443,23 @@ def _best(entries: Sequence[BoardEntry], task: str, name: str, *, apart: bool) -
     values = [value for entry in ranked if (value := entry.metrics[name].value) is not None]
     if not values:
         return None
-    return _latex_number(name, max(values) if METRICS[name].higher_is_better else min(values))
+    return latex_number(name, max(values) if METRICS[name].higher_is_better else min(values))
 
 
 def _latex_cell(entry: BoardEntry | None, name: str, best: Mapping[bool, str | None]) -> str:
     value = entry.metrics[name].value if entry is not None and name in entry.metrics else None
     if entry is None or value is None:
         return "---"
-    text = _latex_number(name, value)
+    text = latex_number(name, value)
     return rf"\textbf{{{text}}}" if entry.ranked and text == best[entry.apart] else text
 
 
-def _latex_number(name: str, value: float) -> str:
+def latex_number(name: str, value: float) -> str:
+    """Print a metric for LaTeX, a minus as one."""
     return format_value(name, value).replace("-", "$-$")
 
 
-def _latex_text(text: str) -> str:
+def latex_text(text: str) -> str:
     """Write any text so that LaTeX shows it as it is."""
     plain = "".join(_LATEX.get(sign, sign) for sign in visible(text))
     return re.sub("-(?=-)", "-{}", plain)

@@ -97,6 +97,30 @@ def published_cells(task: str, protocol: str) -> list[tuple[PaperCell, dict[str,
     ]
 
 
+def paper_row_values(letter: str, label: str, cell: PaperCell) -> dict[str, PaperValue]:
+    """Look up what one row of a table publishes for the same thing, by metric.
+
+    A row that names no method is of the paper's own, under a condition that its label says (Table H).
+
+    Args:
+        letter: Of the table.
+        label: Name of the row, as printed.
+        cell: What is measured; without values where the row is of other facts.
+    """
+    table = tables()[letter]
+    found = {}
+    for row in table["rows"]:
+        if row["row"] == label:
+            for column, printed in zip(table["columns"], row["values"], strict=True):
+                if _cell_of(column["task"], table["protocol"], {"method": COMFACE, **row}) == cell:
+                    found[column["metric"]] = _value(column["metric"], printed, letter)
+    return found
+
+
+def _value(metric: str, printed: float, letter: str) -> PaperValue:
+    return PaperValue(printed / 100 if METRICS[metric].percent else printed, letter)
+
+
 def default_head_start(protocol: str, method: str) -> str:
     """Return the head start that a protocol's name means for a method, where no record says it."""
     return _named_head_start(protocol) or _usual_head_start(protocol_base(protocol), method.partition("+")[0])
@@ -202,8 +226,7 @@ def _by_cell() -> Mapping[PaperCell, dict[str, PaperValue]]:
                 continue
             for column, printed in zip(table["columns"], row["values"], strict=True):
                 cell = cells.setdefault(_cell_of(column["task"], table["protocol"], row), {})
-                value = printed / 100 if METRICS[column["metric"]].percent else printed
-                cell.setdefault(column["metric"], PaperValue(value, letter))
+                cell.setdefault(column["metric"], _value(column["metric"], printed, letter))
     return cells
 
 

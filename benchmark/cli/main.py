@@ -26,6 +26,7 @@ class _Root(DeferredGroup):
         "sweep": Deferred(
             f"{_HERE}.sweep", "Run whole studies: many methods, tasks, protocols and settings."
         ),
+        "study": Deferred(f"{_HERE}.study", "Run the paper's studies and ours, each one a table."),
         "predict": Deferred(f"{_HERE}.predict", "Estimate changes between photographs by a record's models."),
         "list": Deferred(f"{_HERE}.listing", "List methods, tasks or protocols."),
         "show": Deferred(f"{_HERE}.listing", "Show all facts of a method, task or protocol.", "show_app"),

@@ -172,7 +172,7 @@ def sweep(
         "method": method,
         "task": task,
         "protocol": protocol,
-        "options": _parse_options(option or []),
+        "options": parse_values(option or []),
         "folds": None if folds is None else parse_numbers(folds, "--folds"),
         "seeds": None if seeds is None else parse_numbers(seeds, "--seeds"),
         "data": data,
@@ -197,13 +197,13 @@ def sweep(
     part = None if shard is None else Shard.parse(shard)
     requests = make_requests(read_grids(file, {key: value for key, value in stated.items() if value}))
     planned = make_sweep(requests, part)
-    team = _Team.choose(planned, jobs, None if gpus is None else parse_numbers(gpus, "--gpus"))
+    team = Team.choose(planned, jobs, None if gpus is None else parse_numbers(gpus, "--gpus"))
     if dry_run:
-        _print_plan(planned, team.jobs, as_json)
+        print_plan(planned, team.jobs, as_json)
         return
     if not as_json:
-        typer.echo(_describe_work(planned, team.jobs), err=True)
-        for warning in _warnings(planned):
+        typer.echo(describe_work(planned, team.jobs), err=True)
+        for warning in warnings_of(planned):
             typer.echo(warning, err=True)
         for skip in planned.skips:
             typer.echo(f"skipped: {skip.label}: {skip.reason}", err=True)
@@ -214,7 +214,7 @@ def sweep(
             return
     try:
         if settings is None or not planned.batches:
-            outcomes = _run(planned, team, timeout, as_json)
+            outcomes = run_sweep(planned, team, timeout, as_json)
         else:
             outcomes = wait_for_jobs(planned.batches, results)
     except KeyboardInterrupt:
@@ -227,7 +227,7 @@ def sweep(
 app.command()(status)
 
 
-class _Team(NamedTuple):
+class Team(NamedTuple):
     """Workers: how many, and their devices in turn; without any, requests say where they run."""
 
     jobs: int
@@ -265,7 +265,7 @@ def _count_gpus() -> int:
     return torch.cuda.device_count()
 
 
-def _parse_options(texts: Iterable[str]) -> dict[str, list[str]]:
+def parse_values(texts: Iterable[str]) -> dict[str, list[str]]:
     """Turn `key=value` texts into the values of each key."""
     found: dict[str, list[str]] = {}
     for text in texts:
@@ -276,7 +276,7 @@ def _parse_options(texts: Iterable[str]) -> dict[str, list[str]]:
     return {key: list(dict.fromkeys(values)) for key, values in found.items()}
 
 
-def _run(planned: Sweep, team: _Team, timeout: float | None, as_json: bool) -> list[BatchResult]:
+def run_sweep(planned: Sweep, team: Team, timeout: float | None, as_json: bool) -> list[BatchResult]:
     """Run all batches in worker processes."""
     if not planned.batches:
         return []
@@ -298,7 +298,7 @@ def _run(planned: Sweep, team: _Team, timeout: float | None, as_json: bool) -> l
 def _finish(
     planned: Sweep, outcomes: Sequence[BatchResult], results: Path, no_leaderboard: bool, as_json: bool
 ) -> None:
-    """Print the summary, what failed and what is left; write the pages.
+    """Print the summary; write the pages; print what failed and what is left.
 
     Raises:
         typer.Exit: Something isn't done.
@@ -315,6 +315,15 @@ def _finish(
     if not no_leaderboard:
         boards = {(cell.task.name, cell.protocol.name) for cell in planned.cells}
         build_leaderboard(boards, results, as_json)
+    report_outcomes(planned, outcomes)
+
+
+def report_outcomes(planned: Sweep, outcomes: Sequence[BatchResult]) -> None:
+    """Print what failed and what is left.
+
+    Raises:
+        typer.Exit: Something isn't done.
+    """
     labels = {
         key: label for batch in planned.batches for key, label in zip(batch.units, batch.labels, strict=True)
     }
@@ -335,7 +344,7 @@ def _finish(
         raise typer.Exit(1)
 
 
-def _print_plan(planned: Sweep, jobs: int, as_json: bool) -> None:
+def print_plan(planned: Sweep, jobs: int, as_json: bool) -> None:
     """Print each cell with what is done, why the rest runs, and how long it may take; units with JSON."""
     from comface_bench.execute.sweep import explain
 
@@ -358,8 +367,8 @@ def _print_plan(planned: Sweep, jobs: int, as_json: bool) -> None:
         ],
         numbers=("done",),
     )
-    typer.echo(f"\n{_describe_work(planned, jobs)}")
-    for warning in _warnings(planned):
+    typer.echo(f"\n{describe_work(planned, jobs)}")
+    for warning in warnings_of(planned):
         typer.echo(warning)
     for skip in planned.skips:
         typer.echo(f"skipped: {skip.label}: {skip.reason}")
@@ -387,11 +396,11 @@ def _print_units(planned: Sweep, reasons: Mapping[str, str]) -> None:
             typer.echo(json.dumps(facts, ensure_ascii=False))
     for skip in planned.skips:
         typer.echo(json.dumps({"skipped": skip.label, "reason": skip.reason, "hint": skip.hint}))
-    for warning in _warnings(planned):
+    for warning in warnings_of(planned):
         typer.echo(json.dumps({"notice": warning}))
 
 
-def _warnings(planned: Sweep) -> list[str]:
+def warnings_of(planned: Sweep) -> list[str]:
     """Return what is to be said of finished units whose plugin has changed since."""
     return [cell.warning for cell in planned.cells if cell.warning is not None]
 
@@ -418,7 +427,7 @@ def _describe_seconds(seconds: float, unknown: int) -> str:
     return format_seconds(seconds) if seconds else ""
 
 
-def _describe_work(planned: Sweep, jobs: int) -> str:
+def describe_work(planned: Sweep, jobs: int) -> str:
     """Say how much is done, how much is to run, and how long that may take."""
     total = sum(len(cell.units) for cell in planned.cells)
     missing = sum(len(cell.missing) for cell in planned.cells)

@@ -90,9 +90,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 TASK_OPTIONS: Mapping[str, tuple[str, ...]] = {
     "split": (),
     "allow": ("none", "alike-subjects", "equal-images", "alike-subjects-and-equal-images"),
+    "train_fraction": (),
 }
 """Options of every task. Each task has a default `split` of its own. `allow` confirms what `data check` takes
-for a mistake: two names that seem to be one person's, or one picture that stands twice."""
+for a mistake: two names that seem to be one person's, or one picture that stands twice. `train_fraction` is
+the part of each fold's training people that is left; without it, all of them are."""
 
 METHOD_OPTIONS: Mapping[str, tuple[str, ...]] = {"preprocess": ("native", "imagenet")}
 """Options of every method. `preprocess=imagenet` feeds RGB with ImageNet's mean and standard deviation,
@@ -168,7 +170,8 @@ def task_options(card: TaskCard, given: Mapping[str, str]) -> dict[str, str]:
     """Complete a task's options, `split` among them, by its defaults, and check them.
 
     Any split can be asked for: a rule takes a number, and a file a path. `allow` is left out where it allows
-    nothing, so that the keys of earlier results stay as they are.
+    nothing, and `train_fraction` where it leaves out nobody, so that the keys of earlier results stay as they
+    are.
 
     Raises:
         UsageError: The task doesn't take an option, or not that value.
@@ -176,7 +179,25 @@ def task_options(card: TaskCard, given: Mapping[str, str]) -> dict[str, str]:
     complete = _complete(f"task {card.name}", {**TASK_OPTIONS, **card.options}, given)
     if complete["allow"] == TASK_OPTIONS["allow"][0]:
         del complete["allow"]
+    if "train_fraction" in complete:
+        complete["train_fraction"] = _fraction_text(complete["train_fraction"])
+        if complete["train_fraction"] == "1":
+            del complete["train_fraction"]
     return {"split": card.splits[0], **complete}
+
+
+def _fraction_text(text: str) -> str:
+    """Return the one spelling of a fraction of the training people, so that no two names mean the same."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1:
+        raise UsageError(
+            f"train_fraction={text}: not a number above 0, 1 at most",
+            "A quarter of each fold's training people: -o train_fraction=0.25",
+        )
+    return f"{value!r}".removesuffix(".0")
 
 
 def differing(card: MethodCard, chosen: Mapping[str, str]) -> dict[str, str]:

@@ -11,12 +11,15 @@ too, on days that aren't tested (`data/patient_days.py`). Its other parts know n
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 import random
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -67,7 +70,8 @@ class Split:
         name: Letters, digits, `.`, `_` and `-`: it becomes part of file names.
         folds: The folds.
         source: Where the folds come from.
-        covering: Every fold holds every subject; not so where another data set is tested.
+        covering: Every fold holds every subject; not so where another data set is tested, or where training
+            people are left out.
         untested: Subjects that no fold tests, on purpose.
         kind: `subjects` tests people of whom no image trains. `days` tests days of people who train models of
             their own on other days; nobody of them is in another part.
@@ -141,6 +145,25 @@ class Split:
                 f"split {self.name} must test each subject once, but not so {_listed(wrong)}",
                 "Put each subject into the test part of one fold.",
             )
+
+    def keep_training(self, fraction: Fraction, seed_name: str) -> Split:
+        """Return the split with only a part of each fold's training people; validation and test stay.
+
+        A fold's people are put in an order that is drawn by its number and the data set; the first of them
+        are kept, ⌈fraction · n⌉ of n, so that the people of a smaller fraction are among those of a larger.
+
+        Args:
+            fraction: Above 0, 1 at most. Exact, since 0.55 · 100 as floating point is more than 55.
+            seed_name: Name that the seeds of the orders are derived from: the data set's.
+        """
+        folds = []
+        for number, fold in enumerate(self.folds):
+            order = sorted(fold.train)
+            random.Random(seed_for("split", f"{seed_name}/train", number)).shuffle(order)  # noqa: S311 - no secret
+            kept = order[: math.ceil(fraction * len(order))]
+            folds.append(dataclasses.replace(fold, train=tuple(sorted(kept))))
+        source = f"{self.source}, {float(fraction):g} of the training people"
+        return dataclasses.replace(self, folds=tuple(folds), source=source, covering=False)
 
     def cross_dataset(self, here: str, there: str, subjects: Sequence[str]) -> Split:
         """Return the cross-dataset split: trained on this data set, tested on all subjects of another.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.resources
 from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -195,6 +196,9 @@ def open_task(
     chosen["split"] = split.name
     if card.aggregate == "pooled":
         split.check_tested_once()
+    if "train_fraction" in chosen:
+        split = split.keep_training(Fraction(chosen["train_fraction"]), card.data)
+        _check_training_pairs(card, split, own)
     if card.test_data is not None:
         split = split.cross_dataset(card.data, card.test_data, tested.subject_names)
     if split.kind == "days" and card.test_pairs != "pre-post-same-day":
@@ -203,6 +207,22 @@ def open_task(
             "Test pairs of one day: -o pairs=pre-post-same-day",
         )
     return Task(card, chosen, table, split)
+
+
+def _check_training_pairs(card: TaskCard, split: Split, table: Manifest) -> None:
+    """Check that the training people who are left have pairs.
+
+    Raises:
+        SplitError: Those of a fold have none.
+    """
+    labels = table.target(card.target, card.label_range)
+    counts = PairSampler(table, labels).counts(card.train_pairs)
+    for number, fold in enumerate(split.folds):
+        if not any(counts[subject] for subject in fold.train):
+            raise SplitError(
+                f"{card.name}, fold {number}: {split.source} are {', '.join(fold.train)}, who have no pair",
+                "Take a larger part of them: -o train_fraction=0.25",
+            )
 
 
 def configure(entry: Entry[TaskCard], options: Mapping[str, str]) -> tuple[TaskCard, dict[str, str]]:

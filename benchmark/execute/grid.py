@@ -13,6 +13,8 @@ file's top:
     [[run]]
     protocol = "linear"
     options = { learning_rate = [0.01, 0.001] }
+
+What a file says under `study`, at its top or in a `[[run]]`, is for tables: `comface_bench.studies` reads it.
 """
 
 from __future__ import annotations
@@ -73,23 +75,28 @@ def make_requests(grids: Sequence[Grid]) -> list[Request]:
     requests = []
     for grid, protocol, keys in named:
         options = {key: values for key, values in grid.options.items() if key in keys or key not in taken}
-        for values in itertools.product(*options.values()):
-            requests.append(
-                Request(
-                    methods=tuple(grid.method),
-                    tasks=tuple(grid.task),
-                    protocol=protocol,
-                    options=dict(zip(options, values, strict=True)),
-                    data=grid.data,
-                    results=grid.results,
-                    folds=grid.folds,
-                    seeds=grid.seeds,
-                    device=grid.device,
-                    plugin_files=tuple(grid.plugin),
-                    use_plugins=not grid.no_plugins,
-                )
-            )
+        requests += expand_options(grid, protocol, options)
     return requests
+
+
+def expand_options(grid: Grid, protocol: str, options: Mapping[str, Sequence[str]]) -> list[Request]:
+    """Return a request of a grid under one protocol for each combination of the options' values."""
+    return [
+        Request(
+            methods=tuple(grid.method),
+            tasks=tuple(grid.task),
+            protocol=protocol,
+            options=dict(zip(options, values, strict=True)),
+            data=grid.data,
+            results=grid.results,
+            folds=grid.folds,
+            seeds=grid.seeds,
+            device=grid.device,
+            plugin_files=tuple(grid.plugin),
+            use_plugins=not grid.no_plugins,
+        )
+        for values in itertools.product(*options.values())
+    ]
 
 
 def _protocols(grid: Grid) -> Iterator[tuple[str, set[str]]]:
@@ -111,21 +118,42 @@ def read_grids(path: Path | None, given: Mapping[str, Any]) -> list[Grid]:
         UsageError: The file can't be read, or a key or value of it is wrong; names the file, and the key or
             line.
     """
-    top, runs = _read(path) if path is not None else ({}, [])
-    return [Grid(**_merge(top, run, given)) for run in runs or [{}]]
+    stated = read_grid_file(path) if path is not None else GridFile({}, {}, [{}], [{}])
+    return [merge_grids(stated.top, run, given) for run in stated.runs]
 
 
-def _merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
+def merge_grids(*layers: Mapping[str, Any]) -> Grid:
     """Unite fields of grids; later ones override earlier ones, and options each other by name."""
     merged: dict[str, Any] = {}
     for layer in layers:
         options = {**merged.get("options", {}), **layer.get("options", {})}
         merged |= {**layer, "options": options}
-    return merged
+    return Grid(**merged)
 
 
-def _read(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Read a file: fields of its top, and those of each `[[run]]`."""
+@dataclass(frozen=True)
+class GridFile:
+    """A file of grids.
+
+    Attributes:
+        top: Fields of `Grid` that hold for all of it.
+        study: The table `[study]`, as it stands there; empty without one.
+        runs: Fields of each `[[run]]`; one without any where there is none.
+        run_studies: What each says under `study`.
+    """
+
+    top: Mapping[str, Any]
+    study: Mapping[str, Any]
+    runs: Sequence[Mapping[str, Any]]
+    run_studies: Sequence[Mapping[str, Any]]
+
+
+def read_grid_file(path: Path) -> GridFile:
+    """Read a file of grids.
+
+    Raises:
+        UsageError: It can't be read, or a key or value of it is wrong; names the file, and the key or line.
+    """
     try:
         stated = tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
@@ -134,7 +162,7 @@ def _read(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         raise UsageError(f"{path} isn't UTF-8 text", _FORM) from None
     except OSError as error:
         raise UsageError(f"{path} can't be read: {error.strerror}", _FORM) from None
-    runs = stated.pop("run", [])
+    runs, study = stated.pop("run", []), _take_study(path, "", stated)
     if not (isinstance(runs, list) and all(isinstance(run, dict) for run in runs)):
         raise UsageError(
             f"{path}: run isn't a table", "Write [[run]] on a line of its own, and its keys below."
@@ -147,14 +175,34 @@ def _read(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
                     f"{path}: {place} has {key}, which is one for the whole file",
                     f"Move {key} above the first [[run]].",
                 )
-    return _fields(path, "", stated), [_fields(path, f"{place}: ", run) for place, run in places.items()]
+    run_studies = [_take_study(path, f"{place}: ", run) for place, run in places.items()]
+    fields = [grid_fields(path, f"{place}: ", run) for place, run in places.items()]
+    return GridFile(grid_fields(path, "", stated), study, fields or [{}], run_studies or [{}])
+
+
+def _take_study(path: Path, place: str, stated: dict[str, Any]) -> dict[str, Any]:
+    """Take what is said under `study` out of a table of the file."""
+    study = stated.pop("study", {})
+    if not isinstance(study, dict):
+        raise UsageError(f"{path}: {place}study isn't a table", "Write [study] on a line, its keys below.")
+    return study
 
 
 _ONCE = ("results", "plugin", "no-plugins")
 """Keys that hold for the whole file."""
 
 
-def _fields(path: Path, place: str, stated: Mapping[str, Any]) -> dict[str, Any]:
+def grid_fields(path: Path, place: str, stated: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of `Grid` that a table of a file states.
+
+    Args:
+        path: The file, for errors.
+        place: The table, for errors: empty, or a text that ends in a colon and a blank.
+        stated: The table.
+
+    Raises:
+        UsageError: A key or value is wrong.
+    """
     found = {}
     for key, value in stated.items():
         if key not in _KEYS:

@@ -70,6 +70,8 @@ class Request:
         again: Whether units run although they are finished; each then replaces its former result.
         save_models: Whether trained backbones are kept, too, and finished units run for models that aren't
             kept. The heads of frozen ones always are.
+        skip_missing: Whether a name that was written out is skipped, as one that a pattern matched is, where
+            its data or weights are missing or it may not be tested.
     """
 
     methods: Sequence[str]
@@ -86,6 +88,7 @@ class Request:
     use_plugins: bool = True
     again: bool = False
     save_models: bool = False
+    skip_missing: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -403,7 +406,7 @@ class _Planner:
             card = method.entry.card
             if (refusal := _find_leak(card, task.card)) is not None:
                 explicit = named.explicit and method.explicit
-                self._skip_or_raise(explicit, f"{card.name} · {named.name}", refusal)
+                self._skip_or_raise(explicit, f"{method.name} · {named.name}", refusal)
                 continue
             yield self._cell(method, task, named, self._resolve(task.card.family, card))
 
@@ -495,7 +498,7 @@ class _Planner:
         return [(seed, fold) for seed in seeds for fold in folds]
 
     def _skip_or_raise(self, explicit: bool, label: str, error: BenchError) -> None:
-        if explicit:
+        if explicit and not self._request.skip_missing:
             raise error
         self.skips.append(Skip(label, error.message, error.hint))
 

@@ -149,8 +149,21 @@ def make_sweep(requests: Sequence[Request], shard: Shard | None = None) -> Sweep
     drafts = [draft_plan(request, opened) for request in requests]
     skips = tuple(dict.fromkeys(skip for draft in drafts for skip in draft.skips))
     Plan(tuple(cell for draft in drafts for cell in draft.cells), skips).check_any()
+    return arrange([draft.cells for draft in drafts], skips, shard)
+
+
+def arrange(
+    planned: Iterable[Iterable[PlannedRecord]], skips: tuple[Skip, ...] = (), shard: Shard | None = None
+) -> Sweep:
+    """Divide planned work into batches.
+
+    Args:
+        planned: The cells of each request, of one results folder; those of one request may share a batch.
+        skips: What was left out.
+        shard: As for `make_sweep`.
+    """
     seen: set[str] = set()
-    parts = [_without_repeats(draft.cells, seen) for draft in drafts]
+    parts = [_without_repeats(cells, seen) for cells in planned]
     if shard is not None:
         chosen = _choose(_families(parts), shard)
         parts = [_narrow(cells, chosen) for cells in parts]

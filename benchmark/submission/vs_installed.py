@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.resources
 import json
+from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -353,7 +354,10 @@ def check_split_file(info: TaskInfo, card: TaskCard, unchecked: list[str]) -> It
         )
         return
     split = read_split(published)
-    yield from _check_folds(info, split, sorted(split.subjects))
+    subjects = sorted(split.subjects)
+    if (fraction := parse_name(info.name)[1].get("train_fraction")) is not None:
+        split = split.keep_training(Fraction(fraction), card.data)
+    yield from _check_folds(info, split, subjects)
 
 
 def _check_folds(info: TaskInfo, split: Split, subjects: Sequence[str]) -> Iterator[FieldProblem]:

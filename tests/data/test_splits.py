@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import importlib.resources
 import json
+import math
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -462,3 +464,29 @@ def test_a_split_of_days_keeps_tested_people_out_of_all_other_parts():
         Split("s", folds, kind="days")
     with pytest.raises(SplitError, match="fold 1 tests a, who are untested"):
         Split("s", folds, untested=frozenset("a"))
+
+
+FRACTIONS = st.fractions(min_value=0, max_value=1).filter(bool)
+
+
+@given(WEIGHTS, st.integers(2, 4), FRACTIONS, FRACTIONS)
+def test_fewer_training_people_are_among_more_and_nobody_else_changes(weights, count, first, second):
+    assume(len(weights) >= 2 * count)
+    whole = balanced_split("s", weights, count, "x")
+    small, large = (whole.keep_training(part, "x") for part in sorted((first, second)))
+    for before, few, many in zip(whole.folds, small.folds, large.folds, strict=True):
+        assert set(few.train) <= set(many.train) <= set(before.train)
+        assert len(few.train) == math.ceil(min(first, second) * len(before.train))
+        assert (few.validation, few.test) == (before.validation, before.test)
+    assert whole.keep_training(Fraction(1), "x").digest == whole.digest
+    assert (small.digest == large.digest) == (small.folds == large.folds)
+
+
+def test_fractions_are_exact_and_each_fold_and_data_set_draws_its_own():
+    people = [f"{number:03d}" for number in range(100)]
+    split = Split("s", (fold(people, "v", "t"), fold(people, "t", "v")))
+    first, second = split.keep_training(Fraction("0.55"), "a").folds
+    assert len(first.train) == len(second.train) == 55
+    assert first.train != second.train
+    assert split.keep_training(Fraction("0.55"), "b").folds[0].train != first.train
+    assert split.keep_training(Fraction("0.55"), "a").source.endswith("0.55 of the training people")

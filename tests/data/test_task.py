@@ -112,6 +112,43 @@ def test_the_default_split_is_no_part_of_the_name(root):
     assert named.split.digest == plain.split.digest
 
 
+def test_a_part_of_the_training_people_is_an_option_and_part_of_name_and_digest(root):
+    whole, part = load_task("age", data=root), load_task("age+train_fraction=0.10", data=root)
+    assert part.name == "age+train_fraction=0.1"
+    assert part.chosen["train_fraction"] == "0.1"
+    assert part.split.digest != whole.split.digest
+    for few, all_ in zip(part.folds, whole.folds, strict=True):
+        assert len(few.train) == -(-len(all_.train) // 10)
+    drawn = part.draw(0, 0, 1, 50)
+    names = part.table.subject_names
+    assert {names[number] for number in drawn.subject} <= set(part.folds[0].train)
+    assert list(part.pairs(0).target) == list(whole.pairs(0).target)
+    assert list(part.pairs(0, "validation").target) == list(whole.pairs(0, "validation").target)
+    assert part.epoch_length(0) < whole.epoch_length(0)
+
+
+@pytest.mark.parametrize("all_of_them", ["1", "1.0", "1e0"])
+def test_all_training_people_are_the_task_itself(root, all_of_them):
+    whole = load_task(f"age+train_fraction={all_of_them}", data=root)
+    assert whole.name == "age"
+    assert whole.chosen == load_task("age", data=root).chosen
+
+
+@pytest.mark.parametrize("part", ["0", "-0.5", "1.1", "nan", "a quarter"])
+def test_what_is_no_part_of_the_training_people_is_refused(root, part):
+    with pytest.raises(UsageError, match="not a number above 0, 1 at most"):
+        load_task(f"age+train_fraction={part}", data=root)
+
+
+def test_training_people_without_a_pair_are_refused(tmp_path, make_fgnet):
+    names = [f"{subject:03d}A{age:02d}.JPG" for subject in (1, 2) for age in (1, 9)]
+    make_fgnet(tmp_path / "FGNET", [*names, *(f"{subject:03d}A05.JPG" for subject in range(3, 41))])
+    with pytest.raises(
+        SplitError, match=r"age, fold 0: .*0\.02 of the training people are 0\d\d, who have no pair"
+    ):
+        load_task("age+split=balanced-2+train_fraction=0.02", data=tmp_path)
+
+
 @pytest.mark.parametrize("split", ["nothing", "disfa-heatmap", "../splits/fgnet-4fold"])
 def test_splits_that_the_task_does_not_offer_are_refused(root, split):
     with pytest.raises(SplitError, match="no split is called"):
@@ -119,7 +156,9 @@ def test_splits_that_the_task_does_not_offer_are_refused(root, split):
 
 
 def test_other_options_are_refused(root):
-    with pytest.raises(UsageError, match="task age takes no option 'size'; it takes: allow, split"):
+    with pytest.raises(
+        UsageError, match="task age takes no option 'size'; it takes: allow, split, train_fraction"
+    ):
         load_task("age+size=3", data=root)
 
 

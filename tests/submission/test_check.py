@@ -321,6 +321,10 @@ def test_data_that_are_not_here(made, tmp_path):
     assert unchecked == []
     wrong = record.task.model_copy(update={"split_digest": "0" * 64})
     assert "published folds" in str(list(check_split_file(wrong, card, unchecked)))
+    part = load_task("synth-age+train_fraction=0.5")
+    name = {"name": part.name, "split_digest": part.split.digest}
+    (fault, *_) = check_split_file(record.task.model_copy(update=name), card, unchecked)
+    assert fault[0] == "task.fold_subjects.0"  # of all training people, not of half of them
     assert open_installed_task(Installation().tasks.get("age"), {}, None, {}, unchecked) is None
     assert unchecked == ["age: manifest digest and true changes, because its data aren't here"]
 

@@ -1,0 +1,1 @@
+"""Studies: grids whose results become one table, each declared in a TOML file."""
