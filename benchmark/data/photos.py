@@ -81,13 +81,14 @@ def describe_photos(root: Path, names: Sequence[str]) -> PhotoFacts:
     )
 
 
-def find_unlike(path: Path, facts: PhotoFacts, finder: FaceFinder | None) -> str:
+def find_unlike(path: Path, facts: PhotoFacts, finder: FaceFinder | None, aligned: bool = False) -> str:
     """Say why a picture isn't like those of a data set; nothing if it is.
 
     Args:
         path: The picture.
         facts: Of the data set.
         finder: Looks for faces; None doesn't.
+        aligned: Faces are cut out before a network sees them, so that they may be small in the picture.
 
     Raises:
         FileNotFoundError, UnreadableImageError: As `read_image`.
@@ -104,7 +105,7 @@ def find_unlike(path: Path, facts: PhotoFacts, finder: FaceFinder | None) -> str
     faces = finder.detect(pixels)
     if not faces:
         return "shows no face that the detector finds"
-    if faces[0].width < SMALL_FACE * shorter:
+    if not aligned and faces[0].width < SMALL_FACE * shorter:
         return (
             f"shows a face of {faces[0].width:.0f} pixels in {width} × {height};"
             " those of the task are cut out: cut it out first"

@@ -297,14 +297,15 @@ class Model:
                 f"{len(firsts)} backbones, and a graph has one", f"Choose by --folds and --seeds: {listed}"
             )
         encoder, heads = self.load(self.shares[0])
+        shown = "a square" if self.protocol.align == "none" else "a chip of the face"
         facts = {
             "method": record.method.name,
             "task": record.task.name,
             "target": record.task.target,
             "unit": record.task.unit,
             "protocol": json.dumps({"name": record.protocol.name, **self.protocol.facts()}),
-            "preparation": f"upright RGB, made a square of {size + -(-size // 7)} pixels as the protocol"
-            f" says, then of {size}, both bilinear with antialiasing",
+            "preparation": f"upright RGB, made {shown} of {size + -(-size // 7)} pixels as the protocol says,"
+            f" then a square of {size}, bilinear with antialiasing",
             "units": json.dumps([unit.key for unit in self.shares[0].units]),
             "licence": record.method.about.licence,
             "comface_bench": __version__,
@@ -320,7 +321,8 @@ class Model:
             if not check:
                 read_image(file)
                 return None
-            reason = find_unlike(file, self.photos, self.faces)
+            aligned = self.protocol.align != "none"
+            reason = find_unlike(file, self.photos, self.faces, aligned)
         except FileNotFoundError:
             return UnlikePhotoError(f"there is no photograph {file}")
         except UnreadableImageError as error:
@@ -547,7 +549,8 @@ def _find_protocol(record: Record, plugin_files: Iterable[Path], use_plugins: bo
     if family is None:
         raise ResultError(f"the record's task is of no family that is known: {declared!r}")
     registry = protocol_registry(plugin_files, use_plugins)
-    protocol = resolve_protocol(name, family, overrides, own_head, registry)
+    chip = str(record.method.card.get("chip", MethodCard.chip))
+    protocol = resolve_protocol(name, family, overrides, own_head, registry, chip)
     if digest({**protocol.facts(), "engine_epoch": ENGINE_EPOCH}) != record.protocol.digest:
         raise UsageError(
             f"protocol {record.protocol.name} means other values here than in the record",

@@ -189,7 +189,9 @@ def measure_suspicion(
         images=len(labels),
         people=int(people.max()) + 1,
         align=align,
-        faces="" if store.how is None else count_faces(store.how),
+        faces=""
+        if store.how is None
+        else ", ".join(f"{how} {n}" for how, n in count_faces(store.how).items()),
         image_size=size,
         error=float(np.abs(likeliest - labels).mean()),
         floor=float(np.abs(np.median(labels) - labels).mean()),
@@ -199,3 +201,7 @@ def measure_suspicion(
             )
         ),
     )
+
+
+def _tell_faces(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{how} {count}" for how, count in counts.items())

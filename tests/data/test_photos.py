@@ -72,6 +72,12 @@ def test_a_picture_unlike_the_task_is_told(
     assert (said in found) if said else found == ""
 
 
+def test_a_small_face_is_fine_where_faces_are_cut_out(tmp_path: Path, draw_image: DrawImage) -> None:
+    path = draw_image(tmp_path / "p.png", 1, (100, 200), "RGB")
+    assert find_unlike(path, COLOURED, Finder(19), aligned=True) == ""
+    assert "no face" in find_unlike(path, COLOURED, Finder(), aligned=True)
+
+
 def test_a_grey_photograph_saved_in_colour_is_grey(tmp_path: Path) -> None:
     grey = np.random.default_rng(0).integers(0, 256, (120, 120, 1)).repeat(3, axis=2)
     path = tmp_path / "grey.jpg"

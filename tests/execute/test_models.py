@@ -207,7 +207,7 @@ def test_an_interrupted_unit_leaves_the_earlier_model(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(RecordWriter, "add", killed)
+        patch.setattr(RecordWriter, "add_all", killed)
         with pytest.raises(KeyboardInterrupt):
             execute(request_of(make_request, "linear", again=True))
     assert path.read_bytes() == record
