@@ -774,7 +774,16 @@ def _methods_by_group(
     grouped = by_group(sorted(entries.values(), key=lambda entry: entry.order))
     return [
         (
-            group_title(group, (row.entry for entry in found for row in rows[entry.method].values())),
+            # A method may stand apart on one task, and here by its own group.
+            group_title(
+                group,
+                (
+                    row.entry
+                    for entry in found
+                    for row in rows[entry.method].values()
+                    if row.entry.group == group
+                ),
+            ),
             [(entry.method, rows[entry.method]) for entry in found],
         )
         for group, found in grouped
@@ -812,8 +821,9 @@ def _supervision(method: MethodInfo) -> tuple[str, ...]:
 def _input_size(record: Record, image_size: int) -> int:
     """Return the size that the backbone saw: as the run measured it, else by the card."""
     measured = {unit.details.get("input_size") for unit in record.units} - {None}
-    if len(measured) == 1:
-        return int(str(measured.pop()))
+    # Anybody may have written them.
+    if len(measured) == 1 and type(size := measured.pop()) is int:
+        return size
     declared = record.method.card.get("preprocess")
     if not isinstance(declared, dict):
         return image_size

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from comface_bench.core.errors import UsageError
 from comface_bench.core.files import replace_file
-from comface_bench.leaderboards.document import MARKS, Settings, common_marks, marks_text
+from comface_bench.leaderboards.document import APART, MARKS, Settings, common_marks, marks_text
 from comface_bench.leaderboards.formatting import DASH, format_value
 from comface_bench.leaderboards.markdown import (
     AGREEMENT,
@@ -159,7 +159,7 @@ def _table(section: Section) -> list[str]:
     constant = (_baseline(boards.get(task), name) for task, name in COLUMNS)
     rows = [[NO_CHANGE, "", *constant, *(DASH for _ in expression), ""]]
     for group, methods in section.groups:
-        if any(row.entry.apart for _, own in methods for row in own.values()):
+        if group.endswith(APART):
             rows.append([f"*{escape(group)}*", *[""] * (len(header) - 1)])
         for method, own in methods:
             entries = [row.entry for row in own.values()]

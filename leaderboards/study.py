@@ -68,6 +68,7 @@ class StudyCell:
         paper: What the supplement publishes for the same thing.
         missing: Why there is no value; empty where there is one.
         hint: How to get what is missing.
+        apart: Whether the method was taught what the task asks; such values are never the best.
     """
 
     value: float | None = None
@@ -79,6 +80,7 @@ class StudyCell:
     paper: PaperValue | None = None
     missing: str = ""
     hint: str = ""
+    apart: bool = False
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ class StudyTable:
 
     def _best(self, place: int, metric: str) -> str | None:
         cells = [row.cells[place] for row in self.rows]
-        values = [cell.value for cell in cells if cell.complete and cell.value is not None]
+        values = [cell.value for cell in cells if cell.complete and not cell.apart and cell.value is not None]
         if len(values) < 2:
             return None
         return format_value(metric, max(values) if METRICS[metric].higher_is_better else min(values))
@@ -213,7 +215,7 @@ def _markdown_table(made: StudyTable) -> list[str]:
 
 def _value_text(metric: str, cell: StudyCell, best: str | None) -> str:
     text = format_value(metric, cell.value)
-    shown = bold(text) if cell.complete and text == best else text
+    shown = bold(text) if cell.complete and not cell.apart and text == best else text
     interval = "" if cell.low is None or cell.high is None else _ends(metric, cell.low, cell.high)
     return beneath(shown + cell.marks, interval)
 
@@ -312,7 +314,7 @@ def _latex_cell(metric: str, cell: StudyCell, best: str | None) -> str:
     if cell.value is None:
         return "---"
     text = latex_number(metric, cell.value)
-    if cell.complete and format_value(metric, cell.value) == best:
+    if cell.complete and not cell.apart and format_value(metric, cell.value) == best:
         return rf"\textbf{{{text}}}"
     return text if cell.complete else rf"{text}$^\dagger$"
 

@@ -181,6 +181,10 @@ def _read_table(path: Path) -> list[_Pair]:
             f"{path} has no pairs under the columns first and second",
             "Its first line: first,second. Then a line a pair: two files, relative to the table's folder.",
         )
+    if taken := sorted({*_NUMBERS, "unit", "refused"} & rows[0].keys()):
+        raise DataFormatError(
+            f"{path} has columns that answers have: {', '.join(taken)}", "Give them other names."
+        )
     pairs = []
     for number, row in enumerate(rows, start=2):
         first, second = (row[side] for side in _SIDES)

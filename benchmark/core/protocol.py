@@ -121,6 +121,7 @@ class ProtocolCard:
             features; otherwise one unit at a time.
         split_kind: Kind of the splits that it can run on.
         task_options: Options that its tasks have where they take them and the user names no other.
+        gives_models: Whether its outcomes have `fitted`; otherwise no finished unit runs again for a model.
         version: Raised when the function computes something else.
         order: Place in lists, ascending.
         summary: One line.
@@ -135,6 +136,7 @@ class ProtocolCard:
     together: bool = False
     split_kind: SplitKind = "subjects"
     task_options: Mapping[str, str] = field(default_factory=dict)
+    gives_models: bool = True
     version: int = 1
     order: int = 100
     summary: str = ""

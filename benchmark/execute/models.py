@@ -310,16 +310,20 @@ class Model:
             "licence": record.method.about.licence,
             "comface_bench": __version__,
         }
-        return write_onnx(path, encoder, heads, size, facts)
+        try:
+            return write_onnx(path, encoder, heads, size, facts)
+        finally:
+            encoder.to(self.backbone.machine.device)  # Which writing has moved to the CPU.
 
     def _refuse(self, file: Path, check: bool) -> UnlikePhotoError | None:
         """Return why a photograph isn't taken, or None."""
-        from comface_bench.data.image_file import UnreadableImageError, read_image
+        from comface_bench.data.image_file import ONE_COLOUR, UnreadableImageError, is_one_colour, read_image
         from comface_bench.data.photos import find_unlike
 
         try:
+            if is_one_colour(read_image(file).tobytes()):
+                raise UnreadableImageError(file, *ONE_COLOUR)
             if not check:
-                read_image(file)
                 return None
             aligned = self.protocol.align != "none"
             reason = find_unlike(file, self.photos, self.faces, aligned)
@@ -549,7 +553,9 @@ def _find_protocol(record: Record, plugin_files: Iterable[Path], use_plugins: bo
     if family is None:
         raise ResultError(f"the record's task is of no family that is known: {declared!r}")
     registry = protocol_registry(plugin_files, use_plugins)
-    chip = str(record.method.card.get("chip", MethodCard.chip))
+    # A chip is prose, which cards in records lack: where faces are aligned, the protocol's values have it.
+    align = record.protocol.values.get("align")
+    chip = str(align.get("chip")) if isinstance(align, dict) else MethodCard.chip
     protocol = resolve_protocol(name, family, overrides, own_head, registry, chip)
     if digest({**protocol.facts(), "engine_epoch": ENGINE_EPOCH}) != record.protocol.digest:
         raise UsageError(

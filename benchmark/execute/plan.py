@@ -447,7 +447,7 @@ class _Planner:
         finished = tuple(unit for unit in units if unit.key() in done)
         again = self._request.again
         lacking: set[str] = set()
-        if self._request.save_models and not again:
+        if self._request.save_models and self._protocol.card.gives_models and not again:
             lacking = ModelFiles(self._store.record_path(task.name, protocol.name, name)).missing(
                 stored.items()
             )

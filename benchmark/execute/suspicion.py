@@ -201,7 +201,3 @@ def measure_suspicion(
             )
         ),
     )
-
-
-def _tell_faces(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{how} {count}" for how, count in counts.items())

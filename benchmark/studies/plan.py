@@ -154,7 +154,20 @@ def plan_study(
         UsageError: A name, an option or a label is wrong.
     """
     if small:
-        options = {**study.small.get("options", {}), **given.get("options", {})}
+        small_options = study.small.get("options", {})
+        if "protocol" in given:
+            # What the small form shortens, another protocol may not have.
+            registry = protocol_registry(given.get("plugin", ()), not given.get("no_plugins"))
+            own = set[str]()
+            for name in split_list(given["protocol"]):
+                own |= set(override_keys(registry.get(parse_name(name)[0]).card.settings))
+            of_protocols = {
+                key for entry in registry.declared() for key in override_keys(entry.card.settings)
+            }
+            small_options = {
+                key: value for key, value in small_options.items() if key in own or key not in of_protocols
+            }
+        options = {**small_options, **given.get("options", {})}
         given = {**study.small, **given, "options": options}
     grids = tuple(merge_grids(study.top, run.fields, given) for run in study.runs)
     planner = _Planner(study, grids)

@@ -135,6 +135,7 @@ def _measured(
             record=digest,
             paper=paper.get(name),
             missing=missing,
+            apart=entry.apart,
         )
         marks = ""
 

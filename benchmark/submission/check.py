@@ -361,6 +361,8 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HARDWARE = re.compile(r"[^A-Za-z0-9 ().,_-]+")
 _DETAIL_TEXT = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,39}")
 _DETAIL_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_DAYS = re.compile(r"[0-9]+:[0-9]+<[0-9,]+(?: [0-9]+:[0-9]+<[0-9,]+)*")
+"""Of `days_trained`, without which `results.validation` takes no record of patients' own days."""
 
 
 def publishable(record: Record) -> Record:
@@ -398,7 +400,10 @@ def _publish_unit(unit: UnitResult) -> UnitResult:
     details = {
         name: value
         for name, value in unit.details.items()
-        if _DETAIL_NAME.fullmatch(name) and (not isinstance(value, str) or _DETAIL_TEXT.fullmatch(value))
+        if _DETAIL_NAME.fullmatch(name)
+        and (
+            not isinstance(value, str) or (_DAYS if name == "days_trained" else _DETAIL_TEXT).fullmatch(value)
+        )
     }
     return unit.model_copy(update={"details": details})
 

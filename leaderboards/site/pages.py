@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from comface_bench.core.digest import digest
 from comface_bench.core.errors import UsageError
-from comface_bench.leaderboards.document import COLUMNS, OVERALL, rows_by_group, shown_marks
+from comface_bench.leaderboards.document import APART, COLUMNS, OVERALL, rows_by_group, shown_marks
 from comface_bench.leaderboards.formatting import DASH, format_value
 from comface_bench.leaderboards.paper import COMFACE, paper_metrics
 from comface_bench.leaderboards.site.charts import curves
@@ -20,7 +20,7 @@ from comface_bench.leaderboards.site.templates import render
 from comface_bench.results.store import ResultStore, file_stem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from comface_bench.leaderboards.document import Board, BoardRow, Document, Ranking
@@ -229,9 +229,9 @@ def _compared_with_comface(board: Board) -> bool:
     return any(cell is not None and cell.to_comface is not None for cell in cells)
 
 
-def _is_apart(methods: Sequence[tuple[str, Mapping[str, BoardRow]]]) -> bool:
-    """Return True for a group of methods of which some stand apart."""
-    return any(row.entry.apart for _, rows in methods for row in rows.values())
+def _is_apart(title: str) -> bool:
+    """Return True for the title of a group that stands apart."""
+    return title.endswith(APART)
 
 
 def _unranked(ranking: Ranking) -> list[tuple[str, str]]:

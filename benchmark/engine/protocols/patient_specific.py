@@ -92,6 +92,7 @@ CARD = ProtocolCard(
         "precision": "auto",
     },
     split_kind="days",
+    gives_models=False,
     task_options={"split": "patient-days", "pairs": "pre-post-same-day"},
     order=40,
     summary="method [1] of Table 3: contrast on some patients, then models of each other patient's own days",
