@@ -101,7 +101,7 @@ def test_lazy_names():
     assert cb.load_task is load_task
     assert cb.load_method is load_method
     assert cb.__version__ == __version__
-    assert set(dir(cb)) == set(cb.__all__) == {"__version__", "load_method", "load_task", "run"}
+    assert set(dir(cb)) == set(cb.__all__) == {"__version__", "load_method", "load_model", "load_task", "run"}
     with pytest.raises(AttributeError, match="nothing"):
         cb.nothing  # noqa: B018
 

@@ -69,7 +69,10 @@ METHOD_DECIDES = {
     *("preprocess", "checkpoint", "checkpoint.prefixes"),
     *(f"preprocess.{item.name}" for item in dataclasses.fields(Preprocess)),
 }
-METHOD_PROSE = {"build", "chip", "summary", "licence", "source", "paper", "training_scale", "training_source"}
+METHOD_PROSE = {
+    *("build", "chip", "label_head", "summary", "licence", "source", "paper"),
+    *("training_scale", "training_source"),
+}
 
 
 def mutate(name, value):

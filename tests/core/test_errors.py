@@ -17,6 +17,7 @@ from comface_bench.core.errors import (
     StorageError,
     UnitError,
     UnknownNameError,
+    UnlikePhotoError,
     UsageError,
     hide_paths,
 )
@@ -35,9 +36,9 @@ def test_message_and_hint_are_kept_apart_and_shown_together():
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_only_a_failed_unit_exits_with_1(kind):
+def test_only_failed_units_and_refused_photographs_exit_with_1(kind):
     assert issubclass(kind, BenchError)
-    assert kind("x").exit_status == (1 if kind is UnitError else 2)
+    assert kind("x").exit_status == (1 if kind in (UnitError, UnlikePhotoError) else 2)
 
 
 def test_names_nobody_knows_are_a_matter_of_usage():

@@ -485,9 +485,9 @@ def open_faces(photos, cache, finder=None, chip="dlib", **options):
 def test_a_store_of_faces_holds_their_chips_and_how_they_were_come_by(photos, cache):
     store, finder = open_faces(photos, cache, Corner(none=(31,)))
     assert [HOW[how] for how in store.how] == ["found", "fixed box", "found"]
-    middle = Image.open(photos / "31.png").resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+    middle = Image.open(photos / "31.png", formats=["PNG"]).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
     np.testing.assert_array_equal(store.gather(np.array([1]))[0].permute(1, 2, 0), middle)
-    chip, _ = Aligner("dlib", Corner()).align(Image.open(photos / "44.png"), SIZE)
+    chip, _ = Aligner("dlib", Corner()).align(Image.open(photos / "44.png", formats=["PNG"]), SIZE)
     np.testing.assert_array_equal(store.gather(np.array([2]))[0].permute(1, 2, 0), chip)
     assert finder.asked == 4  # twice where nothing is found
     again, unasked = open_faces(photos, cache, Corner(none=(31,)))

@@ -192,8 +192,9 @@ def test_a_staged_unit_of_fewer_metrics_is_scored_by_all(store, made, monkeypatc
     with store.open(more, *rest):
         pass
     # As by a kill right after staging.
+    stage = RecordFiles.stage
     with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
-        patch.setattr(RecordFiles, "write", lambda *_: 1 / 0)
+        patch.setattr(RecordFiles, "stage", lambda *staged: (stage(*staged), 1 / 0))
         store.open(task, *rest).add(*made.run(1))
     with store.open(more, *rest) as writer:
         assert {place: list(unit.metrics) for place, unit in writer._content.units.items()} == {

@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from comface_bench.data import alignment
+from comface_bench.data.faces import DlibPoints
 from comface_bench.execute.sweep import run_batch
 from comface_bench.leaderboards.study import read_intervals, study_json
 from comface_bench.results.store import ResultStore
@@ -140,8 +142,9 @@ def test_no_value_of_the_paper_stands_beside_faces_that_ship(name):
 
 
 @pytest.mark.slow
-def test_every_study_runs_small(tmp_path):
+def test_every_study_runs_small(tmp_path, small_predictor, monkeypatch):
     """All of them into one folder, so that what several have in common is run once; the twin is above."""
+    monkeypatch.setattr(alignment, "open_finder", lambda: DlibPoints(small_predictor))
     measured = 0
     for name in study_names():
         given = {"results": tmp_path / "results", "no_plugins": True, "device": "cpu"}

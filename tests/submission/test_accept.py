@@ -74,7 +74,7 @@ def test_round_trip_into_a_board(made, board, package):
     pages = build(board, board.parent / "pages")
     text = "\n".join(page.read_text() for page in map(type(board), pages) if page.suffix == ".md")
     assert "my-net" in text and "submitted" in text and "scratch" in text
-    assert re.search(r"\| my-net[ ‡¶]* ◊ \| ResNet-18 \| VGGFace2 \| — \| Apache-2\.0 \|", text)
+    assert re.search(r"\| my-net[ ‡¶]* ◊ \| ResNet-18 \| VGGFace2 \| — \| — \| Apache-2\.0 \|", text)
     about = record.method.about
     assert (about.summary, about.source) == ("A network of our own.", "https://example.org/code")
 

@@ -104,7 +104,11 @@ USAGE = [
     ("range=a:b", "range=a:b is no range", "Write LOW:HIGH"),
     ("family=age2", "family=age2 isn't one of custom, weight, age, expression", ""),
     ("pairs=some", "pairs=some isn't one of all, pre-post, pre-post-same-day", ""),
-    ("fold=3", "takes no option 'fold'; it takes: allow, family, pairs, range, split, target, unit", ""),
+    (
+        "fold=3",
+        "takes no option 'fold'; it takes: allow, family, pairs, range, split, target, train_fraction, unit",
+        "",
+    ),
 ]
 
 
