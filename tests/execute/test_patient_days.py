@@ -176,3 +176,11 @@ def test_a_split_file_says_who_is_tested(request_of, tmp_path):
     assert record.task.name == f"{TASK}ours"
     assert record.task.fold_subjects[0].test == "9,10,11,12"
     assert dataclasses.replace(split, name="other").digest == record.task.split_digest
+
+
+def test_models_that_nobody_can_use_keep_no_unit_running(request_of):
+    asked = request_of(options={**SMALL, "epochs": "0"}, save_models=True)
+    (record,) = run(asked)
+    (cell,) = make_plan(asked).cells
+    assert len(record.units) == len(cell.finished) == 1
+    assert cell.missing == cell.unsaved == ()
