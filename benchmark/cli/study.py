@@ -173,12 +173,15 @@ def study(
         return plan_study(chosen, given, shipped=shipped, small=small)
 
     line = _line(name, given, shipped=shipped, small=small)
-    _carry_out(make_plan, line, out, jobs, dry_run=dry_run, figure=not no_figure, as_json=as_json)
+    # Tables of other data are other files.
+    stem = chosen.name + ("-small" if small else "-shipped" if shipped else "")
+    _carry_out(make_plan, line, stem, out, jobs, dry_run=dry_run, figure=not no_figure, as_json=as_json)
 
 
 def _carry_out(
     make_plan: Callable[[], StudyPlan],
     line: str,
+    stem: str,
     out: Path | None,
     jobs: int | None,
     *,
@@ -217,7 +220,7 @@ def _carry_out(
         raise InterruptedRunError(
             "interrupted; finished units are kept", "The same command goes on from there."
         ) from None
-    made, paths = _write(make_plan() if plan.sweep.batches else plan, line, out, figure)
+    made, paths = _write(make_plan() if plan.sweep.batches else plan, line, stem, out, figure)
     if as_json:
         typer.echo(json.dumps({"written": [str(path) for path in paths]}, ensure_ascii=False))
     else:
@@ -227,8 +230,10 @@ def _carry_out(
     report_outcomes(plan.sweep, outcomes)
 
 
-def _write(plan: StudyPlan, line: str, out: Path | None, figure: bool) -> tuple[StudyTable, list[Path]]:
-    """Write a study's table; return it and its files."""
+def _write(
+    plan: StudyPlan, line: str, stem: str, out: Path | None, figure: bool
+) -> tuple[StudyTable, list[Path]]:
+    """Write a study's table into files of that stem; return it and its files."""
     from comface_bench.core.files import file_lock, replace_file, writing
     from comface_bench.leaderboards.study import read_intervals, study_json, study_latex, study_markdown
     from comface_bench.studies.table import make_table
@@ -236,9 +241,7 @@ def _write(plan: StudyPlan, line: str, out: Path | None, figure: bool) -> tuple[
     folder = out or plan.grids[0].results / FOLDER
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    facts, page, latex, drawing = (
-        folder / f"{plan.study.name}{suffix}" for suffix in (".json", ".md", ".tex", ".svg")
-    )
+    facts, page, latex, drawing = (folder / f"{stem}{suffix}" for suffix in (".json", ".md", ".tex", ".svg"))
     with file_lock(folder / ".lock", remove=True):
         before = facts.read_text(encoding="utf-8", errors="replace") if facts.is_file() else ""
         made = make_table(plan, line, read_intervals(before))

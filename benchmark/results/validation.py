@@ -334,6 +334,15 @@ def _check_days(record: Record, unit: UnitResult, place: str) -> Iterator[Fault]
             yield Fault(where, f"{len(trained)} days of subject {subject}, but {values.get('days')} train")
         if subject not in tested:
             yield Fault(where, f"subject {subject} isn't one that the fold tests")
+    said = {match[1] for match in models if match}
+    if models and (silent := [subject for subject in tested if subject not in said]):
+        yield Fault(where, f"days of subject {', '.join(silent[:5])}, who is tested, aren't there")
+    others = record.task.fold_subjects or []
+    taught = {
+        subject for fold in others for part in (fold.train, fold.validation) for subject in part.split(",")
+    }
+    if both := [subject for subject in tested if subject in taught]:
+        yield Fault(where, f"subject {', '.join(both[:5])} is tested, and pre-trains in another fold")
 
 
 def _first_difference(one: bytes, other: bytes) -> int:

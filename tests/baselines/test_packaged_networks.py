@@ -339,6 +339,9 @@ def test_dlibs_recogniser_from_either_file(
     images = draw_images(150)
     pooled = dlib_forward(dlib_tensors[0], FACE[1], images)
     embedding = pooled @ dlib_tensors[1].double()
+    # The card states no length of a feature, which a run would hold either choice to.
+    assert (pooled.shape[1], embedding.shape[1]) == (256, 128)
+    assert dlib_networks.FACE.feature_dim is None
     for path in (
         write_dlib(tmp_path / "net.dat", dlib_layers(dlib_tensors)),
         convert(face_api_file(dlib_tensors)),

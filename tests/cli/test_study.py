@@ -183,3 +183,36 @@ def test_wrong_names_are_answered(call):
     assert "Did you mean backbones" in call("study", "backbone")[2]
     assert "no method is called" in call("study", "age", "--method", "nothing")[2]
     assert "expected key=value" in call("study", "age", "-o", "x")[2]
+
+
+def test_tables_of_other_data_are_other_files(words, call, tmp_path, monkeypatch):
+    from comface_bench.cli import sweep
+
+    monkeypatch.setattr(sweep, "run_sweep", lambda *_: [])
+    (tmp_path / "light.py").write_text(LIGHT)
+    own = (
+        "--plugin",
+        tmp_path / "light.py",
+        "--protocol",
+        "probe",
+        "--method",
+        "light",
+        "--out",
+        tmp_path / "out",
+    )
+    own = words(*own)
+    text = (tmp_path / "own.toml").read_text()
+    (tmp_path / "own.toml").write_text(
+        text.replace(", epochs = 1, pairs_per_epoch = 16", "").replace('options = { head = "concat" }', "")
+    )
+    for more in ([], ["--shipped"], ["--small"], ["--shipped", "--small"]):
+        call(*own, *more)
+    written = {path.name for path in (tmp_path / "out").glob("*.*") if not path.name.startswith(".")}
+    assert written == {
+        f"own{data}.{kind}" for data in ("", "-shipped", "-small") for kind in ("md", "tex", "json")
+    }
+    commands = {data: json.loads((tmp_path / "out" / f"own{data}.json").read_text())["command"]
+                for data in ("", "-shipped", "-small")}  # fmt: skip
+    assert "--shipped" not in commands[""] and "--small" not in commands[""]
+    assert "--shipped" in commands["-shipped"]
+    assert "--small" in commands["-small"]

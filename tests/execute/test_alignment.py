@@ -14,8 +14,10 @@ from comface_bench.core.errors import MissingExtraError, WeightsMissingError
 from comface_bench.core.events import Event
 from comface_bench.data import alignment
 from comface_bench.data.faces import Box, DlibPoints
+from comface_bench.execute.models import load_model
 from comface_bench.execute.plan import Request, make_plan
 from comface_bench.execute.run import Finished, run_plan
+from comface_bench.results.store import ResultStore
 
 MakeRequest = Callable[..., Request]
 
@@ -156,3 +158,20 @@ def test_dlib_aligns_rendered_faces(
     assert isinstance(fixed, int)
     assert found > 7 * (second + fixed)
     assert fixed < 10
+
+
+def test_a_model_of_another_chip_is_loaded_and_answers(
+    make_request: MakeRequest, finder: type[BrightFinder], plugin: Path, tmp_path: Path
+) -> None:
+    request = make_request(methods=["arced"], protocol="probe", folds=[0])
+    few = {"split": "balanced-4", "image_size": "16"}
+    (record,) = run(Request(**{**vars(request), "options": few | ALIGNED}), []).records
+    assert record.protocol.values["align"]["chip"] == "arcface"
+    assert "chip" not in record.method.card
+    store = ResultStore(tmp_path / "results")
+    path = store.record_path(record.task.name, record.protocol.name, "arced")
+    model = load_model(path, plugin_files=[plugin], use_plugins=False, device="cpu", find_faces=False)
+    # The photographs that it's given count as chips, which these aren't, so no stored answer is theirs.
+    images = sorted((tmp_path / "data" / "FGNET" / "images").iterdir())
+    (found,) = model.predict_pairs([(images[0], images[1])], check=False)
+    assert found.unit == "years"

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -386,3 +387,18 @@ def test_what_is_no_record_is_said(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("{}")
     with pytest.raises(ResultError):
         load_model(tmp_path / "a.json")
+
+
+def test_a_picture_of_one_colour_refuses_itself_alone(
+    make_request: MakeRequest, plugin: Path, data: Path, tmp_path: Path
+) -> None:
+    path = execute(request_of(make_request))
+    images = sorted((data / "FGNET" / "images").iterdir())
+    plain = tmp_path / "plain.png"
+    Image.new("RGB", (20, 20), (90, 80, 70)).save(plain)
+    model = load(path, plugin)
+    for check in (True, False):
+        refused, answered = model.predict_pairs([(images[0], plain), (images[0], images[1])], check=check)
+        assert isinstance(refused, UnlikePhotoError)
+        assert "single colour" in str(refused)
+        assert not isinstance(answered, UnlikePhotoError)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pytest
 
@@ -57,24 +58,65 @@ def test_a_record_says_who_pre_trained_who_was_tested_and_which_days_trained(req
     assert "the model of each tested day is made of other days of the same person" in page.read_text()
 
 
+def faults_of(record):
+    return [fault.message for fault in check_record(record) if "days_trained" in fault.place]
+
+
+def with_days(record, days):
+    (unit,) = record.units
+    details = {**unit.details, "days_trained": days}
+    return record.model_copy(update={"units": [unit.model_copy(update={"details": details})]})
+
+
+@pytest.fixture(scope="module")
+def days_record(make_edema, write_plugin, tmp_path_factory):
+    """A record of one unit, whose models are of two days each; nothing changes it."""
+    folder = tmp_path_factory.mktemp("days")
+    plugin = write_plugin(folder)
+    make_edema(folder / "data" / "Edema-A", PATIENTS, days=("1", "2", "3", "4"))
+    options = {**SMALL, "days": "2", "epochs": "0"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COMFACE_CACHE", str(folder / "cache"))
+        (record,) = run(
+            Request(
+                ["tiny"], ["edema-a"], "patient-specific", options, data=folder / "data", device="cpu",
+                results=folder / "results", plugin_files=[plugin], use_plugins=False,
+            )
+        )  # fmt: skip
+    assert faults_of(record) == []
+    return record
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda text: text.replace("<", "<9,", 1), "3 days of subject"),
-        (lambda text: f"{text.split()[0].partition('<')[0]}<0,1", "is tested by a model that it trained"),
-        (lambda text: "77:0<1,2", "subject 77 isn't one that the fold tests"),
-        (lambda text: "yes", "not of the form"),
-        (lambda text: "", "which days trained isn't there"),
+        (lambda days: days.replace("<", "<9,", 1), "3 days of subject"),
+        (lambda days: re.sub(r":0<\d,\d", ":0<0,1", days, count=1), "is tested by a model that it trained"),
+        (lambda days: f"{days} 77:0<1,2", "subject 77 isn't one that the fold tests"),
+        (lambda days: "yes", "not of the form"),
+        (lambda days: "", "which days trained isn't there"),
+        (
+            lambda days: " ".join(
+                one for one in days.split() if one.partition(":")[0] != days.partition(":")[0]
+            ),
+            "who is tested, aren't there",
+        ),
     ],
 )
-def test_a_record_that_says_otherwise_is_not_valid(request_of, change, said):
-    (record,) = run(request_of(options={**SMALL, "days": "2", "epochs": "0"}))
-    (unit,) = record.units
-    assert [fault for fault in check_record(record) if "days_trained" in fault.place] == []
-    details = {**unit.details, "days_trained": change(unit.details["days_trained"])}
-    edited = record.model_copy(update={"units": [unit.model_copy(update={"details": details})]})
-    (fault,) = [fault for fault in check_record(edited) if "days_trained" in fault.place]
-    assert said in fault.message
+def test_a_record_that_says_otherwise_is_not_valid(days_record, change, said):
+    (fault,) = faults_of(with_days(days_record, change(days_record.units[0].details["days_trained"])))
+    assert said in fault
+
+
+def test_who_is_tested_pre_trains_in_no_fold(days_record):
+    (fold,) = days_record.task.fold_subjects
+    tested, *rest = fold.test.split(",")
+    for part in ("train", "validation"):
+        people = ",".join(sorted([*getattr(fold, part).split(","), tested], key=int))
+        other = fold.model_copy(update={part: people, "test": ",".join(rest)})
+        task = days_record.task.model_copy(update={"fold_subjects": [fold, other]})
+        (fault,) = faults_of(days_record.model_copy(update={"task": task}))
+        assert fault == f"subject {tested} is tested, and pre-trains in another fold"
 
 
 def test_models_of_others_are_tested_on_the_same_pairs(request_of, tmp_path):
@@ -134,3 +176,11 @@ def test_a_split_file_says_who_is_tested(request_of, tmp_path):
     assert record.task.name == f"{TASK}ours"
     assert record.task.fold_subjects[0].test == "9,10,11,12"
     assert dataclasses.replace(split, name="other").digest == record.task.split_digest
+
+
+def test_models_that_nobody_can_use_keep_no_unit_running(request_of):
+    asked = request_of(options={**SMALL, "epochs": "0"}, save_models=True)
+    (record,) = run(asked)
+    (cell,) = make_plan(asked).cells
+    assert len(record.units) == len(cell.finished) == 1
+    assert cell.missing == cell.unsaved == ()

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from comface_bench.leaderboards.document import OVERALL
+from comface_bench.leaderboards.document import APART, OVERALL
 from comface_bench.leaderboards.export import leaderboard_csv, leaderboard_json, records_latex
 from comface_bench.leaderboards.markdown import board_page, index_page, overall_page
 from comface_bench.leaderboards.pages import read_document, read_entries
@@ -153,3 +153,30 @@ def test_only_methods_that_were_taught_ages(made, tmp_path):
     assert document.rankings == ()
     assert "taught" in board_page(board)
     assert board_section(document)
+
+
+def test_only_its_own_group_is_headed_so(made, tmp_path):
+    """A network that was taught expressions stands apart where they are asked, not in tables over tasks."""
+    folder, facial = tmp_path / "results", "Facial Representation Learning"
+    for task, family in {"synth-au1": "expression", "synth-age": "age"}.items():
+        facts = {"card": {"family": family}, "data": f"data of {task}"}
+        for method, taught in {"taught": ["expression"], "open": ["identity"], "other": []}.items():
+            card = {"supervision": taught}
+            made.add(folder, task, "probe", method, group=facial, card=card, facts=facts)
+    document = read_document(folder)
+    board = board_of(document, "synth-au1")
+    assert [row.entry.group for row in board.rows] == [facial, facial, "Supervised by Expression"]
+    pages = render_site(document, folder)
+    texts = {
+        "readme": board_section(document),
+        "index": index_page(document, {(b.task, b.protocol): "x" for b in document.boards}, []),
+        "site": pages["html/index.html"].decode(),
+    }
+    for name, text in texts.items():
+        assert "taught" in text, name
+        assert APART not in text, name
+    assert '<tbody class="apart">' not in texts["site"]
+    page = board_page(board)
+    headings = [line for line in page.splitlines() if APART in line]
+    assert headings and all("Supervised by Expression" in line for line in headings)
+    assert '<tbody class="apart">' in pages["html/task/synth-au1/probe.html"].decode()

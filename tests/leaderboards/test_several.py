@@ -9,10 +9,12 @@ import pytest
 from scipy import stats
 
 from comface_bench.leaderboards.export import leaderboard_json
-from comface_bench.leaderboards.markdown import family_page, index_page, settings_table
+from comface_bench.leaderboards.markdown import board_page, family_page, index_page, settings_table
 from comface_bench.leaderboards.pages import read_document
 from comface_bench.leaderboards.readme import board_section
 from comface_bench.leaderboards.site import render_site
+from comface_bench.results.schema import dump_json
+from comface_bench.results.store import ResultStore
 
 NOISE = {"a": 0.5, "b": 1.0, "c": 2.0, "d": 3.0, "e": 5.0}
 RENDERED = {"a": 1.0, "b": 0.5, "c": 2.0, "d": 3.0, "e": 5.0}
@@ -168,3 +170,14 @@ def test_the_readme_begins_with_photographs(document):
     assert "farl (ViT-B/16) 5.249 / 0.851 / —" in finetune
     other = section[first : section.index("FG-NET, change of age in years, `finetune`")]
     assert "paper" not in other
+
+
+@pytest.mark.parametrize("size", ["abc", "150", 1.5, True, -3, 10**30])
+def test_a_strangers_input_size_stops_no_page(made, tmp_path, size):
+    record = made.add(tmp_path / "r", "age", "probe", "a")
+    path = ResultStore(tmp_path / "r").record_path("age", "probe", "a")
+    units = [
+        unit.model_copy(update={"details": {**unit.details, "input_size": size}}) for unit in record.units
+    ]
+    path.write_text(dump_json(record.model_copy(update={"units": units}).seal()))
+    assert "a" in board_page(read_document(tmp_path / "r").boards[0])

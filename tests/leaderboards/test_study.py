@@ -192,3 +192,22 @@ def test_without_matplotlib_it_says_so(monkeypatch):
     with pytest.raises(MissingExtraError, match="the figure needs matplotlib") as raised:
         study_figure.require_matplotlib()
     assert "--no-figure" in raised.value.hint
+
+
+def test_what_was_taught_what_is_asked_is_never_the_best():
+    def cells(*values, apart=False):
+        return [StudyCell(value, record="d", complete=True, apart=apart) for value in values]
+
+    rows = [
+        row("taught", *cells(1.0, 0.99, apart=True)),
+        row("a", *cells(8.0, 0.8)),
+        row("b", *cells(9.0, 0.7)),
+    ]
+    page, latex = study_markdown(made(*rows)), study_latex(made(*rows))
+    assert "1.000" in page and "**1.000**" not in page and "**99.0**" not in page
+    assert "**8.000**" in page and "**80.0**" in page
+    assert r"\textbf{8.000}" in latex and r"\textbf{1.000}" not in latex
+    # Nor where it prints the best one's digits.
+    equal = [row("taught", *cells(8.0, 0.8, apart=True)), *rows[1:]]
+    assert study_markdown(made(*equal)).count("**8.000**") == 1
+    assert study_latex(made(*equal)).count(r"\textbf{8.000}") == 1

@@ -14,7 +14,7 @@ def card(name, **facts):
                       options={"mode": (name,)}, **facts)
 
 
-CARDS = (card("tiny", drawn=True), card("flat"))
+CARDS = (card("tiny", drawn=True), card("flat"), card("taught", supervision=("age",)))
 
 
 def build(options, weights, seed):

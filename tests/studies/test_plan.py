@@ -127,3 +127,13 @@ def test_the_small_form_ships_and_gives_way_to_the_command_line():
     assert {column.task for column in plan.columns} == {"synth-au12"}
     assert {unit.fold for cell in plan.sweep.cells for unit in cell.units} == {0}
     assert {cell.protocol.image_size for cell in plan.sweep.cells} == {16}
+
+
+@pytest.mark.parametrize("name", ["action-units", "age"])
+def test_the_small_form_leaves_out_what_another_protocol_does_not_take(name):
+    plan = plan_study(find_study(name), PLAIN | {"protocol": ["probe"]}, small=True)
+    reasons = {cell.reason for cell in plan.cells.values() if isinstance(cell, Gap)}
+    assert not any("epochs" in reason or "pairs_per_epoch" in reason for reason in reasons)
+    assert {cell.protocol.image_size for cell in plan.sweep.cells} == {32}
+    both = plan_study(find_study(name), PLAIN | {"protocol": ["probe", "linear"]}, small=True)
+    assert {cell.protocol.name.partition("+")[0] for cell in both.sweep.cells} == {"probe", "linear"}

@@ -165,3 +165,15 @@ def test_every_study_runs_small(tmp_path, small_predictor, monkeypatch):
                 assert cell["value"] == pytest.approx(record.primary[cell["metric"]].value, rel=1e-9)
                 measured += 1
     assert measured > 30
+
+
+def test_a_method_that_was_taught_what_is_asked_stands_apart(write_study, data, plugin, tmp_path):
+    text = 'method = ["tiny", "taught"]\ntask = "age"\nprotocol = "probe"\nfolds = 0\n'
+    study = read_study(write_study(f'{text}[study]\ntitle = "T"\nmetrics = "mae"\n[[run]]\n'))
+    options = {"split": ["balanced-4"], "image_size": ["16"]}
+    given = {"data": data, "plugin": [plugin], "no_plugins": True, "device": "cpu", "options": options}
+    given |= {"results": tmp_path / "results"}
+    for batch in plan_study(study, given).sweep.batches:
+        run_batch(batch)
+    made = make_table(plan_study(study, given), "line", {})
+    assert {row.method: row.cells[0].apart for row in made.rows} == {"tiny": False, "taught": True}

@@ -18,7 +18,7 @@ from comface_bench.core.protocol import resolve_protocol
 from comface_bench.data.task import Task, load_task
 from comface_bench.results.record import load_record
 from comface_bench.submission import check as checking
-from comface_bench.submission.check import check_bytes, check_package
+from comface_bench.submission.check import check_bytes, check_package, check_publishable, publishable
 from comface_bench.submission.package import write_archive
 from comface_bench.submission.vs_installed import (
     Installation,
@@ -510,3 +510,20 @@ def test_the_biggest_package_takes_little_memory(made):
     assert "unpacks to more than" in str(report.findings)
     assert seconds < 5
     assert peak < 100 * 2**20
+
+
+DAYS = "30:0<1,4 30:1<0,2 7:12<3"
+
+
+@pytest.mark.parametrize(
+    ("days", "kept"),
+    [(DAYS, True), ("30:0<1", True), ("30:0<1,4; anna", False), (f"{DAYS} ", False), ("anna", False)],
+)
+def test_days_that_trained_leave_the_house_and_no_other_text(made, days, kept):
+    record = load_record(made.results / f"{made.stem}.json")
+    unit = record.units[0]
+    said = unit.model_copy(update={"details": {**unit.details, "days_trained": days, "name": DAYS}})
+    wanted = publishable(record.model_copy(update={"units": [said]}))
+    assert wanted.units[0].details == {**unit.details, **({"days_trained": days} if kept else {})}
+    assert publishable(wanted) == wanted
+    assert not [problem for problem in check_publishable(wanted) if problem[0] == "units"]
