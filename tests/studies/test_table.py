@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -142,6 +143,7 @@ def test_no_value_of_the_paper_stands_beside_faces_that_ship(name):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not os.environ.get("COMFACE_TEST_LONG"), reason="COMFACE_TEST_LONG isn't set: minutes")
 def test_every_study_runs_small(tmp_path, small_predictor, monkeypatch):
     """All of them into one folder, so that what several have in common is run once; the twin is above."""
     monkeypatch.setattr(alignment, "open_finder", lambda: DlibPoints(small_predictor))
