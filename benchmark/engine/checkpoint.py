@@ -6,14 +6,17 @@ head and dropout are functions of seeds and the epoch.
 
 from __future__ import annotations
 
+import contextlib
 import time
 import zipfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from comface_bench.core.errors import DataFormatError
+from comface_bench.core.events import Event, Report
 from comface_bench.core.files import replacing
 
 SAVE_INTERVAL_S = 20.0
@@ -76,6 +79,71 @@ class TrainingCheckpoint:
             self._saved = time.perf_counter()
             self._cost = self._saved - began
         return True
+
+
+class EpochTraining(Protocol):
+    """A training by epochs, each a function of the state before it and of its number.
+
+    Attributes:
+        done: Epochs that are done.
+    """
+
+    done: int
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up a state that `state` gave."""
+
+    def state(self, seconds: float) -> dict[str, Any]:
+        """Return everything that the next epoch depends on; `seconds` since this process began."""
+
+    def train(self, epoch: int) -> None:
+        """Train for an epoch."""
+
+    def validate(self, epoch: int) -> float:
+        """Return what chooses the epoch, and keep the network if no epoch before was as good."""
+
+
+def train_epochs(
+    training: EpochTraining,
+    epochs: int,
+    saved: TrainingCheckpoint,
+    report: Report,
+    *,
+    label: str,
+    started: float,
+) -> None:
+    """Train and validate epoch by epoch, going on from the last saved one if there is one.
+
+    Args:
+        training: Its state is saved after each epoch, where that is due.
+        epochs: How many there are in all.
+        saved: Where the state lies.
+        report: Takes an event of every epoch.
+        label: Names the unit in messages.
+        started: Time of `time.perf_counter` when this process began with the unit.
+
+    Raises:
+        UnitError: As `training` raises it.
+    """
+    if (state := saved.load()) is not None:
+        training.restore(state)
+        report(Event("notice", f"{label}: going on after epoch {training.done}"))
+    for epoch in range(training.done + 1, epochs + 1):
+        training.train(epoch)
+        value = training.validate(epoch)
+        saved.save(training.state(time.perf_counter() - started))
+        report(Event("epoch", epoch=epoch, total=epochs, value=value))
+
+
+@contextlib.contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch's own generators, from which dropout and its like draw, and give them back afterwards.
+
+    Seeded anew each epoch, draws are the same whether a training was interrupted or not.
+    """
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 
 def write_tensors(path: Path, content: dict[str, Any]) -> None:

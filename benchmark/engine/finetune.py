@@ -15,7 +15,7 @@ from comface_bench.core.errors import UnitError
 from comface_bench.core.events import Event, Report
 from comface_bench.core.unit import seed_for
 from comface_bench.data.pairs import PairList
-from comface_bench.engine.checkpoint import TrainingCheckpoint
+from comface_bench.engine.checkpoint import TrainingCheckpoint, seeded, train_epochs
 from comface_bench.engine.encoder import Encoder, ImageSource, encode
 from comface_bench.engine.heads import mean_loss, pair_loss, predict, score_pairs, start_head
 from comface_bench.engine.jobs import Fitted, Job, Outcome, RunContext, check_finite
@@ -61,14 +61,7 @@ def run_finetune(
     reset_peak_memory(source.machine)
     unit = _Unit(job, encoder, protocol, source, report)
     saved = TrainingCheckpoint(checkpoint, key)
-    if (state := saved.load()) is not None:
-        unit.restore(state)
-        report(Event("notice", f"{job.label}: going on after epoch {unit.done}"))
-    for epoch in range(unit.done + 1, protocol.epochs + 1):
-        unit.train(epoch)
-        loss = unit.validate(epoch)
-        saved.save(unit.state(time.perf_counter() - started))
-        report(Event("epoch", epoch=epoch, total=protocol.epochs, value=loss))
+    train_epochs(unit, protocol.epochs, saved, report, label=job.label, started=started)
     return unit.outcome(started)
 
 
@@ -144,13 +137,8 @@ class _Unit:
             stage = f"epoch {epoch}"
             self._report(Event("stage", stage, fold=job.fold, seed=job.seed, epoch=epoch, total=len(pairs)))
             self._encoder.train()
-            # Dropout and its like draw from torch's own generators: seeded anew each epoch, they are the
-            # same whether a unit was interrupted or not.
-            device = self._source.machine.device
-            with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-                torch.manual_seed(
-                    seed_for("dropout", f"{job.task.seed_name}/epoch {epoch}", job.fold, job.seed)
-                )
+            dropout = seed_for("dropout", f"{job.task.seed_name}/epoch {epoch}", job.fold, job.seed)
+            with seeded(dropout, self._source.machine.device):
                 self._train_batches(pairs, epoch, stage)
         self.done = epoch
 

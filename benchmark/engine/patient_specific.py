@@ -26,7 +26,7 @@ from comface_bench.core.events import Event
 from comface_bench.core.unit import ENGINE_EPOCH, seed_for
 from comface_bench.data.pairs import PairGroup, PairList
 from comface_bench.data.patient_days import DayModel, draw_day_models, paired_days
-from comface_bench.engine.checkpoint import TrainingCheckpoint
+from comface_bench.engine.checkpoint import TrainingCheckpoint, seeded, train_epochs
 from comface_bench.engine.contrast import Condition, MomentumContrast
 from comface_bench.engine.encoder import Encoder, ImageSource, encode, encoder_digest, state_digest
 from comface_bench.engine.jobs import Job, Outcome, RunContext, check_finite
@@ -203,14 +203,7 @@ def _pretrain(job: Job, patients: Patients, context: RunContext, source: ImageSo
     assert isinstance(protocol, PatientSpecific)
     training = _Pretraining(job, patients, context.encoder, protocol, source, context)
     saved = TrainingCheckpoint(context.checkpoint, context.key)
-    if (state := saved.load()) is not None:
-        training.restore(state)
-        context.report(Event("notice", f"{job.label}: going on after epoch {training.done}"))
-    for epoch in range(training.done + 1, protocol.epochs + 1):
-        training.train(epoch)
-        error = training.validate(epoch)
-        saved.save(training.state(time.perf_counter() - started))
-        context.report(Event("epoch", epoch=epoch, total=protocol.epochs, value=error))
+    train_epochs(training, protocol.epochs, saved, context.report, label=job.label, started=started)
     return training.finish(time.perf_counter() - started)
 
 
@@ -291,13 +284,11 @@ class _Pretraining:
         stage, size = f"pre-training, epoch {epoch}", self._protocol.batch_size
         self._report(Event("stage", stage, fold=job.fold, seed=job.seed, epoch=epoch, total=len(order)))
         self._contrast.train()
-        device = self._source.machine.device
-        # As in fine-tuning: dropout is seeded anew each epoch, so that a break changes nothing.
+        dropout = seed_for("dropout", f"{job.task.seed_name}/epoch {epoch}", job.fold, job.seed)
         with (
             self._speed.measure(len(order)),
-            torch.random.fork_rng([device] if device.type == "cuda" else []),
+            seeded(dropout, self._source.machine.device),
         ):
-            torch.manual_seed(seed_for("dropout", f"{job.task.seed_name}/epoch {epoch}", job.fold, job.seed))
             for start in range(0, len(order), size):
                 batch = order[start : start + size]
                 # Batch normalisation needs two images at least; a lone last one waits for another epoch.
