@@ -191,6 +191,10 @@ Plugins = Annotated[
         show_default=False,
     ),
 ]
+Folds = Annotated[
+    str | None, typer.Option(metavar="0,1", help="Folds to run [default: all].", show_default=False)
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and run nothing.")]
 NoPlugins = Annotated[bool, typer.Option("--no-plugins", help="Leave installed plugins out.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 

@@ -13,6 +13,8 @@ import typer
 from comface_bench.cli.commands import (
     Data,
     Device,
+    DryRun,
+    Folds,
     InterruptedRunError,
     Json,
     NoPlugins,
@@ -68,9 +70,7 @@ def run(
     ] = "linear",
     data: Data = None,
     results: Results = Path("results"),
-    folds: Annotated[
-        str | None, typer.Option(metavar="0,1", help="Folds to run [default: all].", show_default=False)
-    ] = None,
+    folds: Folds = None,
     seeds: Annotated[str, typer.Option(metavar="0,1", help="Repetitions to run.")] = "0",
     unit: Annotated[
         list[str],
@@ -108,7 +108,7 @@ def run(
             "finished units lack; see predict.",
         ),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and run nothing.")] = False,
+    dry_run: DryRun = False,
     no_leaderboard: Annotated[bool, typer.Option("--no-leaderboard", help="Write no pages.")] = False,
     as_json: Json = False,
 ) -> None:

@@ -11,16 +11,32 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from comface_bench.cli.commands import (
-    InterruptedRunError,
+    Data,
+    DryRun,
+    Folds,
     Json,
     NoPlugins,
     complete_method,
     complete_protocol,
     complete_task,
     make_app,
-    parse_numbers,
 )
 from comface_bench.cli.output import print_table
+from comface_bench.cli.sweep import (
+    Jobs,
+    StatedDevice,
+    StatedPlugins,
+    StatedResults,
+    StatedSeeds,
+    StatedValues,
+    Team,
+    announce,
+    interruptible,
+    print_plan,
+    report_outcomes,
+    run_sweep,
+    take_stated,
+)
 from comface_bench.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -81,59 +97,26 @@ def study(
             help="Protocols instead of the study's.", autocompletion=complete_protocol, show_default=False
         ),
     ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Data root [default: COMFACE_DATA, else data].", show_default=False),
-    ] = None,
-    results: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Folder of records [default: results].", show_default=False),
-    ] = None,
+    data: Data = None,
+    results: StatedResults = None,
     out: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR", help="Folder of the tables [default: studies in the results].", show_default=False
         ),
     ] = None,
-    folds: Annotated[
-        str | None, typer.Option(metavar="0,1", help="Folds to run [default: all].", show_default=False)
-    ] = None,
-    seeds: Annotated[
-        str | None, typer.Option(metavar="0,1", help="Repetitions to run [default: 0].", show_default=False)
-    ] = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-o",
-            "--option",
-            metavar="KEY=VALUE",
-            help="Set a value of protocols, methods or tasks; repeatable, and each value of one key is run.",
-            show_default=False,
-        ),
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="auto, cpu, cuda or cuda:N [default: auto].", show_default=False)
-    ] = None,
-    plugin: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="FILE",
-            help="Python file with further methods, tasks, protocols or metrics; repeatable.",
-            show_default=False,
-        ),
-    ] = None,
+    folds: Folds = None,
+    seeds: StatedSeeds = None,
+    option: StatedValues = None,
+    device: StatedDevice = None,
+    plugin: StatedPlugins = None,
     no_plugins: NoPlugins = False,
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Worker processes [default: one for each GPU, else one].", show_default=False
-        ),
-    ] = None,
+    jobs: Jobs = None,
     copy: Annotated[
         Path | None,
         typer.Option(metavar="FILE.toml", help="Write the study's file there, to be changed; run nothing."),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and run nothing.")] = False,
+    dry_run: DryRun = False,
     no_figure: Annotated[bool, typer.Option("--no-figure", help="Draw none; needs no matplotlib.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -142,22 +125,19 @@ def study(
     Cells whose data or weights aren't here say what is missing. Exit status: 0 all that can run is done, 1
     some unit failed or is left to another sweep, 2 usage, or nothing can run.
     """
-    from comface_bench.cli.sweep import parse_values
-
-    stated = {
-        "method": method,
-        "task": task,
-        "protocol": protocol,
-        "options": parse_values(option or []),
-        "folds": None if folds is None else parse_numbers(folds, "--folds"),
-        "seeds": None if seeds is None else parse_numbers(seeds, "--seeds"),
-        "data": data,
-        "results": results,
-        "device": device,
-        "plugin": plugin,
-        "no_plugins": no_plugins,
-    }
-    given = {key: value for key, value in stated.items() if value}
+    given = take_stated(
+        method=method,
+        task=task,
+        protocol=protocol,
+        options=option,
+        folds=folds,
+        seeds=seeds,
+        data=data,
+        results=results,
+        device=device,
+        plugin=plugin,
+        no_plugins=no_plugins,
+    )
     if name == LIST:
         _list(given, shipped=shipped, small=small, as_json=as_json)
         return
@@ -189,15 +169,6 @@ def _carry_out(
     figure: bool,
     as_json: bool,
 ) -> None:
-    from comface_bench.cli.sweep import (
-        Team,
-        describe_work,
-        print_plan,
-        report_outcomes,
-        run_sweep,
-        warnings_of,
-    )
-
     plan = make_plan()
     team = Team.choose(plan.sweep, jobs, None)
     if dry_run:
@@ -211,15 +182,9 @@ def _carry_out(
 
         require_matplotlib()
     if not as_json:
-        typer.echo(describe_work(plan.sweep, team.jobs), err=True)
-        for warning in warnings_of(plan.sweep):
-            typer.echo(warning, err=True)
-    try:
+        announce(plan.sweep, team.jobs)
+    with interruptible():
         outcomes = run_sweep(plan.sweep, team, None, as_json)
-    except KeyboardInterrupt:
-        raise InterruptedRunError(
-            "interrupted; finished units are kept", "The same command goes on from there."
-        ) from None
     made, paths = _write(make_plan() if plan.sweep.batches else plan, line, stem, out, figure)
     if as_json:
         typer.echo(json.dumps({"written": [str(path) for path in paths]}, ensure_ascii=False))

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self
 
 import typer
 
 from comface_bench.cli.commands import (
+    Data,
+    DryRun,
+    Folds,
     Group,
     InterruptedRunError,
     Json,
+    NoPlugins,
     complete_method,
     complete_protocol,
     complete_task,
@@ -52,6 +57,47 @@ _COMMANDED = "comface_bench.sweep.commanded"
 _ROWS = 100
 """Records up to which a table is printed at the end; of more, the pages give the better view."""
 
+# What a sweep and a study may leave to their file.
+StatedResults = Annotated[
+    Path | None,
+    typer.Option(
+        "--results", metavar="DIR", help="Folder of records [default: results].", show_default=False
+    ),
+]
+StatedSeeds = Annotated[
+    str | None,
+    typer.Option("--seeds", metavar="0,1", help="Repetitions to run [default: 0].", show_default=False),
+]
+StatedValues = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-o",
+        "--option",
+        metavar="KEY=VALUE",
+        help="Set a value of protocols, methods or tasks; repeatable, and each value of one key is run.",
+        show_default=False,
+    ),
+]
+StatedDevice = Annotated[
+    str | None,
+    typer.Option("--device", help="auto, cpu, cuda or cuda:N [default: auto].", show_default=False),
+]
+StatedPlugins = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--plugin",
+        metavar="FILE",
+        help="Python file with further methods, tasks, protocols or metrics; repeatable.",
+        show_default=False,
+    ),
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs", min=1, help="Worker processes [default: one for each GPU, else one].", show_default=False
+    ),
+]
+
 app = typer.Typer(cls=_SweepGroup, add_completion=False, rich_markup_mode=None, invoke_without_command=True)
 
 
@@ -86,49 +132,15 @@ def sweep(
             show_default=False,
         ),
     ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Data root [default: COMFACE_DATA, else data].", show_default=False),
-    ] = None,
-    results: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Folder of records [default: results].", show_default=False),
-    ] = None,
-    folds: Annotated[
-        str | None, typer.Option(metavar="0,1", help="Folds to run [default: all].", show_default=False)
-    ] = None,
-    seeds: Annotated[
-        str | None,
-        typer.Option(metavar="0,1", help="Repetitions to run [default: 0].", show_default=False),
-    ] = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-o",
-            "--option",
-            metavar="KEY=VALUE",
-            help="Set a value of protocols, methods or tasks; repeatable, and each value of one key is run.",
-            show_default=False,
-        ),
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="auto, cpu, cuda or cuda:N [default: auto].", show_default=False)
-    ] = None,
-    plugin: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="FILE",
-            help="Python file with further methods, tasks, protocols or metrics; repeatable.",
-            show_default=False,
-        ),
-    ] = None,
-    no_plugins: Annotated[bool, typer.Option("--no-plugins", help="Leave installed plugins out.")] = False,
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Worker processes [default: one for each GPU, else one].", show_default=False
-        ),
-    ] = None,
+    data: Data = None,
+    results: StatedResults = None,
+    folds: Folds = None,
+    seeds: StatedSeeds = None,
+    option: StatedValues = None,
+    device: StatedDevice = None,
+    plugin: StatedPlugins = None,
+    no_plugins: NoPlugins = False,
+    jobs: Jobs = None,
     gpus: Annotated[
         str | None,
         typer.Option(metavar="0,1", help="GPUs of the workers, in turn [default: all].", show_default=False),
@@ -155,7 +167,7 @@ def sweep(
         ),
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="With --slurm: wait for the jobs.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and run nothing.")] = False,
+    dry_run: DryRun = False,
     no_leaderboard: Annotated[bool, typer.Option("--no-leaderboard", help="Write no pages.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -168,19 +180,19 @@ def sweep(
     from comface_bench.execute.grid import make_requests, read_grids
     from comface_bench.execute.sweep import Shard, make_sweep
 
-    stated = {
-        "method": method,
-        "task": task,
-        "protocol": protocol,
-        "options": parse_values(option or []),
-        "folds": None if folds is None else parse_numbers(folds, "--folds"),
-        "seeds": None if seeds is None else parse_numbers(seeds, "--seeds"),
-        "data": data,
-        "results": results,
-        "device": device,
-        "plugin": plugin,
-        "no_plugins": no_plugins,
-    }
+    given = take_stated(
+        method=method,
+        task=task,
+        protocol=protocol,
+        options=option,
+        folds=folds,
+        seeds=seeds,
+        data=data,
+        results=results,
+        device=device,
+        plugin=plugin,
+        no_plugins=no_plugins,
+    )
     if wait and slurm is None:
         raise UsageError("--wait is for jobs on Slurm", "Name the file of their settings: --slurm FILE.toml")
     settings = None
@@ -195,16 +207,14 @@ def sweep(
                 )
         settings = read_settings(slurm)
     part = None if shard is None else Shard.parse(shard)
-    requests = make_requests(read_grids(file, {key: value for key, value in stated.items() if value}))
+    requests = make_requests(read_grids(file, given))
     planned = make_sweep(requests, part)
     team = Team.choose(planned, jobs, None if gpus is None else parse_numbers(gpus, "--gpus"))
     if dry_run:
         print_plan(planned, team.jobs, as_json)
         return
     if not as_json:
-        typer.echo(describe_work(planned, team.jobs), err=True)
-        for warning in warnings_of(planned):
-            typer.echo(warning, err=True)
+        announce(planned, team.jobs)
         for skip in planned.skips:
             typer.echo(f"skipped: {skip.label}: {skip.reason}", err=True)
     results = requests[0].results
@@ -212,15 +222,11 @@ def sweep(
         submit_sweep(planned.batches, settings, results, as_json)
         if not wait:
             return
-    try:
+    with interruptible():
         if settings is None or not planned.batches:
             outcomes = run_sweep(planned, team, timeout, as_json)
         else:
             outcomes = wait_for_jobs(planned.batches, results)
-    except KeyboardInterrupt:
-        raise InterruptedRunError(
-            "interrupted; finished units are kept", "The same command goes on from there."
-        ) from None
     _finish(planned, outcomes, results, no_leaderboard, as_json)
 
 
@@ -265,6 +271,29 @@ def _count_gpus() -> int:
     return torch.cuda.device_count()
 
 
+def take_stated(
+    options: Iterable[str] | None, folds: str | None, seeds: str | None, **words: object
+) -> dict[str, Any]:
+    """Return what the command line states of a grid, in the grid's terms.
+
+    Args:
+        options: `key=value` texts.
+        folds: Numbers and ranges.
+        seeds: Likewise.
+        words: Further fields, as they are.
+
+    Raises:
+        UsageError: A text isn't of its form.
+    """
+    stated = {
+        **words,
+        "options": parse_values(options or []),
+        "folds": None if folds is None else parse_numbers(folds, "--folds"),
+        "seeds": None if seeds is None else parse_numbers(seeds, "--seeds"),
+    }
+    return {key: value for key, value in stated.items() if value}
+
+
 def parse_values(texts: Iterable[str]) -> dict[str, list[str]]:
     """Turn `key=value` texts into the values of each key."""
     found: dict[str, list[str]] = {}
@@ -274,6 +303,28 @@ def parse_values(texts: Iterable[str]) -> dict[str, list[str]]:
             raise UsageError(f"-o {text}: expected key=value")
         found.setdefault(key, []).append(value)
     return {key: list(dict.fromkeys(values)) for key, values in found.items()}
+
+
+def announce(planned: Sweep, jobs: int) -> None:
+    """Say on the error stream how much there is to do, and what is to be known of it."""
+    typer.echo(describe_work(planned, jobs), err=True)
+    for warning in warnings_of(planned):
+        typer.echo(warning, err=True)
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Say after Ctrl-C how to go on.
+
+    Raises:
+        InterruptedRunError: Ctrl-C was typed.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise InterruptedRunError(
+            "interrupted; finished units are kept", "The same command goes on from there."
+        ) from None
 
 
 def run_sweep(planned: Sweep, team: Team, timeout: float | None, as_json: bool) -> list[BatchResult]:
