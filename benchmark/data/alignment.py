@@ -14,6 +14,7 @@ of the photograph alone.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -131,3 +132,8 @@ def count_faces(how: NDArray[np.uint8]) -> dict[str, int]:
     """Return how many faces were come by in each way: name of `HOW` → count."""
     counts = np.bincount(how.astype(np.int64), minlength=len(HOW))
     return {name: int(count) for name, count in zip(HOW, counts, strict=True)}
+
+
+def tell_faces(counts: Mapping[str, int]) -> str:
+    """Return `count_faces` as a text, such as `found 975, second pass 19, fixed box 8`."""
+    return ", ".join(f"{name} {count}" for name, count in counts.items())

@@ -203,18 +203,43 @@ def grid_fields(path: Path, place: str, stated: Mapping[str, Any]) -> dict[str, 
     Raises:
         UsageError: A key or value is wrong.
     """
+    found = read_keys(path, place, stated, _KEYS, _FORM, tables=("run",))
+    return {key.replace("-", "_"): value for key, value in found.items()}
+
+
+Keys = Mapping[str, tuple[Callable[[Any], Any], str]]
+"""Known keys of a table → what reads a value, raising TypeError or ValueError, and its form in words."""
+
+
+def read_keys(
+    path: Path, place: str, stated: Mapping[str, Any], keys: Keys, example: str, tables: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Read the values of a table of a file.
+
+    Args:
+        path: The file, for errors.
+        place: The table, for errors, as of `grid_fields`.
+        stated: The table.
+        keys: Those that it may have.
+        example: What a value of another form is answered with.
+        tables: Names of tables that it may have beside them.
+
+    Raises:
+        UsageError: A key or value is wrong.
+    """
     found = {}
     for key, value in stated.items():
-        if key not in _KEYS:
+        if key not in keys:
+            beside = "".join(f", and tables [[{name}]] of these" for name in tables)
             raise UsageError(
-                f"{path}: {place}no key is called {key!r}.{did_you_mean(key, [*_KEYS, 'run'])}",
-                f"Keys are {', '.join(_KEYS)}, and tables [[run]] of these.",
+                f"{path}: {place}no key is called {key!r}.{did_you_mean(key, [*keys, *tables])}",
+                f"Keys are {', '.join(keys)}{beside}.",
             )
-        read, form = _KEYS[key]
+        read, form = keys[key]
         try:
-            found[key.replace("-", "_")] = read(value)
+            found[key] = read(value)
         except (TypeError, ValueError):
-            raise UsageError(f"{path}: {place}{key} isn't {form}: {value!r}", _FORM) from None
+            raise UsageError(f"{path}: {place}{key} isn't {form}: {value!r}", example) from None
     return found
 
 
@@ -257,7 +282,7 @@ def _values(value: Any) -> list[str]:
 
 _NAMES = "a text or a list of texts"
 _WHOLE = "a whole number from 0 or a list of such"
-_KEYS: Mapping[str, tuple[Callable[[Any], Any], str]] = {
+_KEYS: Keys = {
     "method": (_texts, _NAMES),
     "task": (_texts, _NAMES),
     "protocol": (_texts, _NAMES),

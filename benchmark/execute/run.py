@@ -622,7 +622,7 @@ class GroupRunner:
             )
 
     def _open_images(self) -> ImageStore:
-        from comface_bench.data.alignment import count_faces, open_aligner
+        from comface_bench.data.alignment import count_faces, open_aligner, tell_faces
         from comface_bench.data.image_store import open_shown
 
         table, protocol = self._cells[0].task.table, self._protocol
@@ -644,8 +644,7 @@ class GroupRunner:
             faces, finder = count_faces(store.how), aligner.finder.describe()
             self._aligned = {f"faces_{name.replace(' ', '_')}": count for name, count in faces.items()}
             self._aligned["face_finder"] = f"{finder['name']} {finder['version']}"
-            said = ", ".join(f"{name} {count}" for name, count in faces.items())
-            self._report(Event("notice", f"faces: {said}"))
+            self._report(Event("notice", f"faces: {tell_faces(faces)}"))
         # Pictures that were saved anew have other bytes and the same pixels.
         equal = store.find_equal()
         for task in (cell.task for cell in self._cells if equal):

@@ -150,7 +150,7 @@ def measure_suspicion(
         WeightsMissingError: Its weights aren't there, or the five-point predictor isn't.
     """
     from comface_bench.data import augment
-    from comface_bench.data.alignment import count_faces, open_aligner
+    from comface_bench.data.alignment import count_faces, open_aligner, tell_faces
     from comface_bench.data.image_store import open_image_store
     from comface_bench.engine.encoder import build_encoder, encode
     from comface_bench.engine.precision import choose_machine
@@ -189,9 +189,7 @@ def measure_suspicion(
         images=len(labels),
         people=int(people.max()) + 1,
         align=align,
-        faces=""
-        if store.how is None
-        else ", ".join(f"{how} {n}" for how, n in count_faces(store.how).items()),
+        faces="" if store.how is None else tell_faces(count_faces(store.how)),
         image_size=size,
         error=float(np.abs(likeliest - labels).mean()),
         floor=float(np.abs(np.median(labels) - labels).mean()),

@@ -26,15 +26,15 @@ A row of the table is one method under one combination of options; columns are t
 from __future__ import annotations
 
 import string
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from comface_bench.core.errors import UsageError
-from comface_bench.core.names import did_you_mean, unknown_name
-from comface_bench.execute.grid import grid_fields, read_grid_file
+from comface_bench.core.names import unknown_name
+from comface_bench.execute.grid import Keys, grid_fields, read_grid_file, read_keys
 from comface_bench.leaderboards.paper import tables
 
 
@@ -136,7 +136,7 @@ def read_study(path: Path) -> Study:
     stated = read_grid_file(path)
     if not stated.study:
         raise UsageError(f"{path} has no table [study], which says what becomes of its results", _EXAMPLE)
-    about = _read(path, "[study]: ", stated.study, _STUDY)
+    about = read_keys(path, "[study]: ", stated.study, _STUDY, _EXAMPLE)
     for key in ("title", "metrics"):
         if key not in about:
             raise UsageError(f"{path}: [study] has no {key}", _EXAMPLE)
@@ -146,7 +146,7 @@ def read_study(path: Path) -> Study:
         raise UsageError(f"{path}: [study]: the supplement has no table {letter!r}", f"There are: {known}")
     about["small"] = grid_fields(path, "[study.small]: ", about.get("small", {}))
     runs = tuple(
-        Run(fields, **_read(path, f"[[run]] {number}: study: ", own, _RUN))
+        Run(fields, **read_keys(path, f"[[run]] {number}: study: ", own, _RUN, _EXAMPLE))
         for number, (fields, own) in enumerate(zip(stated.runs, stated.run_studies, strict=True), start=1)
     )
     printed = [row["row"] for row in tables()[letter]["rows"]] if letter else []
@@ -164,24 +164,6 @@ def _folder() -> Path:
 
 
 _EXAMPLE = "A file to begin with: comface-bench study linear-heads --copy FILE.toml"
-
-
-def _read(
-    path: Path, place: str, stated: Mapping[str, Any], keys: Mapping[str, tuple[Callable[[Any], Any], str]]
-) -> dict[str, Any]:
-    found = {}
-    for key, value in stated.items():
-        if key not in keys:
-            raise UsageError(
-                f"{path}: {place}no key is called {key!r}.{did_you_mean(key, keys)}",
-                f"Keys are {', '.join(keys)}.",
-            )
-        read, form = keys[key]
-        try:
-            found[key] = read(value)
-        except (TypeError, ValueError):
-            raise UsageError(f"{path}: {place}{key} isn't {form}: {value!r}", _EXAMPLE) from None
-    return found
 
 
 def _text(value: Any) -> str:
@@ -212,8 +194,7 @@ def _table(value: Any) -> Mapping[str, Any]:
     return value
 
 
-_Keys = Mapping[str, tuple[Callable[[Any], Any], str]]
-_STUDY: _Keys = {
+_STUDY: Keys = {
     "title": (_text, "a text"),
     "summary": (_text, "a text"),
     "table": (_text, "a letter"),
@@ -222,7 +203,7 @@ _STUDY: _Keys = {
     "notes": (_texts, "a text or a list of texts"),
     "small": (_table, "a table of a run's keys"),
 }
-_RUN: _Keys = {
+_RUN: Keys = {
     "row": (_template, "a text, perhaps with {method} or an option in braces"),
     "paper": (_text, "a text"),
     "get": (lambda value: "\n".join(_texts(value)), "a text or a list of texts"),
