@@ -117,7 +117,7 @@ class Scores:
     values: Mapping[str, MetricValue]
     draws: Mapping[str, Vector]
     left_out: Mapping[str, Vector]
-    pairs: Mapping[str, int]
+    pairs: Mapping[str, str]
     reasons: Mapping[str, str]
 
     def interval(self, method: str, level: float = LEVEL, *, bca: bool = False) -> Interval:

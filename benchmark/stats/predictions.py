@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, Self
 
 import numpy as np
 
+from comface_bench.core.digest import digest
 from comface_bench.stats.metrics import MetricValue, compute_metrics
 
 if TYPE_CHECKING:
@@ -99,12 +100,12 @@ class PredictionSet:
     Attributes:
         subjects: Numbers of the test subjects, ascending; parts hold indices into it.
         parts: By (fold, seed), the fold being `ALL_FOLDS` where folds are pooled.
-        pairs: Stands for the set of (fold, pair, subject, y); equal within a process for equal sets.
+        pairs: Digest of the set of (fold, pair, subject, y); equal for equal sets, in every process.
     """
 
     subjects: tuple[int, ...]
     parts: Mapping[Place, Part]
-    pairs: int
+    pairs: str
 
     @classmethod
     def of(
@@ -163,12 +164,7 @@ class PredictionSet:
             y, yhat = (np.concatenate([piece[k] for piece in pieces]).astype(np.float64) for k in (2, 3))
             order = np.argsort(index, kind="stable")
             parts[place] = Part(index[order], y[order], yhat[order])
-        pairs = frozenset(
-            (fold, *row)
-            for (fold, _), column in columns.items()
-            for row in zip(column.pairs, column.subjects, column.y, strict=True)
-        )
-        return cls(tuple(int(number) for number in subjects), parts, hash(pairs))
+        return cls(tuple(int(number) for number in subjects), parts, _digest_pairs(columns))
 
     def metrics(self, names: Iterable[str]) -> dict[str, MetricValue]:
         """Compute metrics by name, averaged over parts; a part without a value leaves the mean without one.
@@ -179,6 +175,19 @@ class PredictionSet:
         names = list(names)
         each = [compute_metrics(part.y, part.yhat, names) for part in self.parts.values()]
         return {name: _mean([metrics[name] for metrics in each]) for name in names}
+
+
+def _digest_pairs(columns: Mapping[Place, Columns]) -> str:
+    """Digest (fold, pair, subject, y); seeds that share pairs, and orders, make no difference.
+
+    Not `hash`, whose value for a text differs between processes: boards are read by several.
+    """
+    pairs = {
+        (fold, str(pair), int(subject), float(y))
+        for (fold, _), column in columns.items()
+        for pair, subject, y in zip(column.pairs, column.subjects, column.y, strict=True)
+    }
+    return digest(sorted(pairs))
 
 
 def _mean(values: list[MetricValue]) -> MetricValue:

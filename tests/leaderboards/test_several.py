@@ -52,6 +52,10 @@ def document(results):
     return read_document(results)
 
 
+def test_boards_that_several_processes_read_are_compared_all_the_same(results, document):
+    assert leaderboard_json(read_document(results, workers=5)) == leaderboard_json(document)
+
+
 def test_settings_are_compared_on_the_same_pairs_and_people(document):
     (one,) = document.settings
     assert (one.task, one.protocol) == ("age", "probe")

@@ -33,7 +33,9 @@ def make_answers(**predictions):
     y = rng.normal(size=len(subject))
     hard = rng.normal(size=SUBJECTS)[subject]
     return {
-        name: PredictionSet(tuple(range(SUBJECTS)), {(ALL_FOLDS, 0): Part(subject, y, make(rng, y, hard))}, 1)
+        name: PredictionSet(
+            tuple(range(SUBJECTS)), {(ALL_FOLDS, 0): Part(subject, y, make(rng, y, hard))}, "1"
+        )
         for name, make in predictions.items()
     }
 
@@ -101,7 +103,7 @@ def test_without_a_value_there_is_no_difference(scores):
 
 
 def test_methods_on_other_pairs_are_not_compared(answers):
-    other = PredictionSet(answers["twin"].subjects, answers["twin"].parts, 2)
+    other = PredictionSet(answers["twin"].subjects, answers["twin"].parts, "2")
     scores = score(
         {"good": answers["good"], "twin": other}, ["mae"], Resamples.draw(range(SUBJECTS), "d", 20)
     )
@@ -111,7 +113,7 @@ def test_methods_on_other_pairs_are_not_compared(answers):
 def test_one_subject_has_a_difference_without_an_interval():
     parts = [Part(np.zeros(3, dtype=np.intp), np.arange(3.0), np.arange(3.0) + shift) for shift in (1, 3)]
     one = {
-        name: PredictionSet((7,), {(ALL_FOLDS, 0): part}, 1) for name, part in zip("ab", parts, strict=True)
+        name: PredictionSet((7,), {(ALL_FOLDS, 0): part}, "1") for name, part in zip("ab", parts, strict=True)
     }
     found = difference(score(one, ["mae"], Resamples.draw([7], "d", 9))["mae"], "b", "a")
     assert (found.value, found.interval.reason, found.tied) == (2, "one subject", None)
@@ -122,7 +124,7 @@ def test_an_end_that_is_zero_but_for_rounding_ties():
         assert PairedDifference(0.1, Interval(low, high, 0.1)).tied is tied
 
 
-def answers_of(subject, y, *predictions, pairs=1):
+def answers_of(subject, y, *predictions, pairs="1"):
     """Put predictions of several seeds into one method's answers."""
     subjects = tuple(range(int(max(subject)) + 1))
     parts = {(ALL_FOLDS, seed): Part(subject, y, yhat) for seed, yhat in enumerate(predictions)}
@@ -249,11 +251,11 @@ def test_only_what_can_be_compared_is():
     assert p_of(ours, answers_of(subject, y, b, pairs=2), "mae", swaps).reason == OTHER_PAIRS
     assert p_of(ours, ours, "mae", Swaps.draw(range(6), "d")).reason == OTHER_PAIRS
     part = Part(subject, y, b)
-    later = PredictionSet(ours.subjects, {(ALL_FOLDS, 3): part}, 1)
+    later = PredictionSet(ours.subjects, {(ALL_FOLDS, 3): part}, "1")
     assert p_of(ours, later, "mae", swaps).reason == "no seed in common"
     # Seeds that only one of them has don't count.
-    both = PredictionSet(ours.subjects, {(ALL_FOLDS, 0): part, (ALL_FOLDS, 3): Part(subject, y, y)}, 1)
-    alone = PredictionSet(ours.subjects, {(ALL_FOLDS, 0): part}, 1)
+    both = PredictionSet(ours.subjects, {(ALL_FOLDS, 0): part, (ALL_FOLDS, 3): Part(subject, y, y)}, "1")
+    alone = PredictionSet(ours.subjects, {(ALL_FOLDS, 0): part}, "1")
     assert p_of(ours, both, "mae", swaps) == p_of(ours, alone, "mae", swaps)
     one = answers_of(subject[:2], y[:2], a[:2])
     assert p_of(one, one, "mae", Swaps.draw([0], "d")).reason == "one subject"
@@ -319,7 +321,7 @@ def test_the_median_pair_of_methods_speaks_for_the_task():
 def test_nothing_to_compare():
     assert detectable_difference(make_scores([1.0])).reason == "fewer than 2 methods"
     part = Part(np.zeros(2, dtype=np.intp), np.arange(2.0), np.ones(2))
-    one = {name: PredictionSet((3,), {(ALL_FOLDS, 0): part}, 1) for name in "ab"}
+    one = {name: PredictionSet((3,), {(ALL_FOLDS, 0): part}, "1") for name in "ab"}
     assert (
         detectable_difference(score(one, ["mae"], Resamples.draw([3], "d", 9))["mae"]).reason == "one subject"
     )
