@@ -321,7 +321,7 @@ def _standings(
     return found
 
 
-def _usual_pairs(scored: Scores) -> int | None:
+def _usual_pairs(scored: Scores) -> str | None:
     return Counter(scored.pairs.values()).most_common(1)[0][0] if scored.pairs else None
 
 
