@@ -69,6 +69,7 @@ def build(options: Mapping[str, str], weights: Path | None, seed: int) -> nn.Mod
     """
     from comface_bench.comface.export import read_facts, shared_head, task_heads
 
+    del seed
     assert weights is not None
     facts = read_facts(weights)
     if facts is None:
@@ -82,7 +83,7 @@ def build(options: Mapping[str, str], weights: Path | None, seed: int) -> nn.Mod
             f"-o backbone={facts['backbone']}",
         )
     tensors = read_tensors(weights)
-    backbone = build_backbone(options["backbone"], seed)
+    backbone = build_backbone(options["backbone"], None)
     load_strictly(backbone, select_backbone(tensors, weights, ("backbone.",), CARD.dropped_keys), weights)
     heads: Any = backbone
     heads.head_weight = shared_head(tensors, weights)

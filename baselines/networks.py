@@ -41,12 +41,12 @@ def feature_width(name: str) -> int:
     return _WIDTHS[name]
 
 
-def build_backbone(name: str, seed: int = 0) -> nn.Module:
+def build_backbone(name: str, seed: int | None = 0) -> nn.Module:
     """Build a backbone of Table I without its classifier.
 
     Args:
         name: One of `BACKBONES`.
-        seed: Of the random weights.
+        seed: Of the random weights; `None` draws none, for a file's to be loaded: until then they are NaN.
 
     Returns:
         A module from normalised images (N, 3, H, W) to features (N, D), D as `feature_width` says; ViT-B/16
@@ -56,22 +56,34 @@ def build_backbone(name: str, seed: int = 0) -> nn.Module:
         UsageError: The name isn't one of them.
     """
     import torch
-    import torchvision
-    from torch import nn
 
     if name not in BACKBONES:
         raise UsageError(f"backbone={name}: not one of {', '.join(BACKBONES)}")
+    if seed is None:
+        with torch.device("meta"):
+            network = _build(name)
+        network.to_empty(device="cpu")
+        for tensor in network.state_dict().values():
+            tensor.fill_(torch.nan if tensor.is_floating_point() else 0)
+        return network
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if name.startswith("resnet"):
-            network: nn.Module = getattr(torchvision.models, name)(weights=None)
-            network.fc = nn.Identity()
-            return network
-        import timm
+        return _build(name)
 
-        vit: Any = timm.create_model(
-            "vit_base_patch16_224", pretrained=False, num_classes=0, dynamic_img_size=True
-        )
-        vit.preprocess = Preprocess(multiple=16)
-        built: nn.Module = vit
-        return built
+
+def _build(name: str) -> nn.Module:
+    import torchvision
+    from torch import nn
+
+    if name.startswith("resnet"):
+        network: nn.Module = getattr(torchvision.models, name)(weights=None)
+        network.fc = nn.Identity()
+        return network
+    import timm
+
+    vit: Any = timm.create_model(
+        "vit_base_patch16_224", pretrained=False, num_classes=0, dynamic_img_size=True
+    )
+    vit.preprocess = Preprocess(multiple=16)
+    built: nn.Module = vit
+    return built

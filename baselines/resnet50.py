@@ -220,7 +220,7 @@ def load_backbone(card: MethodCard, options: Mapping[str, str], weights: Path | 
         card: The method; it says how the file's keys map to the network's.
         options: The method's options; `part` names the part of the file.
         weights: The file.
-        seed: Of the weights that are drawn before the file's replace all of them.
+        seed: Makes no difference: the file's weights are all there are.
 
     Returns:
         A module from normalised images (N, 3, H, W) to features (N, 2048).
@@ -228,8 +228,9 @@ def load_backbone(card: MethodCard, options: Mapping[str, str], weights: Path | 
     Raises:
         WeightsFormatError: The file can't be read, or doesn't fit.
     """
+    del seed
     assert weights is not None
-    network = build_backbone("resnet50", seed)
+    network = build_backbone("resnet50", None)
     parts.load_backbone(network, weights, card, options)
     return network
 
@@ -242,12 +243,14 @@ build_bulat: Build = partial(load_backbone, BULAT)
 
 def build_imagenet(options: Mapping[str, str], weights: Path | None, seed: int) -> nn.Module:
     """Build the backbone and load the classifier's weights into it, without the classifier."""
-    return load_classifier(IMAGENET, options, weights, seed, IMAGENET_CLASSES, foreign="simclr-converter's")
+    del seed
+    return load_classifier(IMAGENET, options, weights, IMAGENET_CLASSES, foreign="simclr-converter's")
 
 
 def build_simclr(options: Mapping[str, str], weights: Path | None, seed: int) -> nn.Module:
     """Build the backbone with the chosen max-pool and load the converted weights."""
-    network = load_classifier(SIMCLR, options, weights, seed, IMAGENET_CLASSES, foreign="torchvision's")
+    del seed
+    network = load_classifier(SIMCLR, options, weights, IMAGENET_CLASSES, foreign="torchvision's")
     if options["pool"] == "tf":
         network.maxpool = _unpadded_pool()
     return network
@@ -255,7 +258,8 @@ def build_simclr(options: Mapping[str, str], weights: Path | None, seed: int) ->
 
 def build_vggface2(options: Mapping[str, str], weights: Path | None, seed: int) -> nn.Module:
     """Build the backbone in Caffe's topology and load the recogniser's weights, without its classifier."""
-    network = load_classifier(VGGFACE2, options, weights, seed, VGGFACE2_IDENTITIES)
+    del seed
+    network = load_classifier(VGGFACE2, options, weights, VGGFACE2_IDENTITIES)
     give_caffe_topology(network)
     return network
 
@@ -264,7 +268,6 @@ def load_classifier(
     card: MethodCard,
     options: Mapping[str, str],
     weights: Path | None,
-    seed: int,
     classes: int,
     foreign: KeyOrder | None = None,
 ) -> nn.Module:
@@ -277,7 +280,6 @@ def load_classifier(
         card: The method.
         options: As for `load_backbone`.
         weights: The file.
-        seed: As for `load_backbone`.
         classes: Number of the classifier's outputs.
         foreign: Order of keys that gives away another method's file.
 
@@ -287,7 +289,7 @@ def load_classifier(
     from torch import nn
 
     assert weights is not None
-    path, network = weights, build_backbone("resnet50", seed)
+    path, network = weights, build_backbone("resnet50", None)
     network.fc = nn.Linear(FEATURE_DIM, classes, device="meta").to_empty(device="cpu")
 
     def take(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

@@ -328,7 +328,7 @@ def export(
     target = out or Path(f"comface-{name}.safetensors")
     if target.suffix != ".safetensors":
         raise UsageError(f"--out {target}: not called .safetensors")
-    for path in write(opened, build_backbone(name), feature_width(name), target):
+    for path in write(opened, build_backbone(name, None), feature_width(name), target):
         typer.echo(path)
 
 

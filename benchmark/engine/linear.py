@@ -24,7 +24,7 @@ from comface_bench.engine.checkpoint import TrainingCheckpoint
 from comface_bench.engine.feature_store import Features, FeatureStore
 from comface_bench.engine.heads import HeadKind, join, loss_gradient, mean_loss, score_pairs, start_head
 from comface_bench.engine.jobs import Fitted, Job, Outcome, RunContext, check_finite
-from comface_bench.engine.precision import peak_memory_mb, reset_peak_memory
+from comface_bench.engine.precision import one_thread, peak_memory_mb, reset_peak_memory
 from comface_bench.engine.protocols.training import Training
 
 if TYPE_CHECKING:
@@ -174,18 +174,22 @@ class _Heads:
         views = self._require_views(np.concatenate([rows.ravel() for rows in drawn]), epoch)
         step_bytes = sum(4 * size * block.weights.shape[0] * block.weights.shape[2] for block in self._blocks)
         portion = size * max(1, _PORTION_BYTES // step_bytes)
-        for start in range(0, max(self._lengths), portion):
-            some = slice(start, start + portion)
-            parts = [
-                block.read(views, rows[..., some], protocol.head)
-                for block, rows in zip(self._blocks, drawn, strict=True)
-            ]
-            for first in range(0, max(target.shape[1] for _, target in parts), size):
-                batch = slice(first, first + size)
-                for block, (inputs, target) in zip(self._blocks, parts, strict=True):
-                    block.set_gradient(protocol, inputs[:, batch], target[:, batch])
-                self._optimizer.step()
+        with one_thread():
+            for start in range(0, max(self._lengths), portion):
+                self._train_portion(views, [rows[..., start : start + portion] for rows in drawn])
         self.done = epoch
+
+    def _train_portion(self, views: Features, drawn: Sequence[NDArray[np.int64]]) -> None:
+        """Train all heads on some of the pairs of an epoch, read together; one array for each block."""
+        protocol, size = self._protocol, self._protocol.batch_size
+        parts = [
+            block.read(views, rows, protocol.head) for block, rows in zip(self._blocks, drawn, strict=True)
+        ]
+        for first in range(0, max(target.shape[1] for _, target in parts), size):
+            batch = slice(first, first + size)
+            for block, (inputs, target) in zip(self._blocks, parts, strict=True):
+                block.set_gradient(protocol, inputs[:, batch], target[:, batch])
+            self._optimizer.step()
 
     def _require_views(self, rows: NDArray[np.int64], epoch: int) -> Features:
         view, shared = self._protocol.shared_view(epoch), isinstance(self._protocol.views, int)

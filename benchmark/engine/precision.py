@@ -113,6 +113,17 @@ class Throughput:
         return float(f"{self.images / self.seconds:.3g}") if self.images and self.seconds > 0 else None
 
 
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one thread meanwhile: what is too small to share only waits for the others."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def reset_peak_memory(machine: Machine) -> None:
     """Begin to measure peak memory anew, which only CUDA can; a process on a CPU keeps its maximum."""
     if machine.device.type == "cuda":
