@@ -61,7 +61,8 @@ class Windows:
         Args:
             height: Of the images, in pixels.
             width: Likewise.
-            window: Side of a window, as a share of the shorter side: above 0, at most 1.
+            window: Side of a window, as a share of the shorter side: above 0, at most 1. It becomes a whole
+                number of strides, so that pixels lie in equally many windows, but for those near the edges.
             stride: From one to the next, likewise, at most a window. The last ones end with the image.
 
         Raises:
@@ -74,7 +75,8 @@ class Windows:
                 f"a stride of {stride:g} isn't above 0 and at most the window, {window:g}", "Such as 0.05."
             )
         shorter = min(height, width)
-        side, step = (max(1, round(share * shorter)) for share in (window, stride))
+        step = max(1, round(stride * shorter))
+        side = min(step * max(1, round(window * shorter / step)), shorter)
 
         def starts(length: int) -> tuple[int, ...]:
             last = length - side
