@@ -42,8 +42,12 @@ class Method(StrEnum):
 
 @app.command()
 def explain(
-    first: Annotated[Path, typer.Argument(help="The earlier photograph.", show_default=False)],
-    second: Annotated[Path, typer.Argument(help="The later one, of the same person.", show_default=False)],
+    first: Annotated[
+        Path, typer.Argument(metavar="FIRST", help="The earlier photograph.", show_default=False)
+    ],
+    second: Annotated[
+        Path, typer.Argument(metavar="SECOND", help="The later one, of the same person.", show_default=False)
+    ],
     model: ModelRecord,
     out: Annotated[
         Path | None,
@@ -55,7 +59,7 @@ def explain(
     ] = None,
     method: Annotated[
         Method,
-        typer.Option(help="Hide regions one by one, or integrate gradients over them.", show_choices=True),
+        typer.Option(help="Hide regions one by one, or integrate gradients over them."),
     ] = Method.occlusion,
     window: Annotated[
         float | None,

@@ -13,6 +13,7 @@ answer: models that disagree have left what they learnt.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import shlex
 import statistics
@@ -323,10 +324,12 @@ class Model:
             pair = images.plain(np.arange(2))
         each = len(windows.slices()) if method == "occlusion" else attribution.STEPS
         tick = _counting(2 * each * len(self.shares), progress or _ignore)
+        # What most regions add is less than what bfloat16 rounds.
+        machine = dataclasses.replace(self.backbone.machine, precision="float32")
         effects = np.zeros((2, *windows.shape))
         for share in self.shares:
             encoder, heads = self.load(share)
-            found = heads.attribute(method, encoder, pair, windows, self.backbone.machine, tick)
+            found = heads.attribute(method, encoder, pair, windows, machine, tick)
             effects += found * len(share.units)
         return Explanation(
             estimate.first,
