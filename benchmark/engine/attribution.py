@@ -35,6 +35,7 @@ BATCH = 64
 """Images that are asked for at once; of gradients, which are kept meanwhile, a quarter."""
 STEPS = 32
 """Points on the way at which gradients are taken."""
+_INSTEAD = "Hide regions instead: --method occlusion"
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,7 @@ def integrate_gradients(
         on the way allow.
 
     Raises:
-        UnitError: The answer has no gradient, or none that is finite.
+        UnitError: The answer has no gradient, none that is finite, or none that the device has room for.
     """
     way = images - baseline
     total = torch.zeros(images.shape, dtype=torch.float64, device=images.device)
@@ -193,19 +194,30 @@ def integrate_gradients(
         some = asked[start : start + BATCH // 4]
         rows = torch.tensor([number for number, _ in some], device=images.device)
         shares = torch.tensor([share for _, share in some]).to(images).view(-1, 1, 1, 1)
-        with torch.enable_grad():
-            shown = (baseline[rows] + shares * way[rows]).requires_grad_()
-            found = answer(shown).sum()
-            if not found.requires_grad:
-                raise UnitError("the network has no gradients", "Hide regions instead: --method occlusion")
-            (gradient,) = torch.autograd.grad(found, shown)
+        try:
+            gradient = _gradient(baseline[rows] + shares * way[rows], answer)
+        except torch.OutOfMemoryError:
+            raise UnitError(
+                f"the device has no room for gradients of {len(some)} images",
+                f"{_INSTEAD}, or on the processor: --device cpu",
+            ) from None
         total.index_add_(0, rows, gradient.double())
         if tick is not None:
             tick(len(some))
     values = _numbers((total * way.double() / steps).sum(dim=1))
     if not np.isfinite(values).all():
-        raise UnitError("the network's gradients aren't finite", "Hide regions instead: --method occlusion")
+        raise UnitError("the network's gradients aren't finite", _INSTEAD)
     return values
+
+
+def _gradient(images: Tensor, answer: Answer) -> Tensor:
+    with torch.enable_grad():
+        images.requires_grad_()
+        found = answer(images).sum()
+        if not found.requires_grad:
+            raise UnitError("the network has no gradients", _INSTEAD)
+        (gradient,) = torch.autograd.grad(found, images)
+    return gradient
 
 
 def _numbers(values: Tensor) -> Numbers:

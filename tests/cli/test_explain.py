@@ -90,17 +90,20 @@ def test_numbers_for_programs(call, made, pair, method):
 
 
 def test_what_cant_be_meant(call, made, pair, draw_image, tmp_path):
+    small = draw_image(tmp_path / "small.png", 1, (20, 20))
     for words, wanted, said in (
         (pair, 2, "--out FILE.png"),
         ((*pair, "--out", "picture.gif"), 2, "a picture is called .png, .jpg, .svg or .pdf"),
         ((*pair, "--json", "--window", "2"), 2, "a window of 2"),
         ((*pair, "--json", "--method", "saliency"), 2, "saliency"),
         ((pair[0], "--json"), 2, "SECOND"),
-        ((pair[0], draw_image(tmp_path / "small.png", 1, (20, 20)), "--json"), 1, "has 20 × 20 pixels"),
+        ((pair[0], small, "--json"), 1, "has 20 × 20 pixels"),
         ((pair[0], tmp_path / "none.jpg", "--json"), 1, "there is no photograph"),
     ):
         status, out, err = call(*made, *words)
         assert (status, out) == (wanted, "") and said in err, err
+    status, out, err = call(*made, pair[0], small, "--json", "--any-photo", "--stride", "0.2")
+    assert status == 0 and json.loads(out)["change"] != 0, err
 
 
 def test_a_photograph_without_a_face_is_refused(call, made, pair, draw_image, tmp_path, monkeypatch):
@@ -110,5 +113,5 @@ def test_a_photograph_without_a_face_is_refused(call, made, pair, draw_image, tm
     noise = draw_image(tmp_path / "noise.png", 1, (112, 112))
     status, _, err = call(*made, noise, pair[0], "--json")
     assert status == 1 and "shows no face" in err and "--any-photo" in err
-    status, out, err = call(*made, noise, pair[0], "--json", "--any-photo", "--stride", "0.2")
-    assert status == 0 and json.loads(out)["change"] != 0, err
+    status, _, err = call(*made, noise, pair[0], "--json", "--any-photo", "--stride", "0.2")
+    assert status == 0, err

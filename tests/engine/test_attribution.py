@@ -182,6 +182,12 @@ def test_what_has_no_gradients_is_said() -> None:
     with pytest.raises(UnitError, match="aren't finite"):
         integrate_gradients(images, lambda shown: (shown * 0).sqrt().sum(dim=(1, 2, 3)), blur(images, 3))
 
+    def full(shown: Tensor) -> Tensor:
+        raise torch.OutOfMemoryError
+
+    with pytest.raises(UnitError, match="no room for gradients of 16 images"):
+        integrate_gradients(images, full, blur(images, 3))
+
 
 def test_blurred_images_keep_what_is_larger_than_a_window() -> None:
     even = torch.full((1, 3, SIZE, SIZE), 0.3)
