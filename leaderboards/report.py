@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from comface_bench.core.errors import MissingExtraError, UsageError
 from comface_bench.core.names import is_pattern, match_names, unknown_name
-from comface_bench.leaderboards.document import PARTLY, marks_text, rows_by_group, shown_marks
+from comface_bench.leaderboards.document import backbone_of, marks_text, rows_by_group, shown_marks
 from comface_bench.leaderboards.formatting import (
     DASH,
     brief,
@@ -51,7 +51,8 @@ TITLE = "Change between two images of one person, estimated"
 OURS = "our choice"
 _SAYS_WHAT_IT_IS = ("name", "trains", "engine epoch", "augmentation · name", "split kind")
 """Values of a protocol that set nothing."""
-_FEW = 3
+_MANY = 8
+"""More names than these say less than how many records there are."""
 _PANGO = (
     "WeasyPrint draws text by Pango, a library of the system. Debian, Ubuntu: "
     "apt-get install libpango-1.0-0 libpangoft2-1.0-0; macOS: brew install pango. "
@@ -215,7 +216,6 @@ _SHARED: Mapping[str, Any] = {
     "FAR": f"{FAR:g}",
     "METRICS": METRICS,
     "DASH": DASH,
-    "PARTLY": PARTLY,
     "brief": brief,
     "compact": compact,
     "format_value": format_value,
@@ -357,35 +357,43 @@ def agree(records: Sequence[Record], facts: Callable[[Record], Facts]) -> list[F
         records: Any, at least one.
         facts: Names, texts and origins of one record's facts.
     """
-    found: dict[str, dict[tuple[str, str], list[Record]]] = {}
+    holders: dict[str, dict[str, list[Record]]] = {}
+    origins: dict[tuple[str, str], dict[str, None]] = {}
     for record in records:
         for name, text, origin in facts(record):
-            found.setdefault(name, {}).setdefault((text, origin), []).append(record)
+            holders.setdefault(name, {}).setdefault(text, []).append(record)
+            origins.setdefault((name, text), {})[origin] = None
     return [
         Fact(
             name,
-            tuple(Value(text, _holders(own, records), origin) for (text, origin), own in values.items()),
+            tuple(
+                Value(text, _holders(own, records), "; ".join(origins[name, text]))
+                for text, own in values.items()
+            ),
         )
-        for name, values in found.items()
+        for name, values in holders.items()
     ]
 
 
+_FACETS = ((1,), (0,), (2,), (0, 1), (1, 2), (0, 2))
+"""Protocol, task, method, and two of them together: by what some records differ from all others."""
+
+
 def _holders(own: Sequence[Record], everyone: Sequence[Record]) -> str:
-    """Say which records have a value, by the protocols, tasks or methods that no other record is of."""
+    """Say which records have a value, in words that fit no other one; empty for all of them."""
     if len(own) == len(everyone):
         return ""
     mine = {_place(record) for record in own}
     others = {place for record in everyone if (place := _place(record)) not in mine}
-    for number in (1, 0, 2):
-        names = list(dict.fromkeys(_place(record)[number] for record in own))
-        if not {place[number] for place in others} & set(names):
-            return _listed(names)
+    for facet in _FACETS:
+        names = list(dict.fromkeys(_part_of(_place(record), facet) for record in own))
+        if len(names) <= _MANY and not {_part_of(place, facet) for place in others} & set(names):
+            return "; ".join(names)
     return f"{len(own)} of {len(everyone)} records"
 
 
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
-    return ", ".join(names[:_FEW]) + more
+def _part_of(place: tuple[str, str, str], facet: tuple[int, ...]) -> str:
+    return ", ".join(place[number] for number in facet)
 
 
 def _by_name(
@@ -433,7 +441,7 @@ def _method_facts(record: Record) -> Facts:
         [
             ("What it is", about.summary),
             ("Group", card.get("group")),
-            ("Backbone", card.get("backbone")),
+            ("Backbone", backbone_of(str(method.options.get("backbone", "")), str(card.get("backbone", "")))),
             ("Parameters", f"{method.parameters:,}"),
             (
                 "Feature",
@@ -493,8 +501,16 @@ def _protocol_facts(record: Record) -> Facts:
     values = flatten(record.protocol.values)
     return [
         *((name, text, _origin(record, name, text)) for name, text in values),
+        *((f"as run: {name.replace('_', ' ')}", text, "") for name, text in _as_run(record)),
         ("digest of all values", record.protocol.digest, ""),
     ]
+
+
+def _as_run(record: Record) -> Iterator[tuple[str, str]]:
+    """Say what values that follow data and machine were, over the record's units."""
+    for name in ("pairs_per_epoch", "precision", "device"):
+        if found := {unit.details[name]: None for unit in record.units if name in unit.details}:
+            yield name, ", ".join(map(_text, found))
 
 
 def _origin(record: Record, name: str, text: str) -> str:
@@ -519,15 +535,12 @@ def _origin(record: Record, name: str, text: str) -> str:
     return table if text == published[name] else f"changed; {table} has {published[name]}"
 
 
-def _commands(records: Sequence[Record]) -> list[tuple[str, str, int]]:
-    """Return the lines that made the records, each with its dates and the number of its records."""
+def _commands(records: Sequence[Record]) -> list[tuple[str, str]]:
+    """Return the lines that made the records, each with the dates on which it did."""
     made: dict[str, list[str]] = {}
     for record in records:
         made.setdefault(record.provenance.command or "", []).append(record.provenance.created)
-    return [
-        (line, min(dates) if min(dates) == max(dates) else f"{min(dates)} to {max(dates)}", len(dates))
-        for line, dates in made.items()
-    ]
+    return [(line, " to ".join(dict.fromkeys((min(dates), max(dates))))) for line, dates in made.items()]
 
 
 def _missing_folds(record: Record) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -101,7 +101,7 @@ def _require_folder(results: Path) -> None:
         )
 
 
-def _line(chosen: dict[str, Sequence[str]], title: str | None, *, figures: bool) -> str:
+def _line(chosen: Mapping[str, Sequence[str]], title: str | None, *, figures: bool) -> str:
     """Return the command that makes the report, without folders of this machine."""
     words = ["comface-bench", "report"]
     for key, names in chosen.items():
