@@ -36,7 +36,8 @@ def test_one_line_writes_one_file(call, results, tmp_path):
     assert [path.name for path in out.parent.iterdir()] == ["report.html"]
     page = out.read_text()
     assert "<title>Ours &amp; &lt;b&gt;</title>" in page
-    line = "comface-bench report --task &#39;age,synth-*&#39; --method scratch --title &#39;Ours &amp; &lt;b&gt;&#39;"
+    line = "comface-bench report --task &#39;age,synth-*&#39; --method scratch "
+    line += "--title &#39;Ours &amp; &lt;b&gt;&#39;"
     assert f"{line} --no-figures --out FILE" in page
     assert str(tmp_path) not in page
     assert "synth-age, finetune" in page and "farl</th>" not in page
