@@ -88,13 +88,14 @@ def draw_board(board: Board, rows: Sequence[BoardRow]) -> bytes | None:
 
 def draw_ranking(standings: Mapping[str, Standing]) -> bytes | None:
     """Draw mean ranks by method as SVG, 1 the best; None where no method has one."""
+    first = min((one.rank for one in standings.values() if one.rank is not None), default=None)
     points = [
         Point(
             name,
             one.mean_rank,
             one.mean_rank_interval.low,
             one.mean_rank_interval.high,
-            "best" if one.rank == 1 else "other",
+            "best" if one.rank == first else "other",
         )
         for name, one in standings.items()
         if one.mean_rank is not None
