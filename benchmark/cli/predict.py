@@ -25,6 +25,8 @@ app = make_app()
 _SIDES = ("first", "second")
 """Columns of a table of pairs."""
 _NUMBERS = ("change", "low", "high", "spread")
+_FACTS = {*_NUMBERS, "unit", "refused", "answers", "test_pairs", "test_people", "beyond"}
+"""What answers say as CSV or JSON: no column of a table is called so."""
 _PICTURES = {
     *(".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff"),
     *(".webp", ".jp2", ".avif"),
@@ -181,7 +183,7 @@ def _read_table(path: Path) -> list[_Pair]:
             f"{path} has no pairs under the columns first and second",
             "Its first line: first,second. Then a line a pair: two files, relative to the table's folder.",
         )
-    if taken := sorted({*_NUMBERS, "unit", "refused"} & rows[0].keys()):
+    if taken := sorted(_FACTS & rows[0].keys()):
         raise DataFormatError(
             f"{path} has columns that answers have: {', '.join(taken)}", "Give them other names."
         )

@@ -317,20 +317,22 @@ class Model:
 
     def _refuse(self, file: Path, check: bool) -> UnlikePhotoError | None:
         """Return why a photograph isn't taken, or None."""
+        import numpy as np
+
         from comface_bench.data.image_file import ONE_COLOUR, UnreadableImageError, is_one_colour, read_image
         from comface_bench.data.photos import find_unlike
 
         try:
-            if is_one_colour(read_image(file).tobytes()):
+            pixels = np.asarray(read_image(file))
+            if is_one_colour(pixels.tobytes()):
                 raise UnreadableImageError(file, *ONE_COLOUR)
-            if not check:
-                return None
-            aligned = self.protocol.align != "none"
-            reason = find_unlike(file, self.photos, self.faces, aligned)
         except FileNotFoundError:
             return UnlikePhotoError(f"there is no photograph {file}")
         except UnreadableImageError as error:
             return UnlikePhotoError(error.message, error.hint)
+        if not check:
+            return None
+        reason = find_unlike(pixels, self.photos, self.faces, self.protocol.align != "none")
         return UnlikePhotoError(f"{file} {reason}", ANYWAY) if reason else None
 
     def _answer(
