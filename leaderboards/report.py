@@ -10,6 +10,7 @@ import base64
 import dataclasses
 import importlib
 import json
+import operator
 from typing import TYPE_CHECKING, Any
 
 from comface_bench.core.errors import MissingExtraError, UsageError
@@ -37,7 +38,7 @@ from comface_bench.stats.significance import DRAWS, EXACT_UP_TO, POWER, SIGNIFIC
 from comface_bench.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from comface_bench.leaderboards.document import Board, BoardRow, Document, Ranking
@@ -55,7 +56,7 @@ _MANY = 8
 """More names than these say less than how many records there are."""
 _PANGO = (
     "WeasyPrint draws text by Pango, a library of the system. Debian, Ubuntu: "
-    "apt-get install libpango-1.0-0 libpangoft2-1.0-0; macOS: brew install pango. "
+    "apt-get install libpango-1.0-0 libpangoft2-1.0-0 fonts-dejavu-core; macOS: brew install pango. "
     "Or write HTML and print it from a browser: --out report.html"
 )
 
@@ -157,13 +158,15 @@ def make_report(
         _choose(patterns, dict.fromkeys(place[number] for place in records), kind)
         for number, (kind, patterns) in enumerate(named.items())
     ]
-    if not any(_is_chosen(place, chosen) for place in records):
+    wanted = {place for place in records if all(map(operator.contains, chosen, place))}
+    if not wanted:
         raise UsageError(
             f"no record in {results} is of the task, the protocol and the method that were named",
             f"See what there is: comface-bench results export --results {results}",
         )
     document = read_document(results)
-    parts = tuple(part for board in document.boards if (part := _part(board, chosen)).rows)
+    # A record that came in meanwhile is in the document alone; it counts as one that isn't shown.
+    parts = tuple(part for board in document.boards if (part := _part(board, wanted)).rows)
     shown = tuple(records[_row_place(row)] for part in parts for row in part.rows)
     return Report(title, command, parts, _rankings(document, parts), shown, _images(store, shown), figures)
 
@@ -301,12 +304,8 @@ def _choose(patterns: Sequence[str], known: Iterable[str], kind: str) -> set[str
     return found
 
 
-def _is_chosen(place: Sequence[str], chosen: Sequence[set[str]]) -> bool:
-    return all(name in names for name, names in zip(place, chosen, strict=True))
-
-
-def _part(board: Board, chosen: Sequence[set[str]]) -> Part:
-    return Part(board, tuple(row for row in board.rows if _is_chosen(_row_place(row), chosen)))
+def _part(board: Board, chosen: Collection[tuple[str, str, str]]) -> Part:
+    return Part(board, tuple(row for row in board.rows if _row_place(row) in chosen))
 
 
 def _rankings(document: Document, parts: Sequence[Part]) -> tuple[Ranking, ...]:

@@ -24,7 +24,8 @@ FAR = 2.0
 _STYLE = {
     "svg.hashsalt": "comface-bench",
     "svg.fonttype": "none",
-    "font.family": "DejaVu Sans",
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans", "Verdana"],
     "font.size": 7.5,
 }
 """Texts stay texts, and the same values make the same bytes."""

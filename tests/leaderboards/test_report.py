@@ -279,6 +279,26 @@ def test_no_results_is_an_error(tmp_path):
     assert "comface-bench run" in raised.value.hint
 
 
+def test_published_values_stand_under_the_table(results, made):
+    made.add(results, method="scratch", card={"backbone": "ResNet-50"})
+    made.add(results, method="farl", card={"backbone": "ResNet-50"})
+    read = Reader(page_of(results))
+    assert "The supplement's Table N has MAE 8.980 for scratch, on folds" in read.text
+    assert "for farl, on folds" not in read.text  # Published with another backbone.
+
+
+def test_a_record_that_comes_in_meanwhile_is_not_shown(results, made, monkeypatch):
+    made.add(results, method="farl")
+
+    def read_later(folder):
+        made.add(folder, method="scratch", noise=0.1)
+        return read_document(folder)
+
+    monkeypatch.setattr(room, "read_document", read_later)
+    (part,) = make_report(results, LINE, figures=False).parts
+    assert ([row.entry.method for row in part.rows], part.left_out) == (["farl"], 1)
+
+
 def test_failures_and_missing_folds_are_told(filled, results, made):
     read = Reader(page_of(filled))
     assert "timm/vit on age, finetune: fold 1 of 2 (counted from 0) missing for some seed" in read.text
