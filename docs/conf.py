@@ -1,4 +1,6 @@
-"""The documents as a site, by Sphinx, from the repository's root:
+"""The documents as a site, by Sphinx.
+
+From the repository's root, with the extras `docs` and `plots`:
 
     python -m sphinx -W -c docs . build/site
 
@@ -34,6 +36,7 @@ nb_execution_in_temp = True
 nb_execution_timeout = 300
 nb_execution_raise_on_error = True
 highlight_language = "none"
+default_role = "literal"  # Docstrings put names between single backticks.
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
@@ -47,7 +50,9 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sourcelink = False
+html_context = {"default_mode": "auto"}
 html_theme_options = {
+    "navbar_persistent": [],  # One search field is enough: the sidebar's.
     "use_download_button": False,
     "use_fullscreen_button": False,
     "show_toc_level": 2,

@@ -1,4 +1,4 @@
-"""Documents are held to the code: paths and pages that they name, their order on the site, and what they print."""
+"""Documents are held to the code: paths and pages that they name, their commands, their order on the site."""
 
 import ast
 import collections
@@ -125,7 +125,15 @@ def test_every_page_has_one_place_on_the_site():
     assert [name for name in outside if not (ROOT / f"{name}.md").is_file()] == []
 
 
-GUIDES = ["start", "your-backbone", "your-data", "your-leaderboard", "reading-results", "frozen-to-finetuned"]
+GUIDES = [
+    "start",
+    "your-backbone",
+    "your-data",
+    "your-leaderboard",
+    "reading-results",
+    "frozen-to-finetuned",
+    "api",
+]
 AFTER = {"reading-results": ["start"]}
 """Guides whose commands need what others left behind."""
 FETCHED = "efficientnet-lite0"
@@ -134,33 +142,34 @@ FETCHED = "efficientnet-lite0"
 def blocks(guide):
     """The guide's commands, one string each, and its pieces of Python, in order."""
     for language, text in re.findall(r"^```(sh|python)\n(.*?)^```$", read(f"docs/{guide}.md"), re.M | re.S):
-        yield from [("python", text)] if language == "python" else (("sh", line) for line in text.splitlines())
+        pieces = [text] if language == "python" else text.replace("\\\n", " ").splitlines()
+        yield from ((language, piece) for piece in pieces)
 
 
 def shrunk(words):
-    """A command at the size of a test: tiny images, one fold, one short epoch; without what pip would fetch."""
+    """A command at the size of a test: tiny images, one fold, one short epoch."""
     words = [re.sub(r"image_size=\d+", "image_size=32", word) for word in words]
     if words[0] in ("run", "sweep"):
-        words += ["--folds", "0", "--device", "cpu"]
+        words += ["--folds", "0", "--device", "cpu", "--no-leaderboard"]
         if "linear" in words or "finetune" in words:
             words += ["-o", "epochs=1", "-o", "pairs_per_epoch=16"]
     return words
 
 
 @pytest.mark.parametrize("guide", GUIDES)
-def test_the_commands_of_a_guide_run(guide, tmp_path, monkeypatch, call, capsys):
+def test_the_commands_of_a_guide_run(guide, tmp_path, monkeypatch, call):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tasks").symlink_to(ROOT / "tasks")
-    spaces = {"__name__": "guide"}
+    names = {"__name__": "guide"}
     count = 0
-    for kind, text in itertools.chain.from_iterable(map(blocks, [*AFTER.get(guide, []), guide])):
-        if kind == "python":
-            exec(compile(text.replace("image_size=112", "image_size=32").replace("112", "32"), guide, "exec"), spaces)
-            count += 1
+    for language, text in itertools.chain.from_iterable(map(blocks, [*AFTER.get(guide, []), guide])):
+        if language == "python":
+            exec(compile(text.replace("112", "32"), f"{guide}.md", "exec"), names)
         elif text.startswith("comface-bench ") and FETCHED not in text:
             status, out, err = call(*shrunk(shlex.split(text, comments=True)[1:]))
             assert status == 0, f"{text}\n{out}{err}"
-            count += 1
         else:
             assert FETCHED in text or text.startswith("python3 -m venv"), text
-    assert count >= 3
+            continue
+        count += 1
+    assert count

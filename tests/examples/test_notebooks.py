@@ -24,7 +24,13 @@ def read(name):
 def own_kernel(tmp_path_factory, monkeypatch):
     """Let the kernel keep its files apart from the user's."""
     base = tmp_path_factory.mktemp("kernel")
-    for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "MPLCONFIGDIR"):
+    for name in (
+        "IPYTHONDIR",
+        "JUPYTER_CONFIG_DIR",
+        "JUPYTER_DATA_DIR",
+        "JUPYTER_RUNTIME_DIR",
+        "MPLCONFIGDIR",
+    ):
         monkeypatch.setenv(name, str(base / name.lower()))
 
 
@@ -45,7 +51,9 @@ def run(name, folder):
     shown = []
     for cell in book.cells:
         if cell.cell_type == "code":
-            texts = [output.get("text") or output.get("data", {}).get("text/plain", "") for output in cell.outputs]
+            texts = [
+                output.get("text") or output.get("data", {}).get("text/plain", "") for output in cell.outputs
+            ]
             shown.append("\n".join(texts))
     return shown
 
