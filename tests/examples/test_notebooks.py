@@ -47,7 +47,7 @@ def run(name, folder):
     book = read(name)
     (parameters,) = [cell for cell in book.cells if "parameters" in cell.metadata.get("tags", [])]
     parameters.source += f"\n{SMALL}"
-    nbclient.NotebookClient(book, timeout=120, resources={"metadata": {"path": str(folder)}}).execute()
+    nbclient.NotebookClient(book, timeout=600, resources={"metadata": {"path": str(folder)}}).execute()
     shown = []
     for cell in book.cells:
         if cell.cell_type == "code":
