@@ -35,6 +35,7 @@ nb_execution_mode = "auto"  # Notebooks are kept without outputs, so a build run
 nb_execution_in_temp = True
 nb_execution_timeout = 300
 nb_execution_raise_on_error = True
+nb_output_stderr = "remove"  # Warnings name paths of the machine that builds.
 highlight_language = "none"
 default_role = "literal"  # Docstrings put names between single backticks.
 
