@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from comface_bench.core.digest import digest
+from comface_bench.core.display import html_facts, short_repr
 
 Family = Literal["expression", "weight", "age", "custom"]
 PairRule = Literal["all", "pre-post", "pre-post-same-day"]
@@ -130,6 +131,23 @@ class TaskCard:
     licence: str = _prose()
     how_to_get: str = _prose()
     source: str = _prose()
+
+    def __repr__(self) -> str:
+        change = f"change of {self.target or 'a column'}" + (f" in {self.unit}" if self.unit else "")
+        return short_repr("TaskCard", self.name, change, self.data)
+
+    def _repr_html_(self) -> str:
+        shown = {
+            "task": self.summary,
+            "target": f"{self.target}, {self.unit}" if self.unit else self.target,
+            "data": self.data,
+            "metrics": ", ".join(self.metrics),
+            "splits": ", ".join(self.splits),
+            "licence": self.licence,
+            "how to get": self.how_to_get,
+            "source": self.source,
+        }
+        return html_facts(self.name, shown)
 
 
 @dataclass(frozen=True)
@@ -295,6 +313,28 @@ class MethodCard:
     paper: str = _prose()
     training_scale: str = _prose()
     training_source: str = _prose()
+
+    def __repr__(self) -> str:
+        learnt = f"learnt from {', '.join(self.trained_on)}" if self.trained_on else ""
+        return short_repr("MethodCard", self.name, self.backbone, learnt)
+
+    def _repr_html_(self) -> str:
+        options = (f"{key}: {', '.join(values) or 'any'}" for key, values in self.options.items())
+        shown = {
+            "method": self.summary,
+            "backbone": self.backbone,
+            "feature": self.feature,
+            "features": "" if self.feature_dim is None else str(self.feature_dim),
+            "group": self.group,
+            "learnt from": ", ".join(self.trained_on),
+            "images": self.training_scale,
+            "taught": ", ".join(self.supervision),
+            "options": "; ".join(options),
+            "licence": self.licence,
+            "paper": self.paper,
+            "source": self.source,
+        }
+        return html_facts(self.name, shown)
 
 
 Card = TaskCard | MethodCard

@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from comface_bench.core.card import AUGMENTATIONS, IMAGENET, Augmentation, MethodCard, Preprocess
 from comface_bench.core.digest import ObjectFacts, digest, digest_file
+from comface_bench.core.display import short_repr
 from comface_bench.core.errors import PluginError, UnitError, UsageError
 from comface_bench.core.names import method_options, parse_name
 from comface_bench.core.registry import Entry, Registry, method_registry
@@ -67,6 +68,11 @@ class Encoder(nn.Module):
         self.weights_part: str = next(filter(None, noted), "")
         self.register_buffer("mean", torch.tensor(preprocess.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(preprocess.std).view(1, 3, 1, 1), persistent=False)
+
+    def __repr__(self) -> str:
+        # Its modules are printed by `backbone`.
+        topology, count = type(self.backbone).__name__, self.parameter_count()
+        return short_repr("Encoder", self.name, topology, f"{count:,} parameters")
 
     def forward(self, images: Tensor) -> Tensor:
         """Encode images.
