@@ -424,6 +424,17 @@ def data_location(card: TaskCard, data: Path | None) -> Path:
     return root / card.data.removeprefix("synthfaces/")
 
 
+DataAvailability = Literal["ships", "found", "missing"]
+
+
+def data_availability(card: TaskCard, data: Path | None) -> DataAvailability:
+    """Return whether the data set of a task is there; nothing in it is read."""
+    found = data_location(card, data).exists()
+    if card.ships and found:
+        return "ships"
+    return "found" if found else "missing"
+
+
 @dataclass(frozen=True)
 class Augmentation:
     """Random changes of one image; the default changes nothing.
