@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comface_bench.core.errors import UnknownNameError, UsageError
-from comface_bench.core.names import did_you_mean, is_pattern, match_names, split_list, unknown_name
+from comface_bench.core.names import choose_names, did_you_mean, unknown_name
 from comface_bench.leaderboards.document import shown_marks
 from comface_bench.leaderboards.formatting import (
     format_value,
@@ -117,12 +117,13 @@ class MethodComparison:
     def _chance(self) -> str:
         if self.p.value is None:
             return ""
-        said = f"; p {_equals(self.p)}"
-        if self.corrected.value is None or self.family < 2:
-            return said
-        said += f", and {p_text(self.corrected)} corrected for {self.family} comparisons"
-        if self.corrected.value >= SIGNIFICANCE:
-            said += ": of a pair picked after looking it may be chance"
+        said, corrected = f"; p {_equals(self.p)}", self.corrected.value
+        if corrected is not None and self.family > 1:
+            said += f", and {p_text(self.corrected)} corrected for {self.family} comparisons"
+        if self.p.value >= SIGNIFICANCE:
+            return f"{said}: it may be chance"
+        if corrected is not None and corrected >= SIGNIFICANCE:
+            return f"{said}: of a pair picked after looking it may be chance"
         return said
 
     def _size(self, value: float) -> str:
@@ -155,7 +156,7 @@ class MethodComparison:
             "metric": self.metric,
             "a": self.a,
             "b": self.b,
-            "unit": self.unit,
+            "unit": self.unit if METRICS[self.metric].has_unit else "",
             "value_a": self.values[0].value,
             "value_b": self.values[1].value,
             "difference": found.value,
@@ -334,8 +335,8 @@ def _choose_boards(
         UnknownNameError, UsageError: As `compare_methods`.
     """
     either = [place for places in placed.values() for place in places]
-    tasks = _choose(task, dict.fromkeys(place[0] for place in either), "task")
-    protocols = _choose(protocol, dict.fromkeys(place[1] for place in either), "protocol")
+    tasks = choose_names(task, (place[0] for place in either), "task")
+    protocols = choose_names(protocol, (place[1] for place in either), "protocol")
     common = [
         place
         for place in dict.fromkeys(placed[names[0]])
@@ -354,17 +355,6 @@ def _choose_boards(
             "\n".join(f"{name} has {text}" for name, text in here.items()),
         )
     return sorted(common, key=lambda place: (natural_order(place[0]), protocol_order(place[1])))
-
-
-def _choose(text: str | None, known: Collection[str], kind: str) -> set[str]:
-    if text is None:
-        return set(known)
-    chosen: set[str] = set()
-    for name in split_list([text]):
-        if not is_pattern(name) and name not in known:
-            raise unknown_name(name, known, kind)
-        chosen |= set(match_names(name, known, kind)) if is_pattern(name) else {name}
-    return chosen
 
 
 def _read_named(store: ResultStore, methods: Iterable[str]) -> list[Record]:

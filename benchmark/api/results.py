@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from comface_bench.core.display import html_table, short_repr, text_table
-from comface_bench.core.errors import DataMissingError, UnknownNameError, UsageError
-from comface_bench.core.names import did_you_mean, is_pattern, match_names, split_list
+from comface_bench.core.errors import DataMissingError, UsageError
+from comface_bench.core.names import choose_names, unknown_name
 from comface_bench.results.store import ResultStore
 
 if TYPE_CHECKING:
@@ -106,9 +106,9 @@ class Results(Sequence["Record"]):
         Raises:
             UnknownNameError: No record here has such a name; names the nearest.
         """
-        methods = _choose(method, self.methods, "method", self.folder)
-        tasks = _choose(task, self.tasks, "task", self.folder)
-        protocols = _choose(protocol, self.protocols, "protocol", self.folder)
+        methods = choose_names(method, self.methods, "method")
+        tasks = choose_names(task, self.tasks, "task")
+        protocols = choose_names(protocol, self.protocols, "protocol")
         chosen = (
             record
             for record in self
@@ -245,7 +245,6 @@ class Results(Sequence["Record"]):
             UsageError: There are several tasks or protocols, or no method has a value.
             UnknownNameError: There is no such task, protocol or metric.
         """
-        from comface_bench.core.names import unknown_name
         from comface_bench.leaderboards.forest import draw_forest
         from comface_bench.leaderboards.pages import read_rows
 
@@ -265,7 +264,7 @@ class Results(Sequence["Record"]):
         counts = ((self.methods, "method"), (self.tasks, "task"), (self.protocols, "protocol"))
         said = [f"{len(names)} {kind}{'' if len(names) == 1 else 's'}" for names, kind in counts]
         if failed := sum(len(record.failures) for record in self):
-            said.append(f"{failed} failed units")
+            said.append(f"{failed} unit{'' if failed == 1 else 's'} failed")
         records = f"{len(self)} record{'' if len(self) == 1 else 's'}"
         return short_repr("Results", str(self.folder), records, *said)
 
@@ -365,20 +364,3 @@ class _PairNames:
 
 def _names(record: Record) -> dict[str, str]:
     return {"task": record.task.name, "protocol": record.protocol.name, "method": record.method.name}
-
-
-def _choose(wanted: Names | None, known: Sequence[str], kind: str, folder: Path) -> set[str]:
-    if wanted is None:
-        return set(known)
-    chosen: set[str] = set()
-    for name in split_list([wanted] if isinstance(wanted, str) else wanted):
-        matching = [name] if name in known else []
-        if not matching and is_pattern(name):
-            matching = match_names(name, known, kind)
-        if not matching:
-            raise UnknownNameError(
-                f"no record here is of a {kind} called {name!r}.{did_you_mean(name, known)}",
-                f"Those of {folder} are of {', '.join(known)}.",
-            )
-        chosen |= set(matching)
-    return chosen
