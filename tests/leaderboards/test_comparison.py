@@ -168,7 +168,7 @@ def test_boards_come_in_order_and_are_chosen_by_patterns(made, results):
     ("words", "kind", "said"),
     [
         ({"a": "comfase"}, UnknownNameError, "Did you mean comface"),
-        ({"task": "agee"}, UnknownNameError, "no task called 'agee'. Did you mean age"),
+        ({"task": "agee"}, UnknownNameError, r"no task called 'agee'\. Did you mean age"),
         ({"protocol": "finetun"}, UnknownNameError, "Did you mean finetune"),
         ({"metric": "maee"}, UnknownNameError, "Did you mean mae"),
         ({"b": "comface"}, UsageError, "compared with itself"),
