@@ -28,6 +28,7 @@ class _Root(DeferredGroup):
         ),
         "study": Deferred(f"{_HERE}.study", "Run the paper's studies and ours, each one a table."),
         "predict": Deferred(f"{_HERE}.predict", "Estimate changes between photographs by a record's models."),
+        "explain": Deferred(f"{_HERE}.explain", "Show which regions of two photographs moved an estimate."),
         "list": Deferred(f"{_HERE}.listing", "List methods, tasks or protocols."),
         "show": Deferred(f"{_HERE}.listing", "Show all facts of a method, task or protocol.", "show_app"),
         "data": Deferred(f"{_HERE}.data", "Check and prepare data sets."),
