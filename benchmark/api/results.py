@@ -160,7 +160,7 @@ class Results(Sequence["Record"]):
         Args:
             images: Whether the names of both images stand beside each pair. Records hold no names: they are
                 looked up in the data, whose digest must be the record's.
-            data: Data root; default COMFACE_DATA, else `data`.
+            data: Data root; default COMFACE_DATA, else `data`. Of `csv:` tasks, the table or its folder.
 
         Returns:
             `task, protocol, method, fold, seed, pair, subject`, then `y, yhat`, the true and the estimated
@@ -358,7 +358,13 @@ class _PairNames:
         from comface_bench.data.task import load_task
 
         if name not in self._tasks:
-            self._tasks[name] = load_task(name, self.data)
+            base, plus, options = name.partition("+")
+            if base.startswith("csv:") and self.data is not None:
+                # Records name a table without its folder.
+                table = self.data if self.data.is_file() else self.data / base.removeprefix("csv:")
+                self._tasks[name] = load_task(f"csv:{table}{plus}{options}")
+            else:
+                self._tasks[name] = load_task(name, self.data)
         return self._tasks[name]
 
 

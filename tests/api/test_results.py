@@ -234,3 +234,21 @@ def test_other_data_give_no_names(ran, make_ages, tmp_path):
     other = make_ages(tmp_path / "other", noise=40)
     with pytest.raises(UsageError, match=r"the data of age.* are others than those of the record of comface"):
         results.predictions(images=True, data=other)
+
+
+def test_names_of_images_of_a_table(draw_image, tmp_path):
+    rows = ["image,subject,weight"]
+    for number in range(32):
+        draw_image(tmp_path / "mine" / f"{number}.png", number)
+        rows.append(f"{number}.png,{number // 4},{number % 7}")
+    table = tmp_path / "mine" / "table.csv"
+    table.write_text("\n".join(rows) + "\n")
+    run = {"folds": [0], "device": "cpu", "image_size": 16, "progress": False}
+    cb.run("comface", [f"csv:{table}"], "probe", results=tmp_path / "results", **run)
+    results = cb.load_results(tmp_path / "results")
+    with pytest.raises(DataMissingError):
+        results.predictions(images=True)
+    for data in (table, table.parent):
+        frame = results.predictions(images=True, data=data)
+        change = frame["second"].str[:-4].astype(int) % 7 - frame["first"].str[:-4].astype(int) % 7
+        assert change.tolist() == frame["y"].tolist()
