@@ -2,9 +2,10 @@
 
     python timings/predict.py [SIZE]
 
-Makes a record of `comface` on `synth-age` under `probe` at 112 pixels, or of SIZE, in a temporary folder. Rounds
-alternate; the bare passes have their pictures in memory. Prints ratios of processor time, which others on the
-machine disturb least: with photographs unchecked, checked for size and colour, and for faces, too (by dlib).
+Makes a record of `comface` on `synth-age` under `probe` at 112 pixels, or of SIZE, in a temporary folder.
+Rounds alternate; the bare passes have their pictures in memory. Prints ratios of processor time, which others
+on the machine disturb least: with photographs unchecked, checked for size and colour, and for faces, too (by
+dlib).
 """
 
 from __future__ import annotations

@@ -44,6 +44,7 @@ class _Root(DeferredGroup):
         "results": Deferred(f"{_HERE}.results", "Check, compare, unite and export result files."),
         "submission": Deferred(f"{_HERE}.submission", "Pack results for a board; check such packages."),
         "leaderboard": Deferred(f"{_HERE}.leaderboard", "Write leaderboards from result files."),
+        "report": Deferred(f"{_HERE}.report", "Write one file on results, for a paper."),
         "doctor": Deferred(f"{_HERE}.doctor", "Say what this installation has and lacks."),
     }
 
