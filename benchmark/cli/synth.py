@@ -15,6 +15,7 @@ from comface_bench.cli.commands import (
     Group,
     InterruptedRunError,
     Json,
+    complete_method,
     complete_task,
     make_app,
 )
@@ -286,6 +287,73 @@ def quality(
         typer.echo(f"v >= {level}: {100 * share:.1f} % of the identities, {100 * images:.1f} % of the images")
     if histogram is not None:
         typer.echo(histogram)
+
+
+@app.command()
+def transfer(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[DIR]",
+            help="A corpus, or a set that `synth render` made [default: the faces that ship].",
+            show_default=False,
+        ),
+    ] = None,
+    method: Annotated[
+        str,
+        typer.Option(
+            metavar="METHODS", help="Networks, commas between them.", autocompletion=complete_method
+        ),
+    ] = "comface",
+    task: Annotated[
+        str, typer.Option(metavar="TASK", help="Task of photographs.", autocompletion=complete_task)
+    ] = "age",
+    option: Annotated[
+        list[str],
+        typer.Option("--option", "-o", metavar="KEY=VALUE", help="A setting of `probe` or of the methods."),
+    ] = [],  # noqa: B006 (typer reads it, nothing changes it)
+    choose: Annotated[int, typer.Option(min=0, help="Fold whose people choose; the others' report.")] = 0,
+    largest_gap: Annotated[
+        float | None,
+        typer.Option(min=0, help="Fit rendered pairs that change by no more.", show_default=False),
+    ] = None,
+    degraded: Annotated[
+        bool, typer.Option("--degraded", help="Make renderings look taken and scanned.")
+    ] = False,
+    standardise: Annotated[
+        bool,
+        typer.Option(
+            "--standardise", help="Scale features by unlabelled photographs of the choosing people."
+        ),
+    ] = False,
+    data: Data = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Measure what of a signal learnt from rendered faces there is in photographs.
+
+    A head on a frozen network's features of rendered people answers for photographs unchanged; `probe`,
+    which learns from photographs, stands beside it. Nothing is written but features in the cache.
+    """
+    from comface_bench.cli.transfer_report import measure_methods, print_transfers
+    from comface_bench.core.names import parse_options
+    from comface_bench.execute.transfer import Fit
+
+    reports = measure_methods(
+        split_list([method]),
+        task,
+        data,
+        folder,
+        parse_options(option),
+        Fit(choose, largest_gap, standardise),
+        degraded=degraded,
+        device=device,
+        quiet=as_json,
+    )
+    if as_json:
+        print_json(reports)
+    else:
+        print_transfers(reports)
 
 
 def _report_people(

@@ -1,0 +1,326 @@
+"""`synth transfer`: what of a signal learnt from rendered faces there is in photographs, by network."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import typer
+
+from comface_bench.cli.output import print_facts, print_table
+from comface_bench.cli.progress import progress_bar
+from comface_bench.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from comface_bench.core.card import TaskCard
+    from comface_bench.data.alignment import Aligner
+    from comface_bench.data.manifest import Manifest
+    from comface_bench.data.task import Task
+    from comface_bench.engine.encoder import Encoder
+    from comface_bench.engine.precision import Machine
+    from comface_bench.engine.protocols.probe import Probe
+    from comface_bench.execute.transfer import Fit
+
+    Progress = Callable[[int, int], None]
+    Rows = NDArray[np.int64]
+
+_TWINS: Mapping[str, str] = {"age": "synth-age", "weight_kg": "synth-weight"}
+"""Target of a task → the task on rendered faces that has its layout; action units have their own."""
+_SEED = 0  # of the degradation's views
+
+
+@dataclass(frozen=True, eq=False)
+class Rendered:
+    """Rendered images with labels in the unit of a task.
+
+    Attributes:
+        name: What is shown.
+        labels: Of each image, (n,).
+        people: Number of each image's person, (n,).
+        show: From image numbers to images, float32 (n, 3, size, size) in [0, 1].
+    """
+
+    name: str
+    labels: NDArray[np.float64]
+    people: Rows
+    show: Callable[[Rows], Tensor]
+
+
+def measure_methods(
+    methods: Sequence[str],
+    task_name: str,
+    data: Path | None,
+    folder: Path | None,
+    options: Mapping[str, str],
+    fit: Fit,
+    *,
+    degraded: bool = False,
+    device: str = "auto",
+    quiet: bool = False,
+) -> list[dict[str, Any]]:
+    """Measure the transfer of each network.
+
+    Args:
+        methods: Names, options allowed.
+        task_name: The task of photographs, options allowed.
+        data: Its data root.
+        folder: A corpus, or a set that `synth render` made; None takes the set that ships.
+        options: Of `probe`, and all others of the methods.
+        fit: How the rendered head is fitted and judged.
+        degraded: Renderings are made to look taken and scanned before the networks see them.
+        device: Of the networks.
+        quiet: No progress bars.
+
+    Returns:
+        For each network the facts of its `Transfer`, and what it was measured under.
+
+    Raises:
+        BenchError: As `load_task`, `build_encoder`, `measure_transfer` and the readers of images.
+    """
+    from comface_bench.core.names import method_options, parse_name
+    from comface_bench.core.protocol import override_keys, resolve_protocol
+    from comface_bench.core.registry import method_registry
+    from comface_bench.core.weights import find_weights
+    from comface_bench.data.task import load_task
+    from comface_bench.engine.encoder import build_encoder
+    from comface_bench.engine.precision import choose_machine
+    from comface_bench.engine.protocols.probe import Probe
+    from comface_bench.execute.transfer import RenderedFaces, measure_transfer
+
+    task = load_task(task_name, data)
+    of_protocol = {key: text for key, text in options.items() if key in override_keys(Probe)}
+    of_methods = {key: text for key, text in options.items() if key not in of_protocol}
+    if of_protocol.get("mirror", "none") != "none":
+        raise UsageError("-o mirror= isn't taken: the rendered head sees each image once")
+    reports = []
+    for name in methods:
+        base, named = parse_name(name)
+        entry = method_registry().get(base)
+        chosen = method_options(entry.card, {**named, **of_methods})
+        protocol = resolve_protocol("probe", task.card.family, of_protocol, chip=entry.card.chip)
+        assert isinstance(protocol, Probe)
+        machine = choose_machine(device, protocol.precision, trains=False)
+        encoder = build_encoder(entry, chosen, find_weights(entry, chosen), 0).to(machine.device)
+        encoder.eval().requires_grad_(False)
+        rendered = open_rendered(folder, task, protocol)
+        shown = replace(rendered, show=_degrading(rendered.show)) if degraded else rendered
+        with progress_bar(f"{name}: photographs", quiet) as progress:
+            photographs = _encode_photographs(encoder, task, protocol, machine, progress)
+        with progress_bar(f"{name}: renderings", quiet) as progress:
+            features = _encode_renderings(encoder, shown, machine, progress)
+        faces = RenderedFaces(rendered.name, features, rendered.labels, rendered.people)
+        found = measure_transfer(task, photographs, faces, protocol, fit)
+        facts = {"method": name, "task": task.name, "unit": task.card.unit, "protocol": protocol.name}
+        reports.append({**facts, "degraded": degraded, **asdict(fit), **asdict(found)})
+    return reports
+
+
+def _encode_photographs(
+    encoder: Encoder, task: Task, protocol: Probe, machine: Machine, progress: Progress
+) -> NDArray[np.float64]:
+    """Return features of all images of a task, from the cache of runs where they are there."""
+    from comface_bench.core.card import NO_AUGMENTATION
+    from comface_bench.core.weights import cache_folder
+    from comface_bench.data.image_store import open_shown
+    from comface_bench.engine.encoder import ImageSource
+    from comface_bench.engine.feature_store import FeatureStore
+
+    store = open_shown(task.table, protocol, cache=cache_folder() / "images", progress=progress)
+    keys = np.zeros(len(store), np.uint64)  # Of augmented views, of which there are none.
+    images = ImageSource(store, keys, protocol.image_size, NO_AUGMENTATION, 0, machine)
+    about = {"method": encoder.name, "data": task.table.name}
+    features = FeatureStore(encoder, images, folder=cache_folder() / "features", about=about)
+    rows = np.arange(len(store), dtype=np.int64)
+    found = features.require(rows, "plain", "encoding").gather(rows).double().numpy()
+    features.check_frozen()
+    return np.asarray(found)
+
+
+def _encode_renderings(
+    encoder: Encoder, rendered: Rendered, machine: Machine, progress: Progress
+) -> NDArray[np.float64]:
+    from comface_bench.engine.encoder import encode
+
+    seen, rows = 0, np.arange(len(rendered.labels), dtype=np.int64)
+
+    def tick(count: int) -> None:
+        nonlocal seen
+        seen += count
+        progress(seen, len(rows))
+
+    def show(some: Rows) -> Tensor:
+        return rendered.show(some).to(machine.device)
+
+    return np.asarray(encode(encoder, show, rows, machine, tick).double().numpy())
+
+
+def open_rendered(folder: Path | None, task: Task, protocol: Probe) -> Rendered:
+    """Open rendered images that have a task's target.
+
+    Args:
+        folder: A corpus, or a set that `synth render` made; None takes the set that ships.
+        task: Of photographs; its target is asked for.
+        protocol: Says how large images are shown, and whether faces are cut out.
+
+    Raises:
+        UsageError: The corpus has no attribute of a known unit for the target, or there is no set for it.
+        BenchError: As the readers of corpora and of tasks.
+    """
+    if folder is not None and (folder / "corpus.json").exists():
+        return _open_corpus(folder, task.card.target, protocol)
+    return _open_set(folder, task.card, protocol)
+
+
+def _open_set(folder: Path | None, card: TaskCard, protocol: Probe) -> Rendered:
+    from comface_bench.core.card import data_location, shipped_root
+    from comface_bench.core.registry import task_registry
+    from comface_bench.core.weights import cache_folder
+    from comface_bench.data import augment
+    from comface_bench.data.image_store import open_shown
+    from comface_bench.data.task import read_manifest
+
+    twin = _TWINS.get(card.target, f"synth-{card.target}")
+    registry = task_registry()
+    if twin not in registry.names():
+        raise UsageError(
+            f"there are no rendered faces with the target {card.target} of task {card.name}",
+            "Tasks that have some: age, edema-*, disfa-*",
+        )
+    entry = registry.get(twin)
+    place = data_location(entry.card, None)
+    if folder is not None:
+        place = folder / place.relative_to(shipped_root())
+        if not place.exists():
+            raise UsageError(
+                f"{folder} holds neither a corpus nor {place.name}",
+                f"comface-bench synth render --out {folder}, or leave it out for the faces that ship.",
+            )
+    table: Manifest = read_manifest(entry, entry.card, place, entry.card.data)
+    store = open_shown(table, protocol, cache=cache_folder() / "images")
+    labels = table.target(entry.card.target, entry.card.label_range)
+    labelled = np.flatnonzero(~np.isnan(labels))
+    numbers = {name: number for number, name in enumerate(table.subject_names)}
+    people = np.array([numbers[table.subjects[row]] for row in labelled], np.int64)
+
+    def show(rows: Rows) -> Tensor:
+        return augment.resize(store.gather(labelled[rows]), protocol.image_size)
+
+    return Rendered(str(folder or "synthfaces") + f" ({place.name})", labels[labelled], people, show)
+
+
+def _open_corpus(folder: Path, target: str, protocol: Probe) -> Rendered:
+    import torch
+    from PIL import Image
+
+    from comface_bench.comface.corpus.read import Corpus
+    from comface_bench.comface.export import task_head_starts
+    from comface_bench.data import augment
+    from comface_bench.data.alignment import open_aligner
+
+    corpus = Corpus(folder)
+    plan, generator = corpus.description.plan, str(corpus.description.generator["name"])
+    starts = task_head_starts(plan.attributes, {generator})
+    if target not in starts:
+        raise UsageError(
+            f"the corpus {folder} moves nothing that is the target {target}",
+            f"It moves {', '.join(plan.attributes)}; make one: comface-bench synth corpus --attributes age",
+        )
+    attribute, scale = plan.attributes.index(starts[target]["head"]), float(starts[target]["per_alpha"])
+    records = np.flatnonzero(corpus.attributes == attribute)
+    places = [(int(record), index) for record in records for index in range(plan.alphas)]
+    labels = np.concatenate([corpus.record(int(record)).alphas for record in records]).astype(np.float64)
+    aligner: Aligner | None = open_aligner(protocol.chip) if protocol.align != "none" else None
+    size = protocol.image_size
+    larger = size + -(-size // 7)  # As photographs are stored.
+
+    @functools.cache
+    def chip(row: int) -> NDArray[np.uint8]:
+        assert aligner is not None
+        pixels = corpus.image(*places[row]).transpose(1, 2, 0)
+        return np.asarray(aligner.align(Image.fromarray(pixels), larger)[0]).transpose(2, 0, 1)
+
+    def show(rows: Rows) -> Tensor:
+        shown = [corpus.image(*places[row]) if aligner is None else chip(row) for row in rows.tolist()]
+        return augment.resize(torch.from_numpy(np.stack(shown)), size)
+
+    return Rendered(
+        f"{folder} ({starts[target]['head']})",
+        labels * scale,
+        np.repeat(corpus.identities[records], plan.alphas),
+        show,
+    )
+
+
+def _degrading(show: Callable[[Rows], Tensor]) -> Callable[[Rows], Tensor]:
+    from comface_bench.comface.pretrain.degradation import degrade
+
+    def degraded(rows: Rows) -> Tensor:
+        return degrade(show(rows), _SEED, rows.astype(np.uint64), np.zeros(len(rows), np.int64))
+
+    return degraded
+
+
+def print_transfers(reports: list[dict[str, Any]]) -> None:
+    """Print what `measure_methods` returned."""
+    first = reports[0]
+    print_facts(
+        [
+            ("photographs", f"{first['task']}, {first['protocol']}"),
+            ("rendered", f"{first['rendered']}: {first['images']:,} images of {first['people']:,} people"),
+            ("chosen on", f"people of fold {first['choose']}: {first['heads'][0]['chosen_on']['people']}"),
+            ("reported on", f"people of the others: {first['heads'][0]['reported']['people']}"),
+        ]
+    )
+    unit = first["unit"]
+    rows = []
+    for report in reports:
+        for head in report["heads"]:
+            chosen, answers = head["chosen_on"], head["reported"]
+            rows.append(
+                [
+                    report["method"],
+                    head["name"],
+                    _text(chosen["pearson"]["value"]),
+                    _with_interval(answers["pearson"], 3),
+                    _with_interval(answers["mae"], 2),
+                    _with_interval(answers["slope"], 2),
+                ]
+            )
+    headings = ["method", "head", "r, to choose", "r", f"MAE ({unit})", "slope"]
+    print_table(headings, rows, numbers=headings[2:])
+    rows = [
+        [
+            report["method"],
+            _text(report["held_out_pearson"]),
+            *(f"{100 * report['silence'][f'in_{kind}']:.1f} %" for kind in ("photographs", "renderings")),
+        ]
+        for report in reports
+    ]
+    headings = ["method", "r, rendered people held out", "silent in photographs", "silent in renderings"]
+    print_table(headings, rows, numbers=headings[1:])
+    typer.echo(
+        "The rendered head answers for photographs as it was fitted on renderings. Intervals of 95 % are by"
+        " resampling people."
+    )
+    if first["standardised"]:
+        typer.echo("Features were standardised by unlabelled photographs: not the network as it is.")
+
+
+def _with_interval(found: Mapping[str, float | None], digits: int) -> str:
+    value, low, high = found["value"], found["low"], found["high"]
+    if value is None:
+        return "—"
+    if low is None or high is None:
+        return f"{value:.{digits}f}"
+    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _text(value: float | None) -> str:
+    return "—" if value is None else f"{value:.3f}"
