@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -326,6 +326,15 @@ def transfer(
             "--standardise", help="Scale features by unlabelled photographs of the choosing people."
         ),
     ] = False,
+    directions: Annotated[
+        str | None,
+        typer.Option(
+            metavar="K[:photographs]",
+            help="Fit in the K principal directions of how one person's renderings differ, or photographs"
+            " of the choosing people, unlabelled.",
+            show_default=False,
+        ),
+    ] = None,
     data: Data = None,
     device: Device = "auto",
     as_json: Json = False,
@@ -339,13 +348,14 @@ def transfer(
     from comface_bench.core.names import parse_options
     from comface_bench.execute.transfer import Fit
 
+    count, of = _parse_directions(directions)
     reports = measure_methods(
         split_list([method]),
         task,
         data,
         folder,
         parse_options(option),
-        Fit(choose, largest_gap, standardise),
+        Fit(choose, largest_gap, standardise, count, of),
         degraded=degraded,
         device=device,
         quiet=as_json,
@@ -386,6 +396,15 @@ def _parse_part(text: str) -> tuple[int, int]:
     if not match:
         raise UsageError(f"--shard {text}: expected I/N, such as 2/8")
     return int(match[1]), int(match[2])
+
+
+def _parse_directions(text: str | None) -> tuple[int | None, Literal["renderings", "photographs"]]:
+    if text is None:
+        return None, "renderings"
+    match = re.fullmatch(r"([1-9]\d*)(:photographs)?", text)
+    if not match:
+        raise UsageError(f"--directions {text}: expected a number, or one with :photographs, such as 6")
+    return int(match[1]), "photographs" if match[2] else "renderings"
 
 
 def _given_options(context: typer.Context) -> set[str]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from comface_bench.comface.corpus.read import Corpus
     from comface_bench.core.card import TaskCard
-    from comface_bench.data.alignment import Aligner
+    from comface_bench.core.events import Event
     from comface_bench.data.manifest import Manifest
     from comface_bench.data.task import Task
-    from comface_bench.engine.encoder import Encoder
+    from comface_bench.engine.encoder import Encoder, StoredPixels
     from comface_bench.engine.precision import Machine
     from comface_bench.engine.protocols.probe import Probe
     from comface_bench.execute.transfer import Fit
@@ -44,13 +45,15 @@ class Rendered:
         name: What is shown.
         labels: Of each image, (n,).
         people: Number of each image's person, (n,).
-        show: From image numbers to images, float32 (n, 3, size, size) in [0, 1].
+        rows: Their places in the store, (n,).
+        store: Of their pixels.
     """
 
     name: str
     labels: NDArray[np.float64]
     people: Rows
-    show: Callable[[Rows], Tensor]
+    rows: Rows
+    store: StoredPixels
 
 
 def measure_methods(
@@ -87,7 +90,8 @@ def measure_methods(
     from comface_bench.core.names import method_options, parse_name
     from comface_bench.core.protocol import override_keys, resolve_protocol
     from comface_bench.core.registry import method_registry
-    from comface_bench.core.weights import find_weights
+    from comface_bench.core.weights import cache_folder, find_weights
+    from comface_bench.data.image_store import open_shown
     from comface_bench.data.task import load_task
     from comface_bench.engine.encoder import build_encoder
     from comface_bench.engine.precision import choose_machine
@@ -110,11 +114,13 @@ def measure_methods(
         encoder = build_encoder(entry, chosen, find_weights(entry, chosen), 0).to(machine.device)
         encoder.eval().requires_grad_(False)
         rendered = open_rendered(folder, task, protocol)
-        shown = replace(rendered, show=_degrading(rendered.show)) if degraded else rendered
+        store = _Degraded(rendered.store, protocol.image_size) if degraded else rendered.store
+        encoded = partial(_encode, encoder, protocol, machine)
         with progress_bar(f"{name}: photographs", quiet) as progress:
-            photographs = _encode_photographs(encoder, task, protocol, machine, progress)
+            shown = open_shown(task.table, protocol, cache=cache_folder() / "images", progress=progress)
+            photographs = encoded(shown, np.arange(len(shown), dtype=np.int64), progress)
         with progress_bar(f"{name}: renderings", quiet) as progress:
-            features = _encode_renderings(encoder, shown, machine, progress)
+            features = encoded(store, rendered.rows, progress)
         faces = RenderedFaces(rendered.name, features, rendered.labels, rendered.people)
         found = measure_transfer(task, photographs, faces, protocol, fit)
         facts = {"method": name, "task": task.name, "unit": task.card.unit, "protocol": protocol.name}
@@ -122,43 +128,35 @@ def measure_methods(
     return reports
 
 
-def _encode_photographs(
-    encoder: Encoder, task: Task, protocol: Probe, machine: Machine, progress: Progress
+def _encode(
+    encoder: Encoder,
+    protocol: Probe,
+    machine: Machine,
+    store: StoredPixels,
+    rows: Rows,
+    progress: Progress,
 ) -> NDArray[np.float64]:
-    """Return features of all images of a task, from the cache of runs where they are there."""
+    """Return features of images, from the cache of frozen backbones' features where they are there."""
     from comface_bench.core.card import NO_AUGMENTATION
     from comface_bench.core.weights import cache_folder
-    from comface_bench.data.image_store import open_shown
     from comface_bench.engine.encoder import ImageSource
     from comface_bench.engine.feature_store import FeatureStore
 
-    store = open_shown(task.table, protocol, cache=cache_folder() / "images", progress=progress)
+    seen = 0
+
+    def report(event: Event) -> None:
+        nonlocal seen
+        seen += event.amount if event.kind == "progress" else 0
+        progress(seen, len(rows))
+
     keys = np.zeros(len(store), np.uint64)  # Of augmented views, of which there are none.
     images = ImageSource(store, keys, protocol.image_size, NO_AUGMENTATION, 0, machine)
-    about = {"method": encoder.name, "data": task.table.name}
-    features = FeatureStore(encoder, images, folder=cache_folder() / "features", about=about)
-    rows = np.arange(len(store), dtype=np.int64)
+    features = FeatureStore(
+        encoder, images, report, cache_folder() / "features", {"method": encoder.name, "data": "transfer"}
+    )
     found = features.require(rows, "plain", "encoding").gather(rows).double().numpy()
     features.check_frozen()
     return np.asarray(found)
-
-
-def _encode_renderings(
-    encoder: Encoder, rendered: Rendered, machine: Machine, progress: Progress
-) -> NDArray[np.float64]:
-    from comface_bench.engine.encoder import encode
-
-    seen, rows = 0, np.arange(len(rendered.labels), dtype=np.int64)
-
-    def tick(count: int) -> None:
-        nonlocal seen
-        seen += count
-        progress(seen, len(rows))
-
-    def show(some: Rows) -> Tensor:
-        return rendered.show(some).to(machine.device)
-
-    return np.asarray(encode(encoder, show, rows, machine, tick).double().numpy())
 
 
 def open_rendered(folder: Path | None, task: Task, protocol: Probe) -> Rendered:
@@ -182,7 +180,6 @@ def _open_set(folder: Path | None, card: TaskCard, protocol: Probe) -> Rendered:
     from comface_bench.core.card import data_location, shipped_root
     from comface_bench.core.registry import task_registry
     from comface_bench.core.weights import cache_folder
-    from comface_bench.data import augment
     from comface_bench.data.image_store import open_shown
     from comface_bench.data.task import read_manifest
 
@@ -208,21 +205,18 @@ def _open_set(folder: Path | None, card: TaskCard, protocol: Probe) -> Rendered:
     labelled = np.flatnonzero(~np.isnan(labels))
     numbers = {name: number for number, name in enumerate(table.subject_names)}
     people = np.array([numbers[table.subjects[row]] for row in labelled], np.int64)
-
-    def show(rows: Rows) -> Tensor:
-        return augment.resize(store.gather(labelled[rows]), protocol.image_size)
-
-    return Rendered(str(folder or "synthfaces") + f" ({place.name})", labels[labelled], people, show)
+    return Rendered(
+        str(folder or "synthfaces") + f" ({place.name})",
+        labels[labelled],
+        people,
+        labelled.astype(np.int64),
+        store,
+    )
 
 
 def _open_corpus(folder: Path, target: str, protocol: Probe) -> Rendered:
-    import torch
-    from PIL import Image
-
     from comface_bench.comface.corpus.read import Corpus
     from comface_bench.comface.export import task_head_starts
-    from comface_bench.data import augment
-    from comface_bench.data.alignment import open_aligner
 
     corpus = Corpus(folder)
     plan, generator = corpus.description.plan, str(corpus.description.generator["name"])
@@ -232,39 +226,69 @@ def _open_corpus(folder: Path, target: str, protocol: Probe) -> Rendered:
             f"the corpus {folder} moves nothing that is the target {target}",
             f"It moves {', '.join(plan.attributes)}; make one: comface-bench synth corpus --attributes age",
         )
-    attribute, scale = plan.attributes.index(starts[target]["head"]), float(starts[target]["per_alpha"])
-    records = np.flatnonzero(corpus.attributes == attribute)
+    attribute, scale = str(starts[target]["head"]), float(starts[target]["per_alpha"])
+    records = np.flatnonzero(corpus.attributes == plan.attributes.index(attribute))
     places = [(int(record), index) for record in records for index in range(plan.alphas)]
     labels = np.concatenate([corpus.record(int(record)).alphas for record in records]).astype(np.float64)
-    aligner: Aligner | None = open_aligner(protocol.chip) if protocol.align != "none" else None
-    size = protocol.image_size
-    larger = size + -(-size // 7)  # As photographs are stored.
-
-    @functools.cache
-    def chip(row: int) -> NDArray[np.uint8]:
-        assert aligner is not None
-        pixels = corpus.image(*places[row]).transpose(1, 2, 0)
-        return np.asarray(aligner.align(Image.fromarray(pixels), larger)[0]).transpose(2, 0, 1)
-
-    def show(rows: Rows) -> Tensor:
-        shown = [corpus.image(*places[row]) if aligner is None else chip(row) for row in rows.tolist()]
-        return augment.resize(torch.from_numpy(np.stack(shown)), size)
-
     return Rendered(
-        f"{folder} ({starts[target]['head']})",
+        f"{folder} ({attribute})",
         labels * scale,
         np.repeat(corpus.identities[records], plan.alphas),
-        show,
+        np.arange(len(places), dtype=np.int64),
+        _CorpusPixels(corpus, attribute, places, protocol),
     )
 
 
-def _degrading(show: Callable[[Rows], Tensor]) -> Callable[[Rows], Tensor]:
-    from comface_bench.comface.pretrain.degradation import degrade
+class _CorpusPixels:
+    """Images of a corpus, shown as photographs are: whole, or the face cut out of them."""
 
-    def degraded(rows: Rows) -> Tensor:
-        return degrade(show(rows), _SEED, rows.astype(np.uint64), np.zeros(len(rows), np.int64))
+    def __init__(
+        self, corpus: Corpus, attribute: str, places: Sequence[tuple[int, int]], protocol: Probe
+    ) -> None:
+        from comface_bench.core.digest import digest
+        from comface_bench.data.alignment import open_aligner
 
-    return degraded
+        self._corpus, self._places = corpus, places
+        self._aligner = open_aligner(protocol.chip) if protocol.align != "none" else None
+        # A seventh larger than they are shown, as photographs are stored.
+        self._size = protocol.image_size + -(-protocol.image_size // 7)
+        shown = [self._size, self._aligner.describe()] if self._aligner else []
+        made = [corpus.description.key, corpus.description.version, attribute]
+        self.key: str = digest(["corpus", *made, *shown])[:32]
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def gather(self, indices: Rows) -> Tensor:
+        import torch
+        from PIL import Image
+
+        images = [self._corpus.image(*self._places[row]) for row in indices.tolist()]
+        if self._aligner is not None:
+            pictures = [Image.fromarray(image.transpose(1, 2, 0)) for image in images]
+            chips = [self._aligner.align(picture, self._size)[0] for picture in pictures]
+            images = [np.asarray(chip).transpose(2, 0, 1) for chip in chips]
+        return torch.from_numpy(np.stack(images))
+
+
+class _Degraded:
+    """Renderings that look taken and scanned, at the size at which they are shown."""
+
+    def __init__(self, store: StoredPixels, size: int) -> None:
+        from comface_bench.core.digest import digest
+
+        self._store, self._size = store, size
+        self.key: str = digest(["degraded", store.key, size, _SEED])[:32]
+
+    def __len__(self) -> int:
+        return len(self._store)
+
+    def gather(self, indices: Rows) -> Tensor:
+        from comface_bench.comface.pretrain.degradation import degrade
+        from comface_bench.data import augment
+
+        images = augment.resize(self._store.gather(indices), self._size)
+        return degrade(images, _SEED, indices.astype(np.uint64), np.zeros(len(indices), np.int64))
 
 
 def print_transfers(reports: list[dict[str, Any]]) -> None:
@@ -309,8 +333,10 @@ def print_transfers(reports: list[dict[str, Any]]) -> None:
         "The rendered head answers for photographs as it was fitted on renderings. Intervals of 95 % are by"
         " resampling people."
     )
-    if first["standardised"]:
-        typer.echo("Features were standardised by unlabelled photographs: not the network as it is.")
+    if first["standardised"] or (first["directions"] and first["directions_of"] == "photographs"):
+        typer.echo(
+            "The rendered head was fitted with the help of unlabelled photographs of the choosing people."
+        )
 
 
 def _with_interval(found: Mapping[str, float | None], digits: int) -> str:

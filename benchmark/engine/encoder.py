@@ -10,7 +10,7 @@ import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -29,8 +29,6 @@ from comface_bench.engine.precision import Machine
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-    from comface_bench.data.image_store import ImageStore
 
 
 class Encoder(nn.Module):
@@ -258,6 +256,20 @@ def load_method(
 ENCODE_BATCH = 64
 
 
+class StoredPixels(Protocol):
+    """Decoded images of one size, by row; an `ImageStore` of a data set, or what stands in for one."""
+
+    @property
+    def key(self) -> str:
+        """Digest of all that decides the pixels."""
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+
+    def gather(self, indices: NDArray[np.int64]) -> Tensor:
+        """Return images by row, uint8 or floating in [0, 1], (n, 3, height, width)."""
+
+
 @dataclass(frozen=True, eq=False)
 class ImageSource:
     """Renders views of a data set's images on the run's device.
@@ -271,7 +283,7 @@ class ImageSource:
         machine: Device and precision.
     """
 
-    store: ImageStore
+    store: StoredPixels
     keys: NDArray[np.uint64]
     size: int
     augmentation: Augmentation

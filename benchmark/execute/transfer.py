@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
@@ -51,11 +51,17 @@ class Fit:
         standardised: Features are divided by their standard deviation, the rendered ones by that over all of
             them, those of photographs by that over the photographs of the people to choose by. It uses no
             label of a photograph, but photographs: it is no longer the network as it is.
+        directions: The rendered head sees only this many principal directions of how images of one person
+            differ; None leaves all features to it.
+        directions_of: Whose: those of the `renderings`, or of the `photographs` of the people to choose by.
+            The latter uses no label, but photographs.
     """
 
     choose: int = 0
     largest_gap: float | None = None
     standardised: bool = False
+    directions: int | None = None
+    directions_of: Literal["renderings", "photographs"] = "renderings"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -247,11 +253,17 @@ def measure_transfer(
             f"{task.name} has {len(task.folds)} folds, so that fold {choose} can't choose for the others",
             "--choose names a fold of several, from 0.",
         )
-    photos, faces = photographs, rendered
+    subjects = np.array(task.table.subjects)
+    photos, faces, own = photographs, rendered, np.isin(subjects, task.folds[choose].test)
     if fit.standardised:
-        own = np.isin(np.array(task.table.subjects), task.folds[choose].test)
         photos = photographs / _spread(photographs[own])
         faces = dataclasses.replace(rendered, features=rendered.features / _spread(rendered.features))
+    if fit.directions is not None:
+        if fit.directions_of == "photographs":
+            basis = principal_directions(photos[own], subjects[own], fit.directions)
+        else:
+            basis = principal_directions(faces.features, faces.people, fit.directions)
+        photos, faces = photos @ basis, dataclasses.replace(faces, features=faces.features @ basis)
     fitted = fit_rendered_head(faces, fit.largest_gap)
     by_strength = photos @ fitted.weights.T
     best = fitted.best
@@ -281,6 +293,21 @@ def measure_transfer(
         heads,
         find_silent(photographs, rendered.features),
     )
+
+
+def principal_directions(features: Floats, people: NDArray[Any], count: int) -> Floats:
+    """Return the directions in which images of one person differ most, orthonormal, (D, count).
+
+    Args:
+        features: (n, D).
+        people: Who is shown, (n,).
+        count: How many; where there are fewer, all of them.
+    """
+    _, number = np.unique(people, return_inverse=True)
+    sums = np.zeros((number.max() + 1, features.shape[1]))
+    np.add.at(sums, number, features)
+    deviations = features - (sums / np.bincount(number)[:, None])[number]
+    return np.asarray(np.linalg.svd(deviations, full_matrices=False)[2][:count].T)
 
 
 def find_silent(photographs: Floats, renderings: Floats, below: float = SILENT) -> Silence:
