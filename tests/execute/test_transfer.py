@@ -176,6 +176,27 @@ def test_standardised_features_take_no_statistics_of_reported_people(task, photo
     assert found.heads[0] == measure_transfer(task, photographs, rendered, protocol).heads[0]
 
 
+@pytest.mark.parametrize("of", ["renderings", "photographs"])
+def test_directions_are_those_of_differences_within_people(task, photographs, rendered, of):
+    fit = Fit(directions=2, directions_of=of)
+    found = measure_transfer(task, photographs, rendered, resolve_protocol("probe", "age"), fit)
+    subjects = np.array(task.table.subjects)
+    own = np.isin(subjects, task.folds[0].test)
+    features, who = (
+        (rendered.features, rendered.people) if of == "renderings" else (photographs[own], subjects[own])
+    )
+    scatter = sum(np.cov(features[who == one].T, bias=True) * (who == one).sum() for one in np.unique(who))
+    basis = np.linalg.eigh(scatter)[1][:, -2:]
+    drawn = RenderedFaces("", rendered.features @ basis, rendered.labels, rendered.people)
+    weight = fit_rendered_head(drawn)
+    value = by_hand(task, [1, 2, 3], weight.weights[weight.best], photographs @ basis)[0]
+    assert found.heads[1].reported.pearson.value == pytest.approx(value[0])
+    assert (
+        found.heads[0]
+        == measure_transfer(task, photographs, rendered, resolve_protocol("probe", "age")).heads[0]
+    )
+
+
 def test_silent_features_are_counted_both_ways():
     random = np.random.default_rng(0)
     photographs, renderings = random.normal(size=(2, 400, 5))
