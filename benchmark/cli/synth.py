@@ -291,11 +291,12 @@ def quality(
 
 @app.command()
 def transfer(
-    folder: Annotated[
-        Path | None,
+    folders: Annotated[
+        list[Path] | None,
         typer.Argument(
-            metavar="[DIR]",
-            help="A corpus, or a set that `synth render` made [default: the faces that ship].",
+            metavar="[DIR]...",
+            help="Corpora, or sets that `synth render` made; gains are over the first"
+            " [default: the faces that ship].",
             show_default=False,
         ),
     ] = None,
@@ -353,7 +354,7 @@ def transfer(
         split_list([method]),
         task,
         data,
-        folder,
+        [*folders] if folders else [None],
         parse_options(option),
         Fit(choose, largest_gap, standardise, count, of),
         degraded=degraded,

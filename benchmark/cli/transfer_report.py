@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from comface_bench.engine.encoder import Encoder, StoredPixels
     from comface_bench.engine.precision import Machine
     from comface_bench.engine.protocols.probe import Probe
-    from comface_bench.execute.transfer import Fit
+    from comface_bench.execute.transfer import Fit, Transfer
 
     Progress = Callable[[int, int], None]
     Rows = NDArray[np.int64]
@@ -60,7 +60,7 @@ def measure_methods(
     methods: Sequence[str],
     task_name: str,
     data: Path | None,
-    folder: Path | None,
+    folders: Sequence[Path | None],
     options: Mapping[str, str],
     fit: Fit,
     *,
@@ -68,13 +68,13 @@ def measure_methods(
     device: str = "auto",
     quiet: bool = False,
 ) -> list[dict[str, Any]]:
-    """Measure the transfer of each network.
+    """Measure the transfer of each network from each kind of renderings.
 
     Args:
         methods: Names, options allowed.
         task_name: The task of photographs, options allowed.
         data: Its data root.
-        folder: A corpus, or a set that `synth render` made; None takes the set that ships.
+        folders: Corpora, or sets that `synth render` made; None is the set that ships.
         options: Of `probe`, and all others of the methods.
         fit: How the rendered head is fitted and judged.
         degraded: Renderings are made to look taken and scanned before the networks see them.
@@ -82,7 +82,8 @@ def measure_methods(
         quiet: No progress bars.
 
     Returns:
-        For each network the facts of its `Transfer`, and what it was measured under.
+        For each network and folder the facts of its `Transfer`, what it was measured under, and of each
+        rendered head its `gain` over that of the first folder: the difference in r, paired by people.
 
     Raises:
         BenchError: As `load_task`, `build_encoder`, `measure_transfer` and the readers of images.
@@ -96,36 +97,53 @@ def measure_methods(
     from comface_bench.engine.encoder import build_encoder
     from comface_bench.engine.precision import choose_machine
     from comface_bench.engine.protocols.probe import Probe
-    from comface_bench.execute.transfer import RenderedFaces, measure_transfer
+    from comface_bench.execute.transfer import RenderedFaces, measure_transfer, solve_probe
 
     task = load_task(task_name, data)
     of_protocol = {key: text for key, text in options.items() if key in override_keys(Probe)}
     of_methods = {key: text for key, text in options.items() if key not in of_protocol}
     if of_protocol.get("mirror", "none") != "none":
         raise UsageError("-o mirror= isn't taken: the rendered head sees each image once")
-    reports = []
+    reports: list[dict[str, Any]] = []
+    opened: dict[tuple[Path | None, Probe], Rendered] = {}
     for name in methods:
         base, named = parse_name(name)
         entry = method_registry().get(base)
         chosen = method_options(entry.card, {**named, **of_methods})
         protocol = resolve_protocol("probe", task.card.family, of_protocol, chip=entry.card.chip)
         assert isinstance(protocol, Probe)
+        for folder in folders:  # Before anything takes long.
+            if (folder, protocol) not in opened:
+                opened[folder, protocol] = open_rendered(folder, task, protocol)
         machine = choose_machine(device, protocol.precision, trains=False)
         encoder = build_encoder(entry, chosen, find_weights(entry, chosen), 0).to(machine.device)
         encoder.eval().requires_grad_(False)
-        rendered = open_rendered(folder, task, protocol)
-        store = _Degraded(rendered.store, protocol.image_size) if degraded else rendered.store
         encoded = partial(_encode, encoder, protocol, machine)
         with progress_bar(f"{name}: photographs", quiet) as progress:
             shown = open_shown(task.table, protocol, cache=cache_folder() / "images", progress=progress)
             photographs = encoded(shown, np.arange(len(shown), dtype=np.int64), progress)
-        with progress_bar(f"{name}: renderings", quiet) as progress:
-            features = encoded(store, rendered.rows, progress)
-        faces = RenderedFaces(rendered.name, features, rendered.labels, rendered.people)
-        found = measure_transfer(task, photographs, faces, protocol, fit)
+        probe = solve_probe(task, photographs, protocol)
+        found: list[Transfer] = []
+        for folder in folders:
+            rendered = opened[folder, protocol]
+            store = _Degraded(rendered.store, protocol.image_size) if degraded else rendered.store
+            with progress_bar(f"{name}: {rendered.name}", quiet) as progress:
+                features = encoded(store, rendered.rows, progress)
+            faces = RenderedFaces(rendered.name, features, rendered.labels, rendered.people)
+            found.append(measure_transfer(task, photographs, probe, faces, fit))
         facts = {"method": name, "task": task.name, "unit": task.card.unit, "protocol": protocol.name}
-        reports.append({**facts, "degraded": degraded, **asdict(fit), **asdict(found)})
+        under = {**facts, "degraded": degraded, **asdict(fit)}
+        reports += [{**under, **_facts(one, found[0])} for one in found]
     return reports
+
+
+def _facts(found: Transfer, first: Transfer) -> dict[str, Any]:
+    """Return plain facts of a transfer, without the draws, and with the gains over the first one."""
+    facts = asdict(found)
+    for shown, head, other in zip(facts["heads"], found.heads, first.heads, strict=True):
+        shown["gain"] = asdict(head.reported.gain_over(other.reported)) if found is not first else None
+        del shown["chosen_on"]["draws"], shown["reported"]["draws"]
+    return facts
 
 
 def _encode(
@@ -297,38 +315,50 @@ def print_transfers(reports: list[dict[str, Any]]) -> None:
     print_facts(
         [
             ("photographs", f"{first['task']}, {first['protocol']}"),
-            ("rendered", f"{first['rendered']}: {first['images']:,} images of {first['people']:,} people"),
             ("chosen on", f"people of fold {first['choose']}: {first['heads'][0]['chosen_on']['people']}"),
             ("reported on", f"people of the others: {first['heads'][0]['reported']['people']}"),
         ]
     )
-    unit = first["unit"]
-    rows = []
+    unit, seen, rows = first["unit"], set(), []
     for report in reports:
         for head in report["heads"]:
+            if head["strength"] is None and report["method"] in seen:
+                continue
+            seen.add(report["method"])
             chosen, answers = head["chosen_on"], head["reported"]
             rows.append(
                 [
                     report["method"],
+                    "photographs" if head["strength"] is None else report["rendered"],
                     head["name"],
                     _text(chosen["pearson"]["value"]),
                     _with_interval(answers["pearson"], 3),
+                    _with_interval(head["gain"], 3) if head["gain"] else "",
                     _with_interval(answers["mae"], 2),
                     _with_interval(answers["slope"], 2),
                 ]
             )
-    headings = ["method", "head", "r, to choose", "r", f"MAE ({unit})", "slope"]
-    print_table(headings, rows, numbers=headings[2:])
+    headings = ["method", "learnt from", "head", "r, to choose", "r", "gain", f"MAE ({unit})", "slope"]
+    print_table(headings, rows, numbers=headings[3:])
     rows = [
         [
             report["method"],
+            report["rendered"],
+            f"{report['images']:,} of {report['people']:,}",
             _text(report["held_out_pearson"]),
             *(f"{100 * report['silence'][f'in_{kind}']:.1f} %" for kind in ("photographs", "renderings")),
         ]
         for report in reports
     ]
-    headings = ["method", "r, rendered people held out", "silent in photographs", "silent in renderings"]
-    print_table(headings, rows, numbers=headings[1:])
+    headings = [
+        "method",
+        "rendered",
+        "images of people",
+        "r, held out",
+        "silent in photographs",
+        "in renderings",
+    ]
+    print_table(headings, rows, numbers=headings[2:])
     typer.echo(
         "The rendered head answers for photographs as it was fitted on renderings. Intervals of 95 % are by"
         " resampling people."

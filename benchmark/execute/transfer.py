@@ -99,6 +99,7 @@ class Answers:
         pearson: Correlation of estimated and true change.
         mae: Mean absolute error, in the target's unit.
         slope: Estimated change for a true change of 1: Σ yŷ over Σ y², by least squares without a constant.
+        draws: The correlation in each resample of people, (R,): equal people, equal resamples.
     """
 
     people: int
@@ -106,6 +107,14 @@ class Answers:
     pearson: Measured
     mae: Measured
     slope: Measured
+    draws: Floats = dataclasses.field(repr=False, compare=False)
+
+    def gain_over(self, other: Answers) -> Measured:
+        """Return how much higher the correlation is than other estimates' for the same people, paired."""
+        if self.pearson.value is None or other.pearson.value is None:
+            return Measured(None, None, None)
+        interval = interval_of(self.draws - other.draws)
+        return Measured(self.pearson.value - other.pearson.value, interval.low, interval.high)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -227,11 +236,34 @@ def fit_rendered_head(faces: RenderedFaces, largest_gap: float | None = None) ->
     return RenderedHead(strengths, solved if basis is None else solved @ basis.T, errors, held_out)
 
 
+def solve_probe(task: Task, photographs: Floats, protocol: Probe) -> list[Floats]:
+    """Return w·f of each image under each fold's own solution, (n,) for each fold.
+
+    Args:
+        task: Of photographs.
+        photographs: Features of all of its images, (n, D).
+        protocol: `probe`, resolved.
+
+    Raises:
+        UnitError: A fold can't be solved.
+    """
+    from comface_bench.engine.jobs import Job
+    from comface_bench.engine.probe import solve_jobs
+
+    jobs = [Job(task, fold, 0, f"fold {fold}") for fold in range(len(task.folds))]
+    rows = np.arange(len(photographs), dtype=np.int64)
+    choices = solve_jobs(jobs, photographs, rows, protocol)
+    for choice in choices:
+        if isinstance(choice, UnitError):
+            raise choice
+    return [choice.estimates for choice in choices if not isinstance(choice, UnitError)]
+
+
 def measure_transfer(
     task: Task,
     photographs: Floats,
+    probe: Sequence[Floats],
     rendered: RenderedFaces,
-    protocol: Probe,
     fit: Fit = Fit(),
 ) -> Transfer:
     """Measure a network by its features.
@@ -239,13 +271,12 @@ def measure_transfer(
     Args:
         task: Of photographs, with folds that are tested once each.
         photographs: Features of all of its images, (n, D).
+        probe: What `solve_probe` returned for them.
         rendered: Of the same network.
-        protocol: `probe`, as it is to be solved on photographs.
         fit: How the rendered head is fitted and judged.
 
     Raises:
         UsageError: The task has no such fold or only one, or the rendered people are too few.
-        UnitError: `probe` can't be solved.
     """
     choose = fit.choose
     if not 0 <= choose < len(task.folds) or len(task.folds) < 2:
@@ -277,7 +308,7 @@ def measure_transfer(
         return [by_strength[:, place]] * len(task.folds)
 
     heads = (
-        Head("probe", None, *answer(_probe(task, photographs, protocol))),
+        Head("probe", None, *answer(probe)),
         Head("rendered head", fitted.strengths[best], *answer(same(best))),
         Head(
             f"rendered head, strength by fold {choose}",
@@ -343,20 +374,6 @@ def _spread(features: Floats) -> Floats:
     return np.maximum(spread, floor) if floor > 0 else np.ones_like(spread)
 
 
-def _probe(task: Task, photographs: Floats, protocol: Probe) -> list[Floats]:
-    """Return w·f of each image under each fold's own solution."""
-    from comface_bench.engine.jobs import Job
-    from comface_bench.engine.probe import solve_jobs
-
-    jobs = [Job(task, fold, 0, f"fold {fold}") for fold in range(len(task.folds))]
-    rows = np.arange(len(photographs), dtype=np.int64)
-    choices = solve_jobs(jobs, photographs, rows, protocol)
-    for choice in choices:
-        if isinstance(choice, UnitError):
-            raise choice
-    return [choice.estimates for choice in choices if not isinstance(choice, UnitError)]
-
-
 def _best_correlation(task: Task, fold: int, estimates: Floats) -> int:
     """Return the column that correlates best with the changes of a fold's tested people."""
     pairs = task.pairs(fold, "test")
@@ -415,4 +432,5 @@ def _answers(task: Task, folds: Sequence[int], estimates: Sequence[Floats]) -> A
         measured("pearson"),
         measured("mae"),
         Measured(slope, interval.low, interval.high),
+        scored["pearson"].draws[""],
     )

@@ -368,6 +368,12 @@ def test_transfer_prints_both_groups_of_people(call, make_disfa, tmp_path, monke
     assert report["rendered"] == "grey (au12)" and (report["images"], report["people"]) == (48, 8)
     assert report["degraded"] and report["directions_of"] == "photographs" and report["largest_gap"] == 3
     assert [head["name"][:13] for head in report["heads"]] == ["probe", "rendered head", "rendered head"]
-    code, out, _ = call(*words, "--directions", "2:photographs")
-    assert code == 0 and "people of fold 0: 3" in out and "unlabelled photographs" in out
+    assert report["heads"][1]["gain"] is None and "draws" not in report["heads"][0]["reported"]
+    code, out, _ = call(*words, "grey", "--directions", "2:photographs")
+    assert (
+        code == 0
+        and "people of fold 0: 3" in out
+        and "0.000 [0.000, 0.000]" in out
+        and "unlabelled photographs" in out
+    )
     assert "fold 0 " in out and "silent in photographs" in out

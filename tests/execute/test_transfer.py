@@ -15,6 +15,7 @@ from comface_bench.execute.transfer import (
     find_silent,
     fit_rendered_head,
     measure_transfer,
+    solve_probe,
 )
 from comface_bench.stats.bootstrap import Resamples
 
@@ -48,6 +49,14 @@ def photographs(task):
     features[:, 1] *= 0.01
     assert np.array_equal(years, task.labels)
     return features
+
+
+PLAIN = Fit()
+
+
+def measure(task, photographs, rendered, fit=PLAIN):
+    probe = solve_probe(task, photographs, resolve_protocol("probe", "age"))
+    return measure_transfer(task, photographs, probe, rendered, fit)
 
 
 def all_pairs(people, chosen, keep=lambda gap: True, labels=None):
@@ -104,7 +113,7 @@ def by_hand(task, folds, weight, features, resampled=False):
 
 
 def test_answers_and_intervals_are_those_by_hand(task, photographs, rendered):
-    found = measure_transfer(task, photographs, rendered, resolve_protocol("probe", "age"))
+    found = measure(task, photographs, rendered)
     fitted = fit_rendered_head(rendered)
     head = found.heads[1]
     assert head.name == "rendered head" and head.strength == fitted.strengths[fitted.best]
@@ -121,6 +130,21 @@ def test_answers_and_intervals_are_those_by_hand(task, photographs, rendered):
             ]
     assert found.heads[0].reported.people + found.heads[0].chosen_on.people == 12
     assert found.images == 72 and found.people == 12
+
+
+def test_a_gain_is_paired_by_people(task, photographs, rendered):
+    direction = np.array([0.1, 0.4, 0, 0, 0, 0, 0])
+    worse = measure(task, photographs, RenderedFaces("worse", *draw_faces(1, 12, direction)))
+    better = measure(task, photographs, rendered)
+    one, two = better.heads[1].reported, worse.heads[1].reported
+    gain = one.gain_over(two)
+    assert gain.value == pytest.approx(one.pearson.value - two.pearson.value) and gain.value > 0
+    assert len(one.draws) == 2000
+    ends = np.quantile(one.draws - two.draws, [0.025, 0.975])
+    assert (gain.low, gain.high) == pytest.approx(tuple(ends))
+    assert np.quantile(one.draws, [0.025, 0.975]) == pytest.approx([one.pearson.low, one.pearson.high])
+    itself = one.gain_over(one)
+    assert (itself.value, itself.low, itself.high) == (0, 0, 0)
 
 
 def test_the_probe_beside_it_is_that_of_runs(call, make_ages, tmp_path):
@@ -146,12 +170,11 @@ def test_the_probe_beside_it_is_that_of_runs(call, make_ages, tmp_path):
 
 def test_labels_of_photographs_choose_no_more_than_a_strength(task, photographs, rendered):
     """Whatever the reported people's labels are, heads stay; the choosing people's choose among strengths."""
-    protocol = resolve_protocol("probe", "age")
-    before = measure_transfer(task, photographs, rendered, protocol)
+    before = measure(task, photographs, rendered)
     reported = np.isin(np.array(task.table.subjects), task.folds[0].test, invert=True)
     task.labels[reported] = task.labels[reported][::-1]  # cached, and read anew by every pair list
     task._pairs.clear()
-    after = measure_transfer(task, photographs, rendered, protocol)
+    after = measure(task, photographs, rendered)
     for one, two in zip(before.heads[1:], after.heads[1:], strict=True):
         assert one.strength == two.strength and one.chosen_on == two.chosen_on
         assert one.reported != two.reported
@@ -162,8 +185,8 @@ def test_labels_of_photographs_choose_no_more_than_a_strength(task, photographs,
 
 
 def test_standardised_features_take_no_statistics_of_reported_people(task, photographs, rendered):
-    protocol, fit = resolve_protocol("probe", "age"), Fit(standardised=True)
-    found = measure_transfer(task, photographs, rendered, protocol, fit)
+    fit = Fit(standardised=True)
+    found = measure(task, photographs, rendered, fit)
     own = np.isin(np.array(task.table.subjects), task.folds[0].test)
     spread = photographs[own].std(axis=0)
     floor = 0.1 * np.sqrt((spread**2).mean())
@@ -173,13 +196,13 @@ def test_standardised_features_take_no_statistics_of_reported_people(task, photo
     scaled = photographs / np.maximum(spread, floor)
     value = by_hand(task, [1, 2, 3], weight.weights[weight.best], scaled)[0]
     assert found.heads[1].reported.pearson.value == pytest.approx(value[0])
-    assert found.heads[0] == measure_transfer(task, photographs, rendered, protocol).heads[0]
+    assert found.heads[0] == measure(task, photographs, rendered).heads[0]
 
 
 @pytest.mark.parametrize("of", ["renderings", "photographs"])
 def test_directions_are_those_of_differences_within_people(task, photographs, rendered, of):
     fit = Fit(directions=2, directions_of=of)
-    found = measure_transfer(task, photographs, rendered, resolve_protocol("probe", "age"), fit)
+    found = measure(task, photographs, rendered, fit)
     subjects = np.array(task.table.subjects)
     own = np.isin(subjects, task.folds[0].test)
     features, who = (
@@ -191,10 +214,7 @@ def test_directions_are_those_of_differences_within_people(task, photographs, re
     weight = fit_rendered_head(drawn)
     value = by_hand(task, [1, 2, 3], weight.weights[weight.best], photographs @ basis)[0]
     assert found.heads[1].reported.pearson.value == pytest.approx(value[0])
-    assert (
-        found.heads[0]
-        == measure_transfer(task, photographs, rendered, resolve_protocol("probe", "age")).heads[0]
-    )
+    assert found.heads[0] == measure(task, photographs, rendered).heads[0]
 
 
 def test_silent_features_are_counted_both_ways():
@@ -217,4 +237,4 @@ def test_what_cannot_be_fitted_is_refused(task, photographs, rendered):
     with pytest.raises(UsageError, match="no head can be learnt"):
         fit_rendered_head(RenderedFaces("flat", 0 * rendered.features, rendered.labels, rendered.people))
     with pytest.raises(UsageError, match="fold 4"):
-        measure_transfer(task, photographs, rendered, resolve_protocol("probe", "age"), Fit(choose=4))
+        measure(task, photographs, rendered, Fit(choose=4))
