@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -15,6 +15,7 @@ from comface_bench.cli.commands import (
     Group,
     InterruptedRunError,
     Json,
+    complete_method,
     complete_task,
     make_app,
 )
@@ -288,6 +289,84 @@ def quality(
         typer.echo(histogram)
 
 
+@app.command()
+def transfer(
+    folders: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[DIR]...",
+            help="Corpora, or sets that `synth render` made; gains are over the first"
+            " [default: the faces that ship].",
+            show_default=False,
+        ),
+    ] = None,
+    method: Annotated[
+        str,
+        typer.Option(
+            metavar="METHODS", help="Networks, commas between them.", autocompletion=complete_method
+        ),
+    ] = "comface",
+    task: Annotated[
+        str, typer.Option(metavar="TASK", help="Task of photographs.", autocompletion=complete_task)
+    ] = "age",
+    option: Annotated[
+        list[str],
+        typer.Option("--option", "-o", metavar="KEY=VALUE", help="A setting of `probe` or of the methods."),
+    ] = [],  # noqa: B006 (typer reads it, nothing changes it)
+    choose: Annotated[int, typer.Option(min=0, help="Fold whose people choose; the others' report.")] = 0,
+    largest_gap: Annotated[
+        float | None,
+        typer.Option(min=0, help="Fit rendered pairs that change by no more.", show_default=False),
+    ] = None,
+    degraded: Annotated[
+        bool, typer.Option("--degraded", help="Make renderings look taken and scanned.")
+    ] = False,
+    standardise: Annotated[
+        bool,
+        typer.Option(
+            "--standardise", help="Scale features by unlabelled photographs of the choosing people."
+        ),
+    ] = False,
+    directions: Annotated[
+        str | None,
+        typer.Option(
+            metavar="K[:photographs]",
+            help="Fit in the K principal directions of how one person's renderings differ, or photographs"
+            " of the choosing people, unlabelled.",
+            show_default=False,
+        ),
+    ] = None,
+    data: Data = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Measure what of a signal learnt from rendered faces there is in photographs.
+
+    A head on a frozen network's features of rendered people answers for photographs unchanged; `probe`,
+    which learns from photographs, stands beside it. Nothing is written but features in the cache.
+    """
+    from comface_bench.cli.transfer_report import measure_methods, print_transfers
+    from comface_bench.core.names import parse_options
+    from comface_bench.execute.transfer import Fit
+
+    count, of = _parse_directions(directions)
+    reports = measure_methods(
+        split_list([method]),
+        task,
+        data,
+        [*folders] if folders else [None],
+        parse_options(option),
+        Fit(choose, largest_gap, standardise, count, of),
+        degraded=degraded,
+        device=device,
+        quiet=as_json,
+    )
+    if as_json:
+        print_json(reports)
+    else:
+        print_transfers(reports)
+
+
 def _report_people(
     folder: Path | None,
     network: str,
@@ -318,6 +397,15 @@ def _parse_part(text: str) -> tuple[int, int]:
     if not match:
         raise UsageError(f"--shard {text}: expected I/N, such as 2/8")
     return int(match[1]), int(match[2])
+
+
+def _parse_directions(text: str | None) -> tuple[int | None, Literal["renderings", "photographs"]]:
+    if text is None:
+        return None, "renderings"
+    match = re.fullmatch(r"([1-9]\d*)(:photographs)?", text)
+    if not match:
+        raise UsageError(f"--directions {text}: expected a number, or one with :photographs, such as 6")
+    return int(match[1]), "photographs" if match[2] else "renderings"
 
 
 def _given_options(context: typer.Context) -> set[str]:

@@ -10,7 +10,7 @@ import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from comface_bench.data.image_store import ImageStore, Resize
+    from comface_bench.data.image_store import Resize
 
 
 class Encoder(nn.Module):
@@ -320,6 +320,20 @@ def load_images(
 ENCODE_BATCH = 64
 
 
+class StoredPixels(Protocol):
+    """Decoded images of one size, by row; an `ImageStore` of a data set, or what stands in for one."""
+
+    @property
+    def key(self) -> str:
+        """Digest of all that decides the pixels."""
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+
+    def gather(self, indices: NDArray[np.int64]) -> Tensor:
+        """Return images by row, uint8 or floating in [0, 1], (n, 3, height, width)."""
+
+
 @dataclass(frozen=True, eq=False)
 class ImageSource:
     """Renders views of a data set's images on the run's device.
@@ -333,7 +347,7 @@ class ImageSource:
         machine: Device and precision.
     """
 
-    store: ImageStore
+    store: StoredPixels
     keys: NDArray[np.uint64]
     size: int
     augmentation: Augmentation

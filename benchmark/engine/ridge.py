@@ -57,6 +57,31 @@ def pair_moments(features: Floats, labels: Floats, groups: Iterable[PairGroup]) 
     return Moments(total[:, :width], total[:, width:])
 
 
+def near_pair_moments(
+    features: Floats, labels: Floats, groups: Iterable[PairGroup], largest: float
+) -> Moments:
+    """Sum over the pairs within some groups whose labels differ by no more than a limit.
+
+    Args:
+        features: (number of images, D).
+        labels: Of the one target, (number of images,), finite in the groups' rows.
+        groups: Each of images that are paired with each other.
+        largest: The limit, in the target's unit.
+    """
+    width = features.shape[1]
+    total = np.zeros((width, width + 1))
+    for group in groups:
+        assert group.second is None
+        own = group.first
+        near = (np.abs(labels[own, None] - labels[own]) <= largest).astype(np.float64)
+        # A sum over the edges of a graph is its Laplacian's quadratic form.
+        laplacian = np.diag(near.sum(axis=1)) - near
+        joined = np.hstack([features[own], labels[own, None]])
+        joined -= joined.mean(axis=0)
+        total += joined[:, :width].T @ (laplacian @ joined)
+    return Moments(total[:, :width], total[:, width:])
+
+
 def _weighted(features: Floats, labels: Floats, group: PairGroup) -> tuple[Floats, Floats]:
     """Return deviations and their weights, whose weighted products sum to those of all differences."""
     first = np.hstack([features[group.first], labels[group.first]])

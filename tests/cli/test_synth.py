@@ -306,3 +306,74 @@ def test_render_passes_every_setting_on(call, tmp_path, monkeypatch):
         "fgnet_ages": 10,
         "workers": 2,
     }
+
+
+def test_transfer_reads_a_corpus_and_says_what_it_cannot_take(call, make_ages, tmp_path):
+    data = make_ages(tmp_path / "photographs", subjects=12)
+    where = (
+        "--task",
+        "age+split=balanced-4",
+        "--data",
+        data,
+        "-o",
+        "image_size=20",
+        "-o",
+        "backbone=resnet18",
+    )
+    words = ("synth", "transfer", "--method", "scratch", *where)
+    code, _, err = call(*words, tmp_path / "nothing")
+    assert code == 2 and "holds neither a corpus nor FGNET" in err
+    (tmp_path / "grey.bin").write_bytes(b"d")
+    call("synth", "corpus", "--out", "grey", "--generator", "grey", "--identities", 4, "--alphas", 3)
+    code, _, err = call(*words, "grey")
+    assert code == 2 and "moves nothing that is the target age" in err and "au1, au12, smile" in err
+    assert call(*words, "--directions", "0")[0] == 2 and call(*words, "--directions", "3:faces")[0] == 2
+    assert call(*words, "-o", "mirror=mean")[0] == 2
+
+
+def test_transfer_prints_both_groups_of_people(call, make_disfa, tmp_path, monkeypatch):
+    """Of a corpus: the brighter, the higher the unit, in photographs as in renderings."""
+    (tmp_path / "grey.bin").write_bytes(b"d")
+    call(
+        "synth",
+        "corpus",
+        "--out",
+        "grey",
+        "--generator",
+        "grey",
+        "--identities",
+        8,
+        "--alphas",
+        6,
+        "--format",
+        "png",
+    )
+    data = make_disfa(tmp_path / "data" / "DISFA", [f"SN{n:03d}" for n in range(1, 13)], range(1, 7)).parent
+    where = (
+        "--task",
+        "disfa-au12+split=balanced-4",
+        "--data",
+        data,
+        "-o",
+        "image_size=16",
+        "-o",
+        "backbone=resnet18",
+    )
+    words = ("synth", "transfer", "grey", "--method", "scratch", *where)
+    code, out, err = call(
+        *words, "--json", "--degraded", "--directions", "2:photographs", "--largest-gap", "3"
+    )
+    assert code == 0, err
+    (report,) = json.loads(out)
+    assert report["rendered"] == "grey (au12)" and (report["images"], report["people"]) == (48, 8)
+    assert report["degraded"] and report["directions_of"] == "photographs" and report["largest_gap"] == 3
+    assert [head["name"][:13] for head in report["heads"]] == ["probe", "rendered head", "rendered head"]
+    assert report["heads"][1]["gain"] is None and "draws" not in report["heads"][0]["reported"]
+    code, out, _ = call(*words, "grey", "--directions", "2:photographs")
+    assert (
+        code == 0
+        and "people of fold 0: 3" in out
+        and "0.000 [0.000, 0.000]" in out
+        and "unlabelled photographs" in out
+    )
+    assert "fold 0 " in out and "silent in photographs" in out

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from comface_bench.comface.synthesis.anny.ageless import AGELESS, untie
 from comface_bench.comface.synthesis.anny.attributes import ATTRIBUTES, move
 from comface_bench.comface.synthesis.anny.head_model import load_head
 from comface_bench.comface.synthesis.anny.person import NECKLINES, State, draw_person, stream
@@ -17,6 +18,7 @@ from comface_bench.comface.synthesis.anny.scene import draw_view
 from comface_bench.comface.synthesis.anny.warp_runtime import CPU, find_device
 from comface_bench.comface.synthesis.generator import GeneratorCard
 from comface_bench.core.errors import UsageError
+from comface_bench.core.names import split_list
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -60,15 +62,35 @@ class AnnyGenerator:
         nuisance: Pose, light, camera and background change from image to image of a record; if not, nothing
             but the attribute does, as in the paper's images.
         device: Device of the kernels: `cpu`, `cuda` or `cuda:N`; `auto` takes a GPU if there is one.
+        ageless: Of `AGELESS`: in records of the attribute `age`, these are drawn for each image whatever the
+            age.
+        ageless_share: Share of the people for whom they are; for all others they go with the age.
 
     Raises:
-        UsageError: The size is out of range, or the device isn't there.
+        UsageError: The size or the share is out of range, a name isn't known, or the device isn't there.
         MissingExtraError: anny isn't installed; when the first image is asked for, or a GPU.
     """
 
-    def __init__(self, size: int = 128, *, nuisance: bool = False, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        size: int = 128,
+        *,
+        nuisance: bool = False,
+        device: str = "cpu",
+        ageless: tuple[str, ...] = (),
+        ageless_share: float = 1.0,
+    ) -> None:
         if not 32 <= size <= 4096:
             raise UsageError(f"-o size={size}: faces have 32 to 4096 pixels")
+        if unknown := [name for name in ageless if name not in AGELESS]:
+            raise UsageError(f"-o ageless={unknown[0]}: not one of {', '.join(AGELESS)}")
+        if not 0 < ageless_share <= 1:
+            raise UsageError(
+                f"-o ageless_share={ageless_share:g}: a share of the people, above 0 and up to 1"
+            )
+        # In the table's order: one choice is one corpus, however it is typed.
+        self._ageless = tuple(name for name in AGELESS if name in ageless)
+        self._ageless_share = ageless_share
         self._size, self._nuisance, self._device = size, nuisance, find_device(device)
 
     @functools.cached_property
@@ -86,6 +108,11 @@ class AnnyGenerator:
                 "nuisance": "on" if self._nuisance else "off",
                 # Left out on processors, so that corpora begun before the option existed can be resumed.
                 **({} if self._device == CPU else {"device": self._device.kind}),
+                **(
+                    {"ageless": list(self._ageless), "ageless_share": self._ageless_share}
+                    if self._ageless
+                    else {}
+                ),
             },
         )
 
@@ -103,10 +130,19 @@ class AnnyGenerator:
             raise UsageError(f"anny has no attribute {attribute!r}", f"It has {', '.join(ATTRIBUTES)}.")
         if not all(-5 <= alpha <= 5 for alpha in alphas):
             raise UsageError("α lies in −5 to 5")
-        path = functools.partial(move, identity.person, identity.state, attribute)
+        path = functools.partial(self._at, identity, attribute)
         views = [self._view(identity, attribute, alpha) for alpha in alphas]
         images = render_record(load_head(), path, list(alphas), views, self._size, self._device)
         return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+
+    def _at(self, identity: AnnyIdentity, attribute: str, alpha: float) -> tuple[Person, State]:
+        person, state = move(identity.person, identity.state, attribute, alpha)
+        key = (identity.seed, _KEY, identity.number)
+        if not self._ageless or attribute != "age":
+            return person, state
+        if stream("ageless", *key).random() >= self._ageless_share:
+            return person, state
+        return untie(person, state, self._ageless, *key, round(10 * alpha))
 
     def _view(self, identity: AnnyIdentity, attribute: str, alpha: float) -> View:
         # The sensor's noise differs in each image.
@@ -120,7 +156,9 @@ class AnnyGenerator:
 
 
 def make(options: Mapping[str, str]) -> AnnyGenerator:
-    """Make the generator from options as the command line has them: `size`, `nuisance=off|on`, `device`.
+    """Make the generator from options as the command line has them.
+
+    They are `size`, `nuisance=off|on`, `device`, `ageless=NAME,NAME` and `ageless_share`.
 
     Raises:
         UsageError: Another option, a value that isn't taken, or a device that isn't there.
@@ -134,10 +172,15 @@ def make(options: Mapping[str, str]) -> AnnyGenerator:
             given["nuisance"] = text == "on"
         elif name == "device":
             given["device"] = text
+        elif name == "ageless":
+            given["ageless"] = tuple(split_list([text]))
+        elif name == "ageless_share" and _is_number(text):
+            given["ageless_share"] = float(text)
         else:
             raise UsageError(
                 f"anny doesn't take -o {name}={text}",
-                "It takes size=PIXELS, nuisance=off|on and device=cpu|cuda|cuda:N|auto.",
+                "It takes size=PIXELS, nuisance=off|on, device=cpu|cuda|cuda:N|auto, ageless=NAME,NAME and"
+                " ageless_share=SHARE.",
             )
     return AnnyGenerator(**given)
 
@@ -159,6 +202,10 @@ def _draw(seed: int, number: int) -> AnnyIdentity:
         neckline=str(random.choice(NECKLINES)),
     )
     return AnnyIdentity(seed, number, draw_person(*key), state, draw_view(stream("camera", *key)))
+
+
+def _is_number(text: str) -> bool:
+    return text.replace(".", "", 1).isdecimal()
 
 
 def _version(package: str) -> str:
