@@ -11,19 +11,33 @@ from urllib.parse import quote
 from comface_bench.core.digest import digest
 from comface_bench.core.errors import UsageError
 from comface_bench.leaderboards.document import APART, COLUMNS, OVERALL, rows_by_group, shown_marks
-from comface_bench.leaderboards.formatting import DASH, format_value
+from comface_bench.leaderboards.formatting import DASH, format_value, unit_of, visible
+from comface_bench.leaderboards.naming import family_title, protocol_title, target_title
 from comface_bench.leaderboards.paper import COMFACE, paper_metrics
+from comface_bench.leaderboards.site.answers import find_answers, grouped_boards
 from comface_bench.leaderboards.site.charts import curves
+from comface_bench.leaderboards.site.comparison import compare_data
+from comface_bench.leaderboards.site.pictures import Pictures
 from comface_bench.leaderboards.site.record import draw_plots, facts
 from comface_bench.leaderboards.site.strips import forest, rank_plot
 from comface_bench.leaderboards.site.templates import render
 from comface_bench.results.store import ResultStore, file_stem
+from comface_bench.stats.metrics import METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from comface_bench.leaderboards.document import Board, BoardRow, Document, Ranking
+    from comface_bench.leaderboards.document import (
+        Board,
+        BoardEntry,
+        BoardRow,
+        Document,
+        Ranking,
+        TaskGroup,
+    )
+    from comface_bench.leaderboards.site.answers import Answer
+    from comface_bench.leaderboards.site.pictures import Gallery
     from comface_bench.results.schema import Record
 
     Crumbs = list[tuple[str, str | None]]
@@ -31,7 +45,7 @@ if TYPE_CHECKING:
 
 FOLDER = "html"
 INDEX = "index.html"
-SHARED = ("style.css", "script.js")
+SHARED = ("style.css", "script.js", "icon.svg")
 METHODS = (
     *("trained_on", "training_scale", "licence", "parameters", "images_per_second"),
     *("folds_done", "seeds", "pairs", "subjects", "failures"),
@@ -39,6 +53,8 @@ METHODS = (
 """Columns that the template's table of methods prints in its own way; further ones follow as texts."""
 MOST_RECORDS = 1000
 """Where there are more records, only the best of each board have pages of their own."""
+QUESTION = "Which backbone best tells how much a face has changed?"
+ABOUT = "Pre-trained backbones, compared on the same pairs of faces, folds and seeds, with 95 % intervals."
 
 
 def render_site(document: Document, results: Path, most_records: int = MOST_RECORDS) -> dict[str, bytes]:
@@ -68,8 +84,10 @@ class _Site:
         rows = sum(len(board.rows) for board in document.boards)
         self._share = None if rows <= most_records else max(1, most_records // len(document.boards))
         self._store = ResultStore(results)
-        self._families = [(family, family_path(family)) for family in document.families]
+        self._families = [(family_title(family), family_path(family)) for family in document.families]
         self._records: set[Key] = set()
+        self._pictures = Pictures()
+        self._galleries: dict[Key, Gallery] = {}
 
     def pages(self) -> dict[str, bytes]:
         """Return all files by path."""
@@ -82,18 +100,34 @@ class _Site:
                     pages[path] = self._record(board, row, record)
             pages[board_path(board.task, board.protocol)] = self._board(board)
         pages[INDEX] = self._overview(INDEX, "Leaderboards", OVERALL)
-        for family, path in self._families:
-            pages[path] = self._overview(path, family, family)
-        return dict(sorted(pages.items()))
+        for family in self._document.families:
+            pages[family_path(family)] = self._overview(family_path(family), family_title(family), family)
+        return dict(sorted((pages | self._pictures.files).items()))
 
     def _overview(self, path: str, title: str, scope: str) -> bytes:
         sections = self._document.sections(scope)
+        answers = find_answers(self._document) if scope == OVERALL else []
+        boards = {board.task: board for section in sections for board in section.boards}
         return self._render(
             "overview.html.j2",
             path,
             title,
             [],
+            f"{_summary(answers[0])} {ABOUT}" if answers else ABOUT,
             sections=sections,
+            answers=answers,
+            forests={id(one): forest(one.board) for one in answers if len(one.boards) == 1},
+            galleries={id(one): self._gallery(one) for one in answers},
+            question=QUESTION,
+            about=ABOUT,
+            tasks=list(boards.values()),
+            columns=lambda section: grouped_boards(section.boards, self._document.groups),
+            any_group=bool(self._document.groups),
+            group_title=_group_title,
+            entries_of=lambda rows, names: [rows[name].entry for name in names if name in rows],
+            answer_id=id,
+            by_place=_by_place,
+            path_to=self._record_of,
             plots={section.protocol: rank_plot(section.ranking) for section in sections if section.ranking},
             unranked=_unranked,
             is_apart=_is_apart,
@@ -114,9 +148,12 @@ class _Site:
         return self._render(
             "board.html.j2",
             path,
-            f"{board.task}, {board.protocol}",
+            f"{board.task}, {protocol_title(board.protocol)}",
             self._crumbs(board, None),
+            board.entry.summary or f"Change of {board.entry.target} between two images of one person.",
             board=board,
+            comparison=compare_data(board),
+            gallery=self._galleries.get((board.task, board.protocol, str(board.best.get(primary)))),
             best=best,
             to_comface=board.best.get(primary) != COMFACE and _compared_with_comface(board),
             baselines=[format_value(name, board.baseline(name)) for name in board.metrics]
@@ -134,31 +171,55 @@ class _Site:
         )
 
     def _record(self, board: Board, row: BoardRow, record: Record) -> bytes:
-        method = row.entry.method
-        self._records.add((board.task, board.protocol, method))
+        method, primary = row.entry.method, board.metrics[0]
+        key = (board.task, board.protocol, method)
+        self._records.add(key)
+        columns = self._store.load_columns(record) if record.units else {}
+        first = [of for (_, seed), of in columns.items() if seed == min(seed for _, seed in columns)]
+        gallery = self._pictures.choose(record, first)
+        if gallery is not None:
+            self._galleries[key] = gallery
         back = board_path(board.task, board.protocol)
         return self._render(
             "record.html.j2",
             record_path(board.task, board.protocol, method),
-            f"{method} on {board.task}, {board.protocol}",
+            f"{method} on {board.task}, {protocol_title(board.protocol)}",
             [*self._crumbs(board, back), (method, None)],
+            f"{board.entry.summary} {METRICS[primary].title} {format_value(primary, row.number(primary))}.",
             board=board,
             board_path=back,
             row=row,
             entry=row.entry,
             record=record,
             facts=facts(record),
-            plots=draw_plots(self._store, record),
+            gallery=gallery,
+            plots=draw_plots(columns.values(), record),
             curve=curves(record.units, record.task.unit),
         )
 
-    def _render(self, template: str, here: str, title: str, crumbs: Crumbs, **context: Any) -> bytes:
-        shared = {"here": here, "title": title, "crumbs": crumbs, "families": self._families}
+    def _gallery(self, answer: Answer) -> tuple[Gallery, str] | None:
+        """Return pictures of the best method and what they are a change of: of several tasks, the first."""
+        for board in answer.boards:
+            gallery = self._galleries.get((board.task, board.protocol, answer.league.best.method))
+            if gallery is not None:
+                return gallery, target_title(board.entry.target)
+        return None
+
+    def _render(
+        self, template: str, here: str, title: str, crumbs: Crumbs, description: str, **context: Any
+    ) -> bytes:
+        shared = {
+            "here": here,
+            "title": title,
+            "crumbs": crumbs,
+            "families": self._families,
+            "description": visible(description),
+        }
         return render(template, link=partial(link, here=here), **shared, **context)
 
     def _crumbs(self, board: Board, path: str | None) -> Crumbs:
-        family = (board.family, family_path(board.family))
-        return [("Leaderboards", INDEX), family, (f"{board.task}, {board.protocol}", path)]
+        family = (family_title(board.family), family_path(board.family))
+        return [("Leaderboards", INDEX), family, (f"{board.task}, {protocol_title(board.protocol)}", path)]
 
     def _load(self, row: BoardRow) -> Record | None:
         entry = row.entry
@@ -174,6 +235,10 @@ class _Site:
         if self._share is None:
             return ordered
         return ordered[: self._share] + [row for row in ordered[self._share :] if row.entry.method == COMFACE]
+
+    def _record_of(self, entry: BoardEntry) -> str | None:
+        key = (entry.task, entry.protocol, entry.method)
+        return record_path(*key) if key in self._records else None
 
     def _record_at(self, board: Board, method: str) -> str | None:
         if (board.task, board.protocol, method) not in self._records:
@@ -214,9 +279,36 @@ def _stem(name: str) -> str:
         return f"digest-{digest(name)[:16]}"
 
 
+def _summary(answer: Answer) -> str:
+    """Say who is best in one sentence, for those who show a link to the page."""
+    league, name = answer.league, answer.metric
+    where = "rendered faces" if answer.entry.rendered else "photographs"
+    unit = unit_of(name, answer.entry.unit)
+    value = " ".join(filter(None, (format_value(name, league.cell.value.value), unit)))
+    ties = f", tied with {len(league.tied)} others" if league.tied else ""
+    return (
+        f"On {where}, {answer.subject}: {league.best.method} is best ({METRICS[name].title} {value}){ties}."
+    )
+
+
 def _rank(row: BoardRow, metric: str) -> float:
     rank = row.cells[metric].rank if metric in row.cells else None
     return math.inf if rank is None else rank
+
+
+def _by_place(board: Board) -> list[tuple[str, list[BoardRow]]]:
+    """Return a board's ranked rows, the best first: those that compete, then by title those set apart."""
+    ranked = [row for row in board.rows if math.isfinite(_rank(row, board.metrics[0]))]
+    ranked.sort(key=lambda row: _rank(row, board.metrics[0]))
+    apart = [row for row in ranked if row.entry.apart]
+    title = rows_by_group(apart)[0][0] if apart else ""
+    leagues = [("", [row for row in ranked if not row.entry.apart]), (title, apart)]
+    return [(title, rows) for title, rows in leagues if rows]
+
+
+def _group_title(group: TaskGroup) -> str:
+    """Name the tasks that are one column."""
+    return f"{len(group.tasks)} {'action units' if group.quantity == 'expression' else 'tasks'}"
 
 
 def _published(rows: Sequence[BoardRow]) -> list[str]:
