@@ -28,6 +28,7 @@ _FAMILIES = {
     "synth": "Rendered faces",
     "unbc": "Pain",
 }
+_TARGETS = {"weight_kg": "body weight", "pspi": "pain (PSPI)"}
 _ACTION_UNITS = {
     "au1": "inner brow raiser",
     "au2": "outer brow raiser",
@@ -62,7 +63,13 @@ def family_title(name: str) -> str:
 def target_title(target: str) -> str:
     """Return what a task asks in words: `au12` is "AU12, lip corner puller"; others keep their name."""
     named = _ACTION_UNITS.get(target)
-    return f"{target.upper()}, {named}" if named else target
+    return f"{target.upper()}, {named}" if named else _TARGETS.get(target, target)
+
+
+def target_note(target: str) -> str:
+    """Say what an action unit is, in a sentence; nothing of other targets."""
+    named = _ACTION_UNITS.get(target)
+    return f"{target.upper()} is “{named}”." if named else ""
 
 
 def _setting(override: str) -> str:

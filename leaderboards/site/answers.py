@@ -62,6 +62,10 @@ class Answer:
         """A record, for what all have in common."""
         return self.board.entry
 
+    def entries(self, method: str) -> list[BoardEntry]:
+        """Return a method's records on all of the boards."""
+        return [row.entry for board in self.boards for row in board.rows if row.entry.method == method]
+
     @property
     def protocol(self) -> str:
         """Name of the protocol."""

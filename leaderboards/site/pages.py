@@ -46,15 +46,15 @@ if TYPE_CHECKING:
 FOLDER = "html"
 INDEX = "index.html"
 SHARED = ("style.css", "script.js", "icon.svg")
-METHODS = (
+PRINTED = (
     *("trained_on", "training_scale", "licence", "parameters", "images_per_second"),
     *("folds_done", "seeds", "pairs", "subjects", "failures"),
 )
-"""Columns that the template's table of methods prints in its own way; further ones follow as texts."""
+"""Columns that the template's tables print in their own way; further ones follow as texts."""
 MOST_RECORDS = 1000
 """Where there are more records, only the best of each board have pages of their own."""
 QUESTION = "Which backbone best tells how much a face has changed?"
-ABOUT = "Pre-trained backbones, compared on the same pairs of faces, folds and seeds, with 95 % intervals."
+ABOUT = "Pre-trained backbones, compared on the same pairs of faces, with 95 % intervals."
 
 
 def render_site(document: Document, results: Path, most_records: int = MOST_RECORDS) -> dict[str, bytes]:
@@ -126,6 +126,7 @@ class _Site:
             group_title=_group_title,
             entries_of=lambda rows, names: [rows[name].entry for name in names if name in rows],
             answer_id=id,
+            family_of=lambda board: family_path(board.family),
             by_place=_by_place,
             path_to=self._record_of,
             plots={section.protocol: rank_plot(section.ranking) for section in sections if section.ranking},
@@ -165,7 +166,10 @@ class _Site:
             published=published,
             head_starts=self._document.head_starts(board),
             entries=[row.entry for row in board.rows],
-            further=[column for name, column in COLUMNS.items() if column.table and name not in METHODS],
+            further={
+                table: [one for name, one in COLUMNS.items() if one.table == table and name not in PRINTED]
+                for table in ("Methods", "Runs")
+            },
             share=self._share,
             paths={row.entry.method: self._record_at(board, row.entry.method) for row in board.rows},
         )

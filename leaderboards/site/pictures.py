@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from comface_bench.core.errors import BenchError
-from comface_bench.core.names import parse_name
 from comface_bench.core.registry import task_registry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Sequence
+    from pathlib import Path
 
+    from comface_bench.data.manifest import Manifest
     from comface_bench.data.task import Task
     from comface_bench.results.schema import Record
     from comface_bench.stats.predictions import Columns
 
 FOLDER = "pictures"
-EACH = 2
-"""Best and worst pairs of a record that are shown."""
 RENDERED = "synthfaces/"
 """Begins the names of the data sets that ship."""
 
@@ -48,20 +48,14 @@ class PicturedPair:
 
 @dataclasses.dataclass(frozen=True)
 class Gallery:
-    """Pairs of one record, among those with at least the median change, no person twice in a list.
+    """Three pairs of one record, of the larger half of changes: of the smallest, median and largest error."""
 
-    Attributes:
-        best, worst: Of the smallest and the largest error.
-        typical: Of the median error.
-    """
-
-    best: tuple[PicturedPair, ...]
-    worst: tuple[PicturedPair, ...]
+    best: PicturedPair
     typical: PicturedPair
+    worst: PicturedPair
 
 
 class _Row(NamedTuple):
-    error: float
     pair: str
     subject: int
     y: float
@@ -78,8 +72,9 @@ class Pictures:
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         self._tasks: dict[str, Task | None] = {}
+        self._manifests: dict[tuple[str, Path], Manifest] = {}
 
-    def choose(self, record: Record, columns: Iterable[Columns]) -> Gallery | None:
+    def choose(self, record: Record, columns: Sequence[Columns]) -> Gallery | None:
         """Choose pairs of a record; None where its pictures may not be shown, or aren't here.
 
         Args:
@@ -87,61 +82,50 @@ class Pictures:
             columns: Its predictions, by fold and seed.
         """
         task = self._task_of(record)
-        rows = _large_changes(columns)
-        if task is None or not rows:
-            return None
-        rows.sort()
-        middle = rows[(len(rows) - 1) // 2]
-        parts = [self._show(task, one) for one in (_each(rows), _each(reversed(rows)), [middle])]
-        if not all(parts):
-            return None
-        best, worst, typical = parts
-        return Gallery(tuple(best), tuple(worst), typical[0])
+        shown = [] if task is None else [self._show(task, row) for row in _choose(columns)]
+        pairs = [pair for pair in shown if pair is not None]
+        return Gallery(*pairs) if len(pairs) == 3 else None
 
     def _task_of(self, record: Record) -> Task | None:
         """Open the shipped task of a record, if its data is the same; a plugin's is never asked for."""
         if not record.task.data.startswith(RENDERED):
             return None
-        name = parse_name(record.task.name)[0]
+        name = record.task.name.partition("+")[0]
         if name not in self._tasks:
-            self._tasks[name] = _open(name)
+            self._tasks[name] = self._open(name)
         task = self._tasks[name]
         same = task is not None and task.table.digest == record.task.manifest_digest
         return task if same else None
 
-    def _show(self, task: Task, rows: Iterable[_Row]) -> list[PicturedPair]:
-        """Take the pictures of pairs; of none, if the labels don't say what the record does."""
-        shown = []
-        for row in rows:
-            images = _images(task, row.pair)
-            if images is None:
-                return []
-            labels = task.labels
-            if not math.isclose(labels[images[1]] - labels[images[0]], row.y, abs_tol=1e-9):
-                return []
-            first, second = (self._keep(task, image) for image in images)
-            shown.append(PicturedPair(first, second, row.y, row.yhat, row.subject))
-        return shown
+    def _open(self, name: str) -> Task | None:
+        from comface_bench.data.task import open_task
+
+        for entry in task_registry().declared():
+            # What comes with comface-bench has no source of its own.
+            if entry.card.name == name and entry.card.ships and entry.source is None:
+                try:
+                    return open_task(entry, {}, None, self._manifests)
+                except BenchError:
+                    # An installation without the pictures: pages do without them.
+                    return None
+        return None
+
+    def _show(self, task: Task, row: _Row) -> PicturedPair | None:
+        """Take the pictures of a pair; None if the labels don't say what the record does."""
+        images = _images(task, row.pair)
+        if images is None:
+            return None
+        change = task.labels[images[1]] - task.labels[images[0]]
+        if not math.isclose(change, row.y, abs_tol=1e-9):
+            return None
+        first, second = (self._keep(task, image) for image in images)
+        return PicturedPair(first, second, row.y, row.yhat, row.subject)
 
     def _keep(self, task: Task, image: int) -> str:
         path = f"{FOLDER}/{task.table.contents[image][:16]}.jpg"
         if path not in self.files:
             self.files[path] = (task.table.root / task.table.images[image]).read_bytes()
         return path
-
-
-def _open(name: str) -> Task | None:
-    from comface_bench.data.task import load_task
-
-    # What comes with comface-bench has no source of its own.
-    cards = [entry.card for entry in task_registry().declared() if entry.source is None]
-    if not any(card.name == name and card.ships for card in cards):
-        return None
-    try:
-        return load_task(name)
-    except BenchError:
-        # An installation without the pictures: pages do without them.
-        return None
 
 
 def _images(task: Task, pair: str) -> tuple[int, int] | None:
@@ -161,24 +145,17 @@ def _images(task: Task, pair: str) -> tuple[int, int] | None:
     return (rows[first], rows[second]) if max(first, second) < len(rows) else None
 
 
-def _large_changes(columns: Iterable[Columns]) -> list[_Row]:
-    """Return a record's predictions of changes, of those of at least their median size."""
-    rows = [
-        _Row(abs(y - yhat), pair, subject, y, yhat)
-        for part in columns
-        for pair, subject, y, yhat in zip(part.pairs, part.subjects, part.y, part.yhat, strict=True)
-        if y
+def _choose(parts: Sequence[Columns]) -> list[_Row]:
+    """Return the pairs of the smallest, median and largest error, of changes of at least the median size."""
+    y = np.array([value for part in parts for value in part.y])
+    yhat = np.array([value for part in parts for value in part.yhat])
+    changed = np.flatnonzero(y)
+    if not changed.size:
+        return []
+    large = changed[np.abs(y[changed]) >= np.median(np.abs(y[changed]))]
+    order = large[np.argsort(np.abs(y - yhat)[large], kind="stable")]
+    pairs = [
+        (pair, subject) for part in parts for pair, subject in zip(part.pairs, part.subjects, strict=True)
     ]
-    least = median(abs(row.y) for row in rows) if rows else 0.0
-    return [row for row in rows if abs(row.y) >= least]
-
-
-def _each(rows: Iterable[_Row]) -> Iterator[_Row]:
-    """Yield the first rows of `EACH` people."""
-    seen: set[int] = set()
-    for row in rows:
-        if row.subject not in seen:
-            seen.add(row.subject)
-            yield row
-        if len(seen) == EACH:
-            return
+    places = (order[0], order[(len(order) - 1) // 2], order[-1])
+    return [_Row(*pairs[place], float(y[place]), float(yhat[place])) for place in places]

@@ -30,7 +30,7 @@ from comface_bench.leaderboards.markdown import (
     setting_text,
     shorten_names,
 )
-from comface_bench.leaderboards.naming import protocol_title, target_title
+from comface_bench.leaderboards.naming import protocol_title, target_note, target_title
 from comface_bench.leaderboards.site.charts import shown, size_text
 from comface_bench.stats.metrics import METRICS, MetricValue
 
@@ -80,6 +80,7 @@ def environment() -> Environment:
         "size_text": size_text,
         "setting_text": setting_text,
         "protocol_title": protocol_title,
+        "target_note": target_note,
         "target_title": target_title,
         "shorten_names": shorten_names,
         "correlation_text": correlation_text,
