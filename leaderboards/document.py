@@ -215,6 +215,11 @@ class BoardEntry:
         return method_order(self.group, self.method)
 
     @property
+    def asks(self) -> str:
+        """What the task asks, in a sentence: of its card, else of its target and unit."""
+        return self.summary or f"Change of {self.target}, in {self.unit}, between two images of one person."
+
+    @property
     def marks(self) -> str:
         """Signs of the row's marks, each with a space in front."""
         return marks_text([self])

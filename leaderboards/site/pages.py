@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from functools import partial
 from importlib import resources
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     )
     from comface_bench.leaderboards.site.answers import Answer
     from comface_bench.leaderboards.site.pictures import Gallery
+    from comface_bench.leaderboards.site.strips import Forest
     from comface_bench.results.schema import Record
 
     Crumbs = list[tuple[str, str | None]]
@@ -76,6 +78,17 @@ def render_site(document: Document, results: Path, most_records: int = MOST_RECO
     return {f"{FOLDER}/{path}": data for path, data in pages.items()}
 
 
+@dataclasses.dataclass(frozen=True)
+class _Shown:
+    """An answer with its plot, the plot's rows, pictures of a pair, and what they are a change of."""
+
+    answer: Answer
+    forest: Forest | None
+    rows: list[tuple[str, list[BoardRow]]]
+    gallery: Gallery | None
+    pictured: str
+
+
 class _Site:
     """The document and its records, and what all pages share."""
 
@@ -106,28 +119,27 @@ class _Site:
 
     def _overview(self, path: str, title: str, scope: str) -> bytes:
         sections = self._document.sections(scope)
-        answers = find_answers(self._document) if scope == OVERALL else []
+        answers = [self._shown(one) for one in find_answers(self._document)] if scope == OVERALL else []
+        columns = {
+            section.protocol: grouped_boards(section.boards, self._document.groups) for section in sections
+        }
         boards = {board.task: board for section in sections for board in section.boards}
         return self._render(
             "overview.html.j2",
             path,
             title,
             [],
-            f"{_summary(answers[0])} {ABOUT}" if answers else ABOUT,
+            f"{_summary(answers[0].answer)} {ABOUT}" if answers else ABOUT,
             sections=sections,
             answers=answers,
-            forests={id(one): forest(one.board) for one in answers if len(one.boards) == 1},
-            galleries={id(one): self._gallery(one) for one in answers},
             question=QUESTION,
             about=ABOUT,
             tasks=list(boards.values()),
-            columns=lambda section: grouped_boards(section.boards, self._document.groups),
-            any_group=bool(self._document.groups),
+            columns=columns,
+            any_group=any(groups for _, groups in columns.values()),
             group_title=_group_title,
             entries_of=lambda rows, names: [rows[name].entry for name in names if name in rows],
-            answer_id=id,
             family_of=lambda board: family_path(board.family),
-            by_place=_by_place,
             path_to=self._record_of,
             plots={section.protocol: rank_plot(section.ranking) for section in sections if section.ranking},
             unranked=_unranked,
@@ -151,7 +163,7 @@ class _Site:
             path,
             f"{board.task}, {protocol_title(board.protocol)}",
             self._crumbs(board, None),
-            board.entry.summary or f"Change of {board.entry.target} between two images of one person.",
+            board.entry.asks,
             board=board,
             comparison=compare_data(board),
             gallery=self._galleries.get((board.task, board.protocol, str(board.best.get(primary)))),
@@ -189,7 +201,7 @@ class _Site:
             record_path(board.task, board.protocol, method),
             f"{method} on {board.task}, {protocol_title(board.protocol)}",
             [*self._crumbs(board, back), (method, None)],
-            f"{board.entry.summary} {METRICS[primary].title} {format_value(primary, row.number(primary))}.",
+            f"{board.entry.asks} {METRICS[primary].title} {format_value(primary, row.number(primary))}.",
             board=board,
             board_path=back,
             row=row,
@@ -201,13 +213,16 @@ class _Site:
             curve=curves(record.units, record.task.unit),
         )
 
-    def _gallery(self, answer: Answer) -> tuple[Gallery, str] | None:
-        """Return pictures of the best method and what they are a change of: of several tasks, the first."""
-        for board in answer.boards:
-            gallery = self._galleries.get((board.task, board.protocol, answer.league.best.method))
-            if gallery is not None:
-                return gallery, target_title(board.entry.target)
-        return None
+    def _shown(self, answer: Answer) -> _Shown:
+        """Put to an answer what is shown beside it; pictures are of the best method, on the first task."""
+        board, method = answer.board, answer.league.best.method
+        return _Shown(
+            answer,
+            forest(board) if len(answer.boards) == 1 else None,
+            _by_place(board),
+            self._galleries.get((board.task, board.protocol, method)),
+            target_title(board.entry.target),
+        )
 
     def _render(
         self, template: str, here: str, title: str, crumbs: Crumbs, description: str, **context: Any
@@ -289,7 +304,8 @@ def _summary(answer: Answer) -> str:
     where = "rendered faces" if answer.entry.rendered else "photographs"
     unit = unit_of(name, answer.entry.unit)
     value = " ".join(filter(None, (format_value(name, league.cell.value.value), unit)))
-    ties = f", tied with {len(league.tied)} others" if league.tied else ""
+    others = len(league.tied)
+    ties = f", tied with {others} other{'s' if others > 1 else ''}" if others else ""
     return (
         f"On {where}, {answer.subject}: {league.best.method} is best ({METRICS[name].title} {value}){ties}."
     )

@@ -102,6 +102,9 @@ def rename(document, names):
             board,
             rows=tuple(dataclasses.replace(row, entry=entry(row.entry)) for row in board.rows),
             best={metric: names.get(best, best) for metric, best in board.best.items()},
+            pairs={
+                (names.get(a, a), names.get(b, b)): difference for (a, b), difference in board.pairs.items()
+            },
         )
         for board in document.boards
     )
