@@ -75,4 +75,4 @@ def target_note(target: str) -> str:
 def _setting(override: str) -> str:
     key, _, value = override.partition("=")
     words = _SETTINGS.get(override) or _SETTINGS.get(key)
-    return words.format(value) if words else override.replace("_", " ").replace("=", " ")
+    return words.format(value) if words else f"{key.replace('_', ' ')} {value}".strip()

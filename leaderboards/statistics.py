@@ -332,7 +332,7 @@ def task_groups(boards: Sequence[tuple[Board, Scores | None]]) -> tuple[TaskGrou
     for board, scores in boards:
         if scores is not None:
             entry = board.entry
-            alike = (board.protocol, entry.data, entry.quantity, entry.version, scores.metric)
+            alike = (board.protocol, board.family, entry.data, entry.quantity, entry.version, scores.metric)
             members.setdefault(alike, []).append((board, scores))
     return tuple(_task_group(own) for own in members.values() if len(own) >= FEWEST_GROUPED)
 

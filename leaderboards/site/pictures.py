@@ -158,4 +158,4 @@ def _choose(parts: Sequence[Columns]) -> list[_Row]:
         (pair, subject) for part in parts for pair, subject in zip(part.pairs, part.subjects, strict=True)
     ]
     places = (order[0], order[(len(order) - 1) // 2], order[-1])
-    return [_Row(*pairs[place], float(y[place]), float(yhat[place])) for place in places]
+    return [_Row(*pairs[place], y=float(y[place]), yhat=float(yhat[place])) for place in places]

@@ -58,8 +58,7 @@ class Strips:
         self, low: float, high: float, about: int = 4, line: float | None = None, *, whole: bool = False
     ) -> None:
         self._scale = Scale(low, high, 3, 97)
-        marks = ticks(low, high, min(about, int(high - low)) if whole else about)
-        self._ticks = [value for value in marks if not whole or value == int(value)]
+        self._ticks = ticks(low, high, about, 1.0 if whole else 0.0)
         self._behind = "".join(self._vertical(value, "grid", HEIGHT) for value in self._ticks)
         if line is not None and self._scale.holds(line):
             self._behind += self._vertical(line, "floor", HEIGHT)

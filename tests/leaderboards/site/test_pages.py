@@ -219,7 +219,7 @@ def test_signs_of_several_records_stand_in_the_ranking(site, read):
         for board in site.document.boards
     )
     page = read(render_site(Document(boards, (ranking,)), site.results)["html/index.html"])
-    assert "farl ¶ 1/2" in page.text
+    assert "farl ¶ 1/4" in page.text
 
 
 def test_head_starts_stand_beside_each_other(results, made, read):
