@@ -154,8 +154,7 @@ def _choose(parts: Sequence[Columns]) -> list[_Row]:
         return []
     large = changed[np.abs(y[changed]) >= np.median(np.abs(y[changed]))]
     order = large[np.argsort(np.abs(y - yhat)[large], kind="stable")]
-    pairs = [
-        (pair, subject) for part in parts for pair, subject in zip(part.pairs, part.subjects, strict=True)
-    ]
+    pairs = [pair for part in parts for pair in part.pairs]
+    subjects = [subject for part in parts for subject in part.subjects]
     places = (order[0], order[(len(order) - 1) // 2], order[-1])
-    return [_Row(*pairs[place], y=float(y[place]), yhat=float(yhat[place])) for place in places]
+    return [_Row(pairs[i], subjects[i], float(y[i]), float(yhat[i])) for i in places]
