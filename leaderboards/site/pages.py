@@ -192,7 +192,8 @@ class _Site:
         self._records.add(key)
         columns = self._store.load_columns(record) if record.units else {}
         first = [of for (_, seed), of in columns.items() if seed == min(seed for _, seed in columns)]
-        gallery = self._pictures.choose(record, first)
+        # The best of a board stands for it there and on the front page, with a typical pair.
+        gallery = self._pictures.choose(record, first, typical=board.best.get(primary) == method)
         if gallery is not None:
             self._galleries[key] = gallery
         back = board_path(board.task, board.protocol)

@@ -48,11 +48,16 @@ class PicturedPair:
 
 @dataclasses.dataclass(frozen=True)
 class Gallery:
-    """Three pairs of one record, of the larger half of changes: of the smallest, median and largest error."""
+    """Pairs of one record, of the larger half of changes.
+
+    Attributes:
+        best, worst: Of the smallest and the largest error.
+        typical: Of the median error; None where it wasn't asked for.
+    """
 
     best: PicturedPair
-    typical: PicturedPair
     worst: PicturedPair
+    typical: PicturedPair | None = None
 
 
 class _Row(NamedTuple):
@@ -74,17 +79,18 @@ class Pictures:
         self._tasks: dict[str, Task | None] = {}
         self._manifests: dict[tuple[str, Path], Manifest] = {}
 
-    def choose(self, record: Record, columns: Sequence[Columns]) -> Gallery | None:
+    def choose(self, record: Record, columns: Sequence[Columns], *, typical: bool = False) -> Gallery | None:
         """Choose pairs of a record; None where its pictures may not be shown, or aren't here.
 
         Args:
             record: Whose data is compared with what ships.
             columns: Its predictions, by fold and seed.
+            typical: Whether a pair of the median error is shown, too.
         """
         task = self._task_of(record)
-        shown = [] if task is None else [self._show(task, row) for row in _choose(columns)]
-        pairs = [pair for pair in shown if pair is not None]
-        return Gallery(*pairs) if len(pairs) == 3 else None
+        rows = [] if task is None else _choose(columns)[: 3 if typical else 2]
+        pairs = [pair for row in rows if task is not None and (pair := self._show(task, row)) is not None]
+        return Gallery(*pairs) if rows and len(pairs) == len(rows) else None
 
     def _task_of(self, record: Record) -> Task | None:
         """Open the shipped task of a record, if its data is the same; a plugin's is never asked for."""
@@ -146,7 +152,7 @@ def _images(task: Task, pair: str) -> tuple[int, int] | None:
 
 
 def _choose(parts: Sequence[Columns]) -> list[_Row]:
-    """Return the pairs of the smallest, median and largest error, of changes of at least the median size."""
+    """Return the pairs of the smallest, largest and median error, of changes of at least the median size."""
     y = np.array([value for part in parts for value in part.y])
     yhat = np.array([value for part in parts for value in part.yhat])
     changed = np.flatnonzero(y)
@@ -156,5 +162,5 @@ def _choose(parts: Sequence[Columns]) -> list[_Row]:
     order = large[np.argsort(np.abs(y - yhat)[large], kind="stable")]
     pairs = [pair for part in parts for pair in part.pairs]
     subjects = [subject for part in parts for subject in part.subjects]
-    places = (order[0], order[(len(order) - 1) // 2], order[-1])
+    places = (order[0], order[-1], order[(len(order) - 1) // 2])
     return [_Row(pairs[i], subjects[i], float(y[i]), float(yhat[i])) for i in places]

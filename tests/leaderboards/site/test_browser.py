@@ -285,6 +285,8 @@ def test_labels_of_scales_stand_apart_and_nothing_is_cut_where_there_is_room(wat
             boxes = [label.bounding_box() for label in scale.locator("text:visible").all()]
             for left, right in itertools.pairwise(boxes):
                 assert left["x"] + left["width"] + 2 < right["x"], (path, boxes)
+            every_other = scale.locator("text.odd")
+            assert [one.is_visible() for one in every_other.all()] == [width > 640] * every_other.count()
         if width == 1280:
             for box in page.locator(".box").all():
                 assert box.evaluate("one => one.scrollWidth <= one.clientWidth"), path

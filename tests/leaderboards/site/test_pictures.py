@@ -48,7 +48,7 @@ def shown(age, made, tmp_path_factory):
 def choose(results, task="synth-age"):
     store, pictures = ResultStore(results), Pictures()
     record = store.load(task, "probe", "a")
-    return pictures.choose(record, list(store.load_columns(record).values())), pictures
+    return pictures.choose(record, list(store.load_columns(record).values()), typical=True), pictures
 
 
 def test_smallest_median_and_largest_error_of_the_larger_changes(shown, age):
@@ -66,6 +66,10 @@ def test_smallest_median_and_largest_error_of_the_larger_changes(shown, age):
         for path, image in zip((pair.first, pair.second), images[row.pair_id], strict=True):
             assert pictures.files[path] == (age.table.root / age.table.images[image]).read_bytes()
     assert len(pictures.files) <= 6
+    store, fewer = ResultStore(results), Pictures()
+    record = store.load("synth-age", "probe", "a")
+    assert fewer.choose(record, list(store.load_columns(record).values())).typical is None
+    assert set(fewer.files) < set(pictures.files)
 
 
 def test_pages_hold_the_pictures_and_refer_to_them(shown, read):
