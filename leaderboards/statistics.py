@@ -334,7 +334,8 @@ def task_groups(boards: Sequence[tuple[Board, Scores | None]]) -> tuple[TaskGrou
             entry = board.entry
             alike = (board.protocol, board.family, entry.data, entry.quantity, entry.version, scores.metric)
             members.setdefault(alike, []).append((board, scores))
-    return tuple(_task_group(own) for own in members.values() if len(own) >= FEWEST_GROUPED)
+    groups = [_task_group(own) for own in members.values() if len(own) >= FEWEST_GROUPED]
+    return tuple(group for group in groups if group.cells)
 
 
 def _task_group(members: Sequence[tuple[Board, Scores]]) -> TaskGroup:
@@ -344,6 +345,8 @@ def _task_group(members: Sequence[tuple[Board, Scores]]) -> TaskGroup:
         name
         for name in scores[0].values
         if all(name in one.values and one.values[name].value is not None for one in scores)
+        # Resamples of other people can't be averaged: some may have no label of one of the tasks.
+        and len({len(one.left_out[name]) for one in scores}) == 1
     ]
     mean = _mean_scores(scores, methods)
     cells: dict[str, MetricCell] = {}
@@ -357,9 +360,7 @@ def _task_group(members: Sequence[tuple[Board, Scores]]) -> TaskGroup:
                 value, interval, value, interval, column.ranks.get(name), to_best, to_comface
             )
     first = boards[0]
-    return TaskGroup(
-        first.protocol, first.entry.quantity, boards, {name: cells[name] for name in methods if name in cells}
-    )
+    return TaskGroup(first.protocol, first.entry.quantity, boards, {name: cells[name] for name in methods})
 
 
 def _mean_scores(scores: Sequence[Scores], methods: Sequence[str]) -> Scores:

@@ -251,6 +251,16 @@ def test_tasks_of_other_versions_are_no_group(made, tmp_path):
     assert read_document(tmp_path).groups == ()
 
 
+def test_tasks_of_other_people_are_no_group(made, tmp_path):
+    for task in GROUPED:
+        people, method = 3 if task == GROUPED[-1] else 4, {"name": "a", "card": {"group": "Other"}}
+        rows = [Prediction(f"{s}-{k}", s, 0, 0, 1.0 + k, 2.0 * k) for s in range(people) for k in range(3)]
+        made.store(tmp_path, {"name": task, "folds": 1}, method, "quick", {(0, 0): rows})
+    document = read_document(tmp_path)
+    assert all(board.rows[0].cells["mae"].rank == 1 for board in document.boards)
+    assert document.groups == ()
+
+
 def exact_p(name, ours, theirs, *, by_fold=False):
     """Exchange the predictions of all sets of subjects, one set at a time."""
     subjects = np.unique(ours[0])
