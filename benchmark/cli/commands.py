@@ -198,6 +198,34 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and run 
 NoPlugins = Annotated[bool, typer.Option("--no-plugins", help="Leave installed plugins out.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
+# Of commands that apply a record's models.
+ModelRecord = Annotated[
+    Path,
+    typer.Option(
+        "--model",
+        metavar="RECORD",
+        help="The record whose models answer: TASK/PROTOCOL/METHOD.json in a folder of results.",
+        show_default=False,
+    ),
+]
+Checkpoint = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="The method's weights, where the record was made with -o checkpoint=FILE.",
+        show_default=False,
+    ),
+]
+ModelFolds = Annotated[
+    str | None,
+    typer.Option(metavar="0,1", help="Folds whose models answer [default: all].", show_default=False),
+]
+ModelSeeds = Annotated[
+    str | None, typer.Option(metavar="0,1", help="Their repetitions [default: all].", show_default=False)
+]
+Level = Annotated[float, typer.Option(help="Probability of the interval.")]
+AnyPhoto = Annotated[bool, typer.Option("--any-photo", help="Answer for photographs unlike the task's, too.")]
+
 
 def load_metrics(files: Iterable[Path]) -> None:
     """Load plugin files, whose metrics count from then on.

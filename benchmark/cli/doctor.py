@@ -35,7 +35,13 @@ from comface_bench.version import __version__
 app = make_app()
 
 _PACKAGES = ("torch", "torchvision", "timm", "open-clip-torch", "numpy", "scipy", "pandas", "pillow")
-_EXTRAS = {"synth": "anny", "slurm": "submitit", "plots": "matplotlib", "onnx": "onnxruntime"}
+_EXTRAS = {
+    "synth": "anny",
+    "slurm": "submitit",
+    "plots": "matplotlib",
+    "pdf": "weasyprint",
+    "onnx": "onnxruntime",
+}
 
 
 class Diagnosis(NamedTuple):
