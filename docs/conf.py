@@ -22,6 +22,7 @@ include_patterns = [
     "examples/notebooks/*",
     "comface/weights/comface-resnet18.md",
     "leaderboards/results/leaderboard/**",
+    "leaderboards/studies/**",
 ]
 exclude_patterns = [".*", "build", "data", "results", "tasks", "tests", "**.ipynb_checkpoints"]
 

@@ -47,6 +47,21 @@ def test_the_example_of_a_method_runs(tmp_path, call):
     assert status == 0, out + err
 
 
+def test_the_tour_of_python_runs(tmp_path, monkeypatch):
+    snippets = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "python.md").read_text(), re.DOTALL)
+    assert len(snippets) > 5
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    names: dict[str, object] = {}
+    for snippet in snippets:
+        exec(snippet, names)
+    assert (tmp_path / "synth-age.png").stat().st_size > 1000
+    assert names["features"].shape == (2, 512)
+    assert len(names["results"]) == 2
+    assert "years" in str(names["estimate"])
+    assert names["image"].equal(names["images"][0])
+
+
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))
 OTHERS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "findings/README.md"]
 NOTEBOOKS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "examples").rglob("*.ipynb"))

@@ -16,9 +16,8 @@ from typing import Any, NamedTuple
 import typer
 
 from comface_bench.cli.commands import Data, Results, make_app
-from comface_bench.cli.listing import data_availability, weights_availability
 from comface_bench.cli.output import print_facts
-from comface_bench.core.card import data_root
+from comface_bench.core.card import data_availability, data_root
 from comface_bench.core.errors import BenchError
 from comface_bench.core.protocol import PROTOCOLS_GROUP, protocol_registry
 from comface_bench.core.registry import (
@@ -29,7 +28,7 @@ from comface_bench.core.registry import (
     method_registry,
     task_registry,
 )
-from comface_bench.core.weights import cache_folder, weights_folder
+from comface_bench.core.weights import cache_folder, weights_availability, weights_folder
 from comface_bench.version import __version__
 
 app = make_app()

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, get_args
 
 from comface_bench.core.card import NO_AUGMENTATION, Family, MethodCard, deciding_facts, facts
 from comface_bench.core.digest import digest, digest_file
+from comface_bench.core.display import html_facts, short_repr
 from comface_bench.core.errors import (
     DataMissingError,
     MissingExtraError,
@@ -39,6 +40,7 @@ from comface_bench.core.registry import Entry, method_registry
 from comface_bench.core.unit import ENGINE_EPOCH
 from comface_bench.core.weights import digest_weights, find_weights
 from comface_bench.results.models import ModelFiles
+from comface_bench.stats.metrics import describe_metric
 from comface_bench.version import __version__
 
 if TYPE_CHECKING:
@@ -199,7 +201,19 @@ class Model:
     def __repr__(self) -> str:
         names = (self.record.method.name, self.record.task.name, self.record.protocol.name)
         units = sum(len(share.units) for share in self.shares)
-        return f"<Model {' · '.join(names)}: {units} units>"
+        return short_repr("Model", " · ".join(names), f"{units} units")
+
+    def _repr_html_(self) -> str:
+        record, name = self.record, self.record.task.metrics[0]
+        heading, value = describe_metric(name, record.primary[name], record.task.unit)
+        shown = {
+            "change of": f"{record.task.target}, {record.task.unit}",
+            "task": record.task.name,
+            "protocol": record.protocol.name,
+            "models": str(sum(len(share.units) for share in self.shares)),
+            f"{heading} of the record": value,
+        }
+        return html_facts(record.method.name, shown)
 
     def load(self, share: Share) -> tuple[Encoder, PairHeads]:
         """Return a share's encoder and heads; only one is kept in memory.
