@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 Fact = bool | int | float | str | tuple[str, ...] | tuple[int, ...] | None
 
 OVERALL = "overall"
+FEWEST_GROUPED = 3
+"""Tasks of one quantity on one data set that pages take together."""
+MOST_COMPARED = 25
+"""Methods of a board of which each is compared with each other."""
 QUANTITIES = ("expression", "weight", "age")
 """What a task may be about so that its card's family says it; of any other, its target does."""
 APART = "taught what is asked, placed apart"
@@ -93,6 +97,7 @@ class BoardEntry:
         image_size: Side of the squares that the protocol gives to the encoder, in pixels; 0 if unknown.
         input_size: Side of what the backbone saw of them, which takes some sizes only; 0 if unknown.
         alignment: How faces were cut out of the pictures; empty where the whole pictures were shown.
+        summary: What the task asks, a sentence of its card; empty where it has none.
     """
 
     task: str
@@ -137,6 +142,7 @@ class BoardEntry:
     input_size: int = 0
     alignment: str = ""
     own_days: bool = False
+    summary: str = ""
 
     @classmethod
     def of(cls, record: Record) -> Self:
@@ -195,6 +201,7 @@ class BoardEntry:
             input_size=_input_size(record, image_size),
             alignment=_alignment(values.get("align")),
             own_days=values.get("split_kind") == "days",
+            summary=task.about.summary,
         )
 
     @property
@@ -206,6 +213,11 @@ class BoardEntry:
     def order(self) -> tuple[Any, ...]:
         """Sort key within a board: the supplement's groups and order, then by name."""
         return method_order(self.group, self.method)
+
+    @property
+    def asks(self) -> str:
+        """What the task asks, in a sentence: of its card, else of its target and unit."""
+        return self.summary or f"Change of {self.target}, in {self.unit}, between two images of one person."
 
     @property
     def marks(self) -> str:
@@ -480,6 +492,8 @@ class Board:
         detectable: Smallest difference between two methods that the task shows with 80 % power, by metric.
         comparable: Whether all rows are of one version of data and split; nothing is ranked otherwise.
         best_apart: Best ranked method by metric, of those that stand apart; empty where there is none.
+        pairs: Of the primary metric, each ranked method minus each one after it, in board order, on the same
+            pairs and resamples. Only of the `MOST_COMPARED` best, where there are more.
     """
 
     task: str
@@ -490,6 +504,7 @@ class Board:
     detectable: Mapping[str, MetricValue]
     comparable: bool
     best_apart: Mapping[str, str | None] = dataclasses.field(default_factory=dict)
+    pairs: Mapping[tuple[str, str], PairedDifference] = dataclasses.field(default_factory=dict)
 
     @property
     def family(self) -> str:
@@ -568,6 +583,33 @@ class Ranking:
         """Number of tasks of each quantity, in board order; empty where all are of one."""
         sizes = Counter(self.quantities.values())
         return dict(sizes) if len(sizes) > 1 else {}
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskGroup:
+    """Several tasks of one quantity on one data set under one protocol, as one column: their mean.
+
+    Attributes:
+        protocol, quantity: Names.
+        boards: The tasks' boards, at least `FEWEST_GROUPED`, of one version and one primary metric.
+        cells: Mean of the primary metric by method, of those that are ranked on every task; intervals and
+            differences are of the mean, by resampling people once for all tasks. Differences have no p.
+    """
+
+    protocol: str
+    quantity: str
+    boards: tuple[Board, ...]
+    cells: Mapping[str, MetricCell]
+
+    @property
+    def metric(self) -> str:
+        """The primary metric."""
+        return self.boards[0].metrics[0]
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of the tasks, in board order."""
+        return tuple(board.task for board in self.boards)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -683,12 +725,14 @@ class Document:
         rankings: Each family's, then the overall ones.
         settings: Tasks that ran under several settings of a protocol, in board order.
         agreements: Orders of methods on photographs against those on rendered faces.
+        groups: Tasks that pages can show as one column, such as all action units of a data set.
     """
 
     boards: tuple[Board, ...]
     rankings: tuple[Ranking, ...]
     settings: tuple[Settings, ...] = ()
     agreements: tuple[Agreement, ...] = ()
+    groups: tuple[TaskGroup, ...] = ()
 
     @property
     def families(self) -> list[str]:

@@ -21,7 +21,14 @@ from comface_bench.leaderboards.export import leaderboard_csv, leaderboard_json
 from comface_bench.leaderboards.manifest_writer import LIST, PageManifest, digests_of, stamp_of, write_files
 from comface_bench.leaderboards.markdown import board_page, family_page, index_page, overall_page
 from comface_bench.leaderboards.paper import natural_order, protocol_order
-from comface_bench.leaderboards.statistics import Arranged, agreements, board_statistics, rankings, settings
+from comface_bench.leaderboards.statistics import (
+    Arranged,
+    agreements,
+    board_statistics,
+    rankings,
+    settings,
+    task_groups,
+)
 from comface_bench.results.store import ResultStore, file_stem
 from comface_bench.stats.metrics import METRICS
 from comface_bench.stats.predictions import PredictionSet
@@ -158,7 +165,11 @@ def read_document(results: Path | str, workers: int | None = None) -> Document:
             boards = list(pool.map(read, folders.values()))
     boards.sort(key=lambda made: (natural_order(made[0].task), protocol_order(made[0].protocol)))
     return Document(
-        tuple(board for board, _ in boards), rankings(boards), settings(boards), agreements(boards)
+        tuple(board for board, _ in boards),
+        rankings(boards),
+        settings(boards),
+        agreements(boards),
+        task_groups(boards),
     )
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from comface_bench.leaderboards.document import (
+    FEWEST_GROUPED,
+    MOST_COMPARED,
     OVERALL,
     Agreement,
     Board,
@@ -16,6 +19,7 @@ from comface_bench.leaderboards.document import (
     MetricCell,
     Ranking,
     Settings,
+    TaskGroup,
 )
 from comface_bench.leaderboards.formatting import format_value
 from comface_bench.leaderboards.paper import (
@@ -123,8 +127,17 @@ def board_statistics(
         detectable={name: detectable.get(name, missing) for name in metrics},
         comparable=comparable,
         best_apart={name: one.best for name, one in apart.items()} if leagues[True] else {},
+        pairs=_pairs(own[metrics[0]].scores, ranked) if metrics[0] in own else {},
     )
     return board, only(own[metrics[0]].scores, ranked) if ranked and is_resampled(metrics[0]) else None
+
+
+def _pairs(scores: Scores, ranked: Sequence[str]) -> dict[tuple[str, str], PairedDifference]:
+    """Compare each ranked method with each one after it; of very many, the best."""
+    ranks = _ranks(scores, ranked)
+    chosen = set(sorted(ranks, key=ranks.__getitem__)[:MOST_COMPARED])
+    listed = [name for name in ranked if name in chosen]
+    return {(a, b): difference(scores, a, b) for a, b in combinations(listed, 2)}
 
 
 def only(scores: Scores, methods: Sequence[str]) -> Scores:
@@ -317,6 +330,66 @@ def _ranking(scope: str, protocol: str, boards: Sequence[tuple[Board, Scores]]) 
         critical_difference=critical_difference(standings, groups=quantities),
         quantities=quantities,
         apart=apart,
+    )
+
+
+def task_groups(boards: Sequence[tuple[Board, Scores | None]]) -> tuple[TaskGroup, ...]:
+    """Take tasks of one quantity on one data set under one protocol together, where there are several.
+
+    Args:
+        boards: With the primary metric of their ranked methods on the resamples, in board order.
+    """
+    members: dict[tuple[object, ...], list[tuple[Board, Scores]]] = {}
+    for board, scores in boards:
+        if scores is not None:
+            entry = board.entry
+            alike = (board.protocol, board.family, entry.data, entry.quantity, entry.version, scores.metric)
+            members.setdefault(alike, []).append((board, scores))
+    groups = [_task_group(own) for own in members.values() if len(own) >= FEWEST_GROUPED]
+    return tuple(group for group in groups if group.cells)
+
+
+def _task_group(members: Sequence[tuple[Board, Scores]]) -> TaskGroup:
+    boards, scores = zip(*members, strict=True)
+    apart = {row.entry.method for board in boards for row in board.rows if row.entry.apart}
+    methods = [
+        name
+        for name in scores[0].values
+        if all(name in one.values and one.values[name].value is not None for one in scores)
+        # Resamples of other people can't be averaged: some may have no label of one of the tasks.
+        and len({len(one.left_out[name]) for one in scores}) == 1
+    ]
+    mean = _mean_scores(scores, methods)
+    cells: dict[str, MetricCell] = {}
+    for league in (False, True):
+        ranked = [name for name in methods if (name in apart) == league]
+        column = _Column(mean, mean, ranked, {})
+        for name in ranked:
+            value, interval = mean.values[name], mean.interval(name)
+            to_best, to_comface = column.compare(name, column.best), column.compare(name, COMFACE)
+            cells[name] = MetricCell(
+                value, interval, value, interval, column.ranks.get(name), to_best, to_comface
+            )
+    first = boards[0]
+    return TaskGroup(first.protocol, first.entry.quantity, boards, {name: cells[name] for name in methods})
+
+
+def _mean_scores(scores: Sequence[Scores], methods: Sequence[str]) -> Scores:
+    """Average one metric over tasks of the same people, resample by resample."""
+    values = {name: [one.values[name].value or 0.0 for one in scores] for name in methods}
+    draws = {name: [one.draws[name] for one in scores] for name in methods}
+    left_out = {name: [one.left_out[name] for one in scores] for name in methods}
+    return dataclasses.replace(
+        scores[0],
+        values={name: MetricValue(float(np.mean(of))) for name, of in values.items()},
+        draws={name: np.mean(of, axis=0) for name, of in draws.items()},
+        left_out={name: np.mean(of, axis=0) for name, of in left_out.items()},
+        pairs={name: " ".join(one.pairs[name] for one in scores) for name in methods},
+        reasons={
+            name: reason
+            for name in methods
+            if (reason := next(filter(None, (one.reasons.get(name, "") for one in scores)), ""))
+        },
     )
 
 

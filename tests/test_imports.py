@@ -48,7 +48,7 @@ ALLOWED = {
     "stats": {"core"},
     "studies": {"core", "execute", "leaderboards", "results", "stats"},
     "submission": {"core", "data", "results"},
-    "leaderboards": {"core", "results", "stats"},
+    "leaderboards": {"core", "data.manifest", "data.task", "results", "stats"},
     "tasks": {"core"},
     "baselines": {"core", "comface", "weights"},
     "weights": {"core"},

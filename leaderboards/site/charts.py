@@ -66,9 +66,9 @@ def domain(values: Iterable[float], *, zero: bool = False, margin: float = 0.0) 
     return low - room, high + room
 
 
-def ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Return round values between two ends, about so many."""
-    step = round_step(high - low, about)
+def ticks(low: float, high: float, about: int = 5, least: float = 0.0) -> list[float]:
+    """Return round values between two ends, about so many, at least so far apart."""
+    step = max(least, round_step(high - low, about))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [index * step for index in range(first, last + 1)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from functools import partial
 from importlib import resources
@@ -11,19 +12,34 @@ from urllib.parse import quote
 from comface_bench.core.digest import digest
 from comface_bench.core.errors import UsageError
 from comface_bench.leaderboards.document import APART, COLUMNS, OVERALL, rows_by_group, shown_marks
-from comface_bench.leaderboards.formatting import DASH, format_value
+from comface_bench.leaderboards.formatting import DASH, format_value, unit_of, visible
+from comface_bench.leaderboards.naming import family_title, protocol_title, target_title
 from comface_bench.leaderboards.paper import COMFACE, paper_metrics
+from comface_bench.leaderboards.site.answers import find_answers, grouped_boards
 from comface_bench.leaderboards.site.charts import curves
+from comface_bench.leaderboards.site.comparison import compare_data
+from comface_bench.leaderboards.site.pictures import Pictures
 from comface_bench.leaderboards.site.record import draw_plots, facts
 from comface_bench.leaderboards.site.strips import forest, rank_plot
 from comface_bench.leaderboards.site.templates import render
 from comface_bench.results.store import ResultStore, file_stem
+from comface_bench.stats.metrics import METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from comface_bench.leaderboards.document import Board, BoardRow, Document, Ranking
+    from comface_bench.leaderboards.document import (
+        Board,
+        BoardEntry,
+        BoardRow,
+        Document,
+        Ranking,
+        TaskGroup,
+    )
+    from comface_bench.leaderboards.site.answers import Answer
+    from comface_bench.leaderboards.site.pictures import Gallery
+    from comface_bench.leaderboards.site.strips import Forest
     from comface_bench.results.schema import Record
 
     Crumbs = list[tuple[str, str | None]]
@@ -31,14 +47,16 @@ if TYPE_CHECKING:
 
 FOLDER = "html"
 INDEX = "index.html"
-SHARED = ("style.css", "script.js")
-METHODS = (
+SHARED = ("style.css", "script.js", "icon.svg")
+PRINTED = (
     *("trained_on", "training_scale", "licence", "parameters", "images_per_second"),
     *("folds_done", "seeds", "pairs", "subjects", "failures"),
 )
-"""Columns that the template's table of methods prints in its own way; further ones follow as texts."""
+"""Columns that the template's tables print in their own way; further ones follow as texts."""
 MOST_RECORDS = 1000
 """Where there are more records, only the best of each board have pages of their own."""
+QUESTION = "Which backbone best tells how much a face has changed?"
+ABOUT = "Pre-trained backbones, compared on the same pairs of faces, with 95 % intervals."
 
 
 def render_site(document: Document, results: Path, most_records: int = MOST_RECORDS) -> dict[str, bytes]:
@@ -60,6 +78,17 @@ def render_site(document: Document, results: Path, most_records: int = MOST_RECO
     return {f"{FOLDER}/{path}": data for path, data in pages.items()}
 
 
+@dataclasses.dataclass(frozen=True)
+class _Shown:
+    """An answer with its plot, the plot's rows, pictures of a pair, and what they are a change of."""
+
+    answer: Answer
+    forest: Forest | None
+    rows: list[tuple[str, list[BoardRow]]]
+    gallery: Gallery | None
+    pictured: str
+
+
 class _Site:
     """The document and its records, and what all pages share."""
 
@@ -68,8 +97,10 @@ class _Site:
         rows = sum(len(board.rows) for board in document.boards)
         self._share = None if rows <= most_records else max(1, most_records // len(document.boards))
         self._store = ResultStore(results)
-        self._families = [(family, family_path(family)) for family in document.families]
+        self._families = [(family_title(family), family_path(family)) for family in document.families]
         self._records: set[Key] = set()
+        self._pictures = Pictures()
+        self._galleries: dict[Key, Gallery] = {}
 
     def pages(self) -> dict[str, bytes]:
         """Return all files by path."""
@@ -82,18 +113,34 @@ class _Site:
                     pages[path] = self._record(board, row, record)
             pages[board_path(board.task, board.protocol)] = self._board(board)
         pages[INDEX] = self._overview(INDEX, "Leaderboards", OVERALL)
-        for family, path in self._families:
-            pages[path] = self._overview(path, family, family)
-        return dict(sorted(pages.items()))
+        for family in self._document.families:
+            pages[family_path(family)] = self._overview(family_path(family), family_title(family), family)
+        return dict(sorted((pages | self._pictures.files).items()))
 
     def _overview(self, path: str, title: str, scope: str) -> bytes:
         sections = self._document.sections(scope)
+        answers = [self._shown(one) for one in find_answers(self._document)] if scope == OVERALL else []
+        columns = {
+            section.protocol: grouped_boards(section.boards, self._document.groups) for section in sections
+        }
+        boards = {board.task: board for section in sections for board in section.boards}
         return self._render(
             "overview.html.j2",
             path,
             title,
             [],
+            f"{_summary(answers[0].answer)} {ABOUT}" if answers else ABOUT,
             sections=sections,
+            answers=answers,
+            question=QUESTION,
+            about=ABOUT,
+            tasks=list(boards.values()),
+            columns=columns,
+            any_group=any(groups for _, groups in columns.values()),
+            group_title=_group_title,
+            entries_of=lambda rows, names: [rows[name].entry for name in names if name in rows],
+            family_of=lambda board: family_path(board.family),
+            path_to=self._record_of,
             plots={section.protocol: rank_plot(section.ranking) for section in sections if section.ranking},
             unranked=_unranked,
             is_apart=_is_apart,
@@ -114,9 +161,12 @@ class _Site:
         return self._render(
             "board.html.j2",
             path,
-            f"{board.task}, {board.protocol}",
+            f"{board.task}, {protocol_title(board.protocol)}",
             self._crumbs(board, None),
+            board.entry.asks,
             board=board,
+            comparison=compare_data(board),
+            gallery=self._galleries.get((board.task, board.protocol, str(board.best.get(primary)))),
             best=best,
             to_comface=board.best.get(primary) != COMFACE and _compared_with_comface(board),
             baselines=[format_value(name, board.baseline(name)) for name in board.metrics]
@@ -128,37 +178,68 @@ class _Site:
             published=published,
             head_starts=self._document.head_starts(board),
             entries=[row.entry for row in board.rows],
-            further=[column for name, column in COLUMNS.items() if column.table and name not in METHODS],
+            further={
+                table: [one for name, one in COLUMNS.items() if one.table == table and name not in PRINTED]
+                for table in ("Methods", "Runs")
+            },
             share=self._share,
             paths={row.entry.method: self._record_at(board, row.entry.method) for row in board.rows},
         )
 
     def _record(self, board: Board, row: BoardRow, record: Record) -> bytes:
-        method = row.entry.method
-        self._records.add((board.task, board.protocol, method))
+        method, primary = row.entry.method, board.metrics[0]
+        key = (board.task, board.protocol, method)
+        self._records.add(key)
+        columns = self._store.load_columns(record) if record.units else {}
+        first = [of for (_, seed), of in columns.items() if seed == min(seed for _, seed in columns)]
+        # The best of a board stands for it there and on the front page, with a typical pair.
+        gallery = self._pictures.choose(record, first, typical=board.best.get(primary) == method)
+        if gallery is not None:
+            self._galleries[key] = gallery
         back = board_path(board.task, board.protocol)
         return self._render(
             "record.html.j2",
             record_path(board.task, board.protocol, method),
-            f"{method} on {board.task}, {board.protocol}",
+            f"{method} on {board.task}, {protocol_title(board.protocol)}",
             [*self._crumbs(board, back), (method, None)],
+            f"{board.entry.asks} {METRICS[primary].title} {format_value(primary, row.number(primary))}.",
             board=board,
             board_path=back,
             row=row,
             entry=row.entry,
             record=record,
             facts=facts(record),
-            plots=draw_plots(self._store, record),
+            gallery=gallery,
+            plots=draw_plots(columns.values(), record),
             curve=curves(record.units, record.task.unit),
         )
 
-    def _render(self, template: str, here: str, title: str, crumbs: Crumbs, **context: Any) -> bytes:
-        shared = {"here": here, "title": title, "crumbs": crumbs, "families": self._families}
+    def _shown(self, answer: Answer) -> _Shown:
+        """Put to an answer what is shown beside it; pictures are of the best method, on the first task."""
+        board, method = answer.board, answer.league.best.method
+        return _Shown(
+            answer,
+            forest(board) if len(answer.boards) == 1 else None,
+            _by_place(board),
+            self._galleries.get((board.task, board.protocol, method)),
+            target_title(board.entry.target),
+        )
+
+    def _render(
+        self, template: str, here: str, title: str, crumbs: Crumbs, description: str, **context: Any
+    ) -> bytes:
+        shared = {
+            "here": here,
+            "title": title,
+            "crumbs": crumbs,
+            "families": self._families,
+            "description": visible(description),
+        }
         return render(template, link=partial(link, here=here), **shared, **context)
 
     def _crumbs(self, board: Board, path: str | None) -> Crumbs:
-        family = (board.family, family_path(board.family))
-        return [("Leaderboards", INDEX), family, (f"{board.task}, {board.protocol}", path)]
+        family = (family_title(board.family), family_path(board.family))
+        return [("Leaderboards", INDEX), family, (f"{board.task}, {protocol_title(board.protocol)}", path)]
 
     def _load(self, row: BoardRow) -> Record | None:
         entry = row.entry
@@ -174,6 +255,10 @@ class _Site:
         if self._share is None:
             return ordered
         return ordered[: self._share] + [row for row in ordered[self._share :] if row.entry.method == COMFACE]
+
+    def _record_of(self, entry: BoardEntry) -> str | None:
+        key = (entry.task, entry.protocol, entry.method)
+        return record_path(*key) if key in self._records else None
 
     def _record_at(self, board: Board, method: str) -> str | None:
         if (board.task, board.protocol, method) not in self._records:
@@ -214,9 +299,37 @@ def _stem(name: str) -> str:
         return f"digest-{digest(name)[:16]}"
 
 
+def _summary(answer: Answer) -> str:
+    """Say who is best in one sentence, for those who show a link to the page."""
+    league, name = answer.league, answer.metric
+    where = "rendered faces" if answer.entry.rendered else "photographs"
+    unit = unit_of(name, answer.entry.unit)
+    value = " ".join(filter(None, (format_value(name, league.cell.value.value), unit)))
+    others = len(league.tied)
+    ties = f", tied with {others} other{'s' if others > 1 else ''}" if others else ""
+    return (
+        f"On {where}, {answer.subject}: {league.best.method} is best ({METRICS[name].title} {value}){ties}."
+    )
+
+
 def _rank(row: BoardRow, metric: str) -> float:
     rank = row.cells[metric].rank if metric in row.cells else None
     return math.inf if rank is None else rank
+
+
+def _by_place(board: Board) -> list[tuple[str, list[BoardRow]]]:
+    """Return a board's ranked rows, the best first: those that compete, then by title those set apart."""
+    ranked = [row for row in board.rows if math.isfinite(_rank(row, board.metrics[0]))]
+    ranked.sort(key=lambda row: _rank(row, board.metrics[0]))
+    apart = [row for row in ranked if row.entry.apart]
+    title = rows_by_group(apart)[0][0] if apart else ""
+    leagues = [("", [row for row in ranked if not row.entry.apart]), (title, apart)]
+    return [(title, rows) for title, rows in leagues if rows]
+
+
+def _group_title(group: TaskGroup) -> str:
+    """Name the tasks that are one column."""
+    return f"{len(group.tasks)} {'action units' if group.quantity == 'expression' else 'tasks'}"
 
 
 def _published(rows: Sequence[BoardRow]) -> list[str]:

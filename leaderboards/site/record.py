@@ -18,12 +18,12 @@ from comface_bench.leaderboards.site.error_analysis import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from markupsafe import Markup
 
     from comface_bench.results.schema import Record
-    from comface_bench.results.store import ResultStore
+    from comface_bench.stats.predictions import Columns
 
 DEEPEST = 3
 LONGEST = 400
@@ -97,15 +97,11 @@ def facts(record: Record) -> list[tuple[str, list[tuple[str, str]]]]:
     return [(title, [fact for fact in lines if fact[1]]) for title, lines in sections]
 
 
-def draw_plots(store: ResultStore, record: Record) -> Plots | None:
-    """Draw a record's predictions and errors; None where no unit is finished.
-
-    Raises:
-        ResultError: The predictions can't be read, or aren't the record's.
-    """
-    if not record.units:
+def draw_plots(columns: Collection[Columns], record: Record) -> Plots | None:
+    """Draw a record's predictions and errors, given by fold and seed; None where no unit is finished."""
+    if not columns:
         return None
-    predictions = gather(store.load_columns(record).values())
+    predictions = gather(columns)
     points, bins, errors = draw_points(predictions), error_by_size(predictions), error_by_subject(predictions)
     unit = record.task.unit
     return Plots(

@@ -1,6 +1,7 @@
 /* Written by `comface-bench leaderboard build`; changes are lost at the next build. */
 "use strict";
-/* Sorts and filters tables, and switches the theme. Without it, pages show everything in board order. */
+/* Sorts and filters tables, sets two methods side by side, and switches the theme. Without it, pages show
+   everything in board order. */
 (() => {
   const THEMES = ["auto", "light", "dark"];
   const KEY = "comface-bench-theme";
@@ -143,6 +144,56 @@
     tables.forEach((table) => table.addEventListener("arranged", filter));
   };
 
+  /* A printed difference the other way round: signs are characters here, so nothing is rounded anew. */
+  const turned = (text) => text.startsWith("+") ? `-${text.slice(1)}`
+    : text.startsWith("-") ? `+${text.slice(1)}` : text;
+
+  const addComparison = (place, say) => {
+    const { heading, higher, chosen, methods, pairs } = JSON.parse(place.dataset.pairs);
+    const lookUp = (a, b) => {
+      if (a < b) return pairs[`${a}-${b}`];
+      const [value, low, high, tied] = pairs[`${b}-${a}`];
+      return [turned(value), high && turned(high), low && turned(low), tied];
+    };
+    const selects = chosen.map((first, index) => {
+      const select = make("select", { id: `compare-${index}` });
+      methods.forEach(([name], number) => {
+        select.append(make("option", { value: String(number), selected: number === first }, name));
+      });
+      return select;
+    });
+    const labels = ["Compare", "with"].map((words, index) => make("label", { htmlFor: `compare-${index}` }, words));
+    const result = make("dl", { className: "tiles" });
+    const tile = (head, value, small) => make("div", {}, make("dt", {}, head),
+      make("dd", {}, value, " ", make("span", {}, small)));
+    const show = () => {
+      const [a, b] = selects.map((select) => Number(select.value));
+      const [first, second] = [methods[a], methods[b]];
+      if (a === b) {
+        result.replaceChildren(tile(first[0], first[1], first[2]));
+        return "Choose two methods";
+      }
+      const [value, low, high, tied] = lookUp(a, b);
+      const better = value.startsWith("+") === higher ? first[0] : second[0];
+      const verdict = tied === null ? "no interval" : tied ? "tied: the interval holds 0" : `${better} is better`;
+      const apart = first[3] === second[3] ? "" : "; one of them was taught what is asked";
+      const ends = low === null ? "" : `[${low}, ${high}], `;
+      result.replaceChildren(tile(first[0], first[1], first[2]), tile(second[0], second[1], second[2]),
+        tile(`Difference in ${heading}`, value, `${ends}${verdict}${apart}`));
+      return `${first[0]} minus ${second[0]}: ${value}, ${verdict}`;
+    };
+    selects.forEach((select) => select.addEventListener("change", () => say(show())));
+    const line = make("p", { className: "filter" }, labels[0], selects[0], labels[1], selects[1]);
+    place.append(line, result);
+    show();
+  };
+
+  /* A link to a part that is folded opens it. */
+  const unfold = () => {
+    const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (target && target.matches("details")) target.open = true;
+  };
+
   apply(stored());
   document.addEventListener("DOMContentLoaded", () => {
     const status = make("div", { className: "unseen" });
@@ -151,7 +202,10 @@
     const say = (text) => { status.textContent = text; };
     addThemeButton();
     document.querySelectorAll("table[data-sort]").forEach((table) => makeSortable(table, say));
-    const place = document.querySelector(".filter");
+    document.querySelectorAll("[data-pairs]").forEach((place) => addComparison(place, say));
+    window.addEventListener("hashchange", unfold);
+    unfold();
+    const place = document.querySelector(".filter[data-label]");
     if (place) addFilter(place, [...document.querySelectorAll("table[data-filter]")], say);
   });
 })();

@@ -51,11 +51,14 @@ class Strips:
         low, high: Ends of the scale.
         about: How many ticks it has, about.
         line: A value with a line across all strips, such as the no-change baseline's; None for none.
+        whole: Whether values between whole numbers have no tick.
     """
 
-    def __init__(self, low: float, high: float, about: int = 4, line: float | None = None) -> None:
+    def __init__(
+        self, low: float, high: float, about: int = 4, line: float | None = None, *, whole: bool = False
+    ) -> None:
         self._scale = Scale(low, high, 3, 97)
-        self._ticks = ticks(low, high, about)
+        self._ticks = ticks(low, high, about, 1.0 if whole else 0.0)
         self._behind = "".join(self._vertical(value, "grid", HEIGHT) for value in self._ticks)
         if line is not None and self._scale.holds(line):
             self._behind += self._vertical(line, "floor", HEIGHT)
@@ -84,9 +87,11 @@ class Strips:
             span_text: A short name of the bar, and its length.
         """
         drawn = [f'<svg class="strip scale" height="{AXIS_HEIGHT}" role="img"><title>{shown(title)}</title>']
-        for value, words in zip(self._ticks, tick_texts(self._ticks), strict=True):
+        for place, (value, words) in enumerate(zip(self._ticks, tick_texts(self._ticks), strict=True)):
             drawn.append(self._vertical(value, "axis", 6))
-            drawn.append(f'<text class="tick middle" x="{self._at(value)}" y="21">{words}</text>')
+            # Every other label goes where the page is narrow, so that none runs into the next.
+            mark = "tick middle odd" if place % 2 else "tick middle"
+            drawn.append(f'<text class="{mark}" x="{self._at(value)}" y="21">{words}</text>')
         drawn.append("</svg>")
         if span is not None:
             ends = f'x1="{self._at(self._scale.low)}" x2="{self._at(self._scale.low + span)}"'
@@ -194,7 +199,7 @@ def rank_plot(ranking: Ranking) -> RankPlot | None:
     if not ranked:
         return None
     critical = ranking.critical_difference.value
-    strips = Strips(1, max(2, len(ranked), 1 + (critical or 0)), about=6)
+    strips = Strips(1, max(2, len(ranked), 1 + (critical or 0)), about=6, whole=True)
     drawn = {}
     for name, one in ranked.items():
         ends = one.mean_rank_interval

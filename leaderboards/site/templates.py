@@ -28,9 +28,9 @@ from comface_bench.leaderboards.markdown import (
     correlation_ends,
     correlation_text,
     setting_text,
-    settings_title,
     shorten_names,
 )
+from comface_bench.leaderboards.naming import protocol_title, target_note, target_title
 from comface_bench.leaderboards.site.charts import shown, size_text
 from comface_bench.stats.metrics import METRICS, MetricValue
 
@@ -79,7 +79,9 @@ def environment() -> Environment:
         "shown_marks": shown_marks,
         "size_text": size_text,
         "setting_text": setting_text,
-        "settings_title": settings_title,
+        "protocol_title": protocol_title,
+        "target_note": target_note,
+        "target_title": target_title,
         "shorten_names": shorten_names,
         "correlation_text": correlation_text,
         "correlation_ends": correlation_ends,
@@ -92,6 +94,10 @@ def environment() -> Environment:
         "styled": styled,
         "unit_of": unit_of,
         "unit_texts": unit_texts,
+    }
+    made.filters |= {
+        "lower_first": lambda text: text[:1].lower() + text[1:],
+        "capitalize_first": lambda text: text[:1].upper() + text[1:],
     }
     return made
 

@@ -2,13 +2,14 @@
 
 import gzip
 import random
-from itertools import product
+from itertools import combinations, product
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from comface_bench.core.digest import digest
+from comface_bench.leaderboards import statistics
 from comface_bench.leaderboards.formatting import format_value
 from comface_bench.leaderboards.pages import read_document
 from comface_bench.results.predictions import Prediction
@@ -172,6 +173,92 @@ def test_differences_to_the_best_and_to_comface(filled, fewer):
             best = cell.to_best.difference.interval if cell.to_best else None
             assert cell.tied == (cell.rank == 1 or (best is not None and best.low <= 0 <= best.high))
     assert compared >= 12
+
+
+def test_each_method_is_compared_with_each_other(filled, fewer):
+    checked = 0
+    for board in fewer.boards:
+        name = board.metrics[0]
+        ranked = [row.entry.method for row in board.rows if row.cells[name].rank is not None]
+        assert list(board.pairs) == list(combinations(ranked, 2))
+        for (first, second), found in board.pairs.items():
+            both = [read_columns(filled, board, method) for method in (first, second)]
+            ours, theirs = (value_of(name, columns) for columns in both)
+            assert found.value == pytest.approx(ours - theirs, abs=1e-9)
+            counts = counts_of(set(both[0][0].tolist()), board.entry.data)
+            draws = [value_of(name, both[0], times) - value_of(name, both[1], times) for times in counts]
+            check_interval(found.interval, np.array(draws))
+            checked += 1
+    assert checked > 5
+
+
+def test_of_very_many_methods_the_best_are_compared(made, tmp_path, monkeypatch):
+    monkeypatch.setattr(statistics, "MOST_COMPARED", 2)
+    for method, noise in (("a", 3.0), ("b", 1.0), ("c", 9.0), ("d", 2.0)):
+        made.add(tmp_path, method=method, noise=noise)
+    (board,) = read_document(tmp_path).boards
+    assert list(board.pairs) == [("b", "d")]
+
+
+GROUPED = ("disfa-au1", "disfa-au4", "disfa-au6")
+
+
+@pytest.fixture(scope="module")
+def grouped(made, tmp_path_factory):
+    """Three tasks of one quantity; `gap` misses one, `taught` stands apart, `c` is best on one."""
+    results = tmp_path_factory.mktemp("grouped")
+    facts = {"data": "DISFA", "card": {"family": "expression"}}
+    for index, task in enumerate(GROUPED):
+        for method, noise in (("a", 1.0), ("b", 2.5), ("c", 0.2 if index == 1 else 3.0)):
+            made.add(results, task, "quick", method, noise=noise, facts=facts, draw=10 * index + ord(method))
+        made.add(
+            results, task, "quick", "taught", card={"supervision": ["expression"]}, facts=facts, noise=0.1
+        )
+        if index:
+            made.add(results, task, "quick", "gap", noise=0.1, facts=facts)
+    made.add(results, "age", "quick", "a", facts={"data": "DISFA", "card": {"family": "age"}})
+    made.add(results, "disfa-au1", "linear", "a", facts=facts)
+    return results, read_with_fewer(results)
+
+
+def test_the_mean_of_several_tasks_is_resampled_as_one(grouped):
+    results, document = grouped
+    (group,) = document.groups
+    assert (group.tasks, group.metric, group.protocol) == (GROUPED, "mae", "quick")
+    assert set(group.cells) == {"a", "b", "c", "taught"}
+
+    def means(method, times=None):
+        return np.mean([value_of("mae", read_columns(results, one, method), times) for one in group.boards])
+
+    counts = counts_of(range(4), "DISFA")
+    draws = {method: np.array([means(method, times) for times in counts]) for method in group.cells}
+    for method, cell in group.cells.items():
+        assert cell.value.value == pytest.approx(means(method), abs=1e-9)
+        check_interval(cell.interval, draws[method])
+    assert [group.cells[method].rank for method in "abc"] == [1, 3, 2]
+    assert group.cells["taught"].rank == 1
+    for method in "bc":
+        to_best = group.cells[method].to_best
+        assert to_best.reference == "a"
+        check_interval(to_best.difference.interval, draws[method] - draws["a"])
+    assert group.cells["c"].tied == (group.cells["c"].to_best.difference.interval.low <= 0)
+
+
+def test_tasks_of_other_versions_are_no_group(made, tmp_path):
+    for index, task in enumerate(GROUPED):
+        for method in "ab":
+            made.add(tmp_path, task, "quick", method, split=f"split-{index == 2}")
+    assert read_document(tmp_path).groups == ()
+
+
+def test_tasks_of_other_people_are_no_group(made, tmp_path):
+    for task in GROUPED:
+        people, method = 3 if task == GROUPED[-1] else 4, {"name": "a", "card": {"group": "Other"}}
+        rows = [Prediction(f"{s}-{k}", s, 0, 0, 1.0 + k, 2.0 * k) for s in range(people) for k in range(3)]
+        made.store(tmp_path, {"name": task, "folds": 1}, method, "quick", {(0, 0): rows})
+    document = read_document(tmp_path)
+    assert all(board.rows[0].cells["mae"].rank == 1 for board in document.boards)
+    assert document.groups == ()
 
 
 def exact_p(name, ours, theirs, *, by_fold=False):

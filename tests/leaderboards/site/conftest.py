@@ -102,6 +102,9 @@ def rename(document, names):
             board,
             rows=tuple(dataclasses.replace(row, entry=entry(row.entry)) for row in board.rows),
             best={metric: names.get(best, best) for metric, best in board.best.items()},
+            pairs={
+                (names.get(a, a), names.get(b, b)): difference for (a, b), difference in board.pairs.items()
+            },
         )
         for board in document.boards
     )
@@ -122,6 +125,9 @@ def site(made, tmp_path_factory):
     for task in ("synth-age", "disfa-au12"):
         made.add(results, task, "quick", method="farl", group="Facial Representation Learning", noise=2.0)
         made.add(results, task, "quick", method="comface", group="Facial Representation Learning", noise=1.0)
+    for task in ("disfa-au1", "disfa-au4"):
+        made.add(results, task, "quick", method="scratch", noise=4.0)
+        made.add(results, task, "quick", method="farl", group="Facial Representation Learning", noise=2.5)
     # Of two digits before the point, so that sorting as text would be seen.
     made.add(results, method="simclr", group="Visual Representation Learning", noise=30.0)
     document = read_document(results)

@@ -1,5 +1,6 @@
 """The site in a real browser, from files: Debian's chromium, driven by Playwright."""
 
+import itertools
 import re
 import shutil
 
@@ -67,8 +68,10 @@ def watch(browser):
         one.context.close()
 
 
-def column(page, region, place):
-    """Texts of the visible rows of a table: the method and one column."""
+def column(page, region, heading):
+    """Texts of the visible rows of a table: the method and one column, by its heading."""
+    heads = page.locator(f"[aria-labelledby={region}] thead th").all_inner_texts()
+    place = next(index - 1 for index, text in enumerate(heads) if text.strip().startswith(heading))
     rows = page.locator(f"[aria-labelledby={region}] tbody:not(.pinned) tr:not(.group):visible")
     return [
         (
@@ -82,19 +85,19 @@ def column(page, region, place):
 def test_sort_numbers_as_numbers(watch, root):
     page = watch().page
     page.goto((root / "task/age/finetune.html").as_uri())
-    board = column(page, "results", 1)
+    board = column(page, "results", "MAE")
     head = page.locator("[aria-labelledby=results] th", has_text="MAE ↓")
     button = head.get_by_role("button")
     button.click()
     assert head.get_attribute("aria-sort") == "ascending"
-    rising = column(page, "results", 1)
+    rising = column(page, "results", "MAE")
     assert [float(text) for _, text in rising] == sorted(float(text) for _, text in board)
     button.click()
     assert head.get_attribute("aria-sort") == "descending"
-    assert column(page, "results", 1) == rising[::-1]
+    assert column(page, "results", "MAE") == rising[::-1]
     button.click()
     assert head.get_attribute("aria-sort") == "none"
-    assert column(page, "results", 1) == board
+    assert column(page, "results", "MAE") == board
     assert page.locator("[aria-labelledby=results] tr.group").count() == 5
 
 
@@ -105,7 +108,7 @@ def test_nothing_comes_last_both_ways(watch, root):
     for way in ("descending", "ascending"):
         head.get_by_role("button").click()
         assert head.get_attribute("aria-sort") == way
-        assert column(page, "results", 2)[-1] == ("timm/vit", "—")
+        assert column(page, "results", "Corr.")[-1] == ("timm/vit", "—")
     assert page.get_by_role("status").inner_text() == "Sorted by Corr. ↑, ascending"
 
 
@@ -114,19 +117,19 @@ def test_filter(watch, root):
     page.goto((root / "task/age/finetune.html").as_uri())
     field = page.get_by_label("Filter methods")
     field.fill("facial")
-    assert [name for name, _ in column(page, "results", 0)] == ["farl", "comface"]
+    assert [name for name, _ in column(page, "results", "MAE")] == ["farl", "comface"]
     assert page.locator("[aria-labelledby=results] tr.group:visible").count() == 1
     assert page.get_by_role("status").inner_text() == "2 of 6 methods"
     page.locator("[aria-labelledby=results] th", has_text="MAE ↓").get_by_role("button").click()
-    assert [name for name, _ in column(page, "results", 0)] == ["comface", "farl"]
+    assert [name for name, _ in column(page, "results", "MAE")] == ["comface", "farl"]
     field.fill("")
-    assert len(column(page, "results", 0)) == 6
+    assert len(column(page, "results", "MAE")) == 6
 
 
 def test_open_a_method(watch, root):
     page = watch().page
     page.goto((root / "index.html").as_uri())
-    section = page.locator("section", has=page.get_by_role("heading", name="finetune", exact=True))
+    section = page.locator("section", has=page.get_by_role("heading", name=re.compile("^Fine-tuning")))
     section.get_by_role("row", name=re.compile("^farl")).get_by_role("link").first.click()
     assert page.get_by_role("heading", level=1).inner_text() == "farl"
     for name in (
@@ -138,7 +141,7 @@ def test_open_a_method(watch, root):
         box = page.get_by_role("img", name=name).bounding_box()
         assert box["width"] > 300
         assert box["height"] > 200
-    page.get_by_role("link", name="age", exact=True).last.click()
+    page.get_by_role("main").get_by_role("link", name="age", exact=True).click()
     assert page.get_by_role("heading", level=1).inner_text() == "age"
 
 
@@ -204,7 +207,7 @@ def test_nothing_overflows(watch, root, width):
 def test_without_script_everything_is_there(watch, root):
     page = watch(java_script_enabled=False).page
     page.goto((root / "task/age/finetune.html").as_uri())
-    assert len(column(page, "results", 0)) == 6
+    assert len(column(page, "results", "MAE")) == 6
     assert page.get_by_role("button").count() == 0
 
 
@@ -222,7 +225,7 @@ def test_hostile_names_are_shown_as_text(watch, hostile, tmp_path):
     for name in hostile.names[:-2]:
         assert any(" ".join(visible(name).split()) in " ".join(row.split()) for row in rows), name
     page.get_by_label("Filter methods").fill("<script>")
-    assert [name for name, _ in column(page, "results", 0)] == ["<script>alert(1)</script>§"]
+    assert [name for name, _ in column(page, "results", "MAE")] == ["<script>alert(1)</script>§"]
 
 
 def test_light_and_dark_look_different(watch, root):
@@ -232,3 +235,58 @@ def test_light_and_dark_look_different(watch, root):
         page.goto((root / "task/age/finetune/farl.html").as_uri())
         shots.add(page.screenshot())
     assert len(shots) == 2
+
+
+def test_two_methods_side_by_side(watch, root):
+    page = watch(viewport={"width": 390, "height": 740}).page
+    page.goto((root / "task/age/finetune.html").as_uri())
+    box = page.locator(".compare")
+    first, second = box.get_by_label("Compare", exact=True), box.get_by_label("with")
+    heading = page.locator("[aria-labelledby=differences] thead th").nth(1).inner_text()
+    best = heading.partition(", ")[2].strip(" ↕")
+    assert first.locator("option:checked").inner_text() == best
+    second.select_option("farl")
+    shown = box.locator("dd").last.inner_text().split()[0]
+    (listed,) = [text for name, text in column(page, "differences", "to the best") if name == "farl"]
+    assert shown == listed.replace("+", "-")
+    assert f"{best} minus farl: {shown}" in page.get_by_role("status").inner_text()
+    # The other way round it is the same with the other sign.
+    first.select_option("farl")
+    second.select_option(best)
+    assert box.locator("dd").last.inner_text().split()[0] == listed
+    second.select_option("farl")
+    assert box.locator("dd").count() == 1
+    second.focus()
+    page.keyboard.press("ArrowUp")
+    assert box.locator("dd").count() == 3
+
+
+def test_a_column_of_several_tasks_opens(watch, root):
+    page = watch().page
+    page.goto((root / "family/disfa.html").as_uri())
+    fold = page.locator("details.fold")
+    assert not fold.get_by_role("table").is_visible()
+    page.get_by_role("link", name="3 tasks", exact=True).click()
+    assert fold.get_by_role("table").is_visible()
+    fold.locator("summary").focus()
+    page.keyboard.press("Enter")
+    assert not fold.get_by_role("table").is_visible()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1280, "light")])
+def test_labels_of_scales_stand_apart_and_nothing_is_cut_where_there_is_room(watch, root, width, scheme):
+    page = watch(viewport={"width": width, "height": 740}, color_scheme=scheme).page
+    for path in ("index.html", "family/disfa.html", "task/age/finetune.html"):
+        page.goto((root / path).as_uri())
+        page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+        scales = page.locator("svg.scale")
+        assert scales.count()
+        for scale in scales.all():
+            boxes = [label.bounding_box() for label in scale.locator("text:visible").all()]
+            for left, right in itertools.pairwise(boxes):
+                assert left["x"] + left["width"] + 2 < right["x"], (path, boxes)
+            every_other = scale.locator("text.odd")
+            assert [one.is_visible() for one in every_other.all()] == [width > 640] * every_other.count()
+        if width == 1280:
+            for box in page.locator(".box").all():
+                assert box.evaluate("one => one.scrollWidth <= one.clientWidth"), path

@@ -138,3 +138,21 @@ def test_any_finite_predictions_can_be_drawn(pairs, unit):
             values = [value for key, value in one.attrib.items() if key != "class"]
             assert not [value for value in values if re.search("nan|inf", value)]
             assert max(map(len, values), default=0) < 400
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (1, 2, ["1", "2"]),
+        (1, 3, ["1", "2", "3"]),
+        (1, 3.4, ["1", "2", "3"]),
+        (1, 12, ["2", "4", "6", "8", "10", "12"]),
+    ],
+)
+def test_a_scale_of_ranks_has_whole_numbers_and_half_of_them_go_where_it_is_narrow(low, high, expected):
+    root = parse(Strips(low, high, about=6, whole=True).axis("ranks"))
+    labels = of_class(root, "tick")
+    assert [label.text for label in labels] == expected
+    assert [label.get("class").split()[-1] == "odd" for label in labels] == [
+        bool(place % 2) for place in range(len(labels))
+    ]
