@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Union, get_args, get_o
 from comface_bench.core.card import CHIPS, Family, SplitKind
 from comface_bench.core.digest import digest
 from comface_bench.core.errors import PluginError, UsageError
+from comface_bench.core.names import did_you_mean
 from comface_bench.core.registry import Registry
 
 PROTOCOLS_GROUP = "comface_bench.protocols"
@@ -233,7 +234,8 @@ def parse_override(key: str, text: str, settings: type[Protocol]) -> Any:
         UsageError: The key is no field that can be set, or the value doesn't fit.
     """
     if key not in override_keys(settings):
-        raise UsageError(f"{key!r} can't be set", f"A protocol takes: {', '.join(override_keys(settings))}")
+        known = override_keys(settings)
+        raise UsageError(f"{key!r} can't be set.{did_you_mean(key, known)}", f"It takes: {', '.join(known)}")
     (limits,) = (item.metadata for item in dataclasses.fields(settings) if item.name == key)
     hint = get_type_hints(settings)[key]
     kinds = get_args(hint) if isinstance(hint, UnionType) or get_origin(hint) is Union else (hint,)
@@ -244,11 +246,11 @@ def parse_override(key: str, text: str, settings: type[Protocol]) -> Any:
     if text in choices or (wanted is None and not choices):
         return text
     if wanted is None:
-        raise UsageError(f"{key}={text}: not one of {', '.join(choices)}")
+        raise UsageError(f"{key}={text}: not one of {', '.join(choices)}.{did_you_mean(text, choices)}")
     try:
         value = wanted(text)
     except ValueError as error:
-        also = f", nor {' or '.join(choices)}" if choices else ""
+        also = f", nor {' or '.join(choices)}.{did_you_mean(text, choices)}" if choices else ""
         what = "a whole number" if wanted is int else "a number"
         raise UsageError(f"{key}={text}: not {what}{also}") from error
     low, high = limits.get("between", (None, None))
