@@ -198,6 +198,41 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and run 
 NoPlugins = Annotated[bool, typer.Option("--no-plugins", help="Leave installed plugins out.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
+# What a run, a sweep and a study may leave to their file.
+StatedResults = Annotated[
+    Path | None,
+    typer.Option(
+        "--results", metavar="DIR", help="Folder of records [default: results].", show_default=False
+    ),
+]
+StatedSeeds = Annotated[
+    str | None,
+    typer.Option("--seeds", metavar="0,1", help="Repetitions to run [default: 0].", show_default=False),
+]
+StatedValues = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-o",
+        "--option",
+        metavar="KEY=VALUE",
+        help="Set a value of protocols, methods or tasks; repeatable, and each value of one key is run.",
+        show_default=False,
+    ),
+]
+StatedDevice = Annotated[
+    str | None,
+    typer.Option("--device", help="auto, cpu, cuda or cuda:N [default: auto].", show_default=False),
+]
+StatedPlugins = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--plugin",
+        metavar="FILE",
+        help="Python file with further methods, tasks, protocols or metrics; repeatable.",
+        show_default=False,
+    ),
+]
+
 
 def load_metrics(files: Iterable[Path]) -> None:
     """Load plugin files, whose metrics count from then on.
@@ -225,6 +260,40 @@ def parse_numbers(text: str, option: str) -> tuple[int, ...]:
     if not all(part.isdecimal() for part in parts):
         raise UsageError(f"{option} {text}: expected whole numbers with commas between them, such as 0,1")
     return tuple(dict.fromkeys(int(part) for part in parts))
+
+
+def take_stated(
+    options: Iterable[str] | None, folds: str | None, seeds: str | None, **words: object
+) -> dict[str, Any]:
+    """Return what the command line states of a grid, in the grid's terms.
+
+    Args:
+        options: `key=value` texts.
+        folds: Numbers and ranges.
+        seeds: Likewise.
+        words: Further fields, as they are.
+
+    Raises:
+        UsageError: A text isn't of its form.
+    """
+    stated = {
+        **words,
+        "options": parse_values(options or []),
+        "folds": None if folds is None else parse_numbers(folds, "--folds"),
+        "seeds": None if seeds is None else parse_numbers(seeds, "--seeds"),
+    }
+    return {key: value for key, value in stated.items() if value}
+
+
+def parse_values(texts: Iterable[str]) -> dict[str, list[str]]:
+    """Turn `key=value` texts into the values of each key."""
+    found: dict[str, list[str]] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not (key and equals and value):
+            raise UsageError(f"-o {text}: expected key=value")
+        found.setdefault(key, []).append(value)
+    return {key: list(dict.fromkeys(values)) for key, values in found.items()}
 
 
 def complete_method(incomplete: str) -> list[str]:

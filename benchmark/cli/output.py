@@ -10,6 +10,7 @@ import sys
 import textwrap
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -145,9 +146,14 @@ def _draw_table(headings: Sequence[str], rows: list[Sequence[str]], right: list[
     return captured.get().splitlines()
 
 
-def print_text(text: str) -> None:
+def print_text(text: str, indent: str = "") -> None:
     """Print a sentence, broken between words where a terminal's line ends."""
-    typer.echo(textwrap.fill(text, terminal_width()) if sys.stdout.isatty() else text)
+    if sys.stdout.isatty():
+        lines = textwrap.wrap(text, terminal_width() - len(indent), break_on_hyphens=False)
+    else:
+        lines = [text]
+    for line in lines:
+        typer.echo(indent + line)
 
 
 def print_facts(facts: Iterable[tuple[str, str]]) -> None:
@@ -164,6 +170,12 @@ def print_facts(facts: Iterable[tuple[str, str]]) -> None:
 def print_json(value: Any) -> None:
     """Print one JSON document."""
     typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def show_path(path: Path) -> str:
+    """Return a path as short as it can be typed: relative to the working folder where it lies in that."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_absolute() and path.is_relative_to(here) else str(path)
 
 
 def format_count(count: int, noun: str) -> str:
