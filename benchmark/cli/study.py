@@ -328,7 +328,7 @@ def _describe(chosen: Study, given: Mapping[str, Any], *, shipped: bool, small: 
 
 
 def _time_text(row: Mapping[str, Any]) -> str:
-    from comface_bench.cli.progress import format_seconds
+    from comface_bench.cli.pace import format_seconds
 
     if not row["units"] or row["done"] == row["units"]:
         return ""

@@ -409,7 +409,7 @@ def _sum_known(cell: PlannedRecord, estimates: Mapping[str, float]) -> tuple[flo
 
 
 def _describe_seconds(seconds: float, unknown: int) -> str:
-    from comface_bench.cli.progress import format_seconds
+    from comface_bench.cli.pace import format_seconds
 
     if unknown:
         return "unknown" if not seconds else f"more than {format_seconds(seconds)}"

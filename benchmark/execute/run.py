@@ -287,6 +287,7 @@ class GroupRunner:
         self._journal = Journal(request.results)
         self._report_to = report
         self._unit: Unit | None = None
+        self._called = 0
         self._failed: list[tuple[Unit, Exception]] = []
 
     def run(self) -> list[tuple[Unit, Exception]]:
@@ -354,6 +355,7 @@ class GroupRunner:
             return
         first, results = items[0].unit, self._request.results
         self._unit = None if self._together else first
+        self._called = len(wanted)
         for item in wanted:
             self._journal.write("start", item.unit)
         if len(items) > 1:
@@ -376,7 +378,7 @@ class GroupRunner:
                 [(item, out) for item, out in zip(items, outcomes, strict=True) if not item.finished]
             )
         _remove_state(results, first)
-        self._unit = None
+        self._unit, self._called = None, 0
 
     def _call(self, items: list[_Work], checkpoint: Path, key: str) -> list[Outcome | UnitError]:
         """Call the protocol's function.
@@ -595,6 +597,8 @@ class GroupRunner:
                 fold=unit.fold if unit else None,
                 seed=unit.seed if unit else None,
                 key=unit.key() if unit else None,
+                units=self._called,
+                epochs=getattr(self._protocol, "epochs", 0) if self._called else 0,
             )
         )
 

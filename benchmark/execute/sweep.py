@@ -168,7 +168,7 @@ def arrange(
         chosen = _choose(_families(parts), shard)
         parts = [_narrow(cells, chosen) for cells in parts]
     cells = tuple(cell for part in parts for cell in part)
-    estimates = _estimate(cells)
+    estimates = estimate_seconds(cells)
     return Sweep(cells, tuple(_batches(_families(parts), estimates)), skips, estimates)
 
 
@@ -221,7 +221,7 @@ def _choose(families: Iterable[Sequence[_Work]], shard: Shard) -> set[str]:
     return set(shards[shard.number - 1]) if shard.number <= len(shards) else set()
 
 
-def _estimate(cells: Iterable[PlannedRecord]) -> dict[str, float]:
+def estimate_seconds(cells: Iterable[PlannedRecord]) -> dict[str, float]:
     """Estimate the seconds of missing units, by key, from those that ran before."""
     missing = [(cell.request.results, unit) for cell in cells for unit in cell.missing]
     if not missing:
