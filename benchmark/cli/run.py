@@ -7,7 +7,7 @@ import json
 import shlex
 import sys
 import traceback
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -290,12 +290,25 @@ def _print_plan(plan: Plan, as_json: bool) -> None:
     )
     missing = sum(bool(row["runs"]) for row in rows)
     typer.echo(f"\n{len(rows)} units: {len(rows) - missing} done, {missing} to run")
+    for reason in _explain(plan):
+        typer.echo(reason)
     for warning in warnings:
         typer.echo(warning)
     for skip in plan.skips:
         typer.echo(f"skipped: {skip.label}: {skip.reason}")
         if skip.hint:
             typer.echo(f"  {skip.hint}")
+
+
+def _explain(plan: Plan) -> Iterator[str]:
+    """Say of records that are there why units of them run all the same."""
+    from comface_bench.execute.sweep import explain
+    from comface_bench.results.history import NEVER
+
+    for cell in plan.cells:
+        if not any(unit in cell.finished for unit in cell.missing):  # Those were asked for.
+            reasons = dict.fromkeys(explain(cell).values())
+            yield from (f"{cell.label}: {reason}" for reason in reasons if reason != NEVER)
 
 
 def print_summary_table(records: Iterable[Record], results: Path) -> None:

@@ -39,9 +39,10 @@ from comface_bench.core.problems import ProblemList
 from comface_bench.core.protocol import Protocol
 from comface_bench.core.unit import ENGINE_EPOCH, Unit
 from comface_bench.core.weights import cache_folder, weights_digest, weights_folder
+from comface_bench.data.changes import keep_table
 from comface_bench.data.splits import PARTS, check_people
 from comface_bench.data.task import Task
-from comface_bench.execute.plan import Plan, PlannedRecord, Request
+from comface_bench.execute.plan import Plan, PlannedRecord, Request, describe_data_change
 from comface_bench.results.models import ModelFiles
 from comface_bench.results.store import ResultStore, update_record
 from comface_bench.version import __version__
@@ -96,6 +97,8 @@ def run_plan(plan: Plan, request: Request, report: Report = ignore) -> Finished:
     for cell in plan.cells:
         if cell.warning is not None:
             report(Event("notice", cell.warning, cell.method_name, cell.task.name, cell.protocol.name))
+    for table in {cell.task.table.digest: cell.task.table for cell in plan.cells}.values():
+        keep_table(table)
     failed: list[tuple[Unit, Exception]] = []
     groups = list(_groups(plan.cells, request.results))
     if groups:
@@ -685,6 +688,7 @@ class GroupRunner:
         )
 
     def _open_record(self, cell: PlannedRecord, feature_dim: int, parameters: int) -> RecordWriter:
+        change = describe_data_change(cell)
         writer = self._store.open(
             describe_task(cell.task),
             describe_method(cell, feature_dim, parameters),
@@ -693,12 +697,11 @@ class GroupRunner:
             self._environment,
         )
         if writer.set_aside is not None:
-            self._report(
-                Event(
-                    "notice",
-                    f"an earlier record, of other settings or damaged, is kept as {writer.set_aside.name}",
-                )
-            )
+            kept = writer.set_aside.name
+            told = f"an earlier record, of other settings or damaged, is kept as {kept}"
+            if change:
+                told = f"{cell.label}: the data changed since its record ({change}); that is kept as {kept}"
+            self._report(Event("notice", told))
         return writer
 
 

@@ -29,6 +29,7 @@ from comface_bench.execute.plan import (
     Request,
     Skip,
     choose_units,
+    describe_data_change,
     draft_plan,
 )
 from comface_bench.results.store import ResultStore
@@ -317,7 +318,7 @@ def explain(cell: PlannedRecord) -> dict[str, str]:
         return {}
     from comface_bench.results.history import explain_misses
 
-    return explain_misses(ResultStore(cell.request.results), cell.missing)
+    return explain_misses(ResultStore(cell.request.results), cell.missing, describe_data_change(cell))
 
 
 def run_batch(batch: Batch, report: Report = ignore) -> BatchResult:

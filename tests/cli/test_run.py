@@ -166,6 +166,18 @@ def test_dry_run_names_units_and_runs_none(call, run_words, events, tmp_path):
     assert units[1]["key"][:12] in out
 
 
+def test_dry_run_says_why_what_has_a_record_runs_again(call, run_words, data):
+    words = run_words("tiny", "--folds", "0", "--no-leaderboard")
+    assert "changed" not in call(*words, "--dry-run")[1]
+    assert call(*words)[0] == 0
+    assert "changed" not in call(*words, "--dry-run", "--again")[1]
+    picture = data / "FGNET" / "images" / "001A60.JPG"
+    picture.rename(picture.with_name("001A61.JPG"))
+    lines = call(*words, "--dry-run")[1].splitlines()
+    assert lines[-1].startswith("tiny · age+split=balanced-4 · linear")
+    assert lines[-1].endswith(": the data changed (1 image renamed)")
+
+
 def test_unit_runs_alone_by_the_key_that_dry_run_shows(call, run_words, events, tmp_path):
     key = events(call(*run_words("tiny", "--dry-run", "--json"))[1])[2]["key"]
     assert call(*run_words("tiny", "--unit", key[:12], "--no-leaderboard"))[0] == 0
