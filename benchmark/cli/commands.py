@@ -17,8 +17,9 @@ from typing import Annotated, Any, ClassVar, NamedTuple, get_args, get_origin
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from comface_bench.cli.completion import complete_option
 from comface_bench.core.errors import BenchError, UnknownNameError, UsageError
-from comface_bench.core.names import unknown_name
+from comface_bench.core.names import is_pattern, unknown_name
 
 
 class Terminated(KeyboardInterrupt):
@@ -216,6 +217,7 @@ StatedValues = Annotated[
         "--option",
         metavar="KEY=VALUE",
         help="Set a value of protocols, methods or tasks; repeatable, and each value of one key is run.",
+        autocompletion=complete_option,
         show_default=False,
     ),
 ]
@@ -298,7 +300,7 @@ def parse_values(texts: Iterable[str]) -> dict[str, list[str]]:
 
 def complete_method(incomplete: str) -> list[str]:
     """Offer methods, and an example of each open family, for the last name of a comma list."""
-    return _complete_last(incomplete, _methods())
+    return _complete_last(incomplete, _methods(incomplete.rpartition(",")[2]))
 
 
 def complete_task(incomplete: str) -> list[str]:
@@ -313,7 +315,7 @@ def complete_protocol(incomplete: str) -> list[str]:
 
 def complete_name(incomplete: str) -> list[str]:
     """Offer methods, tasks and protocols."""
-    return _complete_last(incomplete, [*_methods(), *_tasks(), *_protocols()])
+    return _complete_last(incomplete, [*_methods(incomplete), *_tasks(), *_protocols()])
 
 
 def _complete_last(incomplete: str, names: Iterable[str]) -> list[str]:
@@ -321,11 +323,16 @@ def _complete_last(incomplete: str, names: Iterable[str]) -> list[str]:
     return [before + comma + name for name in names if name.startswith(begun)]
 
 
-def _methods() -> list[str]:
+def _methods(begun: str) -> list[str]:
+    """Return all methods; of an open family those that begin so, or an example where none is begun."""
     from comface_bench.core.registry import method_registry
 
     registry = method_registry()
-    return [*registry.names(), *(family.example for family in registry.families())]
+    names = list(registry.names())
+    for family in registry.families():
+        listed = begun.startswith(family.prefix) and family.can_be_listed and not is_pattern(begun)
+        names += family.module.list_names(f"{begun}*") if listed else [family.example]
+    return names
 
 
 def _tasks() -> list[str]:

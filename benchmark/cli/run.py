@@ -30,6 +30,7 @@ from comface_bench.cli.commands import (
     make_app,
     take_stated,
 )
+from comface_bench.cli.completion import complete_option
 from comface_bench.cli.output import print_table, print_text, show_path, table_width, terminal_width
 from comface_bench.cli.progress import watch_run, write_event
 from comface_bench.core.errors import BenchError
@@ -101,6 +102,7 @@ def run(
             "--option",
             metavar="KEY=VALUE",
             help="Set a value of protocol, method or task; repeatable.",
+            autocompletion=complete_option,
             show_default=False,
         ),
     ] = [],  # noqa: B006

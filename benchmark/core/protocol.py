@@ -227,6 +227,21 @@ def resolve_protocol(
     return protocol
 
 
+def _kinds(key: str, settings: type[Protocol]) -> tuple[Any, ...]:
+    """Return the types that a field may have."""
+    hint = get_type_hints(settings)[key]
+    return get_args(hint) if isinstance(hint, UnionType) or get_origin(hint) is Union else (hint,)
+
+
+def list_choices(key: str, settings: type[Protocol]) -> tuple[str, ...]:
+    """Return the values of a field that are listed; none of one that takes any number or text alone."""
+    (limits,) = (item.metadata for item in dataclasses.fields(settings) if item.name == key)
+    choices: tuple[str, ...] = limits.get("choices", ())
+    for kind in _kinds(key, settings):
+        choices += get_args(kind) if get_origin(kind) is Literal else ()
+    return choices
+
+
 def parse_override(key: str, text: str, settings: type[Protocol]) -> Any:
     """Turn what the user typed for one field into a value of its type.
 
@@ -237,11 +252,7 @@ def parse_override(key: str, text: str, settings: type[Protocol]) -> Any:
         known = override_keys(settings)
         raise UsageError(f"{key!r} can't be set.{did_you_mean(key, known)}", f"It takes: {', '.join(known)}")
     (limits,) = (item.metadata for item in dataclasses.fields(settings) if item.name == key)
-    hint = get_type_hints(settings)[key]
-    kinds = get_args(hint) if isinstance(hint, UnionType) or get_origin(hint) is Union else (hint,)
-    choices = limits.get("choices", ())
-    for kind in kinds:
-        choices += get_args(kind) if get_origin(kind) is Literal else ()
+    kinds, choices = _kinds(key, settings), list_choices(key, settings)
     wanted = next((kind for kind in kinds if kind in (int, float)), None)
     if text in choices or (wanted is None and not choices):
         return text
