@@ -10,14 +10,13 @@ import contextlib
 import fnmatch
 import io
 from collections.abc import Iterator, Mapping, MutableMapping
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import typer
 
-from comface_bench.core.card import Family, TaskCard
-from comface_bench.core.names import METHOD_OPTIONS, TASK_OPTIONS, split_list
-from comface_bench.core.protocol import list_choices, override_keys, protocol_registry
-from comface_bench.core.registry import Registry, method_registry, task_registry
+if TYPE_CHECKING:
+    from comface_bench.core.card import TaskCard
+    from comface_bench.core.registry import Registry
 
 
 def complete_option(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -40,6 +39,11 @@ def find_values(protocols: Any, methods: Any, tasks: Any) -> dict[str, list[str]
         methods: Likewise. What isn't known is passed over.
         tasks: Likewise.
     """
+    from comface_bench.core.card import Family
+    from comface_bench.core.names import METHOD_OPTIONS, TASK_OPTIONS
+    from comface_bench.core.protocol import list_choices, override_keys, protocol_registry
+    from comface_bench.core.registry import method_registry, task_registry
+
     found: dict[str, list[str]] = {}
     for card in _cards(protocol_registry(), protocols):
         for key in override_keys(card.settings):
@@ -57,6 +61,8 @@ def find_values(protocols: Any, methods: Any, tasks: Any) -> dict[str, list[str]
 
 def _cards(registry: Registry[Any], typed: Any) -> list[Any]:
     """Return the built-in cards that names mean; all where none is typed, or none is known."""
+    from comface_bench.core.names import split_list
+
     cards = {entry.card.name: entry.card for entry in registry.declared()}
     names = [
         name.partition("+")[0] for name in split_list([typed] if isinstance(typed, str) else typed or ())
