@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from comface_bench.core.registry import Registry
 
 
+COMPLETE = "_COMFACE_BENCH_COMPLETE"
+"""The variable by which a shell asks for completions."""
+
+
 def complete_option(ctx: typer.Context, incomplete: str) -> list[str]:
     """Offer options, `key=value`, for what is typed so far."""
     values = find_values(ctx.params.get("protocol"), ctx.params.get("method"), ctx.params.get("task"))
@@ -80,7 +84,7 @@ def answering_bash(environment: MutableMapping[str, str]) -> Iterator[None]:
     Args:
         environment: Of the process; left as it is unless bash asks for completions.
     """
-    if environment.get("_COMFACE_BENCH_COMPLETE") != "complete_bash":
+    if environment.get(COMPLETE) != "complete_bash":
         yield
         return
     words, place = environment.get("COMP_WORDS", "").split(), int(environment.get("COMP_CWORD", "0"))

@@ -82,10 +82,13 @@ def watch_run(plan: Plan, as_json: bool) -> Iterator[Report]:
     if as_json:
         yield write_event
         return
-    from comface_bench.execute.sweep import estimate_seconds
-
     missing = [unit.key() for cell in plan.cells for unit in cell.missing]
-    pace = RunPace(missing, estimate_seconds(plan.cells))
+    past: dict[str, float] = {}
+    if any(cell.request.results.exists() for cell in plan.cells):
+        from comface_bench.execute.sweep import estimate_seconds
+
+        past = estimate_seconds(plan.cells)
+    pace = RunPace(missing, past)
     if sys.stderr.isatty() and missing:
         with RunDisplay(plan, pace) as display:
             yield display.report

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shlex
 import sys
 import traceback
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,7 +27,7 @@ from comface_bench.cli.commands import (
     complete_protocol,
     complete_task,
     make_app,
-    take_stated,
+    parse_numbers,
 )
 from comface_bench.cli.completion import complete_option
 from comface_bench.cli.output import print_table, print_text, show_path, table_width, terminal_width
@@ -132,29 +131,33 @@ def run(
 
     Exit status: 0 all done, 1 some unit failed, 2 usage or missing input.
     """
-    from comface_bench.execute.grid import expand_options, merge_grids, read_run_file
-    from comface_bench.execute.plan import make_plan
+    from comface_bench.execute.plan import DEFAULT_PROTOCOL, DEFAULT_RESULTS, Request, make_plan
 
     options = parse_options(option)
     if precision != "auto":
         options.setdefault("precision", precision)
-    given = take_stated(
-        method=method,
-        task=task,
-        protocol=None if protocol is None else [protocol],
-        options=[f"{key}={value}" for key, value in options.items()],
-        folds=folds,
-        seeds=seeds,
-        data=data,
+    stated: dict[str, Any] = {}
+    if config is not None:
+        from comface_bench.execute.grid import read_run_file
+
+        stated = read_run_file(config)
+    results = results or stated.get("results", DEFAULT_RESULTS)
+    request = Request(
+        methods=method or stated.get("method", ()),
+        tasks=task or stated.get("task", ()),
+        protocol=protocol or stated.get("protocol", [DEFAULT_PROTOCOL])[0],
+        options={key: value for key, (value,) in stated.get("options", {}).items()} | options,
+        data=data or stated.get("data"),
         results=results,
-        device=device,
-        plugin=plugin,
-        no_plugins=no_plugins,
+        folds=parse_numbers(folds, "--folds") if folds else stated.get("folds"),
+        seeds=parse_numbers(seeds, "--seeds") if seeds else stated.get("seeds", (0,)),
+        units=unit,
+        device=device or stated.get("device", "auto"),
+        plugin_files=plugin or stated.get("plugin", ()),
+        use_plugins=not (no_plugins or stated.get("no_plugins", False)),
+        again=again,
+        save_models=save_models,
     )
-    grid = merge_grids({} if config is None else read_run_file(config), given)
-    ((protocol,), results) = (grid.protocol, grid.results)
-    (stated,) = expand_options(grid, protocol, grid.options)
-    request = dataclasses.replace(stated, units=unit, again=again, save_models=save_models)
     try:
         plan = make_plan(request)
         if dry_run:
