@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parents[1] / "timings" / "files_entered.py"
-MOST = 57
+MOST = 59
 """Files of ours in which a run may enter a function."""
 
 
