@@ -1,7 +1,7 @@
 """comface-bench: which backbone best estimates how a face changed.
 
-`run`, `load_method`, `load_model` and `load_task` are imported when they are first asked for: importing the
-package costs neither torch nor pandas.
+Its functions are imported when they are first asked for: importing the package costs neither torch nor
+pandas.
 """
 
 from __future__ import annotations
@@ -12,17 +12,33 @@ from typing import TYPE_CHECKING, Any
 from comface_bench.version import __version__
 
 if TYPE_CHECKING:
-    from comface_bench.api import load_model, run
+    from comface_bench.api.listing import list_methods, list_tasks
+    from comface_bench.api.results import load_results
+    from comface_bench.api.run import load_model, run
     from comface_bench.data.task import load_task
-    from comface_bench.engine.encoder import load_method
+    from comface_bench.engine.encoder import load_images, load_method
 
-__all__ = ["__version__", "load_method", "load_model", "load_task", "run"]
+__all__ = [
+    "__version__",
+    "list_methods",
+    "list_tasks",
+    "load_images",
+    "load_method",
+    "load_model",
+    "load_results",
+    "load_task",
+    "run",
+]
 
 _HOMES = {
-    "run": "comface_bench.api",
-    "load_model": "comface_bench.api",
+    "list_methods": "comface_bench.api.listing",
+    "list_tasks": "comface_bench.api.listing",
+    "load_images": "comface_bench.engine.encoder",
     "load_method": "comface_bench.engine.encoder",
+    "load_model": "comface_bench.api.run",
+    "load_results": "comface_bench.api.results",
     "load_task": "comface_bench.data.task",
+    "run": "comface_bench.api.run",
 }
 
 

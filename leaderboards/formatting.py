@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import unicodedata
 from typing import TYPE_CHECKING
 
+from comface_bench.core.display import visible as visible
 from comface_bench.stats.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -83,19 +83,3 @@ def brief(value: float) -> str:
 def precise(value: float) -> str:
     """Print with up to `DIGITS` significant digits, for files that programs read."""
     return f"{value + 0.0:.{DIGITS}g}"
-
-
-def visible(text: str) -> str:
-    r"""Replace characters that can't be seen (line breaks, controls, direction marks) by `\u` escapes.
-
-    The text may still hold HTML or Markdown: it isn't escaped for either.
-    """
-    # Printable is what is neither a control, a format character nor a separator, plain spaces aside.
-    return text if text.isprintable() else "".join(map(_visible_character, text))
-
-
-def _visible_character(character: str) -> str:
-    if character == " " or unicodedata.category(character)[0] not in "CZ":
-        return character
-    code = ord(character)
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -223,9 +223,13 @@ def load(results: Path | str) -> pandas.DataFrame:
     Raises:
         ResultError: A file isn't a record.
     """
+    return record_table(read_entries(Path(results)))
+
+
+def record_table(entries: Sequence[BoardEntry]) -> pandas.DataFrame:
+    """Make the table that `load` returns, of records that are at hand."""
     import pandas
 
-    entries = read_entries(Path(results))
     plain = ["task", "protocol", "method", "group", "kind", "complete", "folds_done", "folds"]
     plain += ["n_pairs", "n_subjects", "failures"]
     names = list(dict.fromkeys(name for entry in entries for name in entry.metrics))
@@ -256,7 +260,26 @@ def _stamp(results: Path) -> str:
 
 
 def _read_board(root: Path, paths: Sequence[Path]) -> tuple[Board, Scores | None]:
-    store = ResultStore(root)
+    return board_statistics(*read_rows(ResultStore(root), paths))
+
+
+def read_rows(
+    store: ResultStore, paths: Iterable[Path], *, by_fold: bool = True
+) -> tuple[list[BoardEntry], dict[str, Arranged]]:
+    """Read the records of one task and protocol.
+
+    Args:
+        store: The folder of results.
+        paths: Of `store.paths()`, the records.
+        by_fold: Whether predictions are arranged fold by fold, too; else that is left as the summary has it.
+
+    Returns:
+        The records in board order, all with the same metrics; predictions by method, of those that have any.
+
+    Raises:
+        ResultError: A file isn't a record, or predictions aren't the record's.
+        UnknownNameError: A record has a metric that nothing here declares.
+    """
     entries: list[BoardEntry] = []
     arranged: dict[str, Arranged] = {}
     records = [_load_known(store, path) for path in paths]
@@ -266,8 +289,8 @@ def _read_board(root: Path, paths: Sequence[Path]) -> tuple[Board, Scores | None
     for record in records:
         entries.append(BoardEntry.of(store.score(record, metrics)))
         if record.units:
-            arranged[record.method.name] = _arrange(store, record)
-    return board_statistics(sorted(entries, key=lambda entry: entry.order), arranged)
+            arranged[record.method.name] = _arrange(store, record, by_fold)
+    return sorted(entries, key=lambda entry: entry.order), arranged
 
 
 def _load_known(store: ResultStore, path: Path) -> Record:
@@ -293,10 +316,10 @@ def _load_plugin_files(files: Sequence[str]) -> None:
         load_plugin_file(Path(file))
 
 
-def _arrange(store: ResultStore, record: Record) -> Arranged:
+def _arrange(store: ResultStore, record: Record, by_fold: bool) -> Arranged:
     columns, seeds = store.load_columns(record), record.summary.seeds
     counted = PredictionSet.of_columns(columns, record.task.aggregate, seeds)
-    if record.task.aggregate == "fold-mean":
+    if record.task.aggregate == "fold-mean" or not by_fold:
         return Arranged(counted, counted)
     return Arranged(counted, PredictionSet.of_columns(columns, "fold-mean", seeds))
 

@@ -39,6 +39,10 @@ HEAD_STARTS = {
     ("finetune", "pretrained"): "(d)",
 }
 """Letters of the supplement's settings, Tables K and L, by protocol and head start."""
+LINEAR_EPOCHS = 20
+"""Epochs of linear evaluation in Table C."""
+SETTINGS = {"expression": "C", "weight": "D", "age": "E"}
+"""Letters of the supplement's tables of settings, by quantity."""
 _HEAD_START = "head_start="
 
 
@@ -119,6 +123,32 @@ def paper_row_values(letter: str, label: str, cell: PaperCell) -> dict[str, Pape
 
 def _value(metric: str, printed: float, letter: str) -> PaperValue:
     return PaperValue(printed / 100 if METRICS[metric].percent else printed, letter)
+
+
+def published_settings(quantity: str) -> dict[str, Any]:
+    """Return the settings of one of Tables C to E, named as records of `finetune` hold them.
+
+    What the supplement leaves open isn't among them: betas of Adam, the ratio of crops, and so on. The number
+    of epochs is that of fine-tuning; Table C alone has another, `LINEAR_EPOCHS`, for linear evaluation.
+
+    Args:
+        quantity: What the task is about, as its card's family says; nothing is published for `custom`.
+    """
+    if quantity not in SETTINGS:
+        return {}
+    rates = {"expression": 1.0e-5, "weight": 1.0e-4, "age": 4.6e-4}
+    colour = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}
+    # No crop in Table D.
+    crop = {"crop_scale": None if quantity == "weight" else [0.5, 1.0]}
+    return {
+        "epochs": 10,
+        "batch_size": 16,
+        "optimizer": {"name": "adam"},
+        "learning_rate": rates[quantity],
+        "schedule": "none",
+        "image_size": 224,
+        "augmentation": {"flip": 0.5, "jitter_prob": 0.8, **colour, "grayscale_prob": 0.2, **crop},
+    }
 
 
 def default_head_start(protocol: str, method: str) -> str:

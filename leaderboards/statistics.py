@@ -199,7 +199,7 @@ def _columns(
     for apart, ranked in leagues.items():
         answers = {name: given[name].counted for name in ranked}
         tests = {
-            reference: _test(answers, names, reference, data)
+            reference: corrected_tests(answers, names, reference, data)
             for reference, names in _references(scores, tested, ranked).items()
         }
         found[apart] = {name: _Column(scores[name], by_fold[name], ranked, tests) for name in metrics}
@@ -220,9 +220,20 @@ def _references(
     return found
 
 
-def _test(
+def corrected_tests(
     answers: Mapping[str, PredictionSet], names: Sequence[str], reference: str, data: str
 ) -> dict[str, dict[str, MetricValue]]:
+    """Test all other ranked methods of a board against one, corrected for their number.
+
+    Args:
+        answers: Predictions of the ranked methods that are placed together.
+        names: Metrics that have a resampled form.
+        reference: The one that they are tested against.
+        data: Name of the data set, which seeds the draw.
+
+    Returns:
+        p by metric and method.
+    """
     swaps = Swaps.draw(answers[reference].subjects, data)
     return {name: holm(p) for name, p in swap_tests(answers, names, reference, swaps).items()}
 

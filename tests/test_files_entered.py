@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from comface_bench.core.registry import method_registry
+
 SCRIPT = Path(__file__).parents[1] / "timings" / "files_entered.py"
-MOST = 59
+MOST = 58
 """Files of ours in which a run may enter a function."""
 
 
@@ -19,6 +21,8 @@ def script():
 
 
 def test_a_run_enters_few_files(script, tmp_path):
+    # What declares cards calls functions while it is imported; whether it was before is chance.
+    method_registry().names()
     with script.trace_files() as entered:
         script.run(tmp_path / "results", ["-o", "image_size=16", "-o", "pairs_per_epoch=16"])
     names = {path.relative_to(script.ROOT).as_posix() for path in entered}

@@ -65,7 +65,7 @@ ALLOWED = {
         "engine.precision",
         "weights",
     },
-    "api": {"core", "execute", "results"},
+    "api": {"core", "data.task", "execute", "leaderboards", "results", "stats"},
     "__main__": {"cli"},
     "": {"api", "data", "engine"},
 }

@@ -1,15 +1,17 @@
 """Time of 1,000 predictions among 400 pictures, as a ratio to the bare forward passes of these pictures.
 
-    python timings/predict.py
+    python timings/predict.py [SIZE]
 
-Makes a record of `comface` on `synth-age` under `probe` at 112 pixels in a temporary folder. Rounds
-alternate; the bare passes have their pictures in memory. Prints ratios of processor time, which others on the
-machine disturb least: with photographs unchecked, checked for size and colour, and for faces, too (by dlib).
+Makes a record of `comface` on `synth-age` under `probe` at 112 pixels, or of SIZE, in a temporary folder.
+Rounds alternate; the bare passes have their pictures in memory. Prints ratios of processor time, which others
+on the machine disturb least: with photographs unchecked, checked for size and colour, and for faces, too (by
+dlib).
 """
 
 from __future__ import annotations
 
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,8 +26,9 @@ ROUNDS = 5
 
 
 def main() -> None:
+    size = int(sys.argv[1]) if len(sys.argv) > 1 else 112
     with tempfile.TemporaryDirectory() as folder:
-        cb.run("comface", "synth-age", "probe", results=folder, image_size=112)
+        cb.run("comface", "synth-age", "probe", results=folder, image_size=size)
         (record,) = Path(folder).glob("synth-age/*/*.json")
         quick, with_faces = (cb.load_model(record, find_faces=found) for found in (False, True))
     table = cb.load_task("synth-age").table

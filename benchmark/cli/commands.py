@@ -234,6 +234,33 @@ StatedPlugins = Annotated[
         show_default=False,
     ),
 ]
+# Of commands that apply a record's models.
+ModelRecord = Annotated[
+    Path,
+    typer.Option(
+        "--model",
+        metavar="RECORD",
+        help="The record whose models answer: TASK/PROTOCOL/METHOD.json in a folder of results.",
+        show_default=False,
+    ),
+]
+Checkpoint = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="The method's weights, where the record was made with -o checkpoint=FILE.",
+        show_default=False,
+    ),
+]
+ModelFolds = Annotated[
+    str | None,
+    typer.Option(metavar="0,1", help="Folds whose models answer [default: all].", show_default=False),
+]
+ModelSeeds = Annotated[
+    str | None, typer.Option(metavar="0,1", help="Their repetitions [default: all].", show_default=False)
+]
+Level = Annotated[float, typer.Option(help="Probability of the interval.")]
+AnyPhoto = Annotated[bool, typer.Option("--any-photo", help="Answer for photographs unlike the task's, too.")]
 
 
 def load_metrics(files: Iterable[Path]) -> None:

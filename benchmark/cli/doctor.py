@@ -16,9 +16,8 @@ from typing import Any, NamedTuple
 import typer
 
 from comface_bench.cli.commands import Data, Json, Results, make_app
-from comface_bench.cli.listing import data_availability, weights_availability
 from comface_bench.cli.output import print_facts, print_json
-from comface_bench.core.card import data_root
+from comface_bench.core.card import data_availability, data_root
 from comface_bench.core.errors import BenchError
 from comface_bench.core.protocol import PROTOCOLS_GROUP, protocol_registry
 from comface_bench.core.registry import (
@@ -29,13 +28,19 @@ from comface_bench.core.registry import (
     method_registry,
     task_registry,
 )
-from comface_bench.core.weights import cache_folder, weights_folder
+from comface_bench.core.weights import cache_folder, weights_availability, weights_folder
 from comface_bench.version import __version__
 
 app = make_app()
 
 _PACKAGES = ("torch", "torchvision", "timm", "open-clip-torch", "numpy", "scipy", "pandas", "pillow")
-_EXTRAS = {"synth": "anny", "slurm": "submitit", "plots": "matplotlib", "onnx": "onnxruntime"}
+_EXTRAS = {
+    "synth": "anny",
+    "slurm": "submitit",
+    "plots": "matplotlib",
+    "pdf": "weasyprint",
+    "onnx": "onnxruntime",
+}
 
 
 class Diagnosis(NamedTuple):

@@ -7,15 +7,15 @@ import re
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from comface_bench.cli.commands import Data, Json, NoPlugins, Plugins, QuickCommand, complete_name, make_app
 from comface_bench.cli.output import print_facts, print_json, print_lines, print_table, print_text
-from comface_bench.core.card import Family, MethodCard, TaskCard, card_digest, data_location
-from comface_bench.core.errors import BenchError, UnknownNameError, UsageError
-from comface_bench.core.names import is_pattern, method_options, parse_name, unknown_name
+from comface_bench.core.card import Family, MethodCard, TaskCard, card_digest, data_availability
+from comface_bench.core.errors import UnknownNameError, UsageError
+from comface_bench.core.names import is_pattern, parse_name, unknown_name
 from comface_bench.core.protocol import (
     ProtocolCard,
     protocol_names,
@@ -23,16 +23,13 @@ from comface_bench.core.protocol import (
     resolve_protocol,
 )
 from comface_bench.core.registry import OURS, Entry, Registry, method_registry, task_registry
-from comface_bench.core.weights import locate_weights
+from comface_bench.core.weights import weights_availability
 
 if TYPE_CHECKING:
     from comface_bench.stats.metrics import MetricCard
 
 app = make_app()
 show_app = make_app()
-
-WeightsAvailability = Literal["present", "missing", "not needed"]
-DataAvailability = Literal["ships", "found", "missing"]
 
 
 class Kind(StrEnum):
@@ -317,24 +314,3 @@ def _format_value(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     return "" if value is None else str(value)
-
-
-def weights_availability(entry: Entry[MethodCard]) -> WeightsAvailability:
-    """Return whether a method's weights are there, for its default options; their digest isn't checked."""
-    own = entry.hook("find_weights")
-    if own is None:
-        if entry.card.checkpoint is None:
-            return "not needed"
-        return "missing" if locate_weights(entry.card) is None else "present"
-    try:
-        return "not needed" if own(entry.card, method_options(entry.card, {})) is None else "present"
-    except BenchError:
-        return "missing"
-
-
-def data_availability(card: TaskCard, data: Path | None) -> DataAvailability:
-    """Return whether the data set of a task is there; nothing in it is read."""
-    found = data_location(card, data).exists()
-    if card.ships and found:
-        return "ships"
-    return "found" if found else "missing"

@@ -30,6 +30,7 @@ class _Root(DeferredGroup):
         ),
         "study": Deferred(f"{_HERE}.study", "Run the paper's studies and ours, each one a table."),
         "predict": Deferred(f"{_HERE}.predict", "Estimate changes between photographs by a record's models."),
+        "explain": Deferred(f"{_HERE}.explain", "Show which regions of two photographs moved an estimate."),
         "list": Deferred(f"{_HERE}.listing", "List methods, tasks or protocols."),
         "show": Deferred(f"{_HERE}.listing", "Show all facts of a method, task or protocol.", "show_app"),
         "data": Deferred(f"{_HERE}.data", "Check and prepare data sets."),
@@ -45,6 +46,7 @@ class _Root(DeferredGroup):
         "results": Deferred(f"{_HERE}.results", "Check, compare, unite and export result files."),
         "submission": Deferred(f"{_HERE}.submission", "Pack results for a board; check such packages."),
         "leaderboard": Deferred(f"{_HERE}.leaderboard", "Write leaderboards from result files."),
+        "report": Deferred(f"{_HERE}.report", "Write one file on results, for a paper."),
         "doctor": Deferred(f"{_HERE}.doctor", "Say what this installation has and lacks."),
     }
 

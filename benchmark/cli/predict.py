@@ -12,8 +12,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from comface_bench.cli.commands import Device, Json, NoPlugins, Plugins, make_app, parse_numbers
-from comface_bench.cli.output import print_table
+from comface_bench.cli.commands import (
+    AnyPhoto,
+    Checkpoint,
+    Device,
+    Json,
+    Level,
+    ModelFolds,
+    ModelRecord,
+    ModelSeeds,
+    NoPlugins,
+    Plugins,
+    make_app,
+    parse_numbers,
+)
+from comface_bench.cli.output import print_table, printable
 from comface_bench.cli.progress import progress_bar
 from comface_bench.core.errors import DataFormatError, DataMissingError, UnlikePhotoError, UsageError
 
@@ -25,6 +38,8 @@ app = make_app()
 _SIDES = ("first", "second")
 """Columns of a table of pairs."""
 _NUMBERS = ("change", "low", "high", "spread")
+_FACTS = {*_NUMBERS, "unit", "refused", "answers", "test_pairs", "test_people", "beyond"}
+"""What answers say as CSV or JSON: no column of a table is called so."""
 _PICTURES = {
     *(".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff"),
     *(".webp", ".jp2", ".avif"),
@@ -52,34 +67,12 @@ def predict(
             show_default=False,
         ),
     ],
-    model: Annotated[
-        Path,
-        typer.Option(
-            "--model",
-            metavar="RECORD",
-            help="The record whose models answer: TASK/PROTOCOL/METHOD.json in a folder of results.",
-            show_default=False,
-        ),
-    ],
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="The method's weights, where the record was made with -o checkpoint=FILE.",
-            show_default=False,
-        ),
-    ] = None,
-    folds: Annotated[
-        str | None,
-        typer.Option(metavar="0,1", help="Folds whose models answer [default: all].", show_default=False),
-    ] = None,
-    seeds: Annotated[
-        str | None, typer.Option(metavar="0,1", help="Their repetitions [default: all].", show_default=False)
-    ] = None,
-    level: Annotated[float, typer.Option(help="Probability of the interval.")] = 0.95,
-    any_photo: Annotated[
-        bool, typer.Option("--any-photo", help="Answer for photographs unlike the task's, too.")
-    ] = False,
+    model: ModelRecord,
+    checkpoint: Checkpoint = None,
+    folds: ModelFolds = None,
+    seeds: ModelSeeds = None,
+    level: Level = 0.95,
+    any_photo: AnyPhoto = False,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE.csv", help="Write the answers as CSV.", show_default=False)
     ] = None,
@@ -181,7 +174,7 @@ def _read_table(path: Path) -> list[_Pair]:
             f"{path} has no pairs under the columns first and second",
             "Its first line: first,second. Then a line a pair: two files, relative to the table's folder.",
         )
-    if taken := sorted({*_NUMBERS, "unit", "refused"} & rows[0].keys()):
+    if taken := sorted(_FACTS & rows[0].keys()):
         raise DataFormatError(
             f"{path} has columns that answers have: {', '.join(taken)}", "Give them other names."
         )
@@ -235,7 +228,7 @@ def _print(
     record, estimates = model.record, [one for one in found if not isinstance(one, UnlikePhotoError)]
     if len(pairs) == 1 and estimates:
         single = estimates[0]
-        typer.echo(_plain(f"{record.task.target}: {single}"))
+        typer.echo(printable(f"{record.task.target}: {single}"))
         typer.echo(
             f"{level:.0%} interval by the errors of {single.pairs} test pairs of {single.people} people with"
             f" estimates of about that size; {_describe_answers(single)}"
@@ -245,7 +238,7 @@ def _print(
             [str(one.first), str(one.second), *(f"{value:+.3f}" for value in (one.change, one.low, one.high))]
             for one in estimates
         ]
-        headings = ["first", "second", _plain(f"change ({estimates[0].unit})"), "low", "high"]
+        headings = ["first", "second", printable(f"change ({estimates[0].unit})"), "low", "high"]
         print_table(headings, rows, headings[2:])
     for one in found:
         if isinstance(one, UnlikePhotoError):
@@ -259,11 +252,6 @@ def _print(
         )
     if out is not None:
         typer.echo(f"{out}: {len(estimates)} of {len(pairs)} pairs answered")
-
-
-def _plain(text: str) -> str:
-    """Escape characters that a terminal would obey: anybody may have written a record."""
-    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
 
 
 def _describe_answers(one: Estimate) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from comface_bench.cli.commands import Group, Json, NoPlugins, Plugins, Results, load_metrics, make_app
-from comface_bench.cli.output import format_count, print_json
+from comface_bench.cli.output import format_count, print_json, print_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -128,6 +128,52 @@ def diff(
     for path in (a, b):
         _must_exist(path)
     _print_differences(compare_results(a, b, measured=measured), as_json)
+
+
+@app.command()
+def compare(
+    a: Annotated[str, typer.Argument(help="A method.", show_default=False)],
+    b: Annotated[str, typer.Argument(help="Another.", show_default=False)],
+    results: Results = Path("results"),
+    task: Annotated[
+        str | None,
+        typer.Option(
+            "--task", help="Names and patterns with commas between them [default: all].", show_default=False
+        ),
+    ] = None,
+    protocol: Annotated[
+        str | None, typer.Option("--protocol", help="Likewise [default: all].", show_default=False)
+    ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option("--metric", help="A metric [default: each task's first].", show_default=False),
+    ] = None,
+    plugin: Plugins = [],  # noqa: B006 - typer reads the default and never changes it
+    as_json: Json = False,
+) -> None:
+    """Compare two methods, task by task.
+
+    The difference is that of A minus that of B, on the same pairs, with its 95 % interval by people, as on
+    the pages. p is of this one comparison; corrected, of all that the page makes with B.
+    """
+    from comface_bench.leaderboards.comparison import compare_methods
+
+    load_metrics(plugin)
+    _records([results])
+    made = compare_methods(results, a, b, task=task, protocol=protocol, metric=metric)
+    if as_json:
+        print_json({"comparisons": [{**one.facts, "says": one.sentence} for one in made]})
+        return
+    rows = [{name: _escape(text) for name, text in one.cells.items()} for one in made]
+    headings = list(rows[0])
+    print_table(headings, [list(row.values()) for row in rows], numbers=headings[4:])
+    typer.echo("")
+    for one in made:
+        typer.echo(_escape(one.sentence))
+        if one.corrected.reason and one.difference.value is not None:
+            typer.echo(_escape(f"  not compared on its page: {one.corrected.reason}"))
+    for note in dict.fromkeys(note for one in made for note in one.notes):
+        typer.echo(_escape(f"note: {note}"))
 
 
 @app.command()

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from comface_bench.core.digest import digest
+from comface_bench.core.display import html_facts, short_repr
 
 Family = Literal["expression", "weight", "age", "custom"]
 PairRule = Literal["all", "pre-post", "pre-post-same-day"]
@@ -130,6 +131,23 @@ class TaskCard:
     licence: str = _prose()
     how_to_get: str = _prose()
     source: str = _prose()
+
+    def __repr__(self) -> str:
+        change = f"change of {self.target or 'a column'}" + (f" in {self.unit}" if self.unit else "")
+        return short_repr("TaskCard", self.name, change, self.data)
+
+    def _repr_html_(self) -> str:
+        shown = {
+            "task": self.summary,
+            "target": f"{self.target}, {self.unit}" if self.unit else self.target,
+            "data": self.data,
+            "metrics": ", ".join(self.metrics),
+            "splits": ", ".join(self.splits),
+            "licence": self.licence,
+            "how to get": self.how_to_get,
+            "source": self.source,
+        }
+        return html_facts(self.name, shown)
 
 
 @dataclass(frozen=True)
@@ -296,6 +314,28 @@ class MethodCard:
     training_scale: str = _prose()
     training_source: str = _prose()
 
+    def __repr__(self) -> str:
+        learnt = f"learnt from {', '.join(self.trained_on)}" if self.trained_on else ""
+        return short_repr("MethodCard", self.name, self.backbone, learnt)
+
+    def _repr_html_(self) -> str:
+        options = (f"{key}: {', '.join(values) or 'any'}" for key, values in self.options.items())
+        shown = {
+            "method": self.summary,
+            "backbone": self.backbone,
+            "feature": self.feature,
+            "features": "" if self.feature_dim is None else str(self.feature_dim),
+            "group": self.group,
+            "learnt from": ", ".join(self.trained_on),
+            "images": self.training_scale,
+            "taught": ", ".join(self.supervision),
+            "options": "; ".join(options),
+            "licence": self.licence,
+            "paper": self.paper,
+            "source": self.source,
+        }
+        return html_facts(self.name, shown)
+
 
 Card = TaskCard | MethodCard
 
@@ -382,6 +422,17 @@ def data_location(card: TaskCard, data: Path | None) -> Path:
         return Path(card.location)
     root = shipped_root() if card.ships else data_root(data)
     return root / card.data.removeprefix("synthfaces/")
+
+
+DataAvailability = Literal["ships", "found", "missing"]
+
+
+def data_availability(card: TaskCard, data: Path | None) -> DataAvailability:
+    """Return whether the data set of a task is there; nothing in it is read."""
+    found = data_location(card, data).exists()
+    if card.ships and found:
+        return "ships"
+    return "found" if found else "missing"
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,33 @@ def match_names(pattern: str, known: Iterable[str], kind: str) -> list[str]:
     return found
 
 
+def choose_names(wanted: str | Iterable[str] | None, known: Iterable[str], kind: str) -> list[str]:
+    """Return those of some records' names that names and patterns stand for, in their order.
+
+    Args:
+        wanted: A name, a pattern, several with commas between them, or a list of such; None for all.
+        known: The records' names.
+        kind: "method", "task" or "protocol", for messages.
+
+    Raises:
+        UnknownNameError: A name or pattern stands for none.
+    """
+    known = list(dict.fromkeys(known))
+    if wanted is None:
+        return known
+    chosen: set[str] = set()
+    for name in split_list([wanted] if isinstance(wanted, str) else wanted):
+        # A name may hold what is else a sign of patterns.
+        found = [name] if name in known else [one for one in known if fnmatch.fnmatchcase(one, name)]
+        if not found:
+            raise UnknownNameError(
+                f"these records are of no {kind} called {name!r}.{did_you_mean(name, known)}",
+                f"They are of {', '.join(known) or 'none'}.",
+            )
+        chosen.update(found)
+    return [name for name in known if name in chosen]
+
+
 def unknown_name(name: str, known: Iterable[str], kind: str) -> UnknownNameError:
     """Make the error for a name that isn't known, with the nearest known ones."""
     return UnknownNameError(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Union, get_args, get_o
 
 from comface_bench.core.card import CHIPS, Family, SplitKind
 from comface_bench.core.digest import digest
+from comface_bench.core.display import short_repr
 from comface_bench.core.errors import PluginError, UsageError
 from comface_bench.core.names import did_you_mean
 from comface_bench.core.registry import Registry
@@ -148,6 +149,9 @@ class ProtocolCard:
         }
         if lacking:
             raise PluginError(f"the settings of protocol {self.name} lack {', '.join(sorted(lacking))}")
+
+    def __repr__(self) -> str:
+        return short_repr("ProtocolCard", self.name, self.summary)
 
     def values_for(self, family: Family) -> dict[str, Any]:
         """Return the values of all fields for a family of tasks.

@@ -211,6 +211,22 @@ def locate_weights(card: MethodCard) -> Path | None:
     return next((path for path in places if path.is_file()), None)
 
 
+WeightsAvailability = Literal["present", "missing", "not needed"]
+
+
+def weights_availability(entry: Entry[MethodCard]) -> WeightsAvailability:
+    """Return whether a method's weights are there, for its default options; their digest isn't checked."""
+    own = entry.hook("find_weights")
+    if own is None:
+        if entry.card.checkpoint is None:
+            return "not needed"
+        return "missing" if locate_weights(entry.card) is None else "present"
+    try:
+        return "not needed" if own(entry.card, method_options(entry.card, {})) is None else "present"
+    except BenchError:
+        return "missing"
+
+
 def weights_target(card: MethodCard | ModelFile) -> Path:
     """Return where a card's file belongs: the folder that its name states, or else the method's own."""
     assert card.checkpoint is not None

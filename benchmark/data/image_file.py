@@ -76,6 +76,28 @@ def read_image(source: Path | bytes, where: object = None, formats: Sequence[str
         return _upright_rgb(image, _samples_of(image))
 
 
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """Return a picture that is at hand, by Pillow, as `read_image` returns that of a file.
+
+    Args:
+        image: Of 8 bits a channel, in any mode; it stays as it is.
+
+    Raises:
+        UnreadableImageError: It can't be decoded, or is of other numbers, whose white only the file tells.
+    """
+    where = str(getattr(image, "filename", "")) or "the image"
+    if image.mode[0] in "IF":
+        raise UnreadableImageError(
+            where, f"is open in mode {image.mode}, which doesn't say which value is white", "Give its path."
+        )
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    try:
+        upright = ImageOps.exif_transpose(image)
+    except OSError as error:
+        raise UnreadableImageError(where, f"can't be decoded: {error}", _AGAIN) from error
+    return upright if upright.mode == "RGB" else upright.convert("RGB")
+
+
 def is_one_colour(pixels: bytes) -> bool:
     """Return whether all pixels are equal, given as red, green and blue in turn."""
     return pixels == pixels[:3] * (len(pixels) // 3)

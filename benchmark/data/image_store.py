@@ -187,6 +187,14 @@ def open_image_store(
     return ImageStore(plan, progress, notice)
 
 
+def stored_size(image_size: int) -> int:
+    """Return the side at which images are stored that are shown at a side of `image_size` pixels.
+
+    It is a seventh more, so that crops of the augmentation lose little sharpness.
+    """
+    return image_size + -(-image_size // 7)
+
+
 def open_shown(
     table: Manifest,
     protocol: Protocol,
@@ -213,8 +221,7 @@ def open_shown(
         aligner = open_aligner(protocol.chip)
     return open_image_store(
         table,
-        # A seventh more than is shown, so that crops of the augmentation lose little sharpness.
-        protocol.image_size + -(-protocol.image_size // 7),
+        stored_size(protocol.image_size),
         cache=cache,
         resize=protocol.resize,
         aligner=aligner,
@@ -471,7 +478,7 @@ def decode_image(root: Path, name: str, size: int, resize: Resize) -> NDArray[np
         DataMissingError: There is no such file.
         UnreadableImageError: `read_image` refuses the file, or it shows a single colour.
     """
-    return np.asarray(_fit(_read(root, name), size, resize)).transpose(2, 0, 1)
+    return np.asarray(fit_square(_read(root, name), size, resize)).transpose(2, 0, 1)
 
 
 def decode_face(root: Path, name: str, size: int, aligner: Aligner) -> tuple[NDArray[np.uint8], int]:
@@ -511,7 +518,8 @@ def missing_image(root: Path, name: str) -> DataMissingError:
     )
 
 
-def _fit(image: Image.Image, size: int, resize: Resize) -> Image.Image:
+def fit_square(image: Image.Image, size: int, resize: Resize) -> Image.Image:
+    """Make an image a square of a side in pixels, as `decode_image` says."""
     if resize == "squash":
         return image.resize((size, size), Image.Resampling.BILINEAR)
     return cut_middle(image, size)

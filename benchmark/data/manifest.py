@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from comface_bench.core.display import short_repr
 from comface_bench.core.errors import DataFormatError, DataMissingError
 from comface_bench.core.problems import Note, ProblemList
 
@@ -168,6 +169,14 @@ class Manifest:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def __repr__(self) -> str:
+        return short_repr("Manifest", self.name, self.size_text)
+
+    @property
+    def size_text(self) -> str:
+        """How many images there are, and of how many people."""
+        return f"{len(self):,} images of {len(self.subject_names):,} people"
 
     @cached_property
     def digest(self) -> str:

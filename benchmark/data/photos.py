@@ -73,7 +73,7 @@ def describe_photos(root: Path, names: Sequence[str]) -> PhotoFacts:
         FileNotFoundError, UnreadableImageError: As `read_image`.
     """
     places = np.unique(np.linspace(0, len(names) - 1, min(SAMPLE, len(names))).round().astype(int))
-    looks = [_look(root / names[place]) for place in places]
+    looks = [np.asarray(read_image(root / names[place])) for place in places]
     return PhotoFacts(
         len(looks),
         min(min(pixels.shape[:2]) for pixels in looks),
@@ -81,19 +81,17 @@ def describe_photos(root: Path, names: Sequence[str]) -> PhotoFacts:
     )
 
 
-def find_unlike(path: Path, facts: PhotoFacts, finder: FaceFinder | None, aligned: bool = False) -> str:
+def find_unlike(
+    pixels: NDArray[np.uint8], facts: PhotoFacts, finder: FaceFinder | None, aligned: bool = False
+) -> str:
     """Say why a picture isn't like those of a data set; nothing if it is.
 
     Args:
-        path: The picture.
+        pixels: The picture, upright, (height, width, 3).
         facts: Of the data set.
         finder: Looks for faces; None doesn't.
         aligned: Faces are cut out before a network sees them, so that they may be small in the picture.
-
-    Raises:
-        FileNotFoundError, UnreadableImageError: As `read_image`.
     """
-    pixels = _look(path)
     height, width = pixels.shape[:2]
     shorter = min(height, width)
     if shorter < FAR_SMALLER * facts.shorter_side:
@@ -111,10 +109,6 @@ def find_unlike(path: Path, facts: PhotoFacts, finder: FaceFinder | None, aligne
             " those of the task are cut out: cut it out first"
         )
     return ""
-
-
-def _look(path: Path) -> NDArray[np.uint8]:
-    return np.asarray(read_image(path))
 
 
 def _is_grey(pixels: NDArray[np.uint8]) -> bool:

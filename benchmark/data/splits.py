@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from comface_bench.core.card import SplitKind
 from comface_bench.core.digest import digest
+from comface_bench.core.display import short_repr
 from comface_bench.core.errors import SplitError
 from comface_bench.core.files import replace_file
 from comface_bench.core.names import did_you_mean, find_spellings
@@ -57,6 +58,10 @@ class Fold:
     validation: tuple[str, ...]
     test: tuple[str, ...]
 
+    def __repr__(self) -> str:
+        sizes = (len(self.train), len(self.validation), len(self.test))
+        return "<Fold: {} people train, {} validate, {} test>".format(*sizes)
+
     def subjects(self, part: Part) -> tuple[str, ...]:
         """Return the subjects of a part."""
         return {"train": self.train, "validation": self.validation, "test": self.test}[part]
@@ -87,6 +92,9 @@ class Split:
     covering: bool = True
     untested: frozenset[str] = frozenset()
     kind: SplitKind = "subjects"
+
+    def __repr__(self) -> str:
+        return short_repr("Split", self.name, f"{len(self.folds)} folds", self.source)
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):

@@ -7,10 +7,10 @@ import functools
 import hashlib
 import sys
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,19 +18,21 @@ from torch.nn import functional
 
 from comface_bench.core.card import AUGMENTATIONS, IMAGENET, Augmentation, MethodCard, Preprocess
 from comface_bench.core.digest import ObjectFacts, digest, digest_file
+from comface_bench.core.display import short_repr
 from comface_bench.core.errors import PluginError, UnitError, UsageError
 from comface_bench.core.names import method_options, parse_name
 from comface_bench.core.registry import Entry, Registry, method_registry
 from comface_bench.core.unit import seed_for
 from comface_bench.core.weights import find_weights
 from comface_bench.data import augment
+from comface_bench.data.preparation import IMAGE_SIZE, Preparation
 from comface_bench.engine.precision import Machine
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from comface_bench.data.image_store import ImageStore
+    from comface_bench.data.image_store import ImageStore, Resize
 
 
 class Encoder(nn.Module):
@@ -44,6 +46,7 @@ class Encoder(nn.Module):
         name: Name of the method, for messages.
         backbone: From normalised images to features.
         preprocess: The backbone's input convention.
+        chip: Of `CHIPS`, how it expects an aligned face.
 
     Attributes:
         head_weight: Weight of the method's own pair head, (D,) or (2D,), or None.
@@ -55,9 +58,11 @@ class Encoder(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, name: str, backbone: nn.Module, preprocess: Preprocess) -> None:
+    def __init__(
+        self, name: str, backbone: nn.Module, preprocess: Preprocess, chip: str = MethodCard.chip
+    ) -> None:
         super().__init__()
-        self.name = name
+        self.name, self.chip = name, chip
         self.backbone = backbone
         self.preprocess = preprocess
         self.head_weight: Tensor | None = getattr(backbone, "head_weight", None)
@@ -67,6 +72,11 @@ class Encoder(nn.Module):
         self.weights_part: str = next(filter(None, noted), "")
         self.register_buffer("mean", torch.tensor(preprocess.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(preprocess.std).view(1, 3, 1, 1), persistent=False)
+
+    def __repr__(self) -> str:
+        # Its modules are printed by `backbone`.
+        topology, count = type(self.backbone).__name__, self.parameter_count()
+        return short_repr("Encoder", self.name, topology, f"{count:,} parameters")
 
     def forward(self, images: Tensor) -> Tensor:
         """Encode images.
@@ -90,6 +100,24 @@ class Encoder(nn.Module):
         if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != len(images):
             raise PluginError(f"{self.name} must return features of shape ({len(images)}, D)")
         return features.float()
+
+    @property
+    def transform(self) -> Preparation:
+        """What prepares a picture for it, by Pillow, as runs do by default: to a tensor (3, 224, 224)."""
+        return self.make_transform()
+
+    def make_transform(
+        self,
+        image_size: int = IMAGE_SIZE,
+        resize: Resize = "squash",
+        align: Literal["none", "five-points"] = "none",
+    ) -> Preparation:
+        """Return what prepares a picture for it, as runs with these options do.
+
+        Raises:
+            UsageError: A value isn't one that they have.
+        """
+        return Preparation(image_size, resize, align, self.chip)
 
     def normalise(self, images: Tensor) -> Tensor:
         """Return images (N, 3, H, W) as the backbone takes them: its size, channels, range, mean and std."""
@@ -222,7 +250,8 @@ def build_encoder(
             "Give the module an attribute `head_weight`, (D,), or leave pretrained_head out of the card.",
         )
     # Channels last is how convolutions are fastest, on both kinds of device; other layers don't mind.
-    return Encoder(entry.card.name, backbone, preprocess).to(memory_format=torch.channels_last)
+    encoder = Encoder(entry.card.name, backbone, preprocess, entry.card.chip)
+    return encoder.to(memory_format=torch.channels_last)
 
 
 def load_method(
@@ -253,6 +282,39 @@ def load_method(
     given = {**named, **options} | ({"checkpoint": str(checkpoint)} if checkpoint is not None else {})
     chosen = method_options(entry.card, given)
     return build_encoder(entry, chosen, find_weights(entry, chosen), seed).eval()
+
+
+def load_images(
+    paths: Path | str | Iterable[Path | str],
+    encoder: Encoder,
+    *,
+    image_size: int = IMAGE_SIZE,
+    resize: Resize = "squash",
+    align: Literal["none", "five-points"] = "none",
+) -> Tensor:
+    """Read pictures and prepare them for an encoder as runs do: `encoder(load_images(paths, encoder))`.
+
+    Args:
+        paths: Files, or one.
+        encoder: As `load_method` returns it.
+        image_size: Side of the square images in pixels; the option of that name of protocols, like the next.
+        resize: `squash` fits the whole picture into the square, `crop` its centre.
+        align: `five-points` cuts the face out (extra: prepare), `none` doesn't.
+
+    Returns:
+        Images (N, 3, image_size, image_size), float32 in [0, 1], on the CPU.
+
+    Raises:
+        DataMissingError: There is no such file.
+        UnreadableImageError: One is no picture, is damaged, or shows a single colour.
+        UsageError: An option has another value, or there is no path.
+        MissingExtraError, WeightsMissingError: Faces can't be aligned here.
+    """
+    prepare = encoder.make_transform(image_size, resize, align)
+    images = [prepare.load(path) for path in ([paths] if isinstance(paths, Path | str) else paths)]
+    if not images:
+        raise UsageError("no picture is named", "Give the paths of some.")
+    return torch.stack(images)
 
 
 ENCODE_BATCH = 64

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from comface_bench.engine.attribution import Windows, blur, integrate_gradients, occlude
 from comface_bench.engine.encoder import ENCODE_BATCH, Encoder, ImageSource, encode
 from comface_bench.engine.heads import HeadKind, MirrorKind, add_mirrored, score_pairs
 from comface_bench.engine.jobs import Fitted
@@ -17,7 +18,11 @@ from comface_bench.engine.jobs import Fitted
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from comface_bench.engine.precision import Machine
+
     Rows = NDArray[np.int64]
+
+AttributionKind = Literal["occlusion", "gradients"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,19 +60,28 @@ class PairHeads:
             images: Renders the images.
             tick: Called with the number of images of each batch.
         """
-        count = len(images.store)
+        return self._encode(encoder, images.plain, len(images.store), images.machine, tick)
+
+    def _encode(
+        self,
+        encoder: Encoder,
+        render: Callable[[Rows], Tensor],
+        count: int,
+        machine: Machine,
+        tick: Callable[[int], None] | None = None,
+    ) -> Tensor:
         rows = np.arange(count)
         if count % ENCODE_BATCH == 1:
             # Libraries take other paths for a batch of one, which round otherwise than those of a run.
             rows = np.append(rows, 0)
 
         def render_mirrored(some: Rows) -> Tensor:
-            return images.plain(some).flip(3)
+            return render(some).flip(3)
 
-        own = encode(encoder, images.plain, rows, images.machine, tick)[:count]
+        own = encode(encoder, render, rows, machine, tick)[:count]
         if self.mirror == "none":
             return own
-        mirrored = encode(encoder, render_mirrored, rows, images.machine)[:count]
+        mirrored = encode(encoder, render_mirrored, rows, machine)[:count]
         return add_mirrored(self.mirror, own.double(), mirrored.double())
 
     def score(self, features: Tensor, x: Rows, y: Rows) -> NDArray[np.float64]:
@@ -79,3 +93,67 @@ class PairHeads:
             y: Likewise of the second.
         """
         return score_pairs(self.head, self.weights, lambda rows: features[torch.from_numpy(rows)], x, y)
+
+    def add(self, encoder: Encoder, images: Tensor, side: int, machine: Machine) -> Tensor:
+        """Return what images add to the mean of the heads' estimates, float64 (N,).
+
+        A head is linear: an estimate is the sum of what the first and what the second image of a pair adds.
+
+        Args:
+            encoder: In eval mode, on the machine's device.
+            images: (N, 3, H, W) on that device. If they ask for gradients, the answer has them.
+            side: 0 for first images of pairs, 1 for second ones.
+            machine: Device and precision.
+        """
+        if images.requires_grad:
+            with machine.autocast():
+                own = encoder.encode_checked(images).double()
+                mirrored = None if self.mirror == "none" else encoder.encode_checked(images.flip(3)).double()
+            features = add_mirrored(self.mirror, own, mirrored)
+        else:
+            features = self._encode(
+                encoder, lambda rows: images[torch.from_numpy(rows)], len(images), machine
+            ).double()
+        weight = self.weights.mean(dim=0).to(features.device)
+        if self.head == "difference":
+            return features @ (weight if side else -weight)
+        return features @ weight.chunk(2)[side]
+
+    def attribute(
+        self,
+        kind: AttributionKind,
+        encoder: Encoder,
+        pair: Tensor,
+        windows: Windows,
+        machine: Machine,
+        tick: Callable[[int], None] | None = None,
+    ) -> NDArray[np.float64]:
+        """Measure what each window of both images of a pair adds to the mean of the heads' estimates.
+
+        Args:
+            kind: How; with `gradients` it is the sum over the window's pixels.
+            encoder: In eval mode, on the machine's device.
+            pair: The two images, (2, 3, H, W), on that device.
+            windows: For images of H × W.
+            machine: Device and precision.
+            tick: Called with the number of images of each batch.
+
+        Returns:
+            (2, rows, columns) in the target's unit; above 0 where the window raises the estimate.
+
+        Raises:
+            UnitError: The backbone has no gradients, or none that are finite.
+        """
+        effects = []
+        for side in (0, 1):
+            image = pair[side : side + 1]
+
+            def answer(images: Tensor, side: int = side) -> Tensor:
+                return self.add(encoder, images, side, machine)
+
+            fill = blur(image, windows.side)
+            if kind == "occlusion":
+                effects.append(occlude(image, answer, windows, fill, tick))
+            else:
+                effects.append(windows.sum(integrate_gradients(image, answer, fill, tick=tick)))
+        return np.concatenate(effects)

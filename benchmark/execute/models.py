@@ -13,6 +13,7 @@ answer: models that disagree have left what they learnt.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import shlex
 import statistics
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, get_args
 
 from comface_bench.core.card import NO_AUGMENTATION, Family, MethodCard, deciding_facts, facts
 from comface_bench.core.digest import digest, digest_file
+from comface_bench.core.display import html_facts, short_repr
 from comface_bench.core.errors import (
     DataMissingError,
     MissingExtraError,
@@ -38,6 +40,7 @@ from comface_bench.core.registry import Entry, method_registry
 from comface_bench.core.unit import ENGINE_EPOCH
 from comface_bench.core.weights import digest_weights, find_weights
 from comface_bench.results.models import ModelFiles
+from comface_bench.stats.metrics import describe_metric
 from comface_bench.version import __version__
 
 if TYPE_CHECKING:
@@ -47,8 +50,9 @@ if TYPE_CHECKING:
 
     from comface_bench.data.photos import FaceFinder, PhotoFacts
     from comface_bench.engine.encoder import Encoder, ImageSource
-    from comface_bench.engine.pair_model import PairHeads
+    from comface_bench.engine.pair_model import AttributionKind, PairHeads
     from comface_bench.engine.precision import Machine
+    from comface_bench.execute.explanation import Explanation
     from comface_bench.results.record import Content
     from comface_bench.results.schema import Record, UnitResult
     from comface_bench.stats.interval import MeasuredErrors
@@ -197,7 +201,19 @@ class Model:
     def __repr__(self) -> str:
         names = (self.record.method.name, self.record.task.name, self.record.protocol.name)
         units = sum(len(share.units) for share in self.shares)
-        return f"<Model {' · '.join(names)}: {units} units>"
+        return short_repr("Model", " · ".join(names), f"{units} units")
+
+    def _repr_html_(self) -> str:
+        record, name = self.record, self.record.task.metrics[0]
+        heading, value = describe_metric(name, record.primary[name], record.task.unit)
+        shown = {
+            "change of": f"{record.task.target}, {record.task.unit}",
+            "task": record.task.name,
+            "protocol": record.protocol.name,
+            "models": str(sum(len(share.units) for share in self.shares)),
+            f"{heading} of the record": value,
+        }
+        return html_facts(record.method.name, shown)
 
     def load(self, share: Share) -> tuple[Encoder, PairHeads]:
         """Return a share's encoder and heads; only one is kept in memory.
@@ -272,6 +288,77 @@ class Model:
             found = (self._estimate(*item, level) for item in zip(taken, answers.T, strict=True))
         return [refused.get(first) or refused.get(second) or next(found) for first, second in named]
 
+    def explain(
+        self,
+        first: Path | str,
+        second: Path | str,
+        *,
+        method: AttributionKind = "occlusion",
+        window: float | None = None,
+        stride: float | None = None,
+        level: float = LEVEL,
+        check: bool = True,
+        progress: Progress | None = None,
+    ) -> Explanation:
+        """Measure which regions of two photographs moved the estimate of the change between them.
+
+        What a region adds is the estimate less that with the region hidden, the mean over the models.
+
+        Args:
+            first: File of the earlier photograph.
+            second: File of the later one.
+            method: `occlusion` hides windows one by one; `gradients` sums integrated gradients over them.
+            window: Side of a window as a share of the photograph's, `engine.attribution.WINDOW` by default.
+            stride: From one window to the next, likewise `STRIDE`, or the window if that is less.
+            level: Probability of the estimate's interval.
+            check: As `predict_pairs` takes it.
+            progress: Called with the number of images encoded and of all.
+
+        Raises:
+            UnlikePhotoError: A photograph is refused.
+            UsageError: There is no such method, or a share or the level is out of its range.
+            UnitError: The backbone has no gradients, or none that are finite.
+        """
+        import numpy as np
+
+        from comface_bench.engine import attribution
+        from comface_bench.engine.pair_model import AttributionKind
+        from comface_bench.execute.explanation import Explanation
+
+        if method not in get_args(AttributionKind):
+            raise UsageError(
+                f"no method is called {method!r}", f"Use {' or '.join(get_args(AttributionKind))}."
+            )
+        size = self.protocol.image_size
+        window = attribution.WINDOW if window is None else window
+        stride = min(attribution.STRIDE, window) if stride is None else stride
+        windows = attribution.Windows.over(size, size, window, stride)
+        estimate = self.predict(first, second, level=level, check=check)
+        with self._show([estimate.first, estimate.second]) as images:
+            pair = images.plain(np.arange(2))
+        each = len(windows.slices()) if method == "occlusion" else attribution.STEPS
+        tick = _counting(2 * each * len(self.shares), progress or _ignore)
+        # What most regions add is less than what bfloat16 rounds.
+        machine = dataclasses.replace(self.backbone.machine, precision="float32")
+        effects = np.zeros((2, *windows.shape))
+        for share in self.shares:
+            encoder, heads = self.load(share)
+            found = heads.attribute(method, encoder, pair, windows, machine, tick)
+            effects += found * len(share.units)
+        return Explanation(
+            estimate.first,
+            estimate.second,
+            target=self.record.task.target,
+            unit=self.record.task.unit,
+            change=estimate.change,
+            low=estimate.low,
+            high=estimate.high,
+            method=method,
+            windows=windows,
+            images=(pair.permute(0, 2, 3, 1) * 255).round().byte().cpu().numpy(),
+            effects=effects / sum(len(share.units) for share in self.shares),
+        )
+
     def export_onnx(self, path: Path) -> float:
         """Write the models as one ONNX graph of two photographs, the mean of the heads on their backbone.
 
@@ -317,20 +404,22 @@ class Model:
 
     def _refuse(self, file: Path, check: bool) -> UnlikePhotoError | None:
         """Return why a photograph isn't taken, or None."""
+        import numpy as np
+
         from comface_bench.data.image_file import ONE_COLOUR, UnreadableImageError, is_one_colour, read_image
         from comface_bench.data.photos import find_unlike
 
         try:
-            if is_one_colour(read_image(file).tobytes()):
+            pixels = np.asarray(read_image(file))
+            if is_one_colour(pixels.tobytes()):
                 raise UnreadableImageError(file, *ONE_COLOUR)
-            if not check:
-                return None
-            aligned = self.protocol.align != "none"
-            reason = find_unlike(file, self.photos, self.faces, aligned)
         except FileNotFoundError:
             return UnlikePhotoError(f"there is no photograph {file}")
         except UnreadableImageError as error:
             return UnlikePhotoError(error.message, error.hint)
+        if not check:
+            return None
+        reason = find_unlike(pixels, self.photos, self.faces, self.protocol.align != "none")
         return UnlikePhotoError(f"{file} {reason}", ANYWAY) if reason else None
 
     def _answer(
@@ -340,13 +429,7 @@ class Model:
         import numpy as np
         import torch
 
-        total, done = len(files) * len(self.shares), 0
-
-        def tick(count: int) -> None:
-            nonlocal done
-            done = min(done + count, total)
-            progress(done, total)
-
+        tick = _counting(len(files) * len(self.shares), progress)
         features: list[list[torch.Tensor]] = [[] for _ in self.shares]
         heads: list[PairHeads] = []
         for start in range(0, len(files), PORTION):
@@ -637,6 +720,18 @@ def _remedy(record: Record) -> str:
         f"Make them: comface-bench run --method {method} --task {task} --protocol {protocol} --save-models"
         ", with the options that the record was made with"
     )
+
+
+def _counting(total: int, progress: Progress) -> Callable[[int], None]:
+    """Return a function of the images of a batch that tells how many are done."""
+    done = 0
+
+    def tick(count: int) -> None:
+        nonlocal done
+        done = min(done + count, total)
+        progress(done, total)
+
+    return tick
 
 
 def _ignore(done: int, total: int) -> None:

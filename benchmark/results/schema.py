@@ -21,10 +21,11 @@ from pydantic import Field
 
 from comface_bench.core.card import MethodCard, TaskCard, card_digest, deciding_facts, facts
 from comface_bench.core.digest import digest
+from comface_bench.core.display import brief, html_facts, html_table, short_repr
 from comface_bench.core.errors import UsageError
 from comface_bench.core.names import parse_name
 from comface_bench.core.unit import unit_key
-from comface_bench.stats.metrics import MetricValue
+from comface_bench.stats.metrics import MetricValue, describe_metric
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -57,6 +58,17 @@ Facts = Annotated[dict[str, Any], pydantic.AfterValidator(_as_json)]
 
 class _Model(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    def __repr__(self) -> str:
+        return short_repr(type(self).__name__, *self._facts())
+
+    def __str__(self) -> str:
+        return repr(self)
+
+    def _facts(self) -> Iterable[str]:
+        """Return what `repr` says; `model_dump` has all fields."""
+        said = ", ".join(f"{name}={brief(str(getattr(self, name)), 30)}" for name in type(self).model_fields)
+        return [said]
 
 
 class FoldSubjects(_Model):
@@ -158,6 +170,9 @@ class TaskInfo(_Model):
     folds: Annotated[int, Field(ge=1, le=100_000)]
     fold_subjects: list[FoldSubjects] = []
 
+    def _facts(self) -> Iterable[str]:
+        return [self.name, f"change of {self.target} in {self.unit}", self.data, f"{self.folds} folds"]
+
     @pydantic.model_validator(mode="after")
     def _all_folds(self) -> Self:
         if self.fold_subjects and len(self.fold_subjects) != self.folds:
@@ -189,6 +204,9 @@ class MethodInfo(_Model):
     feature_dim: Count
     parameters: Count
 
+    def _facts(self) -> Iterable[str]:
+        return [self.name, f"{self.feature_dim} features", f"{self.parameters:,} parameters"]
+
 
 class ProtocolInfo(_Model):
     """The protocol: every hyper-parameter as resolved, and their digest."""
@@ -196,6 +214,9 @@ class ProtocolInfo(_Model):
     name: str
     values: Facts
     digest: str
+
+    def _facts(self) -> Iterable[str]:
+        return [self.name, f"{len(self.values)} values"]
 
 
 class UnitResult(_Model):
@@ -231,6 +252,13 @@ class UnitResult(_Model):
     details: dict[str, str | int | float | bool | None] = {}
     predictions_digest: Sha256
 
+    def _facts(self) -> Iterable[str]:
+        return [
+            f"fold {self.fold}, seed {self.seed}",
+            describe_metrics(self.metrics),
+            f"{self.n_pairs:,} pairs of {self.n_subjects:,} people",
+        ]
+
 
 class Failure(_Model):
     """A unit that ended without a result: the error's class, its message and the next command to type."""
@@ -241,6 +269,9 @@ class Failure(_Model):
     error: str
     message: str
     hint: str
+
+    def _facts(self) -> Iterable[str]:
+        return [f"fold {self.fold}, seed {self.seed}", f"{self.error}: {self.message}"]
 
 
 class Summary(_Model):
@@ -265,6 +296,13 @@ class Summary(_Model):
     folds_done: list[int]
     seeds: list[int]
     complete: bool
+
+    def _facts(self) -> Iterable[str]:
+        return [
+            describe_metrics(self.pooled),
+            f"{self.n_pairs:,} pairs of {self.n_subjects:,} people",
+            f"{len(self.folds_done)} folds done",
+        ]
 
 
 class Provenance(_Model):
@@ -322,6 +360,35 @@ class Record(_Model):
         """
         return stored_unit_key(dict(self.task), dict(self.method), dict(self.protocol), fold, seed)
 
+    def _facts(self) -> Iterable[str]:
+        task, summary = self.task, self.summary
+        return [
+            f"{self.method.name} · {task.name} · {self.protocol.name}",
+            describe_metrics(self.primary, task.unit),
+            f"{len(summary.folds_done)}/{task.folds} folds",
+            f"{len(self.failures)} failed" if self.failures else "",
+        ]
+
+    def _repr_html_(self) -> str:
+        task, summary = self.task, self.summary
+        rows = []
+        for name, found in self.primary.items():
+            heading, value = describe_metric(name, found, task.unit)
+            constant = summary.constant.get(name)
+            rows.append(
+                [heading, value, "—" if constant is None else describe_metric(name, constant, task.unit)[1]]
+            )
+        folds = f"{len(summary.folds_done)} of {task.folds}"
+        facts = {
+            "task": f"{task.name}: {task.about.summary}" if task.about.summary else task.name,
+            "protocol": self.protocol.name,
+            "folds done": f"{folds}, {len(self.failures)} units failed" if self.failures else folds,
+            "test pairs": f"{summary.n_pairs:,} of {summary.n_subjects:,} people",
+            "made": f"{self.provenance.created[:10]}, {self.provenance.kind}",
+        }
+        made = html_table(["metric", "value", "no change"], rows, numbers=("value", "no change"))
+        return html_facts(self.method.name, facts) + made
+
     @property
     def primary(self) -> Metrics:
         """The summary that counts for this task: pooled, or the mean over folds."""
@@ -355,6 +422,12 @@ class Record(_Model):
             if set(unit.metrics) != names or set(unit.constant) != names:
                 raise ValueError(f"the metrics of fold {unit.fold}, seed {unit.seed} aren't the task's")
         return self
+
+
+def describe_metrics(metrics: Metrics, unit: str = "", most: int = 2) -> str:
+    """Return the first metrics as a text, such as `MAE 7.354 years, r 0.719`."""
+    shown = [" ".join(describe_metric(name, found, unit)) for name, found in list(metrics.items())[:most]]
+    return ", ".join(shown)
 
 
 def header_digest(task: TaskInfo, method: MethodInfo, protocol: ProtocolInfo) -> str:

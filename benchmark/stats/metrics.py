@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
+from comface_bench.core.display import short_repr
 from comface_bench.core.errors import UnknownNameError
 from comface_bench.core.registry import Registry, declared_cards, loaded_plugin_files
 
@@ -149,6 +150,10 @@ class MetricCard:
     low: float = -math.inf
     high: float = math.inf
     summary: str = ""
+
+    def __repr__(self) -> str:
+        better = "higher is better" if self.higher_is_better else "lower is better"
+        return short_repr("MetricCard", self.name, self.title, better)
 
     @classmethod
     def mean_of(cls, name: str, title: str, term: Callable[[Vector, Vector], Vector], **facts: Any) -> Self:
@@ -400,6 +405,26 @@ def _of_files() -> dict[str, MetricCard]:
 
 _BUILT_IN = {card.name: card for card in CARDS}
 METRICS: Mapping[str, MetricCard] = _Metrics()
+
+
+def describe_metric(name: str, found: MetricValue, unit: str = "") -> tuple[str, str]:
+    """Return a metric's heading and its value with the decimals and the unit of tables; a dash for none.
+
+    A metric that isn't known here, such as one of a plugin that isn't loaded, is shown by its name.
+
+    Args:
+        name: Of the metric.
+        found: Its value.
+        unit: Of the target.
+    """
+    card = _BUILT_IN.get(name) or _of_files().get(name)
+    heading = name if card is None else card.short or card.title
+    if found.value is None:
+        return heading, "—"
+    if card is None:
+        return heading, f"{found.value:.4g}"
+    number = f"{100 * found.value if card.percent else found.value:.{card.digits}f}"
+    return heading, number + (" %" if card.percent else f" {unit}" if card.has_unit and unit else "")
 
 
 def _metric(name: str) -> MetricCard:

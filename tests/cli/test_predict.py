@@ -79,6 +79,7 @@ def test_a_table_of_pairs(call, made, tmp_path):
         ("first,second\na.jpg,b.jpg,c.jpg\n", "too many cells"),
         ("first,second,low,who,change\na.jpg,b.jpg,1,anna,2\n", "columns that answers have: change, low"),
         ("first,second,unit\na.jpg,b.jpg,kg\n", "columns that answers have: unit"),
+        ("first,second,beyond,answers\na.jpg,b.jpg,1,2\n", "columns that answers have: answers, beyond"),
     ],
 )
 def test_a_table_of_something_else(call, text, said, tmp_path):

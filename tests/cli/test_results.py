@@ -228,3 +228,61 @@ def test_help_is_quick(spawn):
         times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert "recompute" in out
     assert min(times) < 0.4, "0.2 s of processor time on an idle machine"
+
+
+BOARD = Path(__file__).parents[2] / "leaderboards" / "results"
+
+
+def test_compare(call):
+    words = ("results", "compare", "comface", "scratch", "--results", BOARD)
+    status, out, err = call(*words)
+    assert (status, err) == (0, "")
+    heading, row, empty, sentence, *notes = out.splitlines()
+    assert heading.split("  ")[0] == "task"
+    assert row.split()[:4] == ["age", "finetune+image_size=112", "MAE", "years"]
+    assert empty == ""
+    assert sentence.startswith(
+        "comface is better than scratch on age under finetune+image_size=112: its MAE is "
+    )
+    assert all(note.startswith("note: ") for note in notes)
+    (facts,) = json.loads(call(*words, "--json")[1])["comparisons"]
+    assert (facts["a"], facts["b"], facts["better"], facts["says"]) == (
+        "comface",
+        "scratch",
+        "comface",
+        sentence,
+    )
+    assert facts["low"] < facts["difference"] < facts["high"] < 0
+    # Another metric has numbers of its own.
+    (other,) = json.loads(call(*words, "--json", "--metric", "pearson")[1])["comparisons"]
+    assert (other["metric"], other["unit"], other["difference"] > 0) == ("pearson", "", True)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["comfase", "scratch"], "Did you mean comface"),
+        (["comface", "scratch", "--task", "agee"], "Did you mean age"),
+        (["comface", "scratch", "--protocol", "probe"], "no such task and protocol in common"),
+    ],
+)
+def test_compare_names_what_it_does_not_know(call, words, said):
+    status, out, err = call("results", "compare", *words, "--results", BOARD)
+    assert (status, out) == (2, "")
+    assert said in err
+
+
+def test_compare_says_why_it_cannot(call, results, record):
+    """Records of other pairs: the reason stands in the place of the numbers."""
+    raw = json.loads(record.read_text())
+    raw["method"]["name"] = "other"
+    raw["task"]["split_digest"] = "0" * 64
+    raw["digest"] = text_digest(raw)
+    record.with_name("other.json").write_text(json.dumps(raw, indent=1) + "\n")
+    shutil.copy(
+        record.with_name(f"{NAMES[2]}.predictions.csv.gz"), record.with_name("other.predictions.csv.gz")
+    )
+    status, out, _ = call("results", "compare", NAMES[2], "other", "--results", results)
+    assert status == 0
+    assert f"{NAMES[2]} and other aren't compared on {NAMES[0]} under" in out
+    assert "different versions of split" in out

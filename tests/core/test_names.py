@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from comface_bench.core.card import MethodCard, TaskCard
 from comface_bench.core.errors import UnknownNameError, UsageError
 from comface_bench.core.names import (
+    choose_names,
     differing,
     differing_task_options,
     divide_options,
@@ -224,3 +225,14 @@ def test_only_differing_options_are_part_of_a_name():
     assert differing(CARD, {"backbone": "resnet50"}) == {}
     chosen = {"backbone": "resnet18", "checkpoint": "f"}
     assert differing(CARD, chosen) == chosen
+
+
+def test_names_of_records_are_chosen_in_their_order():
+    known = ["age", "synth-au2", "synth-au12", "odd[1]"]
+    assert choose_names(None, iter(known), "task") == known
+    assert choose_names("synth-*,age", known, "task") == ["age", "synth-au2", "synth-au12"]
+    assert choose_names(["synth-au12", "age"], known, "task") == ["age", "synth-au12"]
+    assert choose_names("odd[1]", known, "task") == ["odd[1]"]
+    for wanted in ("agee", "disfa-*", ["age", "agee"]):
+        with pytest.raises(UnknownNameError, match=r"of no task called .*\nThey are of age, synth-au2"):
+            choose_names(wanted, known, "task")

@@ -260,3 +260,12 @@ def test_pairs_of_a_fold_or_part_that_is_not_there_are_refused():
         task.pairs(4)
     with pytest.raises(UsageError, match="train, validation, test"):
         task.pairs(0, "tst")
+
+
+def test_tasks_and_their_parts_show_themselves_in_a_line():
+    task = load_task("synth-age")
+    assert repr(task) == "<Task synth-age: change of age in years, 400 images of 40 people, 4 folds>"
+    assert repr(task.table) == "<Manifest synthfaces/FGNET: 400 images of 40 people>"
+    assert repr(task.folds[0]) == "<Fold: 22 people train, 8 validate, 10 test>"
+    assert len(repr(task.split)) < 150
+    assert "400 images of 40 people" in task._repr_html_()

@@ -1,13 +1,20 @@
+import os
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
+import comface_bench as cb
 from comface_bench.core.card import MethodCard, Preprocess
 from comface_bench.core.errors import PluginError, UnknownNameError, UsageError
-from comface_bench.engine.encoder import Encoder, build_encoder, encode, load_method
+from comface_bench.data.task import load_task
+from comface_bench.engine.encoder import Encoder, build_encoder, encode, load_images, load_method
+from comface_bench.engine.feature_files import MappedPages, MappedPart
 from comface_bench.engine.precision import Machine
 
 
@@ -179,3 +186,52 @@ def test_load_method_names_what_it_does_not_know() -> None:
         load_method("scrach")
     with pytest.raises(UsageError, match="resnet51"):
         load_method("scratch", backbone="resnet51")
+
+
+def test_features_of_loaded_images_are_those_that_a_run_keeps(
+    make_ages: Callable[..., Path], tmp_path: Path
+) -> None:
+    data = make_ages(tmp_path / "data")
+    options = {"split": "balanced-4", "image_size": 32}
+    cb.run("comface", "age", "probe", data=data, results=tmp_path / "results", device="cpu", options=options)
+    (entry,) = (Path(os.environ["COMFACE_CACHE"]) / "features").glob("*/")
+    (path,) = entry.glob("*.part")
+    kept = MappedPart.open(path, entry.name, MappedPages())
+    assert kept is not None
+    table, encoder = load_task("age+split=balanced-4", data).table, load_method("comface")
+    files = [table.root / table.images[row] for row in kept.rows]
+    assert len(files) == 32
+    with torch.inference_mode():
+        loaded = encoder(load_images(files, encoder, image_size=32))
+        transform = encoder.make_transform(32)
+        opened = encoder(torch.stack([transform(Image.open(file)) for file in files]))
+    np.testing.assert_allclose(loaded.numpy(), kept.values, rtol=0, atol=1e-6)
+    assert torch.equal(opened, loaded)
+    # Without the seventh that runs keep for crops, features would be others.
+    plain = np.stack(
+        [np.asarray(Image.open(file).resize((32, 32), Image.Resampling.BILINEAR)) for file in files]
+    )
+    with torch.inference_mode():
+        other = encoder(torch.from_numpy(plain).permute(0, 3, 1, 2) / 255)
+    assert np.abs(other.numpy() - kept.values).max() > 1e-3
+
+
+def test_an_encoder_prepares_as_runs_do_by_default(tmp_path: Path) -> None:
+    encoder = Encoder("mean", nn.Flatten(), Preprocess(), "arcface")
+    assert encoder.transform.image_size == 224
+    assert encoder.make_transform(align="five-points").chip == "arcface"
+    picture = tmp_path / "a.png"
+    Image.fromarray(np.arange(300, dtype=np.uint16).astype(np.uint8).reshape(10, 10, 3)).save(picture)
+    assert load_images(picture, encoder).shape == (1, 3, 224, 224)
+    assert load_images([str(picture), picture], encoder, image_size=20).shape == (2, 3, 20, 20)
+    with pytest.raises(UsageError, match="no picture is named"):
+        load_images([], encoder)
+    with pytest.raises(UsageError, match="align=eyes"):
+        load_images(picture, encoder, align="eyes")  # type: ignore[arg-type]
+
+
+def test_an_encoder_shows_itself_in_a_line() -> None:
+    assert (
+        repr(load_method("scratch", backbone="resnet18"))
+        == "<Encoder scratch: ResNet, 11,176,512 parameters>"
+    )

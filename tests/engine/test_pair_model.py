@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from comface_bench.engine.attribution import Windows, blur
 from comface_bench.engine.encoder import ENCODE_BATCH, Encoder, ImageSource
 from comface_bench.engine.heads import HeadKind, MirrorKind
 from comface_bench.engine.jobs import Fitted
-from comface_bench.engine.pair_model import PairHeads
+from comface_bench.engine.pair_model import AttributionKind, PairHeads
 
 
 @pytest.mark.parametrize("head", ["difference", "concat"])
@@ -57,3 +58,71 @@ def test_no_image_goes_through_the_backbone_alone(
     features = PairHeads(torch.ones(1, 8), "difference", "none").encode(encoder, source)
     assert sizes == [ENCODE_BATCH, 2]
     assert len(features) == count
+
+
+def drawn_heads(encoder: Encoder, size: int, head: HeadKind, mirror: MirrorKind) -> PairHeads:
+    inputs = PairHeads.inputs(Fitted(torch.zeros(1), head, mirror), encoder.measure(size))
+    weights = torch.randn(2, inputs, generator=torch.Generator().manual_seed(4))
+    return PairHeads.of([Fitted(weight, head, mirror) for weight in weights])
+
+
+@pytest.mark.parametrize("head", ["difference", "concat"])
+@pytest.mark.parametrize("mirror", ["none", "mean", "beside"])
+def test_both_images_add_up_to_the_estimate(
+    head: HeadKind, mirror: MirrorKind, source: ImageSource, make_encoder: Callable[[], Encoder]
+) -> None:
+    encoder = make_encoder().eval().requires_grad_(False)
+    heads = drawn_heads(encoder, source.size, head, mirror)
+    x, y = np.array([0, 3, 3]), np.array([5, 1, 3])
+    expected = heads.score(heads.encode(encoder, source), x, y).mean(axis=0)
+    for grown in (False, True):
+        first, second = (source.plain(rows).requires_grad_(grown) for rows in (x, y))
+        found = heads.add(encoder, first, 0, source.machine) + heads.add(encoder, second, 1, source.machine)
+        assert found.requires_grad == grown
+        np.testing.assert_allclose(found.detach().numpy(), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("head", ["difference", "concat"])
+@pytest.mark.parametrize("mirror", ["none", "mean", "beside"])
+def test_a_windows_effect_is_the_estimate_less_that_with_it_hidden(
+    head: HeadKind, mirror: MirrorKind, source: ImageSource, make_encoder: Callable[[], Encoder]
+) -> None:
+    encoder = make_encoder().eval().requires_grad_(False)
+    heads = drawn_heads(encoder, source.size, head, mirror)
+    pair, windows = source.plain(np.array([0, 5])), Windows.over(source.size, source.size, 0.5, 0.25)
+    done: list[int] = []
+    found = heads.attribute("occlusion", encoder, pair, windows, source.machine, done.append)
+    assert found.shape == (2, *windows.shape) and sum(done) == found.size
+    fill = blur(pair, windows.side)
+
+    def estimate(first: torch.Tensor, second: torch.Tensor) -> float:
+        features = []
+        for image in (first[None], second[None]):
+            with torch.no_grad():
+                own, mirrored = (encoder(one).double() for one in (image, image.flip(3)))
+            kinds = {"none": own, "mean": (own + mirrored) / 2, "beside": torch.cat([own, mirrored], dim=1)}
+            features.append(kinds[mirror])
+        before, after = features
+        joined = after - before if head == "difference" else torch.cat([before, after], dim=1)
+        return float(sum((joined @ weight)[0] for weight in heads.weights) / len(heads.weights))
+
+    whole = estimate(*pair)
+    for side in (0, 1):
+        for place, (down, across) in enumerate(windows.slices()):
+            hidden = pair.clone()
+            hidden[side, :, down, across] = fill[side, :, down, across]
+            assert found[side].flat[place] == pytest.approx(whole - estimate(*hidden), abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["occlusion", "gradients"])
+def test_only_the_photograph_that_decides_lights_up(
+    kind: AttributionKind, source: ImageSource, make_encoder: Callable[[], Encoder]
+) -> None:
+    encoder = make_encoder().eval().requires_grad_(False)
+    pair, windows = source.plain(np.array([0, 5])), Windows.over(source.size, source.size)
+    for side in (0, 1):
+        weights = torch.zeros(1, 16, dtype=torch.float64)
+        weights[:, 8 * side : 8 * side + 8] = 1
+        heads = PairHeads(weights, "concat", "none")
+        found = heads.attribute(kind, encoder, pair, windows, source.machine)
+        assert (found[1 - side] == 0).all() and np.abs(found[side]).max() > 1e-4

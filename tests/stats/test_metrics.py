@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from comface_bench.core.errors import UnknownNameError
-from comface_bench.stats.metrics import METRICS, MetricValue, compute_metrics, no_change_baseline
+from comface_bench.stats.metrics import (
+    METRICS,
+    MetricValue,
+    compute_metrics,
+    describe_metric,
+    no_change_baseline,
+)
 
 CORRELATIONS = ["pearson", "spearman", "ccc", "icc31"]
 
@@ -182,3 +188,16 @@ def test_every_value_is_finite_in_range_and_symmetric(pair):
         assert mirrored[name].value == pytest.approx(result.value, rel=1e-9, abs=1e-9)
         if name != "acc":
             assert swapped[name].value == pytest.approx(result.value, rel=1e-9, abs=1e-9)
+
+
+def test_metrics_in_words():
+    assert describe_metric("mae", MetricValue(1.25), "kg") == ("MAE", "1.250 kg")
+    assert describe_metric("mae", MetricValue(1.25)) == ("MAE", "1.250")
+    assert describe_metric("acc", MetricValue(0.5), "kg") == ("Acc.", "50.0 %")
+    assert describe_metric("pearson", MetricValue(None, "constant"), "kg") == ("r", "—")
+    # Of a plugin that isn't loaded.
+    assert describe_metric("close_by", MetricValue(0.123456), "kg") == ("close_by", "0.1235")
+
+
+def test_cards_show_themselves_in_a_line():
+    assert repr(METRICS["mae"]) == "<MetricCard mae: MAE, lower is better>"

@@ -1,4 +1,4 @@
-"""The Python API: lazy names, and `run` for one method on one task."""
+"""The Python API: lazy names, and `run` for one method on one task, or for lists of them."""
 
 import subprocess
 import sys
@@ -84,6 +84,36 @@ def test_run_takes_one_method_and_one_task(settings, method, task):
         cb.run(method, task, **settings)
 
 
+def test_a_pattern_is_answered_with_the_list_to_type(settings):
+    with pytest.raises(UsageError, match=r'give a list: \["tiny", "fl\*"\]'):
+        cb.run("tiny,fl*", "age", **settings)
+
+
+def test_lists_give_the_results_of_all_combinations(settings):
+    with pytest.warns(UserWarning, match="failed: flat · age"):
+        found = cb.run(method=["t*", "flat"], task=["age"], **settings)
+    # A failed unit is in its record, and the others are there.
+    assert [(record.method.name, len(record.failures)) for record in found] == [("tiny", 0), ("flat", 1)]
+    assert found.folder == settings["results"]
+    assert "2 records, 2 methods, 1 task, 1 protocol, 1 unit failed" in repr(found)
+    assert found[0] == cb.run("tiny", "age", **settings)
+    assert len(cb.run("tiny", ["age"], **settings)) == 1
+    assert len(cb.run(("tiny",), "age", **settings)) == 1
+
+
+def test_what_only_a_pattern_matched_is_skipped_with_a_warning(settings):
+    with pytest.warns(UserWarning, match="skipped: edema-a: .*doesn't exist"):
+        found = cb.run("tiny", ["age", "edema-a*"], **settings)
+    assert [record.task.name for record in found] == ["age+split=balanced-4"]
+
+
+def test_progress_is_told_of_each_unit(settings):
+    heard = []
+    settings |= {"folds": [0, 1]}
+    cb.run("tiny", "age", **settings, progress=lambda *count: heard.append(count))
+    assert heard == [(0, 2), (1, 2), (2, 2)]
+
+
 def test_setting_given_twice_is_refused(settings):
     with pytest.raises(UsageError, match="epochs is given twice"):
         cb.run("tiny", "age", **(settings | {"options": {"epochs": 2}}))
@@ -101,12 +131,18 @@ def test_lazy_names():
     assert cb.load_task is load_task
     assert cb.load_method is load_method
     assert cb.__version__ == __version__
-    assert set(dir(cb)) == set(cb.__all__) == {"__version__", "load_method", "load_model", "load_task", "run"}
+    loaders = {f"load_{name}" for name in ("images", "method", "model", "results", "task")}
+    assert set(dir(cb)) == set(cb.__all__) == {"__version__", "run", "list_methods", "list_tasks", *loaders}
+    assert all(callable(getattr(cb, name)) for name in loaders)
     with pytest.raises(AttributeError, match="nothing"):
         cb.nothing  # noqa: B018
 
 
 def test_import_loads_nothing_heavy():
-    code = "import sys, comface_bench; cb = comface_bench; cb.run; print(*sys.modules)"
+    code = (
+        "import sys, comface_bench; cb = comface_bench; cb.run; cb.load_results; cb.list_methods();"
+        "print(*sys.modules)"
+    )
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not set(process.stdout.split()) & {"torch", "pandas", "numpy", "pydantic"}
+    assert "comface_bench.api.listing" in process.stdout.split()
+    assert not set(process.stdout.split()) & {"torch", "pandas", "matplotlib", "numpy", "pydantic", "tqdm"}

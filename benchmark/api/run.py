@@ -1,24 +1,40 @@
-"""One method on one task from Python; the command line runs the same plan."""
+"""Methods on tasks from Python; the command line runs the same plan."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, overload
 
 from comface_bench.core.errors import UnitError, UsageError
 from comface_bench.core.events import Event, Report
 from comface_bench.core.names import is_pattern
 
 if TYPE_CHECKING:
+    from comface_bench.api.progress import Progress
+    from comface_bench.api.results import Results
     from comface_bench.execute.models import Model
     from comface_bench.results.schema import Record
 
+    Several = list[str] | tuple[str, ...]
+
+
+@overload
+def run(method: str, task: str, protocol: str = ..., **settings: Any) -> Record: ...
+
+
+@overload
+def run(method: Several, task: str | Several, protocol: str = ..., **settings: Any) -> Results: ...
+
+
+@overload
+def run(method: str, task: Several, protocol: str = ..., **settings: Any) -> Results: ...
+
 
 def run(
-    method: str,
-    task: str,
+    method: str | Several,
+    task: str | Several,
     protocol: str = "linear",
     *,
     data: Path | str | None = None,
@@ -31,14 +47,20 @@ def run(
     options: Mapping[str, str | int | float] | None = None,
     again: bool = False,
     save_models: bool = False,
+    progress: Progress = True,
     report: Report | None = None,
     **overrides: str | int | float,
-) -> Record:
-    """Run one method on one task and return its record; finished units aren't run again.
+) -> Record | Results:
+    """Run methods on tasks; finished units aren't run again.
+
+    Of one method and one task it returns the record. Where one of them is a list, it returns the records of
+    all combinations; a name that only a pattern matched is skipped, with a warning, if its data or weights
+    are missing.
 
     Args:
-        method: Name of the method, options allowed (`scratch+backbone=resnet18`).
-        task: Name of the task, options allowed (`age+split=leave-one-out`).
+        method: Name of the method, options allowed (`scratch+backbone=resnet18`), or a list of names and
+            patterns (`["comface", "efficientnet-*"]`).
+        task: Name of the task, options allowed (`age+split=leave-one-out`), or such a list.
         protocol: `linear`, `finetune`, `quick` or a plugin's, overrides allowed.
         data: Data root; default COMFACE_DATA, else `data`.
         results: Folder of records.
@@ -50,19 +72,25 @@ def run(
         options: What `-o key=value` sets on the command line.
         again: Run units although they are finished; each replaces its former result once it is done.
         save_models: Keep trained backbones, too, for `load_model`; make models that finished units lack.
+        progress: Whether a bar of units is shown, in notebooks and on terminals; or what is called with the
+            number of units that ended and of all.
         report: Called with each event of the run. By default, notices are given as warnings.
         **overrides: More of `options`, as keywords: `epochs=5, image_size=112`.
 
     Raises:
         BenchError: A name or option is wrong, or data or weights are missing.
-        UnitError: A unit failed; the message lists which, the others are recorded.
+        UnitError: A unit of one method on one task failed; the message lists which, the others are recorded.
+            Of lists, units that failed are warned of.
     """
+    from comface_bench.api.progress import watch_units
     from comface_bench.execute.plan import Request, make_plan
     from comface_bench.execute.run import run_plan
 
     for kind, name in (("method", method), ("task", task)):
-        if "," in name or is_pattern(name):
-            raise UsageError(f"run takes one {kind}, not {name!r}", "Call it once for each.")
+        if isinstance(name, str) and ("," in name or is_pattern(name)):
+            names = ", ".join(f'"{one.strip()}"' for one in name.split(","))
+            raise UsageError(f"run takes one {kind}, not {name!r}", f"Of several, give a list: [{names}]")
+    single = isinstance(method, str) and isinstance(task, str)
     twice = sorted(set(options or {}) & set(overrides))
     if twice:
         raise UsageError(f"{', '.join(twice)} is given twice: in options and as a keyword")
@@ -70,8 +98,8 @@ def run(
     if precision != "auto":
         settings.setdefault("precision", precision)
     request = Request(
-        methods=[method],
-        tasks=[task],
+        methods=[method] if isinstance(method, str) else list(method),
+        tasks=[task] if isinstance(task, str) else list(task),
         protocol=protocol,
         options={key: str(value) for key, value in settings.items()},
         data=Path(data) if data is not None else None,
@@ -83,7 +111,19 @@ def run(
         again=again,
         save_models=save_models,
     )
-    finished = run_plan(make_plan(request), request, report or _warn)
+    plan = make_plan(request)
+    tell = report or (_warn if single else _warn_of_all)
+    with watch_units(plan, progress) as show:
+
+        def tell_both(event: Event) -> None:
+            show(event)
+            tell(event)
+
+        finished = run_plan(plan, request, tell_both)
+    if not single:
+        from comface_bench.api.results import Results
+
+        return Results(request.results, finished.records)
     if finished.failed:
         listed = "; ".join(f"{unit.label}: {error}" for unit, error in finished.failed)
         raise UnitError(f"{len(finished.failed)} unit(s) failed: {listed}") from finished.failed[0][1]
@@ -132,4 +172,12 @@ def load_model(
 
 def _warn(event: Event) -> None:
     if event.kind == "notice":
-        warnings.warn(event.text, stacklevel=2)
+        warnings.warn(event.text, stacklevel=3)
+
+
+def _warn_of_all(event: Event) -> None:
+    """Warn of what a list lacks in the end, too."""
+    if event.kind in ("skip", "failure"):
+        warnings.warn(f"{'skipped' if event.kind == 'skip' else 'failed'}: {event.text}", stacklevel=3)
+    else:
+        _warn(event)
