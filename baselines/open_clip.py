@@ -8,6 +8,7 @@ Nothing is downloaded. A tag's weights are looked for in the weights folder
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import importlib.util
 import logging
 from collections.abc import Iterator, Mapping
@@ -55,6 +56,21 @@ def make_card(name: str) -> MethodCard:
     )
 
 
+def list_names(pattern: str) -> list[str]:
+    """Return the towers that a pattern such as `open_clip/ViT-B*` matches: untrained ones.
+
+    With a second slash, as in `open_clip/ViT-B-16/*`, those with a tag, whose weights may be missing here.
+    """
+    if pattern.count("/") == 1:
+        towers = [path.stem for path in _config_folder().glob("*.json")]
+    else:
+        import open_clip
+
+        towers = ["/".join(pair) for pair in open_clip.list_pretrained()]
+    names = (f"{FAMILY}{tower}" for tower in towers)
+    return [name for name in names if fnmatch.fnmatchcase(name, pattern)]
+
+
 def find_weights(card: MethodCard, options: Mapping[str, str]) -> Path | None:
     """Find the weights of a tag; untrained towers need none.
 
@@ -89,6 +105,12 @@ def find_weights(card: MethodCard, options: Mapping[str, str]) -> Path | None:
     )
 
 
+def _config_folder() -> Path:
+    # A configuration is a file that open_clip brings; importing it imports torch, which takes seconds.
+    spec = importlib.util.find_spec("open_clip")
+    return Path(spec.origin).parent / "model_configs" if spec and spec.origin else Path("no open_clip")
+
+
 def _check_architecture(model: str) -> None:
     """Refuse a name that begins with no architecture.
 
@@ -102,9 +124,7 @@ def _check_architecture(model: str) -> None:
             f"open_clip/{model}: towers are named by architecture and tag, not by an address",
             f"Type them: --method {EXAMPLE}\nWeights of your own: --method open_clip/ARCH -o checkpoint=FILE",
         )
-    # A configuration is a file that open_clip brings; importing it imports torch, which takes seconds.
-    spec = importlib.util.find_spec("open_clip")
-    if spec and spec.origin and (Path(spec.origin).parent / "model_configs" / f"{arch}.json").is_file():
+    if (_config_folder() / f"{arch}.json").is_file():
         return
     import open_clip
 

@@ -8,6 +8,7 @@ the ending .safetensors, .pth or .bin), then in the local cache of the Hugging F
 
 from __future__ import annotations
 
+import fnmatch
 import importlib.util
 import math
 import re
@@ -69,6 +70,20 @@ def make_card(name: str) -> MethodCard:
         licence="Apache-2.0 (timm's code); the weights' own" if tagged else "Apache-2.0 (timm's code)",
         source="timm",
     )
+
+
+def list_names(pattern: str) -> list[str]:
+    """Return the models that a pattern such as `timm/resnet1*` matches: untrained ones.
+
+    With a point, as in `timm/resnet50.*`, those of timm's tags, whose weights may be missing here.
+    """
+    if "." not in pattern:
+        models: Iterable[str] = _written_models()
+    else:
+        import timm
+
+        models = timm.list_pretrained()
+    return [name for name in (f"{FAMILY}{model}" for model in models) if fnmatch.fnmatchcase(name, pattern)]
 
 
 def find_weights(card: MethodCard, options: Mapping[str, str]) -> Path | None:

@@ -17,8 +17,9 @@ from typing import Annotated, Any, ClassVar, NamedTuple, get_args, get_origin
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from comface_bench.cli.completion import complete_option
 from comface_bench.core.errors import BenchError, UnknownNameError, UsageError
-from comface_bench.core.names import unknown_name
+from comface_bench.core.names import is_pattern, unknown_name
 
 
 class Terminated(KeyboardInterrupt):
@@ -198,6 +199,41 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and run 
 NoPlugins = Annotated[bool, typer.Option("--no-plugins", help="Leave installed plugins out.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
+# What a run, a sweep and a study may leave to their file.
+StatedResults = Annotated[
+    Path | None,
+    typer.Option(
+        "--results", metavar="DIR", help="Folder of records [default: results].", show_default=False
+    ),
+]
+StatedSeeds = Annotated[
+    str | None,
+    typer.Option("--seeds", metavar="0,1", help="Repetitions to run [default: 0].", show_default=False),
+]
+StatedValues = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-o",
+        "--option",
+        metavar="KEY=VALUE",
+        help="Set a value of protocols, methods or tasks; repeatable, and each value of one key is run.",
+        autocompletion=complete_option,
+        show_default=False,
+    ),
+]
+StatedDevice = Annotated[
+    str | None,
+    typer.Option("--device", help="auto, cpu, cuda or cuda:N [default: auto].", show_default=False),
+]
+StatedPlugins = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--plugin",
+        metavar="FILE",
+        help="Python file with further methods, tasks, protocols or metrics; repeatable.",
+        show_default=False,
+    ),
+]
 # Of commands that apply a record's models.
 ModelRecord = Annotated[
     Path,
@@ -255,9 +291,43 @@ def parse_numbers(text: str, option: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(int(part) for part in parts))
 
 
+def take_stated(
+    options: Iterable[str] | None, folds: str | None, seeds: str | None, **words: object
+) -> dict[str, Any]:
+    """Return what the command line states of a grid, in the grid's terms.
+
+    Args:
+        options: `key=value` texts.
+        folds: Numbers and ranges.
+        seeds: Likewise.
+        words: Further fields, as they are.
+
+    Raises:
+        UsageError: A text isn't of its form.
+    """
+    stated = {
+        **words,
+        "options": parse_values(options or []),
+        "folds": None if folds is None else parse_numbers(folds, "--folds"),
+        "seeds": None if seeds is None else parse_numbers(seeds, "--seeds"),
+    }
+    return {key: value for key, value in stated.items() if value}
+
+
+def parse_values(texts: Iterable[str]) -> dict[str, list[str]]:
+    """Turn `key=value` texts into the values of each key."""
+    found: dict[str, list[str]] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not (key and equals and value):
+            raise UsageError(f"-o {text}: expected key=value")
+        found.setdefault(key, []).append(value)
+    return {key: list(dict.fromkeys(values)) for key, values in found.items()}
+
+
 def complete_method(incomplete: str) -> list[str]:
     """Offer methods, and an example of each open family, for the last name of a comma list."""
-    return _complete_last(incomplete, _methods())
+    return _complete_last(incomplete, _methods(incomplete.rpartition(",")[2]))
 
 
 def complete_task(incomplete: str) -> list[str]:
@@ -272,7 +342,7 @@ def complete_protocol(incomplete: str) -> list[str]:
 
 def complete_name(incomplete: str) -> list[str]:
     """Offer methods, tasks and protocols."""
-    return _complete_last(incomplete, [*_methods(), *_tasks(), *_protocols()])
+    return _complete_last(incomplete, [*_methods(incomplete), *_tasks(), *_protocols()])
 
 
 def _complete_last(incomplete: str, names: Iterable[str]) -> list[str]:
@@ -280,11 +350,16 @@ def _complete_last(incomplete: str, names: Iterable[str]) -> list[str]:
     return [before + comma + name for name in names if name.startswith(begun)]
 
 
-def _methods() -> list[str]:
+def _methods(begun: str) -> list[str]:
+    """Return all methods; of an open family those that begin so, or an example where none is begun."""
     from comface_bench.core.registry import method_registry
 
     registry = method_registry()
-    return [*registry.names(), *(family.example for family in registry.families())]
+    names = list(registry.names())
+    for family in registry.families():
+        listed = begun.startswith(family.prefix) and family.can_be_listed and not is_pattern(begun)
+        names += family.module.list_names(f"{begun}*") if listed else [family.example]
+    return names
 
 
 def _tasks() -> list[str]:

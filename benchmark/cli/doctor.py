@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import typer
 
-from comface_bench.cli.commands import Data, Results, make_app
-from comface_bench.cli.output import print_facts
+from comface_bench.cli.commands import Data, Json, Results, make_app
+from comface_bench.cli.output import print_facts, print_json
 from comface_bench.core.card import data_availability, data_root
 from comface_bench.core.errors import BenchError
 from comface_bench.core.protocol import PROTOCOLS_GROUP, protocol_registry
@@ -52,7 +52,7 @@ class Diagnosis(NamedTuple):
 
 
 @app.command()
-def doctor(data: Data = None, results: Results = Path("results")) -> None:
+def doctor(data: Data = None, results: Results = Path("results"), as_json: Json = False) -> None:
     """Say what this installation has and lacks; exit status 1 if something is broken. No plugin is run."""
     sections = {
         "versions": list(_versions()),
@@ -63,11 +63,17 @@ def doctor(data: Data = None, results: Results = Path("results")) -> None:
         "extras": list(_extras()),
         "plugins": list(_plugins()),
     }
-    for title, lines in sections.items():
-        typer.echo(title)
-        print_facts((f"  {line.name}", f"{'BROKEN: ' if line.broken else ''}{line.text}") for line in lines)
     broken = [line.name for lines in sections.values() for line in lines if line.broken]
-    typer.echo(f"\nbroken: {', '.join(broken)}" if broken else "\nnothing is broken")
+    if as_json:
+        facts = {title: [line._asdict() for line in lines] for title, lines in sections.items()}
+        print_json({**facts, "broken": broken})
+    else:
+        for title, lines in sections.items():
+            typer.echo(title)
+            print_facts(
+                (f"  {line.name}", f"{'BROKEN: ' if line.broken else ''}{line.text}") for line in lines
+            )
+        typer.echo(f"\nbroken: {', '.join(broken)}" if broken else "\nnothing is broken")
     if broken:
         raise typer.Exit(1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -11,17 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from comface_bench.cli.commands import Data, Json, NoPlugins, Plugins, QuickCommand, complete_name, make_app
-from comface_bench.cli.output import print_facts, print_json, print_table
+from comface_bench.cli.output import print_facts, print_json, print_lines, print_table, print_text
 from comface_bench.core.card import Family, MethodCard, TaskCard, card_digest, data_availability
-from comface_bench.core.errors import UnknownNameError
-from comface_bench.core.names import parse_name, unknown_name
+from comface_bench.core.errors import UnknownNameError, UsageError
+from comface_bench.core.names import is_pattern, parse_name, unknown_name
 from comface_bench.core.protocol import (
     ProtocolCard,
     protocol_names,
     protocol_registry,
     resolve_protocol,
 )
-from comface_bench.core.registry import Entry, Registry, method_registry, task_registry
+from comface_bench.core.registry import OURS, Entry, Registry, method_registry, task_registry
 from comface_bench.core.weights import weights_availability
 
 if TYPE_CHECKING:
@@ -40,102 +41,149 @@ class Kind(StrEnum):
     METRICS = "metrics"
 
 
+Row = dict[str, str]
+
+
 @app.command(cls=QuickCommand)
 def list_names(
     kind: Annotated[Kind, typer.Argument(help="What to list.", show_default=False)],
+    pattern: Annotated[
+        str | None,
+        typer.Argument(
+            help="Only these, such as 'synth-*', or 'timm/resnet*' of an open family.", show_default=False
+        ),
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="A line for each task, action units too; JSON has them all.")
+    ] = False,
     data: Data = None,
     as_json: Json = False,
     plugin: Plugins = [],  # noqa: B006 - typer reads the default and never changes it
     no_plugins: NoPlugins = False,
 ) -> None:
-    """List methods, tasks, protocols or metrics; installed plugins are named without being loaded."""
-    if kind is Kind.METHODS:
-        rows, families = _list_methods(plugin, not no_plugins)
-    elif kind is Kind.TASKS:
-        rows, families = _list_tasks(plugin, not no_plugins, data)
-    elif kind is Kind.PROTOCOLS:
-        rows, families = _list_protocols(plugin, not no_plugins), []
-    else:
-        rows, families = _list_metrics(plugin, not no_plugins), []
+    """List methods, tasks, protocols or metrics, a short line each; `show NAME` has all facts.
+
+    Installed plugins are named without being loaded.
+    """
+    registry = _registry(kind, plugin, not no_plugins)
+    rows = _describe_all(kind, registry, data)
+    families = [_family_row(family) for family in registry.families()]
+    if pattern is not None:
+        known, names = {row["name"] for row in rows}, registry.match(pattern)
+        rows = [row for row in rows if row["name"] in names]
+        rows += [{"name": name} for name in names if name not in known]
+        families = []
     if as_json:
         open_kind = kind in (Kind.METHODS, Kind.TASKS)
         print_json({kind.value: rows} | ({"families": families} if open_kind else {}))
         return
-    headings = list(dict.fromkeys(key for row in rows for key in row))
-    print_table(headings, [[row.get(key, "") for key in headings] for row in rows])
-    for family in families:
-        typer.echo(
-            f"\n{family['name']}  any {kind.value[:-1]} of such a name, for example {family['example']}"
-            f" ({family['origin']})"
-        )
+    folded, numbers = (rows, {}) if every or kind is not Kind.TASKS else _fold(rows, registry)
+    lines = [_shorten(kind, row) for row in folded]
+    headings = list(dict.fromkeys(key for line in lines for key in line))
+    print_lines(headings, [[line.get(key, "") for key in headings] for line in lines])
+    if families:
+        typer.echo("")
+        print_facts((family["name"], f"such as {family['example']}") for family in families)
+    if numbers:
+        typer.echo("")
+    for listed, names in numbers.items():
+        print_text(f"{', '.join(names)}: {listed}; a line for each: --all")
 
 
-def _list_methods(files: list[Path], plugins: bool) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
-    registry = method_registry(files, plugins)
+def _registry(kind: Kind, files: list[Path], plugins: bool) -> Registry[Any]:
+    if kind is Kind.METRICS:
+        from comface_bench.stats.metrics import metric_registry
+
+        return metric_registry(files, plugins)
+    if kind is Kind.PROTOCOLS:
+        return protocol_registry(files, plugins)
+    return method_registry(files, plugins) if kind is Kind.METHODS else task_registry(files, plugins)
+
+
+def _describe_all(kind: Kind, registry: Registry[Any], data: Path | None) -> list[Row]:
+    """Describe all fixed names: what JSON has of each; of a plugin that isn't loaded, its name and origin."""
     known = {entry.card.name: entry for entry in registry.declared()}
-    rows = []
-    for name, origin in registry.names().items():
-        row = {"name": name}
-        if entry := known.get(name):
-            row |= {
-                "backbone": entry.card.backbone,
-                "group": entry.card.group,
-                "weights": weights_availability(entry),
-                "origin": origin,
-                "summary": entry.card.summary,
-            }
-        rows.append(row if entry else row | {"origin": origin})
-    return rows, [_family_row(family) for family in registry.families()]
-
-
-def _list_tasks(
-    files: list[Path], plugins: bool, data: Path | None
-) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
-    registry = task_registry(files, plugins)
-    known = {entry.card.name: entry.card for entry in registry.declared()}
-    rows = []
-    for name, origin in registry.names().items():
-        row = {"name": name}
-        if card := known.get(name):
-            row |= {
-                "data": card.data,
-                "target": card.target,
-                "unit": card.unit,
-                "available": data_availability(card, data),
-                "origin": origin,
-                "summary": card.summary,
-            }
-        rows.append(row if card else row | {"origin": origin})
-    return rows, [_family_row(family) for family in registry.families()]
-
-
-def _list_protocols(files: list[Path], plugins: bool) -> list[dict[str, str]]:
-    registry = protocol_registry(files, plugins)
-    summaries = {entry.card.name: entry.card.summary for entry in registry.declared()}
     origins = registry.names()
-    return [
-        {"name": name, "origin": origins[name], "summary": summaries.get(name, "")}
-        for name in protocol_names(registry)
-    ]
-
-
-def _list_metrics(files: list[Path], plugins: bool) -> list[dict[str, str]]:
-    from comface_bench.stats.metrics import metric_registry
-
-    registry = metric_registry(files, plugins)
-    known = {entry.card.name: entry.card for entry in registry.declared()}
+    names = protocol_names(registry) if kind is Kind.PROTOCOLS else list(origins)
     rows = []
-    for name, origin in registry.names().items():
-        row = {"name": name}
-        if card := known.get(name):
-            row |= {"title": card.title, "better": "higher" if card.higher_is_better else "lower"}
-            row |= {"origin": origin, "summary": card.summary}
-        rows.append(row if card else row | {"origin": origin})
+    for name in names:
+        facts = _describe(kind, known[name], data) if name in known else {}
+        summary = {"summary": known[name].card.summary} if name in known else {}
+        rows.append({"name": name, **facts, "origin": origins[name], **summary})
     return rows
 
 
-def _family_row(family: Any) -> dict[str, str]:
+def _describe(kind: Kind, entry: Entry[Any], data: Path | None) -> Row:
+    card = entry.card
+    if kind is Kind.METHODS:
+        return {"backbone": card.backbone, "group": card.group, "weights": weights_availability(entry)}
+    if kind is Kind.TASKS:
+        available = data_availability(card, data)
+        return {"data": card.data, "target": card.target, "unit": card.unit, "available": available}
+    if kind is Kind.METRICS:
+        return {"title": card.title, "better": "higher" if card.higher_is_better else "lower"}
+    return {}
+
+
+def _family_row(family: Any) -> Row:
     return {"name": f"{family.prefix}…", "example": family.example, "origin": family.origin}
+
+
+_COLUMNS: Mapping[Kind, Mapping[str, str]] = {
+    Kind.METHODS: {"name": "name", "weights": "weights", "backbone": "backbone", "group": "group"},
+    Kind.TASKS: {
+        "name": "name",
+        "available": "data",
+        "data": "data set",
+        "target": "target",
+        "unit": "unit",
+    },
+    Kind.PROTOCOLS: {"name": "name", "summary": "summary"},
+    Kind.METRICS: {"name": "name", "title": "title", "better": "better", "summary": "summary"},
+}
+"""Facts that have a column, with its heading; lines fit 80 characters."""
+
+
+def _shorten(kind: Kind, row: Row) -> Row:
+    """Return what the line of a name shows; its origin only where that isn't comface-bench."""
+    line = {heading: row[fact] for fact, heading in _COLUMNS[kind].items() if fact in row}
+    if line.get("weights") == "not needed":
+        line["weights"] = "—"
+    if "backbone" in line:
+        line["backbone"] = re.split(r", | \(", line["backbone"])[0]
+    if row.get("origin", OURS) != OURS:
+        line["origin"] = row["origin"]
+    return line
+
+
+_FEW = 3
+"""Tasks that differ by a number alone have one line from so many on."""
+
+
+def _fold(rows: list[Row], registry: Registry[Any]) -> tuple[list[Row], dict[str, list[str]]]:
+    """Fold tasks that differ by a number alone, such as action units, into the pattern that means them.
+
+    Returns:
+        The rows; and the numbers, as a text, with the patterns that they are of.
+    """
+    alike: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        if match := re.fullmatch(r"(.*?)\d+", row["name"]):
+            facts = (row.get(name, "") for name in ("data", "unit", "available", "origin"))
+            alike.setdefault((match[1], *facts), []).append(row)
+    instead: dict[str, Row] = {}
+    numbers: dict[str, list[str]] = {}
+    for (stem, *_), group in alike.items():
+        pattern, names = f"{stem}*", [row["name"] for row in group]
+        if len(group) < _FEW or set(registry.match(pattern)) != set(names):
+            continue
+        group = sorted(group, key=lambda row: int(row["name"].removeprefix(stem)))
+        target = f"{len(group)}: {group[0].get('target', '')} … {group[-1].get('target', '')}"
+        instead |= dict.fromkeys(names, group[0] | {"name": pattern, "target": target})
+        listed = ", ".join(row["name"].removeprefix(stem) for row in group)
+        numbers.setdefault(listed, []).append(pattern)
+    folded = {one["name"]: one for one in (instead.get(row["name"], row) for row in rows)}
+    return list(folded.values()), numbers
 
 
 @show_app.command(cls=QuickCommand)
@@ -153,6 +201,11 @@ def show(
 ) -> None:
     """Show all facts of a method, a task, a protocol or a metric."""
     base, options = parse_name(name)
+    if is_pattern(base):
+        raise UsageError(
+            f"{name!r} is a pattern, and show takes one name",
+            f"See them: comface-bench list methods '{base}', … tasks",
+        )
     protocols = protocol_registry(plugin, not no_plugins)
     if base in protocols.names():
         _show_protocol(protocols, base, options, as_json)

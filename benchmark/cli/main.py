@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import threading
@@ -14,6 +15,7 @@ from typing import Annotated, Any, ClassVar
 import typer
 
 from comface_bench.cli.commands import Deferred, DeferredGroup, Terminated
+from comface_bench.cli.completion import COMPLETE, answering_bash
 from comface_bench.core.errors import BenchError
 from comface_bench.version import __version__
 
@@ -88,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: Any = typer.main.get_command(app)
     warnings.formatwarning = _format_warning
     try:
-        with _interrupted_by_sigterm():
+        with _interrupted_by_sigterm(), _completing():
             command(words, prog_name="comface-bench", obj={"debug": debug})
     except BenchError as error:
         if debug:
@@ -113,6 +115,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 _TERMINATED = 128 + signal.SIGTERM
+
+
+def _completing() -> contextlib.AbstractContextManager[None]:
+    """Let a shell that asks for completions be answered in its way."""
+    if COMPLETE not in os.environ:
+        return contextlib.nullcontext()
+    return answering_bash(os.environ)
 
 
 @contextlib.contextmanager

@@ -7,14 +7,22 @@ import json
 import os
 import shutil
 import sys
+import textwrap
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import typer
 
 _LONGEST = 500
 """Characters of a cell up to which a table stays far from the width at which lines break."""
+
+
+_NARROWEST = 8
+"""Characters to which a column is cut at most; one that would get fewer is left out."""
+_GAP = 2
+"""Blanks between two columns."""
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[str] = ()) -> None:
@@ -30,6 +38,70 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], numbers:
     )
     for line in (_align_table if alone else _draw_table)(headings, rows, right):
         typer.echo(line.rstrip())
+
+
+def print_lines(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table of one line a row, whatever the terminal's width.
+
+    Where it is too narrow, all columns but the first are cut, the widest first, and those for which no room
+    is left are left out, from the last on. A file or pipe gets whole cells.
+    """
+    rows = [list(row) for row in rows]
+    if sys.stdout.isatty():
+        widths = fit_widths([headings, *rows], terminal_width())
+        headings, *rows = [
+            [_cut(cell, width) for cell, width in zip(row, widths, strict=False)] for row in (headings, *rows)
+        ]
+    print_table(headings, rows)
+
+
+def terminal_width() -> int:
+    """Return how many characters a line of the terminal holds; 80 where there is none."""
+    return shutil.get_terminal_size().columns
+
+
+def table_width(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> int:
+    """Return how many characters the lines of a table take."""
+    columns = zip(headings, *rows, strict=True)
+    return sum(max(map(_count_cells, column)) + _GAP for column in columns) - _GAP
+
+
+def fit_widths(rows: Sequence[Sequence[str]], room: int) -> list[int]:
+    """Return the widths of columns whose lines fit, of as many of the first columns as there is room for.
+
+    Args:
+        rows: Cells, the headings among them.
+        room: Characters of a line.
+    """
+    widths = [max(map(_count_cells, column)) for column in zip(*rows, strict=True)]
+    least = [widths[0], *(min(width, _NARROWEST) for width in widths[1:])]
+    while len(widths) > 1 and sum(least) + _GAP * (len(least) - 1) > room:
+        widths.pop()
+        least.pop()
+    while len(widths) > 1 and sum(widths) + _GAP * (len(widths) - 1) > room:
+        widest = max(range(1, len(widths)), key=lambda number: (widths[number] - least[number], number))
+        widths[widest] -= 1
+    return widths
+
+
+def _count_cells(text: str) -> int:
+    """Return how many cells of a terminal a line of text takes."""
+    if _has_plain_width(text):
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def _cut(text: str, width: int) -> str:
+    """Return a text of at most so many cells, its end marked where it was cut off."""
+    if _count_cells(text) <= width:
+        return text
+    if _has_plain_width(text):
+        return text[: width - 1].rstrip() + "…"
+    from rich.cells import set_cell_size
+
+    return set_cell_size(text, width - 1).rstrip() + "…"
 
 
 def _has_plain_width(text: str) -> bool:
@@ -74,6 +146,16 @@ def _draw_table(headings: Sequence[str], rows: list[Sequence[str]], right: list[
     return captured.get().splitlines()
 
 
+def print_text(text: str, indent: str = "") -> None:
+    """Print a sentence, broken between words where a terminal's line ends."""
+    if sys.stdout.isatty():
+        lines = textwrap.wrap(text, terminal_width() - len(indent), break_on_hyphens=False)
+    else:
+        lines = [text]
+    for line in lines:
+        typer.echo(indent + line)
+
+
 def print_facts(facts: Iterable[tuple[str, str]]) -> None:
     """Print names and values in two columns, leaving out values that are empty."""
     shown = [(name, value) for name, value in facts if value]
@@ -88,6 +170,12 @@ def print_facts(facts: Iterable[tuple[str, str]]) -> None:
 def print_json(value: Any) -> None:
     """Print one JSON document."""
     typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def show_path(path: Path) -> str:
+    """Return a path as short as it can be typed: relative to the working folder where it lies in that."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_absolute() and path.is_relative_to(here) else str(path)
 
 
 def format_count(count: int, noun: str) -> str:

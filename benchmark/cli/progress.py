@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import typer
 
+from comface_bench.cli.pace import Pace, RunPace, format_seconds
 from comface_bench.core.events import Event, Report
 
 if TYPE_CHECKING:
@@ -75,79 +76,24 @@ def _ignore_count(done: int, total: int | None) -> None:
     del done, total
 
 
-class Pace:
-    """Speed of counted items, and time left by the share of the work that is done.
-
-    Args:
-        clock: Gives seconds.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._began: tuple[float, float] | None = None
-        self._unit = ""
-        self._count = 0
-        self._stage_began = self._counted_at = clock()
-
-    @property
-    def began(self) -> bool:
-        """True once the time left is being measured."""
-        return self._began is not None
-
-    def begin(self, position: float) -> None:
-        """Begin to measure the time left, at a position of the work (epochs, or a share of it)."""
-        self._began = (self._clock(), position)
-
-    def left(self, position: float, end: float) -> float | None:
-        """Return the seconds from a position to the end, or None before any progress."""
-        if self._began is None or position <= self._began[1]:
-            return None
-        began, first = self._began
-        return (self._clock() - began) / (position - first) * (end - position)
-
-    def begin_stage(self, unit: str) -> None:
-        """Begin to count items of a unit, such as `images`."""
-        self._unit, self._count = unit, 0
-        self._stage_began = self._counted_at = self._clock()
-
-    def count(self, amount: int) -> None:
-        """Count further items of the stage."""
-        self._count += amount
-        self._counted_at = self._clock()
-
-    @property
-    def per_second(self) -> float:
-        """Items a second within the stage; 0 before the first one."""
-        # Up to the last item: the validation that follows an epoch's pairs isn't theirs.
-        seconds = self._counted_at - self._stage_began
-        return self._count / seconds if seconds > 0 else 0.0
-
-    @property
-    def rate(self) -> str:
-        """Speed within the stage, such as `412 images/s`; empty before the first item."""
-        return f"{self.per_second:.0f} {self._unit}/s" if self.per_second else ""
-
-
-def format_seconds(seconds: float) -> str:
-    """Write a duration: `8 s`, `3 min 20 s`, `2 h 5 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
 @contextlib.contextmanager
 def watch_run(plan: Plan, as_json: bool) -> Iterator[Report]:
     """Give the report function that suits where the output goes."""
     if as_json:
         yield write_event
-    elif sys.stderr.isatty() and any(cell.missing for cell in plan.cells):
-        with RunDisplay(plan) as display:
+        return
+    missing = [unit.key() for cell in plan.cells for unit in cell.missing]
+    past: dict[str, float] = {}
+    if any(cell.request.results.exists() for cell in plan.cells):
+        from comface_bench.execute.sweep import estimate_seconds
+
+        past = estimate_seconds(plan.cells)
+    pace = RunPace(missing, past)
+    if sys.stderr.isatty() and missing:
+        with RunDisplay(plan, pace) as display:
             yield display.report
     else:
-        yield RunLines().report
+        yield RunLines(pace).report
 
 
 def write_event(event: Event) -> None:
@@ -156,54 +102,38 @@ def write_event(event: Event) -> None:
     sys.stdout.flush()
 
 
-class RunPace:
-    """Speed and time left of a run, from its events.
+class RunLines:
+    """Plain lines on stderr: one for each stage, epoch and unit, and within long ones one a minute.
 
     Args:
+        pace: Of the units that are to run.
+        write: Prints one line.
         clock: Gives seconds.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._pace = Pace(clock)
-        self._unit: tuple[object, ...] | None = None
-
-    def note(self, event: Event) -> None:
-        """Take an event into account."""
-        if event.kind == "stage":
-            # Fine-tuning runs fold by fold and counts pairs; heads of all folds train together, on images.
-            self._pace.begin_stage("images" if event.fold is None else "pairs")
-            unit = (event.method, event.task, event.protocol, event.fold, event.seed)
-            if event.epoch is not None and unit != self._unit:
-                self._unit = unit
-                self._pace.begin(event.epoch - 1)
-        elif event.kind == "progress" and event.amount:
-            self._pace.count(event.amount)
-
-    @property
-    def rate(self) -> str:
-        """Speed within the stage, such as `412 images/s`; empty before the first item."""
-        return self._pace.rate
-
-    def left(self, event: Event) -> float:
-        """Return the seconds that the epochs after an `epoch` event will take."""
-        return self._pace.left(event.epoch or 0, event.total) or 0.0
-
-
-class RunLines:
-    """Plain lines on stderr: one for each stage, epoch and unit, none for each batch.
-
-    Args:
-        write: Prints one line.
-    """
-
-    def __init__(self, write: Callable[[str], None] = lambda line: typer.echo(line, err=True)) -> None:
-        self._write = write
-        self._pace = RunPace()
+    def __init__(
+        self,
+        pace: RunPace,
+        write: Callable[[str], None] = lambda line: typer.echo(line, err=True),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._pace, self._clock = pace, clock
+        self._echo = write
+        self._written_at = clock()
+        self._seen = 0
         self._heading = ""
 
     def report(self, event: Event) -> None:
         """Print a line, if the event is worth one."""
         self._pace.note(event)
+        if event.kind == "stage":
+            self._seen = 0
+        elif event.kind == "progress" and event.amount:
+            self._seen += event.amount
+            if self._clock() - self._written_at >= LINE_SECONDS:
+                of_all = f" of {event.total}" if event.total else ""
+                words = [f"{self._seen}{of_all}", self._pace.rate, describe_left(self._pace)]
+                self._write(f"  {describe_place(event)}{event.text}: {', '.join(filter(None, words))}")
         if event.kind == "stage" and _heading(event) != self._heading:
             self._heading = _heading(event)
             self._write(self._heading)
@@ -215,7 +145,12 @@ class RunLines:
         elif event.kind in ("unit", "failure", "skip", "notice"):
             self._write(describe_end(event))
         elif event.kind == "plan":
-            self._write(event.text)
+            about = describe_left(self._pace) if event.done < event.total else ""
+            self._write(f"{event.text}, about {about}" if about else event.text)
+
+    def _write(self, line: str) -> None:
+        self._written_at = self._clock()
+        self._echo(line)
 
 
 class RunDisplay:
@@ -223,18 +158,23 @@ class RunDisplay:
 
     Args:
         plan: The plan that runs; gives the number of units, and of epochs before the first one ends.
+        pace: Of the units that are to run.
         console: Where to draw; stderr by default.
     """
 
-    def __init__(self, plan: Plan, console: Console | None = None) -> None:
+    def __init__(self, plan: Plan, pace: RunPace, console: Console | None = None) -> None:
         self._epochs = {cell.protocol.name: getattr(cell.protocol, "epochs", 0) for cell in plan.cells}
-        self._pace = RunPace()
+        self._pace = pace
         self._seen = 0
         self._progress = _run_bars(console)
         self._units_total = sum(len(cell.units) for cell in plan.cells)
         self._units_done = self._units_total - sum(len(cell.missing) for cell in plan.cells)
         self._units = self._progress.add_task(
-            "units", total=self._units_total, completed=self._units_done, count="", rate=""
+            "units",
+            total=self._units_total,
+            completed=self._units_done,
+            count="",
+            rate=describe_left(pace),
         )
         self._now = self._progress.add_task("starting", total=None, count="", rate="")
         self._heading = ""
@@ -261,7 +201,8 @@ class RunDisplay:
         if event.kind in ("unit", "failure"):
             self._units_done += 1
         count = f"{self._units_done}/{self._units_total}"
-        self._progress.update(self._units, completed=self._units_done, count=count)
+        left = describe_left(self._pace)
+        self._progress.update(self._units, completed=self._units_done, count=count, rate=left)
 
     def _begin(self, event: Event) -> None:
         self._seen = 0
@@ -297,15 +238,13 @@ class RunDisplay:
 
 def _run_bars(console: Console | None) -> Any:
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TextColumn
 
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         TextColumn("{task.fields[count]}", markup=False),
         TextColumn("{task.fields[rate]}", markup=False),
-        TimeRemainingColumn(compact=True),
-        TextColumn("left"),
         console=console or Console(stderr=True),
         transient=True,
     )
@@ -328,8 +267,14 @@ def _describe_epoch(event: Event, pace: RunPace) -> str:
         words.append(f"validation loss {event.value:.4g}")
     if pace.rate:
         words.append(pace.rate)
-    words.append(f"{format_seconds(pace.left(event))} left")
-    return ", ".join(words)
+    words.append(describe_left(pace))
+    return ", ".join(filter(None, words))
+
+
+def describe_left(pace: RunPace) -> str:
+    """Say how long a run still takes, such as `3 min 20 s left`; nothing while that can't be said."""
+    left = pace.left()
+    return "" if left is None else f"{format_seconds(left)} left"
 
 
 def describe_end(event: Event) -> str:

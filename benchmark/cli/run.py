@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 import traceback
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from comface_bench.cli.commands import (
     Data,
-    Device,
     DryRun,
     Folds,
     InterruptedRunError,
     Json,
     NoPlugins,
-    Plugins,
-    Results,
+    StatedDevice,
+    StatedPlugins,
+    StatedResults,
+    StatedSeeds,
     complete_method,
     complete_protocol,
     complete_task,
     make_app,
     parse_numbers,
 )
-from comface_bench.cli.output import print_table
+from comface_bench.cli.completion import complete_option
+from comface_bench.cli.output import print_table, print_text, show_path, table_width, terminal_width
 from comface_bench.cli.progress import watch_run, write_event
 from comface_bench.core.errors import BenchError
 from comface_bench.core.names import parse_options
@@ -46,32 +50,42 @@ _SHOWN_METRICS = 2
 @app.command()
 def run(
     context: typer.Context,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.toml",
+            help="States these options by the keys of a sweep's file; what is typed here wins.",
+            show_default=False,
+        ),
+    ] = None,
     method: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             help="Methods: names, comma lists or patterns; repeatable.",
             autocompletion=complete_method,
             show_default=False,
         ),
-    ],
+    ] = None,
     task: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             help="Tasks: names, comma lists or patterns; repeatable.",
             autocompletion=complete_task,
             show_default=False,
         ),
-    ],
+    ] = None,
     protocol: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="probe, linear, finetune, quick, or one of a plugin.", autocompletion=complete_protocol
+            help="probe, linear, finetune, quick, or one of a plugin [default: linear].",
+            autocompletion=complete_protocol,
+            show_default=False,
         ),
-    ] = "linear",
+    ] = None,
     data: Data = None,
-    results: Results = Path("results"),
+    results: StatedResults = None,
     folds: Folds = None,
-    seeds: Annotated[str, typer.Option(metavar="0,1", help="Repetitions to run.")] = "0",
+    seeds: StatedSeeds = None,
     unit: Annotated[
         list[str],
         typer.Option(
@@ -87,12 +101,13 @@ def run(
             "--option",
             metavar="KEY=VALUE",
             help="Set a value of protocol, method or task; repeatable.",
+            autocompletion=complete_option,
             show_default=False,
         ),
     ] = [],  # noqa: B006
-    device: Device = "auto",
+    device: StatedDevice = None,
     precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16 (as -o precision=…).")] = "auto",
-    plugin: Plugins = [],  # noqa: B006
+    plugin: StatedPlugins = None,
     no_plugins: NoPlugins = False,
     again: Annotated[
         bool,
@@ -116,24 +131,30 @@ def run(
 
     Exit status: 0 all done, 1 some unit failed, 2 usage or missing input.
     """
-    from comface_bench.execute.plan import Request, make_plan
+    from comface_bench.execute.plan import DEFAULT_PROTOCOL, DEFAULT_RESULTS, Request, make_plan
 
     options = parse_options(option)
     if precision != "auto":
         options.setdefault("precision", precision)
+    stated: dict[str, Any] = {}
+    if config is not None:
+        from comface_bench.execute.grid import read_run_file
+
+        stated = read_run_file(config)
+    results = results or stated.get("results", DEFAULT_RESULTS)
     request = Request(
-        methods=method,
-        tasks=task,
-        protocol=protocol,
-        options=options,
-        data=data,
+        methods=method or stated.get("method", ()),
+        tasks=task or stated.get("task", ()),
+        protocol=protocol or stated.get("protocol", [DEFAULT_PROTOCOL])[0],
+        options={key: value for key, (value,) in stated.get("options", {}).items()} | options,
+        data=data or stated.get("data"),
         results=results,
-        folds=None if folds is None else parse_numbers(folds, "--folds"),
-        seeds=parse_numbers(seeds, "--seeds"),
+        folds=parse_numbers(folds, "--folds") if folds else stated.get("folds"),
+        seeds=parse_numbers(seeds, "--seeds") if seeds else stated.get("seeds", (0,)),
         units=unit,
-        device=device,
-        plugin_files=plugin,
-        use_plugins=not no_plugins,
+        device=device or stated.get("device", "auto"),
+        plugin_files=plugin or stated.get("plugin", ()),
+        use_plugins=not (no_plugins or stated.get("no_plugins", False)),
         again=again,
         save_models=save_models,
     )
@@ -153,13 +174,15 @@ def run(
             "interrupted; finished units are kept", "The same command goes on from there."
         ) from None
     if not as_json:
-        print_summary_table(finished.records)
+        print_summary_table(finished.records, results)
     if not no_leaderboard:
         boards = {(record.task.name, record.protocol.name) for record in finished.records}
         build_leaderboard(boards, results, as_json)
     if (context.obj or {}).get("debug"):
         for _, error in finished.failed:
             traceback.print_exception(error)
+    if not as_json and (advice := advise_next(plan, finished)):
+        typer.echo(f"next: {advice}")
     if finished.failed:
         raise typer.Exit(1)
 
@@ -199,6 +222,33 @@ def build_leaderboard(boards: Collection[tuple[str, str]], results: Path, as_jso
         write_event(Event("notice", text))
     else:
         typer.echo(text)
+
+
+def advise_next(plan: Plan, finished: Finished) -> str:
+    """Return what to type after a run, in one line; empty where that is up to the user.
+
+    Args:
+        plan: What was to run.
+        finished: What came of it.
+    """
+    from comface_bench.results.models import ModelFiles
+    from comface_bench.results.store import ResultStore
+
+    if finished.failed:
+        return "the same command runs what failed once more; with --debug it shows where"
+    left = {record.task.folds - len(record.summary.folds_done) for record in finished.records}
+    if any(left):
+        return "the same command for all folds completes what has some"
+    give = all(cell.protocol_entry.card.gives_models for cell in plan.cells)
+    if not (finished.records and give):
+        return ""
+    store = ResultStore(plan.cells[0].request.results)
+    for record in finished.records:
+        path = store.record_path(record.task.name, record.protocol.name, record.method.name)
+        units = [((unit.fold, unit.seed), unit) for unit in record.units]
+        if not ModelFiles(path).missing(units):
+            return f"comface-bench predict --model {shlex.quote(show_path(path))} BEFORE.jpg AFTER.jpg"
+    return "the same command with --save-models keeps the networks, which predict needs"
 
 
 _STATES = {(True, False): "done", (False, True): "missing", (True, True): "again"}
@@ -245,6 +295,8 @@ def _print_plan(plan: Plan, as_json: bool) -> None:
     )
     missing = sum(bool(row["runs"]) for row in rows)
     typer.echo(f"\n{len(rows)} units: {len(rows) - missing} done, {missing} to run")
+    for reason in _explain(plan):
+        typer.echo(reason)
     for warning in warnings:
         typer.echo(warning)
     for skip in plan.skips:
@@ -253,13 +305,30 @@ def _print_plan(plan: Plan, as_json: bool) -> None:
             typer.echo(f"  {skip.hint}")
 
 
-def print_summary_table(records: Iterable[Record]) -> None:
-    """Print a row for each record: metrics, those of the no-change baseline, folds done, seconds.
+def _explain(plan: Plan) -> Iterator[str]:
+    """Say of records that are there why units of them run all the same."""
+    from comface_bench.execute.sweep import explain
+    from comface_bench.results.history import NEVER
+
+    for cell in plan.cells:
+        if not any(unit in cell.finished for unit in cell.missing):  # Those were asked for.
+            reasons = dict.fromkeys(explain(cell).values())
+            yield from (f"{cell.label}: {reason}" for reason in reasons if reason != NEVER)
+
+
+def print_summary_table(records: Iterable[Record], results: Path) -> None:
+    """Print a row for each record: metrics, those of the no-change baseline, folds done, seconds, its file.
 
     A metric that the baseline doesn't have, such as a correlation, has no such column. Protocols have one
-    where there are several. A last column marks records that are undertrained, where there are any.
+    where there are several. A further column marks records that are undertrained, where there are any.
+
+    Args:
+        records: At least one.
+        results: The folder that they are in. Files are a last column, or, where a terminal has no room for
+            that, lines below; where it has none for the rest, each record has some lines of its own.
     """
     from comface_bench.results.schema import UNDERTRAINED
+    from comface_bench.results.store import ResultStore
     from comface_bench.stats.metrics import METRICS
 
     records = list(records)
@@ -285,7 +354,24 @@ def print_summary_table(records: Iterable[Record]) -> None:
             [*row, UNDERTRAINED if record.undertrained else ""]
             for row, record in zip(rows, records, strict=True)
         ]
-    print_table(headings, rows, numbers=numbers)
+    store = ResultStore(results)
+    places = [
+        show_path(store.record_path(record.task.name, record.protocol.name, record.method.name))
+        for record in records
+    ]
+    beside = [[*row, place] for row, place in zip(rows, places, strict=True)]
+    if not sys.stdout.isatty() or table_width([*headings, "record"], beside) <= terminal_width():
+        print_table([*headings, "record"], beside, numbers=numbers)
+    elif table_width(headings, rows) <= terminal_width():
+        print_table(headings, rows, numbers=numbers)
+        for place in places:
+            typer.echo(f"record: {place}")
+    else:
+        for row, place in zip(rows, places, strict=True):
+            typer.echo(" · ".join(row[:first]))
+            named = zip(headings[first:], row[first:], strict=True)
+            print_text("; ".join(f"{heading} {cell}" for heading, cell in named if cell), "  ")
+            typer.echo(f"  {place}")
     for record in records:
         if record.no_better_than_baseline:
             under = f" under {record.protocol.name}" if protocols else ""

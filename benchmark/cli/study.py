@@ -16,26 +16,26 @@ from comface_bench.cli.commands import (
     Folds,
     Json,
     NoPlugins,
-    complete_method,
-    complete_protocol,
-    complete_task,
-    make_app,
-)
-from comface_bench.cli.output import print_table
-from comface_bench.cli.sweep import (
-    Jobs,
     StatedDevice,
     StatedPlugins,
     StatedResults,
     StatedSeeds,
     StatedValues,
+    complete_method,
+    complete_protocol,
+    complete_task,
+    make_app,
+    take_stated,
+)
+from comface_bench.cli.output import print_table
+from comface_bench.cli.sweep import (
+    Jobs,
     Team,
     announce,
     interruptible,
     print_plan,
     report_outcomes,
     run_sweep,
-    take_stated,
 )
 from comface_bench.core.errors import UsageError
 
@@ -328,7 +328,7 @@ def _describe(chosen: Study, given: Mapping[str, Any], *, shipped: bool, small: 
 
 
 def _time_text(row: Mapping[str, Any]) -> str:
-    from comface_bench.cli.progress import format_seconds
+    from comface_bench.cli.pace import format_seconds
 
     if not row["units"] or row["done"] == row["units"]:
         return ""

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self
 
@@ -20,10 +20,16 @@ from comface_bench.cli.commands import (
     InterruptedRunError,
     Json,
     NoPlugins,
+    StatedDevice,
+    StatedPlugins,
+    StatedResults,
+    StatedSeeds,
+    StatedValues,
     complete_method,
     complete_protocol,
     complete_task,
     parse_numbers,
+    take_stated,
 )
 from comface_bench.cli.output import format_count, print_table
 from comface_bench.cli.sweep_slurm import status, submit_sweep, wait_for_jobs
@@ -57,40 +63,6 @@ _COMMANDED = "comface_bench.sweep.commanded"
 _ROWS = 100
 """Records up to which a table is printed at the end; of more, the pages give the better view."""
 
-# What a sweep and a study may leave to their file.
-StatedResults = Annotated[
-    Path | None,
-    typer.Option(
-        "--results", metavar="DIR", help="Folder of records [default: results].", show_default=False
-    ),
-]
-StatedSeeds = Annotated[
-    str | None,
-    typer.Option("--seeds", metavar="0,1", help="Repetitions to run [default: 0].", show_default=False),
-]
-StatedValues = Annotated[
-    list[str] | None,
-    typer.Option(
-        "-o",
-        "--option",
-        metavar="KEY=VALUE",
-        help="Set a value of protocols, methods or tasks; repeatable, and each value of one key is run.",
-        show_default=False,
-    ),
-]
-StatedDevice = Annotated[
-    str | None,
-    typer.Option("--device", help="auto, cpu, cuda or cuda:N [default: auto].", show_default=False),
-]
-StatedPlugins = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--plugin",
-        metavar="FILE",
-        help="Python file with further methods, tasks, protocols or metrics; repeatable.",
-        show_default=False,
-    ),
-]
 Jobs = Annotated[
     int | None,
     typer.Option(
@@ -271,40 +243,6 @@ def _count_gpus() -> int:
     return torch.cuda.device_count()
 
 
-def take_stated(
-    options: Iterable[str] | None, folds: str | None, seeds: str | None, **words: object
-) -> dict[str, Any]:
-    """Return what the command line states of a grid, in the grid's terms.
-
-    Args:
-        options: `key=value` texts.
-        folds: Numbers and ranges.
-        seeds: Likewise.
-        words: Further fields, as they are.
-
-    Raises:
-        UsageError: A text isn't of its form.
-    """
-    stated = {
-        **words,
-        "options": parse_values(options or []),
-        "folds": None if folds is None else parse_numbers(folds, "--folds"),
-        "seeds": None if seeds is None else parse_numbers(seeds, "--seeds"),
-    }
-    return {key: value for key, value in stated.items() if value}
-
-
-def parse_values(texts: Iterable[str]) -> dict[str, list[str]]:
-    """Turn `key=value` texts into the values of each key."""
-    found: dict[str, list[str]] = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not (key and equals and value):
-            raise UsageError(f"-o {text}: expected key=value")
-        found.setdefault(key, []).append(value)
-    return {key: list(dict.fromkeys(values)) for key, values in found.items()}
-
-
 def announce(planned: Sweep, jobs: int) -> None:
     """Say on the error stream how much there is to do, and what is to be known of it."""
     typer.echo(describe_work(planned, jobs), err=True)
@@ -362,7 +300,7 @@ def _finish(
         names = [(cell.task.name, cell.protocol.name, cell.method_name) for cell in planned.cells]
         loaded = [store.load(*one) for one in names]
         if records := [record for record in loaded if record is not None]:
-            print_summary_table(records)
+            print_summary_table(records, results)
     if not no_leaderboard:
         boards = {(cell.task.name, cell.protocol.name) for cell in planned.cells}
         build_leaderboard(boards, results, as_json)
@@ -471,7 +409,7 @@ def _sum_known(cell: PlannedRecord, estimates: Mapping[str, float]) -> tuple[flo
 
 
 def _describe_seconds(seconds: float, unknown: int) -> str:
-    from comface_bench.cli.progress import format_seconds
+    from comface_bench.cli.pace import format_seconds
 
     if unknown:
         return "unknown" if not seconds else f"more than {format_seconds(seconds)}"

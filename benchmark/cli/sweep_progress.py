@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Self
 import typer
 
 from comface_bench.cli.output import format_count
-from comface_bench.cli.progress import LINE_SECONDS, Pace, describe_end, describe_place, format_seconds
+from comface_bench.cli.pace import RunPace, format_seconds
+from comface_bench.cli.progress import LINE_SECONDS, describe_end, describe_place
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -73,7 +74,8 @@ class _Running:
         self.what = "starting"
         self.failures: list[str] = []
         self._clock, self._began = clock, clock()
-        self._pace = Pace(clock)
+        past = {} if batch.seconds is None else dict.fromkeys(batch.units, batch.seconds / len(batch.units))
+        self._pace = RunPace(batch.units, past, clock)
         self._epochs = 0
 
     @property
@@ -84,18 +86,18 @@ class _Running:
     @property
     def per_second(self) -> float:
         """Images a second of the present stage."""
-        return self._pace.per_second
+        return self._pace.images_per_second
+
+    def left(self) -> float | None:
+        """Return the seconds until the batch ends; None as long as that can't be said."""
+        return self._pace.left()
 
     def note(self, event: Event) -> None:
         """Take an event into account."""
+        self._pace.note(event)
         if event.kind == "stage":
-            self._pace.begin_stage("images")
             of_all = f" of {self._epochs}" if event.epoch is not None and self._epochs else ""
             self.what = f"{describe_place(event)}{event.text}{of_all}"
-        elif event.kind == "progress":
-            if event.amount:
-                # What belongs to one unit counts its pairs.
-                self._pace.count(event.amount * (1 if event.fold is None else 2))
         elif event.kind == "epoch":
             self._epochs = event.total
         elif event.kind == "unit" and event.key is not None:
@@ -182,23 +184,28 @@ class SweepState:
 
     def seconds_left(self) -> float | None:
         """Return the seconds until the last batch ends; None as long as that can't be said."""
-        parts = [(batch, 0.0) for batch in self._waiting.values()]
-        parts += [(one.batch, one.seconds) for one in self.running.values()]
+        running = [(one, one.left()) for one in self.running.values()]
+        usual = self._seconds_of_unit(running)
         spans = []
-        for batch, spent in parts:
-            if (whole := self._estimate(batch)) is None:
-                return None
-            spans.append(max(0.0, whole - spent))
-        if not spans:
-            return 0.0
+        for one, left in running:
+            if left is None and usual is not None:
+                left = max(0.0, usual * len(one.batch.units) - one.seconds)
+            spans.append(left)
+        for batch in self._waiting.values():
+            whole = None if usual is None else usual * len(batch.units)
+            spans.append(whole if batch.seconds is None else batch.seconds)
+        known = [span for span in spans if span is not None]
+        if len(known) < len(spans):
+            return None
         # Workers share the work, but nobody shares a batch.
-        return max(max(spans), sum(spans) / max(1, len(self.running)))
+        return max(max(known), sum(known) / max(1, len(running))) if known else 0.0
 
-    def _estimate(self, batch: Batch) -> float | None:
-        """Return the seconds that a batch takes: its own estimate, else by the pace of those that ended."""
-        if batch.seconds is not None:
-            return batch.seconds
-        return self._seconds / self._units * len(batch.units) if self._units else None
+    def _seconds_of_unit(self, running: Sequence[tuple[_Running, float | None]]) -> float | None:
+        """Return what a unit of ended batches took, else what one of those that run will have taken."""
+        if self._units:
+            return self._seconds / self._units
+        sure = [(one.seconds + left, len(one.batch.units)) for one, left in running if left is not None]
+        return sum(seconds for seconds, _ in sure) / sum(units for _, units in sure) if sure else None
 
 
 class SweepLines:

@@ -24,6 +24,9 @@ class Event:
         done, total: Count within the stage.
         amount: What was processed since the last event, for rates (pairs or images).
         value: The number that the event reports, such as a validation loss.
+        units: How many units the work is of that a stage, an epoch or progress is about; 0 where it is of
+            none, such as the reading of images.
+        epochs: How many epochs that work has; 0 where it has none.
         note: A warning about what the event reports, such as a record that is still improving at its last
             epoch; empty where there is none.
     """
@@ -41,6 +44,8 @@ class Event:
     total: int = 0
     amount: int = 0
     value: float | None = None
+    units: int = 0
+    epochs: int = 0
     note: str = ""
 
 

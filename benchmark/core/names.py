@@ -65,7 +65,10 @@ def match_names(pattern: str, known: Iterable[str], kind: str) -> list[str]:
     known = list(known)
     found = [name for name in known if fnmatch.fnmatchcase(name, pattern)]
     if not found:
-        raise unknown_name(pattern, known, kind)
+        near = did_you_mean(pattern.strip("*?"), known)
+        raise UnknownNameError(
+            f"no {kind} matches {pattern!r}.{near}", f"See them all: comface-bench list {kind}s"
+        )
     return found
 
 
@@ -175,8 +178,9 @@ def divide_options(
         elif key in tasks_take:
             task[key] = value
         else:
+            known = [*protocol_takes, *sorted(methods_take), *tasks_take]
             raise UsageError(
-                f"-o {key}={value}: nothing takes {key!r}",
+                f"-o {key}={value}: nothing takes {key!r}.{did_you_mean(key, known)}",
                 f"The protocol takes {', '.join(protocol_takes)}"
                 f"\nthese methods take {', '.join(sorted(methods_take)) or 'none'}"
                 f"\nthe tasks take {', '.join(tasks_take)}",
@@ -241,9 +245,13 @@ def _complete(what: str, options: Mapping[str, tuple[str, ...]], given: Mapping[
     for key, value in given.items():
         if key not in options:
             takes = ", ".join(sorted(options)) or "none"
-            raise UsageError(f"{what} takes no option {key!r}; it takes: {takes}")
+            raise UsageError(
+                f"{what} takes no option {key!r}; it takes: {takes}.{did_you_mean(key, options)}"
+            )
         if (accepted := options[key]) and value not in accepted:
-            raise UsageError(f"{what}: {key}={value} isn't one of {', '.join(accepted)}")
+            raise UsageError(
+                f"{what}: {key}={value} isn't one of {', '.join(accepted)}.{did_you_mean(value, accepted)}"
+            )
     defaults = {key: accepted[0] for key, accepted in options.items() if accepted}
     return defaults | dict(given)
 

@@ -18,6 +18,7 @@ from comface_bench.core.card import CHIPS, Family, SplitKind
 from comface_bench.core.digest import digest
 from comface_bench.core.display import short_repr
 from comface_bench.core.errors import PluginError, UsageError
+from comface_bench.core.names import did_you_mean
 from comface_bench.core.registry import Registry
 
 PROTOCOLS_GROUP = "comface_bench.protocols"
@@ -230,6 +231,21 @@ def resolve_protocol(
     return protocol
 
 
+def _kinds(key: str, settings: type[Protocol]) -> tuple[Any, ...]:
+    """Return the types that a field may have."""
+    hint = get_type_hints(settings)[key]
+    return get_args(hint) if isinstance(hint, UnionType) or get_origin(hint) is Union else (hint,)
+
+
+def list_choices(key: str, settings: type[Protocol]) -> tuple[str, ...]:
+    """Return the values of a field that are listed; none of one that takes any number or text alone."""
+    (limits,) = (item.metadata for item in dataclasses.fields(settings) if item.name == key)
+    choices: tuple[str, ...] = limits.get("choices", ())
+    for kind in _kinds(key, settings):
+        choices += get_args(kind) if get_origin(kind) is Literal else ()
+    return choices
+
+
 def parse_override(key: str, text: str, settings: type[Protocol]) -> Any:
     """Turn what the user typed for one field into a value of its type.
 
@@ -237,22 +253,19 @@ def parse_override(key: str, text: str, settings: type[Protocol]) -> Any:
         UsageError: The key is no field that can be set, or the value doesn't fit.
     """
     if key not in override_keys(settings):
-        raise UsageError(f"{key!r} can't be set", f"A protocol takes: {', '.join(override_keys(settings))}")
+        known = override_keys(settings)
+        raise UsageError(f"{key!r} can't be set.{did_you_mean(key, known)}", f"It takes: {', '.join(known)}")
     (limits,) = (item.metadata for item in dataclasses.fields(settings) if item.name == key)
-    hint = get_type_hints(settings)[key]
-    kinds = get_args(hint) if isinstance(hint, UnionType) or get_origin(hint) is Union else (hint,)
-    choices = limits.get("choices", ())
-    for kind in kinds:
-        choices += get_args(kind) if get_origin(kind) is Literal else ()
+    kinds, choices = _kinds(key, settings), list_choices(key, settings)
     wanted = next((kind for kind in kinds if kind in (int, float)), None)
     if text in choices or (wanted is None and not choices):
         return text
     if wanted is None:
-        raise UsageError(f"{key}={text}: not one of {', '.join(choices)}")
+        raise UsageError(f"{key}={text}: not one of {', '.join(choices)}.{did_you_mean(text, choices)}")
     try:
         value = wanted(text)
     except ValueError as error:
-        also = f", nor {' or '.join(choices)}" if choices else ""
+        also = f", nor {' or '.join(choices)}.{did_you_mean(text, choices)}" if choices else ""
         what = "a whole number" if wanted is int else "a number"
         raise UsageError(f"{key}={text}: not {what}{also}") from error
     low, high = limits.get("between", (None, None))

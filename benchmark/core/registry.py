@@ -1,7 +1,7 @@
 """Registries: names, where they come from, and their cards on demand.
 
 A built-in module declares `CARD`, `CARDS`, or, for an open family such as `timm/<model>`, a `FAMILY`
-prefix and a `make_card(name)` function. The modules are light; nothing here imports torch.
+prefix, an `EXAMPLE` and a `make_card(name)` function. The modules are light; nothing here imports torch.
 
 Plugins are cards from other packages (entry points) and from single files (`--plugin FILE`). Code of a plugin
 runs only when one of its names is asked for, or its file is given; listing an entry point reads its name and
@@ -26,11 +26,14 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 from comface_bench.core.card import MethodCard, TaskCard
 from comface_bench.core.digest import digest, digest_file
-from comface_bench.core.errors import DuplicateNameError, PluginError
+from comface_bench.core.errors import DuplicateNameError, PluginError, UnknownNameError, UsageError
 from comface_bench.core.names import is_pattern, match_names, unknown_name
 
 METHODS_GROUP = "comface_bench.methods"
 TASKS_GROUP = "comface_bench.tasks"
+
+OURS = "comface-bench"
+"""Origin of what comes with this package."""
 
 _FILE_PREFIX = "comface_bench_plugin_"
 _SOURCE = "__source_digest__"
@@ -215,14 +218,50 @@ class Entry(Generic[CardT]):
         return getattr(importlib.import_module(self.module), name, None)
 
 
+MOST_OF_FAMILY = 20
+"""Names of an open family that one pattern may mean in a run: no thousand networks start by accident."""
+
+
 @dataclass(frozen=True)
 class Family(Generic[CardT]):
-    """An open family of names that share a prefix; `example` shows one."""
+    """An open family of names that share a prefix; `example` shows one.
+
+    Its module may have a function `list_names(pattern)`: those that a pattern of the shell matches.
+    """
 
     prefix: str
     example: str
     origin: str
     module: ModuleType
+
+    @property
+    def can_be_listed(self) -> bool:
+        """Whether it is known which names there are."""
+        return hasattr(self.module, "list_names")
+
+    def match(self, pattern: str, kind: str) -> list[str]:
+        """Return its names that a pattern matches, sorted.
+
+        Args:
+            pattern: It begins with the prefix.
+            kind: Kind of the names, for messages.
+
+        Raises:
+            UnknownNameError: None matches.
+            UsageError: The family can't be listed.
+        """
+        if not self.can_be_listed:
+            raise UsageError(
+                f"{pattern!r} is a pattern, and there is no list of what {self.prefix}… can name",
+                f"Name them one by one, with commas between them: --{kind} {self.example}",
+            )
+        names = sorted(self.module.list_names(pattern))
+        if not names:
+            raise UnknownNameError(
+                f"no {kind} matches {pattern!r}",
+                f"See all of {self.prefix}…: comface-bench list {kind}s '{self.prefix}*'",
+            )
+        return names
 
 
 class Registry(Generic[CardT]):
@@ -258,7 +297,7 @@ class Registry(Generic[CardT]):
         entries: dict[str, Entry[CardT]] = {}
         families: list[Family[CardT]] = []
         for module in _modules_of(importlib.import_module(self._place)):
-            self._collect(module, "comface-bench", entries, families)
+            self._collect(module, OURS, entries, families)
         for path in self._files:
             self._collect(load_plugin_file(path), str(path), entries, families)
         return entries, families
@@ -337,18 +376,42 @@ class Registry(Generic[CardT]):
 
         Raises:
             UnknownNameError: A name is unknown, or a pattern matches none.
+            UsageError: A pattern means more than `MOST_OF_FAMILY` names of a family, or can't be looked up.
         """
         expanded: list[str] = []
         for pattern in patterns:
             base, plus, options = pattern.partition("+")
             if is_pattern(base):
-                names = match_names(base, self.names(), self.kind)
+                names = self.match(base)
+                self._refuse_too_many(base, names)
             else:
                 self.get(base)
                 # As it was written: a family's name may say where a file lies, which its card's leaves out.
                 names = [base]
             expanded += [name + plus + options for name in names]
         return list(dict.fromkeys(expanded))
+
+    def match(self, pattern: str) -> list[str]:
+        """Return the names that a pattern matches: of an open family, if it begins with its prefix.
+
+        Raises:
+            UnknownNameError: None matches.
+            UsageError: It is of an open family that can't be listed.
+        """
+        for family in self.families():
+            if pattern.startswith(family.prefix):
+                return family.match(pattern, self.kind)
+        return match_names(pattern, self.names(), self.kind)
+
+    def _refuse_too_many(self, pattern: str, names: list[str]) -> None:
+        for family in self.families():
+            if pattern.startswith(family.prefix) and len(names) > MOST_OF_FAMILY:
+                raise UsageError(
+                    f"{pattern!r} means {len(names):,} {self.kind}s, and one pattern of {family.prefix}… may"
+                    f" mean {MOST_OF_FAMILY} at most",
+                    f"See them, and narrow the pattern: comface-bench list {self.kind}s '{pattern}'"
+                    f"\nor name some, with commas between them: --{self.kind} {family.example}",
+                )
 
 
 def _modules_of(place: ModuleType) -> Iterator[ModuleType]:

@@ -28,7 +28,7 @@ from comface_bench.core.digest import digest
 from comface_bench.core.display import short_repr
 from comface_bench.core.errors import SplitError
 from comface_bench.core.files import replace_file
-from comface_bench.core.names import find_spellings
+from comface_bench.core.names import did_you_mean, find_spellings
 from comface_bench.core.problems import ProblemList
 from comface_bench.core.unit import seed_for
 
@@ -374,7 +374,13 @@ def _ascending(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def rule_split(name: str, weights: Mapping[str, int], seed_name: str, days: Days | None = None) -> Split:
+def rule_split(
+    name: str,
+    weights: Mapping[str, int],
+    seed_name: str,
+    days: Days | None = None,
+    offered: Iterable[str] = (),
+) -> Split:
     """Compute the split that a rule's name stands for.
 
     Args:
@@ -382,6 +388,7 @@ def rule_split(name: str, weights: Mapping[str, int], seed_name: str, days: Days
         weights: Subject → number of pairs.
         seed_name: Name that draws are seeded by.
         days: As `patient_split` takes it; None where there are no days.
+        offered: Names of further splits, which may have been meant.
 
     Raises:
         SplitError: The name is no rule, or there are too few subjects.
@@ -395,8 +402,11 @@ def rule_split(name: str, weights: Mapping[str, int], seed_name: str, days: Days
         if name == known or (rule == known and count.isdecimal()):
             tested = int(count) if rule == known else None
             return patient_split(name, known, tested, days or {}, weights, seed_name)
+    near = did_you_mean(
+        name, dict.fromkeys([*offered, "balanced-4", "leave-one-out", *get_args(PatientRule)])
+    )
     raise SplitError(
-        f"no split is called {name!r}",
+        f"no split is called {name!r}.{near}",
         "Rules: balanced-4 (any number), leave-one-out; for patients with days also"
         f" {', '.join(get_args(PatientRule))}",
     )

@@ -297,7 +297,7 @@ def find_split(name: str, card: TaskCard, table: Manifest) -> Split:
         else:
             labels = table.target(card.target, card.label_range)
             days = {subject: len(own) for subject, own in paired_days(table, labels).items()}
-            split = rule_split(name, PairSampler(table, labels).counts(), card.data, days)
+            split = rule_split(name, PairSampler(table, labels).counts(), card.data, days, card.splits)
         split.check(table.subject_names, card.data)
     except SplitError as error:
         if error.hint:

@@ -1,4 +1,4 @@
-"""Grids: what a sweep is asked for, by a TOML file and the command line, and the requests that it means.
+"""Grids: what a sweep or a run is asked for, by a TOML file and the command line, and the requests meant.
 
 A file has the keys of the command line. Tables `[[run]]` each state a grid, by what they have other than the
 file's top:
@@ -19,7 +19,9 @@ What a file says under `study`, at its top or in a `[[run]]`, is for tables: `co
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -131,6 +133,35 @@ def merge_grids(*layers: Mapping[str, Any]) -> Grid:
     return Grid(**merged)
 
 
+def read_run_file(path: Path) -> dict[str, Any]:
+    """Return the fields of `Grid` that a file states for a single run.
+
+    Raises:
+        UsageError: As `read_grid_file`; or it means several runs, by a table `[[run]]`, several protocols or
+            several values of an option, or has a table `[study]`.
+    """
+    stated = read_grid_file(path)
+    if stated.study or any(stated.runs) or any(stated.run_studies):
+        what = "a table [study]" if stated.study else "tables [[run]]"
+        raise UsageError(f"{path} has {what}; run takes a file without", _several(path))
+    fields = dict(stated.top)
+    if "protocol" in fields:
+        fields["protocol"] = split_list(fields["protocol"])
+        if len(fields["protocol"]) != 1:
+            raise UsageError(f"{_place_of(path, 'protocol')}: a run has one protocol", _several(path))
+    for key, values in fields.get("options", {}).items():
+        if len(values) > 1:
+            raise UsageError(
+                f"{_place_of(path, key)}: options: {key} has {len(values)} values, and a run takes one",
+                _several(path),
+            )
+    return fields
+
+
+def _several(path: Path) -> str:
+    return f"For several runs at once: comface-bench sweep {path}"
+
+
 @dataclass(frozen=True)
 class GridFile:
     """A file of grids.
@@ -232,15 +263,28 @@ def read_keys(
         if key not in keys:
             beside = "".join(f", and tables [[{name}]] of these" for name in tables)
             raise UsageError(
-                f"{path}: {place}no key is called {key!r}.{did_you_mean(key, [*keys, *tables])}",
+                f"{_place_of(path, key)}: {place}no key is called {key!r}."
+                f"{did_you_mean(key, [*keys, *tables])}",
                 f"Keys are {', '.join(keys)}{beside}.",
             )
         read, form = keys[key]
         try:
             found[key] = read(value)
         except (TypeError, ValueError):
-            raise UsageError(f"{path}: {place}{key} isn't {form}: {value!r}", example) from None
+            raise UsageError(
+                f"{_place_of(path, key)}: {place}{key} isn't {form}: {value!r}", example
+            ) from None
     return found
+
+
+def _place_of(path: Path, key: str) -> str:
+    """Return the file, with the line that a key is on where there is only one such line."""
+    lines = []
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        lines = path.read_text(encoding="utf-8").splitlines()
+    begin = re.compile(rf"""(?:.*[{{,]|\[+)?\s*["']?{re.escape(key)}["']?\s*[=.\]]""")
+    found = [number for number, line in enumerate(lines, start=1) if begin.match(line)]
+    return f"{path}:{found[0]}" if len(found) == 1 else str(path)
 
 
 def _texts(value: Any) -> list[str]:

@@ -41,7 +41,9 @@ from comface_bench.core.protocol import (
 from comface_bench.core.registry import Entry, Registry, method_registry, task_registry
 from comface_bench.core.unit import Unit
 from comface_bench.core.weights import digest_weights, find_weights
+from comface_bench.data.changes import DataTable, describe_changes, read_table
 from comface_bench.data.manifest import Manifest
+from comface_bench.data.splits import PARTS
 from comface_bench.data.task import Task, open_task
 from comface_bench.results.models import ModelFiles
 from comface_bench.results.store import ResultStore
@@ -244,6 +246,31 @@ def draft_plan(request: Request, opened: OpenTasks) -> Plan:
     tasks = planner.open_tasks(opened)
     cells = tuple(cell for task, named in tasks for cell in planner.cells(task, named, methods))
     return Plan(cells, tuple(planner.skips))
+
+
+def describe_data_change(cell: PlannedRecord) -> str:
+    """Say what is other in a cell's data than in its stored record's; empty without a record of other data.
+
+    All that a record itself tells is how many people there were. More is known where the table of its data
+    is kept (`comface_bench.data.changes`).
+    """
+    store = ResultStore(cell.request.results)
+    try:
+        record = store.load(cell.task.name, cell.protocol.name, cell.method_name)
+    except BenchError:
+        return ""
+    table = cell.task.table
+    if record is None or record.task.manifest_digest == table.digest:
+        return ""
+    kept = read_table(record.task.manifest_digest)
+    if kept is not None and (told := describe_changes(kept, DataTable.of(table))):
+        return told
+    unknown = "what else changed isn't known: this machine's cache has no table of the data as they were"
+    known = {number for fold in record.task.fold_subjects for number in fold.numbers()}
+    people = {name for fold in cell.task.folds for part in PARTS for name in fold.subjects(part)}
+    if known and len(known) != len(people):
+        return f"people in its folds {len(known)} → {len(people)}; {unknown}"
+    return unknown.replace("else ", "")
 
 
 CardT = TypeVar("CardT", bound=MethodCard | TaskCard)

@@ -39,9 +39,10 @@ from comface_bench.core.problems import ProblemList
 from comface_bench.core.protocol import Protocol
 from comface_bench.core.unit import ENGINE_EPOCH, Unit
 from comface_bench.core.weights import cache_folder, weights_digest, weights_folder
+from comface_bench.data.changes import keep_table
 from comface_bench.data.splits import PARTS, check_people
 from comface_bench.data.task import Task
-from comface_bench.execute.plan import Plan, PlannedRecord, Request
+from comface_bench.execute.plan import Plan, PlannedRecord, Request, describe_data_change
 from comface_bench.results.models import ModelFiles
 from comface_bench.results.store import ResultStore, update_record
 from comface_bench.version import __version__
@@ -96,6 +97,8 @@ def run_plan(plan: Plan, request: Request, report: Report = ignore) -> Finished:
     for cell in plan.cells:
         if cell.warning is not None:
             report(Event("notice", cell.warning, cell.method_name, cell.task.name, cell.protocol.name))
+    for table in {cell.task.table.digest: cell.task.table for cell in plan.cells}.values():
+        keep_table(table)
     failed: list[tuple[Unit, Exception]] = []
     groups = list(_groups(plan.cells, request.results))
     if groups:
@@ -287,6 +290,7 @@ class GroupRunner:
         self._journal = Journal(request.results)
         self._report_to = report
         self._unit: Unit | None = None
+        self._called = 0
         self._failed: list[tuple[Unit, Exception]] = []
 
     def run(self) -> list[tuple[Unit, Exception]]:
@@ -354,6 +358,7 @@ class GroupRunner:
             return
         first, results = items[0].unit, self._request.results
         self._unit = None if self._together else first
+        self._called = len(wanted)
         for item in wanted:
             self._journal.write("start", item.unit)
         if len(items) > 1:
@@ -376,7 +381,7 @@ class GroupRunner:
                 [(item, out) for item, out in zip(items, outcomes, strict=True) if not item.finished]
             )
         _remove_state(results, first)
-        self._unit = None
+        self._unit, self._called = None, 0
 
     def _call(self, items: list[_Work], checkpoint: Path, key: str) -> list[Outcome | UnitError]:
         """Call the protocol's function.
@@ -595,6 +600,8 @@ class GroupRunner:
                 fold=unit.fold if unit else None,
                 seed=unit.seed if unit else None,
                 key=unit.key() if unit else None,
+                units=self._called,
+                epochs=getattr(self._protocol, "epochs", 0) if self._called else 0,
             )
         )
 
@@ -681,6 +688,7 @@ class GroupRunner:
         )
 
     def _open_record(self, cell: PlannedRecord, feature_dim: int, parameters: int) -> RecordWriter:
+        change = describe_data_change(cell)
         writer = self._store.open(
             describe_task(cell.task),
             describe_method(cell, feature_dim, parameters),
@@ -689,12 +697,11 @@ class GroupRunner:
             self._environment,
         )
         if writer.set_aside is not None:
-            self._report(
-                Event(
-                    "notice",
-                    f"an earlier record, of other settings or damaged, is kept as {writer.set_aside.name}",
-                )
-            )
+            kept = writer.set_aside.name
+            told = f"an earlier record, of other settings or damaged, is kept as {kept}"
+            if change:
+                told = f"{cell.label}: the data changed since its record ({change}); that is kept as {kept}"
+            self._report(Event("notice", told))
         return writer
 
 

@@ -29,6 +29,7 @@ from comface_bench.execute.plan import (
     Request,
     Skip,
     choose_units,
+    describe_data_change,
     draft_plan,
 )
 from comface_bench.results.store import ResultStore
@@ -168,7 +169,7 @@ def arrange(
         chosen = _choose(_families(parts), shard)
         parts = [_narrow(cells, chosen) for cells in parts]
     cells = tuple(cell for part in parts for cell in part)
-    estimates = _estimate(cells)
+    estimates = estimate_seconds(cells)
     return Sweep(cells, tuple(_batches(_families(parts), estimates)), skips, estimates)
 
 
@@ -221,7 +222,7 @@ def _choose(families: Iterable[Sequence[_Work]], shard: Shard) -> set[str]:
     return set(shards[shard.number - 1]) if shard.number <= len(shards) else set()
 
 
-def _estimate(cells: Iterable[PlannedRecord]) -> dict[str, float]:
+def estimate_seconds(cells: Iterable[PlannedRecord]) -> dict[str, float]:
     """Estimate the seconds of missing units, by key, from those that ran before."""
     missing = [(cell.request.results, unit) for cell in cells for unit in cell.missing]
     if not missing:
@@ -317,7 +318,7 @@ def explain(cell: PlannedRecord) -> dict[str, str]:
         return {}
     from comface_bench.results.history import explain_misses
 
-    return explain_misses(ResultStore(cell.request.results), cell.missing)
+    return explain_misses(ResultStore(cell.request.results), cell.missing, describe_data_change(cell))
 
 
 def run_batch(batch: Batch, report: Report = ignore) -> BatchResult:

@@ -57,8 +57,13 @@ def _past_units(path: Path) -> Iterator[tuple[str, str, str, float]]:
         return
 
 
-def explain_misses(store: ResultStore, units: Collection[Unit]) -> dict[str, str]:
+def explain_misses(store: ResultStore, units: Collection[Unit], data_change: str = "") -> dict[str, str]:
     """Say of units of one record, none of which is finished, why each has to run.
+
+    Args:
+        store: Where the record is.
+        units: The units.
+        data_change: What is known of a change of the data.
 
     Returns:
         Key → reason.
@@ -72,6 +77,8 @@ def explain_misses(store: ResultStore, units: Collection[Unit]) -> dict[str, str
         return dict.fromkeys((unit.key() for unit in units), NEVER)
     changes = _changes(record, one)
     outdated = f"{', '.join(changes)} changed" if changes else "its settings changed"
+    if data_change and _THE_DATA in changes:
+        outdated += f" ({data_change})"
     stored = {(unit.fold, unit.seed): unit.key for unit in record.units}
     failures = {(failure.fold, failure.seed): failure for failure in record.failures}
 
@@ -88,12 +95,15 @@ def explain_misses(store: ResultStore, units: Collection[Unit]) -> dict[str, str
     return {unit.key(): explain(unit) for unit in units}
 
 
+_THE_DATA = "the data"
+
+
 def _changes(record: Record, unit: Unit) -> list[str]:
     """Name what decides a unit's key and isn't as it was when the record was written."""
     protocol = dict(record.protocol.values)
     epoch = protocol.pop("engine_epoch", 1)
     pairs: dict[str, tuple[Any, Any]] = {
-        "the data": (record.task.manifest_digest, unit.manifest_digest),
+        _THE_DATA: (record.task.manifest_digest, unit.manifest_digest),
         "the folds": (record.task.split_digest, unit.split_digest),
         "the weights": (record.method.checkpoint_digest, unit.checkpoint_digest),
         f"the engine (epoch {epoch} → {ENGINE_EPOCH})": (epoch, ENGINE_EPOCH),

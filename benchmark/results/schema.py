@@ -87,6 +87,11 @@ class FoldSubjects(_Model):
         parts = [",".join(map(str, sorted(part))) for part in (train, validation, test)]
         return cls(train=parts[0], validation=parts[1], test=parts[2])
 
+    def numbers(self) -> set[int]:
+        """Return the numbers of all its subjects."""
+        parts = (self.train, self.validation, self.test)
+        return {int(number) for part in parts for number in part.split(",")}
+
     @pydantic.model_validator(mode="after")
     def _apart(self) -> Self:
         listed = Counter(",".join((self.train, self.validation, self.test)).split(","))

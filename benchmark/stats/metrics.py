@@ -349,7 +349,7 @@ CARDS = (
         resampled=_of_moments(functools.partial(_resample_agreement, absolute=False)),
         low=-1.0,
         high=1.0,
-        summary="intraclass correlation of y and ŷ as two fixed raters",
+        summary="intraclass correlation of y and ŷ, two fixed raters",
     ),
     MetricCard(
         "acc",

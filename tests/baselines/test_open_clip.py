@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import save_file
 from torchvision.transforms import Normalize
 
-from comface_bench.baselines.open_clip import make_card
+from comface_bench.baselines.open_clip import list_names, make_card
 from comface_bench.core.errors import UnknownNameError, UsageError, WeightsFormatError, WeightsMissingError
 from comface_bench.engine.encoder import load_method
 
@@ -171,6 +171,14 @@ def test_unknown_tags_and_architectures_offer_near_ones():
         load_method("open_clip/ViT-B-16/openaii")
     with pytest.raises(UnknownNameError, match="open_clip/ViT-B-16"):
         load_method("open_clip/ViT-B-166")
+
+
+def test_patterns_list_towers_and_with_a_second_slash_tags():
+    towers = set(open_clip.list_models()) - {ARCH, RESNET}
+    assert set(list_names("open_clip/*")) == {f"open_clip/{tower}" for tower in towers}
+    assert set(list_names("open_clip/ViT-B-16/*")) == {
+        f"open_clip/ViT-B-16/{tag}" for tag in open_clip.list_pretrained_tags_by_model("ViT-B-16")
+    }
 
 
 def test_unknown_architectures_have_no_card():

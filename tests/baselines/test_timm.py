@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torchvision.transforms import InterpolationMode, Normalize
 from torchvision.transforms.functional import center_crop, resize, to_tensor
 
-from comface_bench.baselines.timm import find_weights, make_card
+from comface_bench.baselines.timm import find_weights, list_names, make_card
 from comface_bench.core.errors import UnknownNameError, UsageError, WeightsFormatError, WeightsMissingError
 from comface_bench.engine.encoder import load_method
 
@@ -254,6 +254,13 @@ def test_models_are_known_without_importing_timm():
 def test_all_models_of_timm_are_known():
     for name in timm.list_models():
         make_card(f"timm/{name}")
+    assert sorted(list_names("timm/*")) == sorted(f"timm/{name}" for name in timm.list_models())
+
+
+def test_a_pattern_with_a_point_lists_tags():
+    expected = [f"timm/{name}" for name in timm.list_pretrained("resnet18.*")]
+    assert len(expected) > 1
+    assert sorted(list_names("timm/resnet18.*")) == sorted(expected)
 
 
 @pytest.fixture(scope="module")

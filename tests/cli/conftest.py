@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -102,6 +103,20 @@ def imported(tmp_path):
         command = [sys.executable, "-c", probe, *words]
         process = subprocess.run(command, cwd=tmp_path, env=dict(os.environ), capture_output=True, text=True)
         return process, set((tmp_path / "modules").read_text().split())
+
+    return run
+
+
+@pytest.fixture
+def on_terminal(call, monkeypatch):
+    """Call the command line on a terminal of some columns; returns the lines of stdout, without colours."""
+
+    def run(columns, *words):
+        with monkeypatch.context() as patch:
+            patch.setenv("COLUMNS", str(columns))
+            patch.setattr(sys.stdout, "isatty", lambda: True)
+            out = call(*words)[1]
+        return [re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip() for line in out.splitlines()]
 
     return run
 

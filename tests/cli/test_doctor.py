@@ -1,5 +1,6 @@
 """`doctor`: what is reported, and what counts as broken."""
 
+import json
 import os
 
 import pytest
@@ -66,6 +67,21 @@ def test_doctor_finds_nothing_broken(call, data):
         assert said in out
     (line,) = [line for line in out.splitlines() if line.split()[:1] == ["FGNET"]]
     assert line.split()[1] == "found"
+
+
+def test_doctor_in_json_has_the_same_facts(call, install, events):
+    install("theirs", {"methods": "new = gone"})
+    status, out, err = call("doctor", "--json")
+    found = json.loads(out)
+    assert (status, err, found["broken"]) == (1, "", ["new"])
+    (line,) = [line for line in found["plugins"] if line["name"] == "new"]
+    assert (line["broken"], "whose module isn't there" in line["text"]) == (True, True)
+    text = call("doctor")[1]
+    for title, lines in found.items():
+        assert title == "broken" or title in text.splitlines()
+        for line in lines if title not in ("broken", "folders") else []:
+            assert line["text"] in text
+            assert line.keys() == {"name", "text", "broken"}
 
 
 def test_doctor_exits_1_if_results_can_not_be_written(call, tmp_path):

@@ -18,6 +18,20 @@ CARD = MethodCard(name="mine", version=3, build=":build", backbone="tiny", summa
 """
 
 
+TASKS = """
+from comface_bench.core.card import TaskCard
+
+CARDS = []
+
+
+def card(name):
+    return TaskCard(name=name, version=1, family="custom", data="own", read=":read", target="t", unit="u",
+                    label_range=(0, 1), metrics=("mae",))
+
+
+"""
+
+
 def rows_of(out, kind):
     return {row["name"]: row for row in json.loads(out)[kind]}
 
@@ -49,6 +63,62 @@ def test_table_of_methods_has_a_line_for_each_name_and_family(call):
     _, out, _ = call("list", "methods")
     first = [line.split()[0] for line in out.splitlines() if line.strip()]
     assert first == ["name", *method_registry().names(), "open_clip/…", "timm/…"]
+
+
+@pytest.mark.parametrize("kind", ["methods", "tasks", "protocols", "metrics"])
+@pytest.mark.parametrize("columns", [80, 60, 40, 30])
+def test_every_name_has_one_line_that_fits_the_terminal(call, on_terminal, kind, columns):
+    names = list(rows_of(call("list", kind, "--json")[1], kind))
+    lines = on_terminal(columns, "list", kind, "--all")
+    table = lines[: lines.index("")] if "" in lines else lines
+    assert [line.split()[0] for line in table] == ["name", *names]
+    assert max(map(len, lines)) <= columns or kind == "methods"
+    assert max(map(len, table)) <= columns
+
+
+@pytest.mark.parametrize("kind", ["methods", "tasks", "protocols", "metrics"])
+def test_a_line_of_80_characters_cuts_nothing(call, on_terminal, kind):
+    piped = call("list", kind)[1].splitlines()
+    table = piped[: piped.index("")] if "" in piped else piped
+    assert on_terminal(80, "list", kind)[: len(table)] == table
+    assert max(map(len, table)) <= 80
+
+
+def test_tasks_that_differ_by_a_number_share_a_line(call):
+    lines = call("list", "tasks")[1].splitlines()
+    table, notes = lines[: lines.index("")], lines[lines.index("") :]
+    first = [line.split()[0] for line in table]
+    assert first.count("disfa-au*") == first.count("disfaplus-au*") == first.count("synth-au*") == 1
+    assert not any(name in first for name in ("disfa-au1", "synth-au26"))
+    assert {"edema-a", "edema-b", "age"} <= set(first)
+    (line,) = [line for line in table if line.startswith("synth-au* ")]
+    assert line.split() == ["synth-au*", "ships", "synthfaces/DISFA", "12:", "au1", "…", "au26", "intensity"]
+    numbers = "1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26"
+    assert f"disfa-au*, disfaplus-au*, synth-au*: {numbers}; a line for each: --all" in notes
+
+
+def test_a_pattern_that_would_mean_other_tasks_too_is_no_line(call, tmp_path):
+    card = TASKS + "".join(f'CARDS.append(card("own-{name}"))\n' for name in ("1", "2", "10"))
+    (tmp_path / "own.py").write_text(card)
+    words = ("list", "tasks", "own-*", "--plugin", tmp_path / "own.py")
+    assert [line.split()[0] for line in call(*words)[1].splitlines() if line][:2] == ["name", "own-*"]
+    (tmp_path / "own.py").write_text(card + 'CARDS.append(card("own-x"))\n')
+    first = [line.split()[0] for line in call(*words)[1].splitlines()]
+    assert first == ["name", "own-1", "own-10", "own-2", "own-x"]
+
+
+def test_a_pattern_narrows_the_list_and_opens_a_family(call):
+    assert list(rows_of(call("list", "tasks", "edema-?", "--json")[1], "tasks")) == ["edema-a", "edema-b"]
+    out = call("list", "methods", "timm/resnet18*")[1]
+    assert out.split() == ["name", "timm/resnet18", "timm/resnet18d"]
+    status, _, err = call("list", "methods", "farll")
+    assert (status, "Did you mean farl" in err) == (2, True)
+    assert call("list", "tasks", "csv:*")[0] == 2
+
+
+def test_show_takes_no_pattern(call):
+    status, _, err = call("show", "timm/*")
+    assert (status, "'timm/*' is a pattern" in err) == (2, True)
 
 
 def test_tasks_say_whether_their_data_are_there(call, make_fgnet, tmp_path):
@@ -88,6 +158,8 @@ def test_installed_plugin_is_named_without_being_loaded(call, tmp_path, monkeypa
     status, out, _ = call("list", "methods", "--json")
     assert status == 0
     assert rows_of(out, "methods")["greedy"] == {"name": "greedy", "origin": "greedy (greedy)"}
+    (line,) = [line for line in call("list", "methods")[1].splitlines() if line.startswith("greedy")]
+    assert line.split() == ["greedy", "greedy", "(greedy)"]
     assert "greedy" not in sys.modules
 
 

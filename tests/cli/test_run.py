@@ -14,8 +14,11 @@ def test_run_leaves_record_table_and_page(call, run_words, tmp_path):
     assert status == 0
     (record,) = ResultStore(tmp_path / "results").records()
     assert record.summary.folds_done == [0, 1]
-    heading, row, leaderboard = out.splitlines()
+    heading, row, leaderboard, advice = out.splitlines()
     assert heading.split()[:2] == ["method", "task"]
+    (path,) = ResultStore(tmp_path / "results").paths()
+    assert (heading.split()[-1], row.split()[-1]) == ("record", str(path))
+    assert advice == "next: the same command for all folds completes what has some"
     assert f"{record.summary.pooled['mae'].value:.3f} years" in row
     assert f"{record.summary.constant['mae'].value:.3f} years" in row
     assert " 2/4 " in row
@@ -35,10 +38,89 @@ def test_an_undertrained_record_says_so_in_table_and_json(call, run_words, event
     for undertrained in (True, False):
         monkeypatch.setattr(Record, "undertrained", undertrained)
         _, out, _ = call(*words)
-        heading, row = out.splitlines()
-        assert heading.endswith(" note") is row.endswith(f" {UNDERTRAINED}") is undertrained
+        heading, row, _ = out.splitlines()
+        assert ("note" in heading.split()) is (UNDERTRAINED in row) is undertrained
         (record,) = [event for event in events(call(*words, "--json")[1]) if event["kind"] == "record"]
         assert record["note"] == (UNDERTRAINED if undertrained else "")
+
+
+@pytest.mark.parametrize("columns", [300, 140, 50])
+def test_records_are_named_on_terminals_of_any_width(run_words, on_terminal, tmp_path, monkeypatch, columns):
+    monkeypatch.chdir(tmp_path)
+    lines = on_terminal(columns, *run_words("tiny", "--folds", "0", "--no-leaderboard"))
+    (path,) = ResultStore(tmp_path / "results").paths()
+    shown = str(path.relative_to(tmp_path))
+    (line,) = [line for line in lines if shown in line]
+    if columns == 300:
+        assert line == lines[1]
+    else:
+        assert line == {140: f"record: {shown}", 50: f"  {shown}"}[columns]
+    assert any("MAE" in line for line in lines)
+    assert max(len(line) for line in lines if shown not in line and "next: " not in line) <= columns
+
+
+def test_after_all_folds_predict_is_what_to_type(call, run_words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = run_words("flat", "--no-leaderboard", "--protocol", "probe", "-o", "image_size=16")
+    words = [*words[: words.index("-o")], "-o", "split=balanced-4", "--device", "cpu", *words[-5:]]
+    words[words.index("flat")] = "tiny"
+    advice = call(*words)[1].splitlines()[-1]
+    (path,) = ResultStore(tmp_path / "results").paths()
+    assert advice == f"next: comface-bench predict --model {path.relative_to(tmp_path)} BEFORE.jpg AFTER.jpg"
+    for model in path.with_suffix(".models").iterdir():
+        model.unlink()
+    assert call(*words)[1].splitlines()[-1].startswith("next: the same command with --save-models")
+
+
+CONFIG = """
+method = "tiny"
+task = "age"
+folds = [0, 1]
+plugin = "tiny_methods.py"
+no-plugins = true
+device = "cpu"
+data = "data"
+options = { split = "balanced-4", image_size = 16, epochs = 1, pairs_per_epoch = 16 }
+"""
+
+
+def test_a_file_states_what_is_not_typed(call, run_words, events, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_words()
+    (tmp_path / "mine.toml").write_text(CONFIG)
+    planned = events(call("run", "--config", "mine.toml", "--dry-run", "--json")[1])
+    assert [unit["fold"] for unit in planned] == [0, 1]
+    assert {unit["protocol"] for unit in planned} == {"linear+epochs=1+image_size=16+pairs_per_epoch=16"}
+    typed = ["--folds", "3", "-o", "epochs=2", "--protocol", "finetune", "--seeds", "4", "--method", "flat"]
+    (unit,) = events(call("run", "--config", "mine.toml", "--dry-run", "--json", *typed)[1])
+    assert (unit["method"], unit["fold"], unit["seed"]) == ("flat", 3, 4)
+    assert unit["protocol"] == "finetune+epochs=2+image_size=16+pairs_per_epoch=16"
+    values = ["split=balanced-4", "image_size=16", "epochs=1", "pairs_per_epoch=16"]
+    typed = ["run", "--method", "tiny", "--task", "age", "--folds", "0,1", "--plugin", "tiny_methods.py"]
+    typed += [word for value in values for word in ("-o", value)]
+    typed += ["--no-plugins", "--data", "data", "--dry-run", "--json"]
+    assert [unit["key"] for unit in events(call(*typed)[1])] == [unit["key"] for unit in planned]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("metod = 'tiny'\n", "mine.toml:1: no key is called 'metod'. Did you mean method?"),
+        ("task = 'age'\nseeds = -1\n", "mine.toml:2: seeds isn't a whole number"),
+        ("[[run]]\nmethod = 'tiny'\n", "comface-bench sweep mine.toml"),
+        ("[study]\ntitle = 'x'\n", "has a table [study]"),
+        ("method = 'tiny'\nprotocol = 'linear,probe'\n", "mine.toml:2: a run has one protocol"),
+        ("protocol = []\n", "mine.toml:1: a run has one protocol"),
+        ("options = {epochs = [1, 2]}\n", "mine.toml:1: options: epochs has 2 values"),
+        ("task = 'age'\n", "no method is named"),
+    ],
+)
+def test_a_file_that_is_wrong_is_named_with_the_line(call, tmp_path, monkeypatch, text, told):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.toml").write_text(text)
+    status, out, err = call("run", "--config", "mine.toml", "--task", "age", "--no-plugins")
+    assert (status, out) == (2, "")
+    assert told in err
 
 
 def test_finished_run_imports_neither_torch_nor_pandas(call, run_words, imported):
@@ -82,6 +164,18 @@ def test_dry_run_names_units_and_runs_none(call, run_words, events, tmp_path):
     _, out, _ = call(*run_words("tiny", "--dry-run"))
     assert "4 units: 1 done, 3 to run" in out
     assert units[1]["key"][:12] in out
+
+
+def test_dry_run_says_why_what_has_a_record_runs_again(call, run_words, data):
+    words = run_words("tiny", "--folds", "0", "--no-leaderboard")
+    assert "changed" not in call(*words, "--dry-run")[1]
+    assert call(*words)[0] == 0
+    assert "changed" not in call(*words, "--dry-run", "--again")[1]
+    picture = data / "FGNET" / "images" / "001A60.JPG"
+    picture.rename(picture.with_name("001A61.JPG"))
+    lines = call(*words, "--dry-run")[1].splitlines()
+    assert lines[-1].startswith("tiny · age+split=balanced-4 · linear")
+    assert lines[-1].endswith(": the data changed (1 image renamed)")
 
 
 def test_unit_runs_alone_by_the_key_that_dry_run_shows(call, run_words, events, tmp_path):

@@ -100,7 +100,8 @@ def test_time_left_is_that_of_estimates_else_of_the_pace(clock: Clock) -> None:
     for number in range(2):
         state.note(News(number, batches[number]))
     clock.now = 40.0
-    assert state.seconds_left() is None  # Nothing is known of the third.
+    # Nothing is known of the third, whose units may be as long as those that run: 40 s each.
+    assert state.seconds_left() == pytest.approx(80)
     state.note(News(0, batches[0], result=BatchResult(batches[0].units)))
     state.note(News(0, batches[2]))
     # Of the second 60 s are left; the third takes 40 s, as the first did.
@@ -108,6 +109,20 @@ def test_time_left_is_that_of_estimates_else_of_the_pace(clock: Clock) -> None:
     state.note(News(1, batches[1], result=BatchResult(batches[1].units)))
     clock.now = 50.0
     assert state.seconds_left() == pytest.approx(40 - 10)
+
+
+def test_time_left_is_known_within_the_first_unit_of_a_sweep_that_nothing_came_before(clock: Clock) -> None:
+    batches = [batch(0, 2), batch(1, 2)]
+    state = SweepState(batches, clock)
+    state.note(News(0, batches[0]))
+    assert state.seconds_left() is None
+    running = {"key": "0.0", "units": 1, "epochs": 2}
+    state.note(News(0, batches[0], dataclasses.replace(stage(1), **running)))
+    clock.now = 5.0
+    state.note(News(0, batches[0], dataclasses.replace(progress(1, 32), **running)))
+    # A quarter of a unit took 5 s: 15 s of it are left, and three more take 20 s each.
+    assert state.seconds_left() == pytest.approx(15 + 3 * 20)
+    assert state.describe().endswith("1 min 15 s left")
 
 
 def test_lines_are_one_for_each_unit_and_one_a_minute(clock: Clock) -> None:

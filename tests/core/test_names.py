@@ -81,7 +81,7 @@ def test_patterns_respect_case():
 
 
 def test_a_pattern_without_a_match_is_an_error():
-    with pytest.raises(UnknownNameError, match=r"no task is called 'dsfa-\*'") as caught:
+    with pytest.raises(UnknownNameError, match=r"no task matches 'dsfa-\*'") as caught:
         match_names("dsfa-*", ["age"], "task")
     assert caught.value.hint == "See them all: comface-bench list tasks"
 
@@ -131,6 +131,22 @@ def test_an_option_that_no_method_at_hand_takes_is_refused_with_all_that_are():
     for key in (*override_keys(Training), "split"):
         assert key in caught.value.hint
     assert "methods take preprocess\n" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [("epoch", "epochs"), ("imagesize", "image_size"), ("backbon", "backbone"), ("splits", "split")],
+)
+def test_a_mistyped_key_is_answered_with_the_nearest_of_protocol_method_and_task(wrong, right):
+    with pytest.raises(UsageError, match=rf"nothing takes '{wrong}'\. Did you mean {right}\b"):
+        divide_options({wrong: "x"}, override_keys(Training), [CARD])
+
+
+def test_a_mistyped_value_is_answered_with_the_nearest_where_values_are_listed():
+    with pytest.raises(UsageError, match=r"backbone=resnet81 isn't one of .* Did you mean resnet18"):
+        method_options(CARD, {"backbone": "resnet81"})
+    with pytest.raises(UsageError, match=r"no option 'preproces'.* Did you mean preprocess\?"):
+        method_options(CARD, {"preproces": "native"})
 
 
 def test_no_shipped_method_option_hides_behind_one_of_the_protocol_or_task():

@@ -16,7 +16,7 @@ from comface_bench.core import registry as registry_module
 from comface_bench.core.digest import digest
 from comface_bench.core.errors import DuplicateNameError, PluginError, UnknownNameError, UsageError
 from comface_bench.core.protocol import PROTOCOLS_GROUP, protocol_names, resolve_protocol
-from comface_bench.core.registry import method_registry, task_registry
+from comface_bench.core.registry import MOST_OF_FAMILY, method_registry, task_registry
 from comface_bench.stats.metrics import METRICS, METRICS_GROUP, compute_metrics, metric_registry
 
 ACTION_UNITS = (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26)
@@ -114,6 +114,36 @@ def test_names_of_a_family_expand_to_themselves(methods):
 def test_expanding_what_nobody_knows_is_an_error(tasks, pattern):
     with pytest.raises(UnknownNameError):
         tasks.expand([pattern])
+
+
+def test_a_pattern_of_a_family_means_its_names(methods):
+    assert methods.expand(["timm/resnet1[08][dt]", "timm/resnet18+preprocess=imagenet"]) == [
+        "timm/resnet10t",
+        "timm/resnet18d",
+        "timm/resnet18+preprocess=imagenet",
+    ]
+    with pytest.raises(UnknownNameError, match=r"no method matches 'timm/nothing\*'"):
+        methods.expand(["timm/nothing*"])
+
+
+def test_a_pattern_that_means_many_networks_starts_none(methods):
+    count = len(methods.match("timm/*"))
+    assert count > MOST_OF_FAMILY
+    with pytest.raises(UsageError, match=rf"'timm/\*' means {count:,} methods, .* 20 at most") as caught:
+        methods.expand(["scratch", "timm/*+preprocess=imagenet"])
+    assert "comface-bench list methods 'timm/*'" in caught.value.hint
+    assert "--method timm/resnet18" in caught.value.hint
+
+
+def test_a_pattern_of_fixed_names_is_of_any_number(methods, tasks):
+    assert "timm/resnet18" not in methods.expand(["*"])
+    assert len(tasks.expand(["*"])) > MOST_OF_FAMILY
+
+
+def test_a_pattern_of_a_family_without_a_list_says_what_to_type(tasks):
+    with pytest.raises(UsageError, match=r"'csv:\*' is a pattern") as caught:
+        tasks.expand(["csv:*"])
+    assert "--task csv:FILE" in caught.value.hint
 
 
 def test_references_that_lead_nowhere_are_plugin_errors(methods):

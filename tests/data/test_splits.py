@@ -303,6 +303,12 @@ def test_unknown_rules_name_the_known_ones(name):
     assert "leave-one-out" in caught.value.hint
 
 
+@pytest.mark.parametrize(("wrong", "right"), [("leave-on-out", "leave-one-out"), ("disfa-jjaa", "disfa-jaa")])
+def test_a_mistyped_split_is_answered_with_the_nearest(wrong, right):
+    with pytest.raises(SplitError, match=f"Did you mean {right}"):
+        rule_split(wrong, dict.fromkeys("abcdefgh", 1), "x", offered=("disfa-heatmap", "disfa-jaa"))
+
+
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_files_verify_and_test_each_subject_once(path):
     split = read_split(path)

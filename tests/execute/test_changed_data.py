@@ -13,8 +13,9 @@ from PIL import Image
 from comface_bench.core.events import Event
 from comface_bench.core.problems import DataProblemsError
 from comface_bench.core.weights import cache_folder
-from comface_bench.execute.plan import Request, make_plan
+from comface_bench.execute.plan import Request, describe_data_change, make_plan
 from comface_bench.execute.run import run_plan
+from comface_bench.execute.sweep import explain
 from comface_bench.results.store import ResultStore
 
 
@@ -87,6 +88,42 @@ def test_a_run_after_one_change_is_that_of_the_data_as_they_are(
         assert any("damaged and is built again" in text for text in notices)
     else:
         assert digest != before
+
+
+def test_what_changed_in_the_data_is_said_where_their_record_is_set_aside(
+    make_request: Callable[..., Request], tmp_path: Path
+) -> None:
+    images = draw_faces(tmp_path / "faces", 8, 1)
+    options = {"split": "balanced-2", "epochs": "1"}
+    request = make_request(data=tmp_path / "faces", options=options, folds=[0])
+    assert run(request)[2] == []
+    images[0].rename(images[0].with_name("001A61.JPG"))
+    images[-1].unlink()
+    images[4].write_bytes(images[4].read_bytes()[:-3] + b"new")
+    (cell,) = make_plan(request).cells
+    said = "1 image removed, 1 image renamed, 1 picture changed"
+    assert describe_data_change(cell) == said
+    assert set(explain(cell).values()) == {f"the data changed ({said})"}
+    (notice,) = run(request)[2]
+    assert f"the data changed since its record ({said}); that is kept as tiny@" in notice
+    assert describe_data_change(make_plan(request).cells[0]) == ""
+
+
+def test_without_the_former_table_a_record_tells_how_many_people_there_were(
+    make_request: Callable[..., Request], tmp_path: Path
+) -> None:
+    images = draw_faces(tmp_path / "faces", 8, 1)
+    request = make_request(data=tmp_path / "faces", options={"split": "balanced-2", "epochs": "1"}, folds=[0])
+    run(request)
+    for path in (cache_folder() / "tables").iterdir():
+        path.unlink()
+    images[0].write_bytes(images[0].read_bytes()[:-3] + b"new")
+    (cell,) = make_plan(request).cells
+    assert describe_data_change(cell).startswith("what changed isn't known: this machine's cache")
+    for path in images[:3]:
+        path.unlink()
+    (cell,) = make_plan(request).cells
+    assert describe_data_change(cell).startswith("people in its folds 8 → 7; what else changed isn't known")
 
 
 @pytest.mark.parametrize(("of", "what"), [("003A05.JPG", "of 003"), ("001A60.JPG", "but its age is 60")])

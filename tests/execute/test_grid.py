@@ -116,7 +116,7 @@ def test_protocols_may_be_patterns_with_overrides() -> None:
         "linear+epochs=3",
     ]
     assert {"probe", "linear", "finetune", "quick"} <= {name for name, _ in settings(Grid(protocol=["*"]))}
-    with pytest.raises(UnknownNameError, match="no protocol is called 'x\\*'"):
+    with pytest.raises(UnknownNameError, match="no protocol matches 'x\\*'"):
         settings(Grid(protocol=["x*"]))
     with pytest.raises(UsageError, match="no protocol is named"):
         settings(Grid(protocol=[" "]))

@@ -50,6 +50,16 @@ def test_what_never_ran(store, made, make_unit):
     assert explain(store, make_unit(1)) == ["never run"]
 
 
+def test_what_is_known_of_a_change_of_the_data_is_added(store, made, make_unit):
+    fill(store, made)
+    for changes, reason in (
+        ({"manifest_digest": digest("other")}, "the data changed (2 images added)"),
+        ({"split_digest": digest("other")}, "the folds changed"),
+    ):
+        unit = make_unit(**changes)
+        assert explain_misses(store, [unit], "2 images added") == {unit.key(): reason}
+
+
 def test_what_failed_before(store, made, make_unit):
     fill(store, made, places=[(0, 0)]).fail(made.failure(1))
     assert explain(store, make_unit(1), make_unit(2)) == ["failed before: loss isn't finite", "never run"]

@@ -95,5 +95,5 @@ CARD = ProtocolCard(
     gives_models=False,
     task_options={"split": "patient-days", "pairs": "pre-post-same-day"},
     order=40,
-    summary="method [1] of Table 3: contrast on some patients, then models of each other patient's own days",
+    summary="contrast on some patients, then models of others' own days",
 )

@@ -43,5 +43,5 @@ CARD = ProtocolCard(
     },
     together=True,
     order=5,
-    summary="frozen backbone, exact ridge over all training pairs, strength by the validation part; seconds",
+    summary="frozen backbone, exact ridge over all training pairs; seconds",
 )

@@ -187,7 +187,7 @@ LINEAR = ProtocolCard(
     by_family=TABLES_C_TO_E,
     together=True,
     order=10,
-    summary="frozen backbone, linear pair head, 20 epochs (Tables C–E; setting a, or b by head_start)",
+    summary="frozen backbone, linear pair head, 20 epochs (Tables C–E)",
 )
 
 FINETUNE = ProtocolCard(
@@ -198,7 +198,7 @@ FINETUNE = ProtocolCard(
     values={**SHARED, "views": "pair", "epochs": 10},
     by_family=TABLES_C_TO_E,
     order=20,
-    summary="backbone and head trained, 10 epochs (Tables C–E; setting c, d where a head is pre-trained)",
+    summary="backbone and head trained, 10 epochs (Tables C–E)",
 )
 
 QUICK = ProtocolCard(
@@ -217,7 +217,7 @@ QUICK = ProtocolCard(
         "learning_rate": 5.0e-4,
     },
     order=30,
-    summary="fine-tuning at 64 pixels in a few short epochs, for laptops and CI; never beside the others",
+    summary="fine-tuning at 64 pixels, a few short epochs: to try things",
 )
 
 CARDS = (LINEAR, FINETUNE, QUICK)
