@@ -1,22 +1,30 @@
 """A step of pre-training against the backbone's bare forward and backward on tensors in memory.
 
 A step reads and decodes JPEGs, augments, contrasts, measures and optimises; the bare one does none of it.
-Both take turns of ten steps in one process, so that a busy machine slows them alike.
+Both take turns of a few steps in one process, so that a busy machine slows them alike; the median of the
+turns' ratios is what one may believe. The parts of a step are measured on their own: what it waits for
+images, what making views of them takes, and the optimiser.
 
 Run: python timings/pretrain.py CORPUS [image size, 112] [pairs, 64] [seconds, 60] [device, auto]
+with MALLOC=default in the environment: without the allocator's settings that pretrain makes.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import os
+import statistics
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 from comface_bench.baselines.networks import build_backbone, feature_width
+from comface_bench.comface.pretrain import train
 from comface_bench.comface.pretrain.distributed import ProcessGroup
 from comface_bench.comface.pretrain.faces import FaceDataset
 from comface_bench.comface.pretrain.folder import TrainingFolder
@@ -25,7 +33,10 @@ from comface_bench.comface.pretrain.settings import Settings
 from comface_bench.comface.pretrain.train import Trainer, split_batches
 from comface_bench.engine.precision import Machine, choose_machine
 
-BLOCK = 10
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+TURN = 3
 """Steps of a kind in a row."""
 
 
@@ -35,6 +46,42 @@ def bare(backbone: torch.nn.Module, images: torch.Tensor, machine: Machine) -> N
         features = backbone(images)
     features.float().square().mean().backward()
     backbone.zero_grad(set_to_none=True)
+
+
+class Spent(NamedTuple):
+    """Seconds: by the clock, of the processor in all threads, and of these in the kernel."""
+
+    wall: float
+    cpu: float
+    system: float
+
+    @classmethod
+    def now(cls) -> Spent:
+        times = os.times()
+        return cls(time.perf_counter(), times.user + times.system, times.system)
+
+    def __sub__(self, other: Spent) -> Spent:
+        return Spent(*(a - b for a, b in zip(self, other, strict=True)))
+
+
+class Clock:
+    """Seconds spent in parts of a step."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.spent: dict[str, float] = {}
+        self._machine = machine
+
+    def timed(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a function whose time counts under a name."""
+
+        def wrapped(*arguments: Any, **named: Any) -> Any:
+            start = time.perf_counter()
+            found = call(*arguments, **named)
+            wait(self._machine)
+            self.spent[name] = self.spent.get(name, 0.0) + time.perf_counter() - start
+            return found
+
+        return wrapped
 
 
 def main() -> None:
@@ -48,6 +95,7 @@ def main() -> None:
     alone = build_backbone("resnet18").to(machine.device).to(memory_format=torch.channels_last).train()
     images = torch.randn(2 * pairs, 3, size, size, device=machine.device)
     images = images.contiguous(memory_format=torch.channels_last)
+    clock = Clock(machine)
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
             faces,
@@ -58,32 +106,56 @@ def main() -> None:
             machine,
             ProcessGroup(),
         )
-        batches = split_batches(faces.draw(settings, 1, settings.curriculum[0]), pairs)
-        loading = load_batches(faces, batches, threads=2)
-        spent, blocks, began = {"bare": 0.0, "whole": 0.0}, -1, time.perf_counter()
-        # In blocks, and with the loader idle in the bare ones but for the two batches that it is ahead.
-        for first in range(0, len(batches) - BLOCK, BLOCK):
-            if time.perf_counter() - began > seconds:
-                break
-            start = time.perf_counter()
-            for whole in batches[first : first + BLOCK]:
-                trainer._take(next(loading), whole, 1, size, 1e-4)
+        optimizer: Any = trainer._optimizer
+        optimizer.step = clock.timed("optimiser", optimizer.step)
+        train.augmented_images = clock.timed("views", train.augmented_images)  # type: ignore[attr-defined]
+        steps = draw(faces, settings)
+        take = clock.timed("waiting", lambda: next(steps))
+        turns: list[tuple[Spent, Spent]] = []
+        began = time.perf_counter()
+        while time.perf_counter() - began < seconds or len(turns) < 3:
+            start = Spent.now()
+            for _ in range(TURN):
+                batch, whole = take()
+                trainer._take(batch, whole, 1, size, 1e-4)
             wait(machine)
-            middle = time.perf_counter()
-            for _ in range(BLOCK):
+            middle = Spent.now()
+            for _ in range(TURN):
                 bare(alone, images, machine)
             wait(machine)
-            blocks += 1
-            if blocks:  # the first one chooses kernels
-                spent["whole"] += middle - start
-                spent["bare"] += time.perf_counter() - middle
-        loading.close()
-    steps = BLOCK * blocks
-    rate = {name: 2 * pairs * steps / value for name, value in spent.items()}
-    share = rate["whole"] / rate["bare"]
-    print(f"ResNet-18, {size} pixels, {pairs} pairs, {machine.device}, {machine.precision}, {steps} steps")
-    print(f"bare forward and backward: {rate['bare']:.0f} images/s")
-    print(f"whole steps, loading included: {rate['whole']:.0f} images/s, {share:.3f} × bare")
+            turns.append((middle - start, Spent.now() - middle))
+            if len(turns) == 1:  # it has chosen kernels
+                clock.spent.clear()
+        steps.close()
+    report(turns[1:], clock, f"{size} pixels, {pairs} pairs, {machine.device}, {machine.precision}", pairs)
+
+
+def draw(faces: FaceDataset, settings: Settings) -> Iterator[tuple[Any, Any]]:
+    """Yield batches of one epoch after the other, each with its pairs."""
+    for epoch in itertools.count(1):
+        pairs = split_batches(faces.draw(settings, epoch, settings.curriculum[0]), settings.batch_size)
+        yield from zip(load_batches(faces, pairs, threads=2), pairs, strict=True)
+
+
+def report(turns: list[tuple[Spent, Spent]], clock: Clock, what: str, pairs: int) -> None:
+    images = 2 * pairs * TURN * len(turns)
+    print(f"ResNet-18, {what}, {torch.get_num_threads()} threads, {TURN * len(turns)} steps of each kind")
+    for name, part in (("by the clock", "wall"), ("of the processor", "cpu")):
+        whole, alone = (sum(getattr(turn[kind], part) for turn in turns) for kind in (0, 1))
+        ratios = [getattr(second, part) / getattr(first, part) for first, second in turns]
+        print(
+            f"{name}: bare {images / alone:.1f} images/s, whole {images / whole:.1f} images/s,"
+            f" {alone / whole:.3f} × bare; median of {len(turns)} turns {statistics.median(ratios):.3f}"
+        )
+    shares = [
+        sum(turn[kind].system for turn in turns) / sum(turn[kind].cpu for turn in turns) for kind in (0, 1)
+    ]
+    print(
+        f"of the processor's time in the kernel: whole {100 * shares[0]:.0f} %, bare {100 * shares[1]:.0f} %"
+    )
+    total = sum(turn[0].wall for turn in turns)
+    parts = ", ".join(f"{name} {100 * value / total:.1f} %" for name, value in clock.spent.items())
+    print(f"of a whole step by the clock: {parts}")
 
 
 def wait(machine: Machine) -> None:

@@ -110,6 +110,54 @@ def test_a_stopped_training_goes_on_to_the_same_weights(corpus, tmp_path, unbrok
     assert kept == [(line["kind"], line["step"]) for line in TrainingFolder(unbroken[2]).lines()]
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"freeze": "2"}, {"l2_start": 0.1}, {"distill": 3.0}, {"inter_weight": 0.0}],
+    ids=lambda options: next(iter(options)),
+)
+def test_a_training_that_keeps_to_its_start_goes_on_to_the_same_weights(corpus, tmp_path, options, unbroken):
+    settings = dataclasses.replace(FAST, epochs=2, **options)
+    whole = prepare(corpus, tmp_path / "whole", settings)
+    lines = []
+    curve = whole.run(lines.append)
+    stopped = prepare(corpus, tmp_path / "run", settings, save_seconds=0.0)
+    take = stopped._take
+
+    def stop(*arguments):
+        if stopped._step == 13:  # in the second epoch
+            raise KeyboardInterrupt
+        return take(*arguments)
+
+    stopped._take = stop
+    with pytest.raises(KeyboardInterrupt):
+        stopped.run(lambda line: None)
+    resumed = prepare(corpus, tmp_path / "run", settings)
+    assert resumed.run(lambda line: None) == curve
+    same(weights(resumed), weights(whole))
+    first = lines[0]
+    assert ("l2_start" in first, "distill" in first) == ("l2_start" in options, "distill" in options)
+    assert (first["inter"] is None) == ("inter_weight" in options)
+    # Each of them makes another network.
+    assert not torch.equal(
+        weights(whole)["backbone.layers.3.weight"], unbroken[0]["backbone.layers.3.weight"]
+    )
+
+
+def test_pulls_keep_the_network_near_its_start(corpus, tmp_path):
+    start = dict(Net().named_parameters())
+
+    def away(name, **options):
+        trainer = prepare(corpus, tmp_path / name, dataclasses.replace(FAST, **options))
+        trainer.run(lambda line: None)
+        learnt = trainer.network.backbone.named_parameters()
+        return sum(float((parameter - start[key]).square().sum()) for key, parameter in learnt)
+
+    free = away("free")
+    assert away("pulled", l2_start=100.0) < 0.1 * free
+    assert away("distilled", distill=1000.0) < 0.7 * free
+    assert away("frozen", freeze="layers") == 0
+
+
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_killed_training_goes_on_to_the_same_weights(corpus, tmp_path, start, processes):
     random, root = np.random.default_rng(processes), tmp_path / "run"
