@@ -6,7 +6,7 @@ turns' ratios is what one may believe. The parts of a step are measured on their
 images, what making views of them takes, and the optimiser.
 
 Run: python timings/pretrain.py CORPUS [image size, 112] [pairs, 64] [seconds, 60] [device, auto]
-with MALLOC=default in the environment: without the allocator's settings that pretrain makes.
+As pretrain does it on a processor, freed memory is kept; with MALLOC=default in the environment it isn't.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from comface_bench.comface.pretrain.folder import TrainingFolder
 from comface_bench.comface.pretrain.loader import load_batches
 from comface_bench.comface.pretrain.settings import Settings
 from comface_bench.comface.pretrain.train import Trainer, split_batches
-from comface_bench.engine.precision import Machine, choose_machine
+from comface_bench.engine.precision import Machine, choose_machine, keep_freed_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -88,6 +88,8 @@ def main() -> None:
     corpus = Path(sys.argv[1])
     size, pairs, seconds = (int(word) for word in [*sys.argv[2:5], 112, 64, 60][:3])
     machine = choose_machine(sys.argv[5] if len(sys.argv) > 5 else "auto")
+    if machine.device.type == "cpu" and os.environ.get("MALLOC") != "default":
+        keep_freed_memory()
     settings = dataclasses.replace(
         Settings(), backbone="resnet18", image_size=size, batch_size=pairs, augmentation="table-b"
     )

@@ -119,10 +119,12 @@ def _train(
     from comface_bench.comface.pretrain.faces import FaceDataset
     from comface_bench.comface.pretrain.folder import TrainingFolder
     from comface_bench.comface.pretrain.train import Trainer
-    from comface_bench.engine.precision import choose_machine
+    from comface_bench.engine.precision import choose_machine, keep_freed_memory
 
     processes = join_processes(device)
     machine = choose_machine(processes.device(device), settings.precision)
+    if machine.device.type == "cpu":
+        keep_freed_memory()
     faces, folder = FaceDataset(corpora, settings), TrainingFolder(out)
     faces.check(settings)
     require_start(settings, start)
