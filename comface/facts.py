@@ -129,7 +129,7 @@ class MethodStart:
             group=self.group if self.group == TAUGHT_AGES else card.group,
             chip=self.chip,
             licence=f"{card.licence}; of the start, {self.method}: {self.licence}",
-            training_scale=f"unknown, after {self.training_scale or 'unknown'} of {self.method}",
+            training_scale=f"rendered faces after {self.training_scale or 'unknown'} of {self.method}",
         )
 
 

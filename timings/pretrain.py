@@ -5,8 +5,9 @@ Both take turns of a few steps in one process, so that a busy machine slows them
 turns' ratios is what one may believe. The parts of a step are measured on their own: what it waits for
 images, what making views of them takes, and the optimiser.
 
-Run: python timings/pretrain.py CORPUS [image size, 112] [pairs, 64] [seconds, 60] [device, auto]
-As pretrain does it on a processor, freed memory is kept; with MALLOC=default in the environment it isn't.
+Run: python timings/pretrain.py CORPUS [image size, 112] [pairs, 64] [seconds, 60] [device, auto] [KEY=VALUE]
+Settings, such as distill=1, are compared with a step without them. As in `pretrain` freed memory is kept on a
+processor; with MALLOC=default in the environment it isn't.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from comface_bench.comface.pretrain.distributed import ProcessGroup
 from comface_bench.comface.pretrain.faces import FaceDataset
 from comface_bench.comface.pretrain.folder import TrainingFolder
 from comface_bench.comface.pretrain.loader import load_batches
-from comface_bench.comface.pretrain.settings import Settings
+from comface_bench.comface.pretrain.settings import Settings, override_settings
 from comface_bench.comface.pretrain.train import Trainer, split_batches
 from comface_bench.engine.precision import Machine, choose_machine, keep_freed_memory
 
@@ -86,8 +87,10 @@ class Clock:
 
 def main() -> None:
     corpus = Path(sys.argv[1])
-    size, pairs, seconds = (int(word) for word in [*sys.argv[2:5], 112, 64, 60][:3])
-    machine = choose_machine(sys.argv[5] if len(sys.argv) > 5 else "auto")
+    plain = [word for word in sys.argv[2:] if "=" not in word]
+    changed = dict(word.split("=", 1) for word in sys.argv[2:] if "=" in word)
+    size, pairs, seconds = (int(word) for word in (plain + ["112", "64", "60"][len(plain) :])[:3])
+    machine = choose_machine(plain[3] if len(plain) > 3 else "auto")
     if machine.device.type == "cpu" and os.environ.get("MALLOC") != "default":
         keep_freed_memory()
     settings = dataclasses.replace(
@@ -98,38 +101,54 @@ def main() -> None:
     images = torch.randn(2 * pairs, 3, size, size, device=machine.device)
     images = images.contiguous(memory_format=torch.channels_last)
     clock = Clock(machine)
+    steps = draw(faces, settings)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(
-            faces,
-            settings,
-            TrainingFolder(Path(folder)),
-            build_backbone("resnet18"),
-            feature_width("resnet18"),
-            machine,
-            ProcessGroup(),
-        )
+
+        def make(chosen: Settings) -> Trainer:
+            backbone, width = build_backbone("resnet18"), feature_width("resnet18")
+            return Trainer(
+                faces, chosen, TrainingFolder(Path(folder)), backbone, width, machine, ProcessGroup()
+            )
+
+        trainer, other = make(settings), make(override_settings(settings, changed)) if changed else None
         optimizer: Any = trainer._optimizer
         optimizer.step = clock.timed("optimiser", optimizer.step)
-        train.augmented_images = clock.timed("views", train.augmented_images)  # type: ignore[attr-defined]
-        steps = draw(faces, settings)
-        take = clock.timed("waiting", lambda: next(steps))
-        turns: list[tuple[Spent, Spent]] = []
+        make_views = train.augmented_images  # type: ignore[attr-defined]
+        views, take = clock.timed("views", make_views), clock.timed("waiting", lambda: next(steps))
+
+        def whole() -> None:
+            train.augmented_images = views  # type: ignore[attr-defined]
+            batch, drawn = take()
+            trainer._take(batch, drawn, 1, size, 1e-4)
+            train.augmented_images = make_views  # type: ignore[attr-defined]
+
+        kinds = {"whole": whole, "bare": lambda: bare(alone, images, machine)}
+        if other is not None:
+            kinds["changed"] = lambda: void(other._take(*next(steps), 1, size, 1e-4))
+        turns: list[dict[str, Spent]] = []
         began = time.perf_counter()
         while time.perf_counter() - began < seconds or len(turns) < 3:
-            start = Spent.now()
-            for _ in range(TURN):
-                batch, whole = take()
-                trainer._take(batch, whole, 1, size, 1e-4)
-            wait(machine)
-            middle = Spent.now()
-            for _ in range(TURN):
-                bare(alone, images, machine)
-            wait(machine)
-            turns.append((middle - start, Spent.now() - middle))
+            turn = {}
+            for kind, step in kinds.items():
+                start = Spent.now()
+                for _ in range(TURN):
+                    step()
+                wait(machine)
+                turn[kind] = Spent.now() - start
+            turns.append(turn)
             if len(turns) == 1:  # it has chosen kernels
                 clock.spent.clear()
         steps.close()
     report(turns[1:], clock, f"{size} pixels, {pairs} pairs, {machine.device}, {machine.precision}", pairs)
+    if changed:
+        for name, part in PARTS.items():
+            more = [getattr(turn["changed"], part) / getattr(turn["whole"], part) for turn in turns[1:]]
+            words = " ".join(f"{key}={value}" for key, value in changed.items())
+            print(f"{name}: a step with {words} takes {statistics.median(more):.3f} of one without")
+
+
+def void(_: object) -> None:
+    """Drop what a call returns."""
 
 
 def draw(faces: FaceDataset, settings: Settings) -> Iterator[tuple[Any, Any]]:
@@ -139,23 +158,23 @@ def draw(faces: FaceDataset, settings: Settings) -> Iterator[tuple[Any, Any]]:
         yield from zip(load_batches(faces, pairs, threads=2), pairs, strict=True)
 
 
-def report(turns: list[tuple[Spent, Spent]], clock: Clock, what: str, pairs: int) -> None:
+PARTS = {"by the clock": "wall", "of the processor": "cpu"}
+
+
+def report(turns: list[dict[str, Spent]], clock: Clock, what: str, pairs: int) -> None:
     images = 2 * pairs * TURN * len(turns)
     print(f"ResNet-18, {what}, {torch.get_num_threads()} threads, {TURN * len(turns)} steps of each kind")
-    for name, part in (("by the clock", "wall"), ("of the processor", "cpu")):
-        whole, alone = (sum(getattr(turn[kind], part) for turn in turns) for kind in (0, 1))
-        ratios = [getattr(second, part) / getattr(first, part) for first, second in turns]
+    for name, part in PARTS.items():
+        whole, alone = (sum(getattr(turn[kind], part) for turn in turns) for kind in ("whole", "bare"))
+        ratios = [getattr(turn["bare"], part) / getattr(turn["whole"], part) for turn in turns]
         print(
             f"{name}: bare {images / alone:.1f} images/s, whole {images / whole:.1f} images/s,"
             f" {alone / whole:.3f} × bare; median of {len(turns)} turns {statistics.median(ratios):.3f}"
         )
-    shares = [
-        sum(turn[kind].system for turn in turns) / sum(turn[kind].cpu for turn in turns) for kind in (0, 1)
-    ]
-    print(
-        f"of the processor's time in the kernel: whole {100 * shares[0]:.0f} %, bare {100 * shares[1]:.0f} %"
-    )
-    total = sum(turn[0].wall for turn in turns)
+    for kind in ("whole", "bare"):
+        share = sum(turn[kind].system for turn in turns) / sum(turn[kind].cpu for turn in turns)
+        print(f"{kind}: {100 * share:.0f} % of the processor's time in the kernel")
+    total = sum(turn["whole"].wall for turn in turns)
     parts = ", ".join(f"{name} {100 * value / total:.1f} %" for name, value in clock.spent.items())
     print(f"of a whole step by the clock: {parts}")
 
