@@ -199,7 +199,7 @@ def _require_learner(encoder: Encoder, size: int) -> int:
         torch.manual_seed(0)
         features = encoder.encode_checked(torch.rand(2, 3, size, size))
         if features.requires_grad:
-            features.square().sum().backward()
+            torch.autograd.backward(features.square().sum())
     reached = [parameter.grad is not None for parameter in parameters]
     if not any(reached):
         raise UsageError(

@@ -169,14 +169,14 @@ def method_vs_installed(
             yield f"method.{field}", f"{getattr(info, field)} isn't plausible"
     entry = find_method(info.name, methods)
     if entry is not None:
-        card = _card_of_file(info, entry, unchecked)
-        if info.card_digest != card_digest(card) or not same_card(info.card, card):
+        known = _card_of_file(info, entry, unchecked)
+        if info.card_digest != card_digest(known) or not same_card(info.card, known):
             yield (
                 "method.card",
                 f"{base} is a method of this installation, with another card: {OTHER_RELEASE}",
             )
             return
-        yield from _check_options(info, card)
+        yield from _check_options(info, known)
         yield from _check_weights(info, entry, unchecked)
         return
     if (family := _family_of(base, methods)) is not None:

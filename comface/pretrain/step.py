@@ -150,16 +150,18 @@ def accumulate_gradients(
             else:
                 with machine.autocast():
                     output = network(*chunk)
-            ends = [(output.changes, change)]
+            ends, gradients = [output.changes], [change]
             if contrast:
-                ends.append((output.projections, torch.cat(both)))
+                ends.append(output.projections)
+                gradients.append(torch.cat(both))
             if pull is not None:
                 with machine.autocast():
                     share, gradient = pull.compare(chunk.images, output.features, 2 * len(changes))
                 apart = apart + share
                 if output.features.requires_grad:  # Not if all of the backbone is frozen.
-                    ends.append((output.features, gradient * processes.size))
-            torch.autograd.backward(*zip(*ends, strict=True))
+                    ends.append(output.features)
+                    gradients.append(gradient * processes.size)
+            torch.autograd.backward(ends, gradients)
     return StepLosses(
         None if inter is None else inter.detach(),
         intra.detach(),

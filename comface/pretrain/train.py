@@ -208,14 +208,10 @@ class Trainer:
     def _step_line(
         self, losses: dict[str, Tensor | None], epoch: int, rate: float, share: float
     ) -> dict[str, Any]:
-        values = {name: None if loss is None else float(loss) for name, loss in losses.items()}
-        if not all(value is None or math.isfinite(value) for value in values.values()):
+        values = {name: float(loss) for name, loss in losses.items() if loss is not None}
+        if not all(math.isfinite(value) for value in values.values()):
             raise self._not_finite()
-        spread = values.pop("spread")
-        assert spread is not None
-        pulls = {
-            name: round(values[name], 7) for name in ("distill", "l2_start") if values.get(name) is not None
-        }
+        spread = values["spread"]
         if spread <= _FLAT_SPREAD:
             raise UnitError(
                 f"the network has collapsed: features of all images are equal at step {self._step}",
@@ -226,9 +222,9 @@ class Trainer:
             "step": self._step,
             "epoch": epoch,
             "progress": round((epoch - 1 + share) / self.settings.epochs, 5),
-            "inter": None if values["inter"] is None else round(values["inter"], 5),
+            "inter": round(values["inter"], 5) if "inter" in values else None,
             "intra": round(values["intra"], 5),
-            **pulls,
+            **{name: round(values[name], 7) for name in ("distill", "l2_start") if name in values},
             "spread": round(spread, 5),
             "learning_rate": rate,
             "seconds": round(self._seconds, 1),
