@@ -213,7 +213,7 @@ def test_a_network_of_timm_with_a_file_of_ones_own(call, words, tmp_path):
     assert encoder(torch.rand(2, 3, 32, 32)).shape[1] == start["feature_dim"]
     # The training moved it, from the file's weights and not from drawn ones.
     own = dict(model.named_parameters())
-    moved = [(a - own[name]).abs().max() for name, a in encoder.backbone.named_parameters()]
+    moved = [(a - own[name]).detach().abs().max() for name, a in encoder.backbone.named_parameters()]
     assert 0 < max(map(float, moved)) < 0.1
 
 
