@@ -26,7 +26,8 @@ def measure(network: nn.Module, images: torch.Tensor, what: str) -> None:
     own, kernel = after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime
     print(
         f"{what}: {own + kernel:.1f} s of the processor, {100 * kernel / (own + kernel):.0f} % of it in the"
-        f" kernel, {after.ru_minflt - before.ru_minflt:,} pages handed out, peak {after.ru_maxrss / 1024:.0f} MB"
+        f" kernel, {after.ru_minflt - before.ru_minflt:,} pages handed out,"
+        f" peak {after.ru_maxrss / 1024:.0f} MB"
     )
 
 

@@ -50,17 +50,19 @@ degradation = "photograph"
 validation_share = 0.2
 validation_pairs = 1000
 SETTINGS
-train() { # folder, epochs
-    $BENCH pretrain --config "$WORK/run.toml" "${corpora[@]}" --out "$1" -o epochs="$2" --device "$DEVICE" \
+train() { # folder, epochs, most seconds
+    timeout --signal=INT "$3" $BENCH pretrain --config "$WORK/run.toml" "${corpora[@]}" --out "$1" -o epochs="$2" --device "$DEVICE" \
         --threads "$WORKERS" ${START:+--from "$START"}
 }
 start=$(passed)
-train "$WORK/measure" 1
+train "$WORK/measure" 1 "$ALL"
 took=$(($(passed) - start + 1))
 left=$((ALL - $(passed) - 20))
 epochs=$((left / took > 0 ? left / took : 1))
 note "one epoch took $took s, its start and validation included; $epochs fit"
-train "$OUT/training" "$epochs"
+# What it has learnt by then is exported all the same; a slow machine gets one epoch in any case.
+limit=$((left > 2 * took + 10 ? left : 2 * took + 10))
+train "$OUT/training" "$epochs" "$limit" || note "the training was cut short"
 note "trained"
 $BENCH export "$OUT/training" --out "$OUT/weights.safetensors"
 rm -f "$OUT/training/state.pt" "$OUT/training/best.pt" # what is brought back is small
