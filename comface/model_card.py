@@ -49,7 +49,7 @@ def write_card(
         f"- SHA-256 `{hashlib.sha256(data).hexdigest()}`, {len(data) / 1e6:.1f} MB, float16",
         "- Licence: Apache-2.0, of weights and code; of the images see below"
         if first is None
-        else "- Licence: Apache-2.0, of the code and of what was learnt; of the start and the images see below",
+        else "- Licence: Apache-2.0, of code and what was learnt; of the start and the images see below",
         f"- {last['epoch']} of {settings['epochs']} epochs, {last['step']} steps of "
         f"{settings['batch_size']} pairs, in {_hours(last['seconds'])} on {hardware}, "
         f"{machine['processes']} process(es) of {about.get('threads')} thread(s), {machine['precision']}",
