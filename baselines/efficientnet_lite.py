@@ -115,12 +115,12 @@ def load_lite(card: MethodCard, options: Mapping[str, str], weights: Path | None
     import timm
     import torch
 
-    assert weights is not None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network: Any = timm.create_model(f"tf_{card.name.replace('-', '_')}", num_classes=0)
     blocks = [f"blocks.{i}.{j}" for i, stage in enumerate(network.blocks) for j in range(len(stage))]
-    load_backbone(network, weights, card, options, partial(take_tensors, blocks))
+    if weights is not None:
+        load_backbone(network, weights, card, options, partial(take_tensors, blocks))
     built: nn.Module = network
     return built
 

@@ -63,10 +63,10 @@ _NARROW, _POINTS, _SIDE = 32, 1404, 3
 
 def build(options: Mapping[str, str], weights: Path | None, seed: int) -> nn.Module:
     """Build the network and load its weights strictly."""
-    assert weights is not None
     mesh = options["feature"] == "mesh"
     network = build_facemesh(mesh, seed)
-    load_backbone(network, weights, CARD, options, partial(take_tensors, mesh))
+    if weights is not None:
+        load_backbone(network, weights, CARD, options, partial(take_tensors, mesh))
     return network
 
 

@@ -90,9 +90,9 @@ CARDS = (FACERES_DEEP, FACERES)
 
 def load_faceres(card: MethodCard, options: Mapping[str, str], weights: Path | None, seed: int) -> nn.Module:
     """Build the network without its heads and load its weights strictly."""
-    assert weights is not None
     network = build_mobilenet(seed)
-    load_backbone(network, weights, card, options, partial(take_tensors, weights))
+    if weights is not None:
+        load_backbone(network, weights, card, options, partial(take_tensors, weights))
     return network
 
 

@@ -80,14 +80,15 @@ def build(options: Mapping[str, str], weights: Path | None, seed: int) -> nn.Mod
     """Build the image tower and load its weights, without the text tower and the masked patches' head."""
     from torch import nn
 
-    assert weights is not None
     # Both cards describe one layout. The projection is loaded in any case: a file without it is no FaRL.
-    path, tower = weights, build_clip_vit(512, seed)
+    tower = build_clip_vit(512, seed)
+    if weights is not None:
+        path = weights
 
-    def take(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        return rename_clip_keys(select_backbone(tensors, path, _PREFIXES, FARL.dropped_keys))
+        def take(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+            return rename_clip_keys(select_backbone(tensors, path, _PREFIXES, FARL.dropped_keys))
 
-    load_backbone(tower, path, FARL, options, take)
+        load_backbone(tower, path, FARL, options, take)
     if options["feature"] == "cls":
         tower.head = nn.Identity()
     return tower

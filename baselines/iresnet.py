@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,18 +105,17 @@ CARDS = (ARCFACE, ADAFACE)
 
 def build_arcface(options: Mapping[str, str], weights: Path | None, seed: int) -> nn.Module:
     """Build the network and load its weights."""
-    assert weights is not None
     network = build_iresnet(options["backbone"], seed)
-    load_backbone(network, weights, ARCFACE, options)
+    if weights is not None:
+        load_backbone(network, weights, ARCFACE, options)
     return network
 
 
 def build_adaface(options: Mapping[str, str], weights: Path | None, seed: int) -> nn.Module:
     """Build the network and load its weights; the release says the order of channels."""
-    assert weights is not None
-    path, release, name = weights, options["release"], options["backbone"]
+    release, name = options["release"], options["backbone"]
 
-    def take(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    def take(path: Path, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         found = _find_release(tensors)
         if found not in (None, release):
             raise WeightsFormatError(
@@ -126,7 +126,8 @@ def build_adaface(options: Mapping[str, str], weights: Path | None, seed: int) -
         return rename_adaface(tensors, name, path)
 
     network = build_iresnet(name, seed, adaface=True)
-    load_backbone(network, path, ADAFACE, options, take, _LIGHTNING_CALLBACKS)
+    if weights is not None:
+        load_backbone(network, weights, ADAFACE, options, partial(take, weights), _LIGHTNING_CALLBACKS)
     preprocess = dataclasses.replace(PREPROCESS, channels="BGR" if release == "adaface" else "RGB")
     network.preprocess = preprocess  # type: ignore[assignment]
     return network

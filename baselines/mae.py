@@ -118,10 +118,9 @@ def load_encoder(card: MethodCard, options: Mapping[str, str], weights: Path | N
     import timm
     import torch
 
-    assert weights is not None
-    path, mean = weights, options["feature"] == "mean"
+    mean = options["feature"] == "mean"
 
-    def take(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    def take(path: Path, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         assert card.checkpoint is not None
         _refuse_fine_tuned(card, tensors, path)
         taken = select_backbone(tensors, path, card.checkpoint.prefixes, card.dropped_keys)
@@ -139,7 +138,8 @@ def load_encoder(card: MethodCard, options: Mapping[str, str], weights: Path | N
             global_pool="avg" if mean else "token",
             dynamic_img_size=True,
         )
-    load_backbone(encoder, path, card, options, take)
+    if weights is not None:
+        load_backbone(encoder, weights, card, options, partial(take, weights))
     return encoder
 
 

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     Build = Callable[[Mapping[str, str], Path | None, int], nn.Module]
-    """The function that a method's card names as `build`: options, weights file, seed."""
+    """The function that a method's card names as `build`: options, weights file, seed. Without its file a
+    network keeps the weights that it was built with: another file of the same topology follows."""
 
 
 def find_in_human_models(name: str) -> Package:

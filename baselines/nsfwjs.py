@@ -80,9 +80,9 @@ _EPSILON = 1e-3
 
 def build_inception(options: Mapping[str, str], weights: Path | None, seed: int) -> nn.Module:
     """Build torchvision's network as Keras has it and load its weights strictly."""
-    assert weights is not None
     network = build_keras_inception(seed)
-    load_backbone(network, weights, INCEPTION, options, partial(take_inception, network))
+    if weights is not None:
+        load_backbone(network, weights, INCEPTION, options, partial(take_inception, network))
     return network
 
 
@@ -91,12 +91,12 @@ def build_mobilenet(options: Mapping[str, str], weights: Path | None, seed: int)
     import timm
     import torch
 
-    assert weights is not None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network: Any = timm.create_model("mobilenetv2_100", num_classes=0, pad_type="same", bn_eps=_EPSILON)
     blocks = [f"blocks.{i}.{j}" for i, stage in enumerate(network.blocks) for j in range(len(stage))]
-    load_backbone(network, weights, MOBILENET, options, partial(take_mobilenet, blocks))
+    if weights is not None:
+        load_backbone(network, weights, MOBILENET, options, partial(take_mobilenet, blocks))
     built: nn.Module = network
     return built
 

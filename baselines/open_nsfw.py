@@ -63,9 +63,9 @@ CARD = MethodCard(
 
 def build(options: Mapping[str, str], weights: Path | None, seed: int) -> nn.Module:
     """Build the network and load its weights strictly."""
-    assert weights is not None
     network = build_open_nsfw(seed)
-    load_backbone(network, weights, CARD, options, partial(take_tensors, weights))
+    if weights is not None:
+        load_backbone(network, weights, CARD, options, partial(take_tensors, weights))
     return network
 
 

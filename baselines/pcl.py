@@ -61,9 +61,9 @@ def build(options: Mapping[str, str], weights: Path | None, seed: int) -> nn.Mod
     """Build the network and load its weights; then its heads go, which no feature depends on."""
     from torch import nn
 
-    assert weights is not None
     network = build_pcl(seed)
-    load_backbone(network, weights, CARD, options)
+    if weights is not None:
+        load_backbone(network, weights, CARD, options)
     for head in HEADS:
         delattr(network, head)
     pooled = [nn.AdaptiveAvgPool2d(1)] if options["feature"] == "pooled" else []

@@ -229,9 +229,9 @@ def load_backbone(card: MethodCard, options: Mapping[str, str], weights: Path | 
         WeightsFormatError: The file can't be read, or doesn't fit.
     """
     del seed
-    assert weights is not None
     network = build_backbone("resnet50", None)
-    parts.load_backbone(network, weights, card, options)
+    if weights is not None:
+        parts.load_backbone(network, weights, card, options)
     return network
 
 
@@ -288,11 +288,10 @@ def load_classifier(
     """
     from torch import nn
 
-    assert weights is not None
-    path, network = weights, build_backbone("resnet50", None)
+    network = build_backbone("resnet50", None)
     network.fc = nn.Linear(FEATURE_DIM, classes, device="meta").to_empty(device="cpu")
 
-    def take(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    def take(path: Path, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         if key_order(tensors) == foreign:
             raise WeightsFormatError(
                 f"{path.name} isn't {card.name}'s: its keys stand in {foreign} order",
@@ -302,7 +301,8 @@ def load_classifier(
             )
         return tensors
 
-    parts.load_backbone(network, path, card, options, take)
+    if weights is not None:
+        parts.load_backbone(network, weights, card, options, partial(take, weights))
     network.fc = nn.Identity()
     return network
 

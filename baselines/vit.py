@@ -194,11 +194,12 @@ build_clip: Build = partial(load_model, CLIP_MODEL)
 
 def build_dinov3(options: Mapping[str, str], weights: Path | None, seed: int) -> nn.Module:
     """Build the network with the class token as its feature, where timm's default averages the patches."""
-    assert weights is not None
-    parts = {
-        name: _strip_dinov3(tensors, weights) if "storage_tokens" in tensors else tensors
-        for name, tensors in read_whole(weights).items()
-    }
+    parts = None
+    if weights is not None:
+        parts = {
+            name: _strip_dinov3(tensors, weights) if "storage_tokens" in tensors else tensors
+            for name, tensors in read_whole(weights).items()
+        }
     return build_model(DINOV3_MODEL, weights, seed, options.get("part", ""), parts, global_pool="token")
 
 

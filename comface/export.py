@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from comface_bench.comface.facts import FORMAT, KIND
 from comface_bench.comface.model import SHARED_HEAD, ComFace
 from comface_bench.comface.model_card import write_card
 from comface_bench.comface.synthesis.anny.attributes import (
@@ -23,13 +24,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from comface_bench.comface.pretrain.folder import TrainingFolder
-
-KIND = "comface"
-"""Key of the file's metadata that holds its facts, and of the facts' format."""
-
-FORMAT = 1
-"""Raised when the file's keys or facts change their meaning."""
-_REQUIRED_FACTS = {"format", "backbone", "starts"}
 
 AU_PER_ALPHA = 0.5
 """Intensity 0 to 5 over α from −5 to 5."""
@@ -117,23 +111,6 @@ def export(folder: TrainingFolder, backbone: nn.Module, feature_dim: int, out: P
     replace_file(out.with_suffix(".log.jsonl"), folder.log.read_bytes() if folder.log.exists() else b"")
     replace_file(card, write_card(out.name, data, facts_of_file, facts, line, folder.lines()).encode())
     return out, card
-
-
-def read_facts(path: Path) -> dict[str, Any] | None:
-    """Read the facts of an exported file, or None if it isn't one."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "pt") as opened:
-            metadata: Mapping[str, str] = opened.metadata() or {}
-    except (SafetensorError, OSError):
-        return None
-    try:
-        found = json.loads(metadata[KIND])
-    except (KeyError, ValueError):
-        return None
-    fits = isinstance(found, dict) and found.keys() >= _REQUIRED_FACTS and found["format"] == FORMAT
-    return found if fits else None
 
 
 def shared_head(tensors: Mapping[str, Tensor], path: Path) -> Tensor:

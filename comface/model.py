@@ -9,7 +9,7 @@ features, so that ŷ(x, y) = −ŷ(y, x).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -25,15 +25,18 @@ class PairOutput(NamedTuple):
     """Output of the network for N pairs.
 
     Attributes:
-        projections: Of unit length, float32 (2N, P): the first images', then the second ones'.
+        projections: Of unit length, float32 (2N, P): the first images', then the second ones'. (2N, 0) where
+            identities aren't contrasted.
         changes: float32 (N, 1 or 2): by the shared head, then by the attribute's own if it has one.
         spread: Standard deviation of the features within the batch over their mean size, a scalar; 0 if all
             are equal.
+        features: Of the backbone, float32 or wider, (2N, D).
     """
 
     projections: Tensor
     changes: Tensor
     spread: Tensor
+    features: Tensor
 
 
 class ComFace(nn.Module):
@@ -44,13 +47,24 @@ class ComFace(nn.Module):
         feature_dim: D.
         projection_dim: Size P of the space in which identities are contrasted.
         attributes: Names of those that have a head of their own beside the shared one.
+        contrast: Whether identities are contrasted; else the projector stands idle.
+        frozen: Modules and parameters of the backbone, by name, that don't learn: neither do their parameters
+            move, nor do their batch norms take statistics, and their dropout is off.
     """
 
     def __init__(
-        self, backbone: nn.Module, feature_dim: int, projection_dim: int = 128, attributes: Sequence[str] = ()
+        self,
+        backbone: nn.Module,
+        feature_dim: int,
+        projection_dim: int = 128,
+        attributes: Sequence[str] = (),
+        contrast: bool = True,
+        frozen: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.backbone = backbone
+        self._contrast = contrast
+        self._frozen = tuple(frozen)
         self.attributes = tuple(attributes)
         self.norm = nn.BatchNorm1d(feature_dim, affine=False)
         self.projector = nn.Sequential(
@@ -60,6 +74,19 @@ class ComFace(nn.Module):
             nn.Linear(feature_dim, projection_dim),
         )
         self.heads = nn.Linear(feature_dim, 1 + len(self.attributes), bias=False)
+        self.projector.requires_grad_(contrast)
+        for name, parameter in backbone.named_parameters():
+            if _is_in(name, self._frozen):
+                parameter.requires_grad_(False)
+        self.train()
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of all but what is frozen, which stays in eval mode."""
+        super().train(mode)
+        for name, module in self.backbone.named_modules():
+            if _is_in(name, self._frozen):
+                module.training = False
+        return self
 
     def forward(self, images: Tensor, own: Tensor) -> PairOutput:
         """Compare N pairs.
@@ -76,13 +103,15 @@ class ComFace(nn.Module):
             known = features.detach()
             spread = known.std(dim=0).mean() / known.abs().mean().clamp_min(1e-12)
             normed = self.norm(features)
-            projections = nn.functional.normalize(self.projector(normed), dim=1)
+            projections = features.new_zeros(len(features), 0)
+            if self._contrast:
+                projections = nn.functional.normalize(self.projector(normed), dim=1)
             first, second = normed.chunk(2)
             changes = self.heads(second - first)
             chosen = [changes[:, :1]]
             if self.attributes:
                 chosen.append(changes[:, 1:].gather(1, own[:, None]))
-            return PairOutput(projections, torch.cat(chosen, dim=1), spread)
+            return PairOutput(projections, torch.cat(chosen, dim=1), spread, features)
 
     @torch.no_grad()
     def head_weights(self) -> dict[str, Tensor]:
@@ -94,3 +123,8 @@ class ComFace(nn.Module):
         assert variance is not None
         folded = self.heads.weight / (variance + self.norm.eps).sqrt()
         return dict(zip((SHARED_HEAD, *self.attributes), folded.clone(), strict=True))
+
+
+def _is_in(name: str, parts: Sequence[str]) -> bool:
+    """Return whether a parameter or module is one of some parts, or inside one."""
+    return any(name == part or name.startswith(f"{part}.") for part in parts)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-from comface_bench.comface.pretrain.folder import earlier_trainings
+from comface_bench.comface.facts import earlier_trainings, first_start
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from comface_bench.comface.facts import MethodStart
 
 
 def write_card(
@@ -33,18 +35,21 @@ def write_card(
     settings, last = exported["settings"], epochs[-1]
     corpora, before = facts["corpora"].values(), list(earlier_trainings(facts))
     seen_before = [corpus for training in before for corpus in training["corpora"].values()]
-    rendered = {corpus["generator"] for corpus in [*corpora, *seen_before]} == {"anny"}
+    first = first_start(facts, name)
+    rendered = {corpus["generator"] for corpus in [*corpora, *seen_before]} == {"anny"} and first is None
     machine, environment = facts["machine"], facts["environment"]
     about = environment["torch"] or {}
     hardware = about.get("gpu") or environment["cpu"] or environment["machine"]
     lines = [
         f"# {name}",
         "",
-        f"ComFace on {settings['backbone']}, pre-trained on synthetic faces"
+        f"ComFace on {first.topology if first else settings['backbone']}, pre-trained on synthetic faces"
         + ("; nobody's photograph was used." if rendered else "."),
         "",
         f"- SHA-256 `{hashlib.sha256(data).hexdigest()}`, {len(data) / 1e6:.1f} MB, float16",
-        "- Licence: Apache-2.0, of weights and code; of the images see below",
+        "- Licence: Apache-2.0, of weights and code; of the images see below"
+        if first is None
+        else "- Licence: Apache-2.0, of code and what was learnt; of the start and the images see below",
         f"- {last['epoch']} of {settings['epochs']} epochs, {last['step']} steps of "
         f"{settings['batch_size']} pairs, in {_hours(last['seconds'])} on {hardware}, "
         f"{machine['processes']} process(es) of {about.get('threads')} thread(s), {machine['precision']}",
@@ -61,12 +66,13 @@ def write_card(
         f"{facts['identities']:,} identities, {100 * settings['validation_share']:g} % of them held out.",
         "",
         *(_start_section(before[0], seen_before) if before else []),
+        *(_method_section(first) if first else []),
         "## Made by",
         "",
         *(f"    {_command(number, corpus)}" for number, corpus in enumerate(corpora)),
         f"    {_program(machine['processes'])} pretrain --config settings.toml"
         + "".join(f" --corpus corpus{number}" for number in range(len(corpora)))
-        + (" --from start.safetensors" if before else ""),
+        + (" --from start.safetensors" if before else f" --from {first.method}" if first else ""),
         "",
         "with the settings below; the training's log lies beside this card.",
         "",
@@ -83,7 +89,7 @@ def write_card(
         "",
         *_table(
             ["epoch", "validation loss", "identities", "changes"],
-            [[str(e["epoch"]), *(f"{e[key]:.4f}" for key in ("loss", "inter", "intra"))] for e in epochs],
+            [[str(e["epoch"]), *(_loss_text(e[key]) for key in ("loss", "inter", "intra"))] for e in epochs],
         ),
         "",
         f"## Held-out identities, epoch {best['epoch']}",
@@ -121,6 +127,29 @@ def _start_section(start: Mapping[str, Any], corpora: Iterable[Mapping[str, Any]
         "with these settings:",
         "",
         *_settings(settings),
+        "",
+    ]
+
+
+def _method_section(start: MethodStart) -> list[str]:
+    """Say what the backbone was before it saw a rendered face."""
+    return [
+        "## The backbone before any of this",
+        "",
+        f"Method `{start.method}`, "
+        + (f"weights of digest `{start.weights}`" if start.weights else "with drawn weights")
+        + ". What is said of it holds for this file, too:",
+        "",
+        *_table(
+            ["fact", "of the start"],
+            [
+                ["topology", f"{start.topology}, {start.feature_dim} features"],
+                ["trained on", ", ".join(start.trained_on) or "not stated"],
+                ["taught", ", ".join(start.supervision) or "not stated"],
+                ["labels of", ", ".join(start.labels_of) or "—"],
+                ["licence", start.licence or "not stated"],
+            ],
+        ),
         "",
     ]
 
@@ -169,6 +198,10 @@ def _format_value(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {part:g}" for key, part in value.items())
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _loss_text(loss: float | None) -> str:
+    return "—" if loss is None else f"{loss:.4f}"
 
 
 def _hours(seconds: float) -> str:

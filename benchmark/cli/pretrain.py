@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,16 +11,16 @@ import typer
 
 from comface_bench.cli.commands import Device, Json, Plugins, make_app, parse_numbers
 from comface_bench.cli.progress import LogLine, watch_training
-from comface_bench.core.errors import MissingExtraError, UsageError, WeightsMissingError
+from comface_bench.core.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from torch import nn
-
     from comface_bench.comface.pretrain.faces import FaceDataset
     from comface_bench.comface.pretrain.folder import TrainingFolder
     from comface_bench.comface.pretrain.settings import Settings
+    from comface_bench.core.card import MethodCard
+    from comface_bench.core.registry import Registry
     from comface_bench.engine.precision import Machine
 
 app = make_app()
@@ -41,13 +42,18 @@ def pretrain(
         Path | None, typer.Option(metavar="FILE", help="Settings as TOML, instead of a preset.")
     ] = None,
     option: Annotated[
-        list[str], typer.Option("--option", "-o", metavar="KEY=VALUE", help="A setting of its own value.")
+        list[str],
+        typer.Option(
+            "--option", "-o", metavar="KEY=VALUE", help="A setting of its own value, or an option of METHOD."
+        ),
     ] = [],  # noqa: B006
     start: Annotated[
-        Path | None,
+        str | None,
         # Not --start: torchrun would take it for one of its own options, cut short.
         typer.Option(
-            "--from", metavar="FILE", help="Weights, as export writes them, that the backbone starts from."
+            "--from",
+            metavar="METHOD|FILE",
+            help="What the backbone starts from: a method, or weights as export writes them.",
         ),
     ] = None,
     device: Device = "auto",
@@ -57,12 +63,14 @@ def pretrain(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write events for TensorBoard too; needs tensorboard.")
     ] = False,
+    plugin: Plugins = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
     """Pre-train ComFace on synthetic faces, or go on with a training that was stopped.
 
     For several GPUs: torchrun --nproc-per-node=8 -m comface_bench pretrain …
     """
+    from comface_bench.cli.pretrain_start import divide_words
     from comface_bench.comface.pretrain.settings import (
         load_preset,
         load_settings,
@@ -70,6 +78,7 @@ def pretrain(
         preset_names,
     )
     from comface_bench.core.names import parse_options
+    from comface_bench.core.registry import method_registry
 
     if (preset is None) == (config is None):
         raise UsageError(
@@ -79,11 +88,14 @@ def pretrain(
             f'Presets: {", ".join(preset_names())}; in a file: preset = "NAME"',
         )
     settings = load_settings(config) if config else load_preset(str(preset))
+    methods = method_registry(plugin)
+    typed, origin = divide_words(parse_options(option), start, methods)
     _train(
-        override_settings(settings, parse_options(option)),
+        override_settings(settings, typed),
         corpus,
         out,
-        start,
+        origin,
+        methods,
         device,
         threads,
         tensorboard,
@@ -95,31 +107,44 @@ def _train(
     settings: Settings,
     corpora: list[Path],
     out: Path,
-    start: Path | None,
+    start: str | None,
+    methods: Registry[MethodCard],
     device: str,
     threads: int,
     tensorboard: bool,
     as_json: bool,
 ) -> None:
-    from comface_bench.baselines.networks import feature_width
+    from comface_bench.cli.pretrain_start import open_start
     from comface_bench.comface.pretrain.distributed import join_processes, leave_processes
     from comface_bench.comface.pretrain.faces import FaceDataset
     from comface_bench.comface.pretrain.folder import TrainingFolder
     from comface_bench.comface.pretrain.train import Trainer
-    from comface_bench.engine.precision import choose_machine
+    from comface_bench.engine.precision import choose_machine, keep_freed_memory
 
     processes = join_processes(device)
     machine = choose_machine(processes.device(device), settings.precision)
+    if machine.device.type == "cpu":
+        keep_freed_memory()
     faces, folder = FaceDataset(corpora, settings), TrainingFolder(out)
     faces.check(settings)
-    backbone, origin = start_backbone(settings.backbone, settings.seed, start)
-    require_unseen(settings, faces, origin)
+    require_start(settings, start)
+    begin = open_start(settings, start, methods)
+    settings = dataclasses.replace(settings, backbone=begin.name)
+    require_unseen(settings, faces, begin.facts)
     trainer = Trainer(
-        faces, settings, folder, backbone, feature_width(settings.backbone), machine, processes, threads
+        faces,
+        settings,
+        folder,
+        begin.backbone,
+        begin.feature_dim,
+        machine,
+        processes,
+        threads,
+        preprocess=begin.preprocess,
     )
     with contextlib.ExitStack() as stack:
         if processes.first:
-            folder.begin(describe_training(settings, faces, machine, processes.size, origin))
+            folder.begin(describe_training(settings, faces, machine, processes.size, begin.facts))
             stack.enter_context(folder.lock())
         listeners: list[Callable[[LogLine], None]] = []
         if processes.first and tensorboard:
@@ -170,44 +195,29 @@ def _write_events(folder: TrainingFolder) -> Iterator[Callable[[LogLine], None]]
 
 def _write_scalars(writer: Any, line: LogLine) -> None:
     part = "train" if line["kind"] == "step" else "validation"
-    for name in ("loss", "inter", "intra", "spread", "learning_rate", "images_per_second"):
-        if name in line:
+    names = ("loss", "inter", "intra", "distill", "l2_start", "spread", "learning_rate", "images_per_second")
+    for name in names:
+        if line.get(name) is not None:
             writer.add_scalar(f"{part}/{name}", line[name], line["step"])
     for name, r in line.get("correlation", {}).items():
         if r is not None:
             writer.add_scalar(f"correlation/{name}", r, line["step"])
 
 
-def start_backbone(name: str, seed: int, file: Path | None) -> tuple[nn.Module, dict[str, Any]]:
-    """Build the backbone that is trained; projector and heads always start anew.
-
-    Args:
-        name: Of its topology.
-        seed: Of random weights.
-        file: A file that `comface-bench export` wrote; None for random weights.
-
-    Returns:
-        The backbone, and where it comes from: `sha256` of the file and the facts in it; empty for random
-        weights.
+def require_start(settings: Settings, start: str | None) -> None:
+    """Make sure that settings which keep a backbone near its start have one that knows something.
 
     Raises:
-        WeightsMissingError: There is no such file.
-        WeightsFormatError: It isn't one of `export`'s, or is of another backbone.
+        UsageError: There is none.
     """
-    from comface_bench.baselines.comface import build
-    from comface_bench.baselines.networks import build_backbone
-    from comface_bench.comface.export import read_facts
-    from comface_bench.core.digest import digest_file
+    from comface_bench.comface.pretrain.settings import OF_START
 
-    if file is None:
-        return build_backbone(name, seed), {}
-    if not file.is_file():
-        raise WeightsMissingError(
-            f"--from {file}: no such file", "comface-bench export DIR writes the weights of a pre-training."
+    asked = [name for name in OF_START if getattr(settings, name)]
+    if asked and start is None:
+        raise UsageError(
+            f"{asked[0]} = {getattr(settings, asked[0])}: there is no start to keep to: weights are random",
+            "Name one: --from METHOD or --from FILE",
         )
-    backbone, facts = build({"backbone": name}, file, seed), read_facts(file) or {}
-    kept = {key: facts.get(key) for key in ("epoch", "settings", "corpora", "start")}
-    return backbone, {"sha256": digest_file(file), **kept}
 
 
 def require_unseen(settings: Settings, faces: FaceDataset, origin: Mapping[str, Any]) -> None:
@@ -216,13 +226,13 @@ def require_unseen(settings: Settings, faces: FaceDataset, origin: Mapping[str, 
     Args:
         settings: `seed` and `validation_share` decide who is held out.
         faces: The corpora.
-        origin: Facts of the earlier training, as `start_backbone` returns them.
+        origin: Facts of the start, as `open_start` returns them.
 
     Raises:
         UsageError: An earlier training of the same people held others out.
     """
+    from comface_bench.comface.facts import earlier_trainings
     from comface_bench.comface.pretrain.faces import corpus_people_key
-    from comface_bench.comface.pretrain.folder import earlier_trainings
     from comface_bench.comface.synthesis.generator import people_key
 
     people = {corpus_people_key(corpus.description) for corpus in faces.corpora}
@@ -241,7 +251,7 @@ def require_unseen(settings: Settings, faces: FaceDataset, origin: Mapping[str, 
 
 
 def describe_training(
-    settings: Settings, faces: FaceDataset, machine: Machine, processes: int, origin: dict[str, Any]
+    settings: Settings, faces: FaceDataset, machine: Machine, processes: int, origin: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Describe a training: settings, corpora and start, which decide it, and the machine of its beginning."""
     from comface_bench.results.environment import describe_environment
@@ -261,7 +271,7 @@ def describe_training(
     return {
         "settings": settings.as_json(),
         "corpora": corpora,
-        "start": origin,
+        "start": dict(origin),
         "attributes": list(faces.attributes),
         "identities": faces.people,
         "machine": {
@@ -317,18 +327,26 @@ def export(
     if onnx:
         _export_onnx(source, out, checkpoint, folds, seeds, plugin)
         return
+    from comface_bench.baselines.comface import build_topology
     from comface_bench.baselines.networks import build_backbone, feature_width
     from comface_bench.comface.export import export as write
+    from comface_bench.comface.facts import first_start
     from comface_bench.comface.pretrain.folder import TrainingFolder
+    from comface_bench.core.registry import load_plugin_file
 
     if source.suffix == ".json":
         raise UsageError(f"{source} is a record", "Its models lie beside it; as ONNX: --onnx")
     opened = TrainingFolder(source)
-    name = opened.read()["settings"]["backbone"]
-    target = out or Path(f"comface-{name}.safetensors")
+    for path in plugin:
+        load_plugin_file(path)
+    facts = opened.read()
+    name, first = facts["settings"]["backbone"], first_start(facts, str(opened.facts))
+    target = out or Path(f"comface-{name.replace('/', '-')}.safetensors")
     if target.suffix != ".safetensors":
         raise UsageError(f"--out {target}: not called .safetensors")
-    for path in write(opened, build_backbone(name, None), feature_width(name), target):
+    backbone = build_topology(first) if first else build_backbone(name, None)
+    width = first.feature_dim if first else feature_width(name)
+    for path in write(opened, backbone, width, target):
         typer.echo(path)
 
 

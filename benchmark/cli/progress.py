@@ -341,7 +341,9 @@ def describe_line(line: LogLine, left: float | None) -> str:
         return f"nothing to do: all {line['epoch'] - 1} epochs are done"
     if line["kind"] == "unsaved":
         return f"{line['path']} couldn't be written (is the disk full?): a kill would cost what came since"
-    losses = f"identities {line['inter']:.3f} · changes {line['intra']:.3f}"
+    losses = f"changes {line['intra']:.3f}"
+    if line["inter"] is not None:
+        losses = f"identities {line['inter']:.3f} · {losses}"
     if line["kind"] == "step":
         rest = "" if left is None else f" · {format_seconds(left)} left"
         return (

@@ -264,7 +264,8 @@ class MethodCard:
         version: Raised when a declared fact changes its meaning.
         build: "module:function" that makes the backbone; an empty module means the one that the card
             is declared in. Called as `function(options, weights, seed)` it returns a `torch.nn.Module`
-            from normalised images (N, 3, H, W) to features (N, D).
+            from normalised images (N, 3, H, W) to features (N, D). Without its file it returns the topology,
+            into which the weights of a pre-training that started from the method are loaded.
         backbone: Name of the topology.
         feature: Which activation is the feature.
         feature_dim: D, or None where only the library behind the method knows.

@@ -10,13 +10,14 @@ the package it belongs to, no more.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib
 import importlib.util
 import pkgutil
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.metadata import EntryPoint, entry_points
@@ -212,6 +213,15 @@ class Entry(Generic[CardT]):
         if not hasattr(found, name):
             raise PluginError(f"{self.card.name}: {module or self.module} has no function {name!r}")
         return getattr(found, name)
+
+    def configured(self, given: Mapping[str, str]) -> Self:
+        """Return the entry under options that a user gives.
+
+        Its module may declare `configure_method(card, given) -> card`: a file that an option names can say
+        itself which network it holds and what that has seen. The card's name stays.
+        """
+        change = self.hook("configure_method") if given else None
+        return dataclasses.replace(self, card=change(self.card, given)) if change else self
 
     def hook(self, name: str) -> Any:
         """Return an optional function of the card's module, or None if it has none."""

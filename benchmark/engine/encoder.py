@@ -278,8 +278,8 @@ def load_method(
         WeightsFormatError: They don't fit.
     """
     base, named = parse_name(name)
-    entry = (registry or method_registry()).get(base)
     given = {**named, **options} | ({"checkpoint": str(checkpoint)} if checkpoint is not None else {})
+    entry = (registry or method_registry()).get(base).configured(given)
     chosen = method_options(entry.card, given)
     return build_encoder(entry, chosen, find_weights(entry, chosen), seed).eval()
 

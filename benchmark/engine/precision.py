@@ -1,9 +1,12 @@
-"""Device and floating-point precision of a run, its peak memory and its throughput."""
+"""Device and floating-point precision of a run, the memory that it keeps and needs, and its throughput."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
+import os
+import platform
 import resource
 import sys
 import time
@@ -78,6 +81,31 @@ def choose_machine(device: str = "auto", precision: str = "auto", trains: bool =
         torch.backends.cudnn.allow_tf32 = precision != "float32"
         torch.backends.cuda.matmul.allow_tf32 = False
     return Machine(chosen, precision)
+
+
+def keep_freed_memory() -> bool:
+    """Have this process keep the memory that it frees, for the next step to use.
+
+    glibc gives blocks above 32 MB back to the kernel at once, and so the maps of every training step, which
+    the kernel then has to clear and to hand out anew, page by page. Peak memory rises by what lies unused
+    between blocks that are used. A user who has set the allocator is left alone.
+
+    Returns:
+        Whether it does now; False where the C library is another than glibc.
+    """
+    tuned = "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "") or any(
+        name.startswith("MALLOC_") and name.endswith("_") for name in os.environ
+    )
+    if platform.libc_ver()[0] != "glibc" or tuned:
+        return False
+    allocator = getattr(ctypes.CDLL(None), "mallopt", None)
+    return allocator is not None and all(
+        allocator(*setting) for setting in ((_M_MMAP_THRESHOLD, 2**31 - 1), (_M_TRIM_THRESHOLD, -1))
+    )
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+"""Numbers of `mallopt`'s parameters, from glibc's malloc.h."""
 
 
 @lru_cache

@@ -659,13 +659,7 @@ def _find_method(
         WeightsMissingError, WeightsFormatError: Its weights aren't there, or are others.
     """
     name, _ = parse_name(record.method.name)
-    entry = method_registry(plugin_files, use_plugins).get(name)
-    here = deciding_facts(json.loads(json.dumps(facts(entry.card))), MethodCard)
-    if here != deciding_facts(record.method.card, MethodCard):
-        raise UsageError(
-            f"method {name} is another here than in the record: its card has other facts", _remedy(record)
-        )
-    options = {key: str(value) for key, value in record.method.options.items() if key != "checkpoint"}
+    own: dict[str, str] = {}
     if "checkpoint" in record.method.options:
         if checkpoint is None:
             raise UsageError(
@@ -673,10 +667,17 @@ def _find_method(
                 f" {record.method.options['checkpoint']!r}",
                 "Name their file: --checkpoint FILE",
             )
-        options["checkpoint"] = str(checkpoint)
+        own = {"checkpoint": str(checkpoint)}
     elif checkpoint is not None:
         raise UsageError("the record was made with the method's own weights", "Leave --checkpoint out.")
-    options = method_options(entry.card, options)
+    entry = method_registry(plugin_files, use_plugins).get(name).configured(own)
+    here = deciding_facts(json.loads(json.dumps(facts(entry.card))), MethodCard)
+    if here != deciding_facts(record.method.card, MethodCard):
+        raise UsageError(
+            f"method {name} is another here than in the record: its card has other facts", _remedy(record)
+        )
+    options = {key: str(value) for key, value in record.method.options.items() if key != "checkpoint"}
+    options = method_options(entry.card, options | own)
     weights = find_weights(entry, options)
     found = digest_weights(weights).content if weights else None
     if found != record.method.checkpoint_digest:

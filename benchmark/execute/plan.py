@@ -304,15 +304,17 @@ class _ReadyMethod:
 
     @classmethod
     def find(cls, method: _Named[MethodCard], options: Mapping[str, str]) -> _ReadyMethod:
-        card = method.entry.card
+        own = method.entry.card
+        entry = method.entry.configured({**_taken(options, own), **method.options})
+        card = entry.card
         chosen = method_options(card, {**_taken(options, card), **method.options})
-        weights = find_weights(method.entry, chosen)
+        weights = find_weights(entry, chosen)
         checkpoint_digest = digest_weights(weights).content if weights else None
         named = differing(card, chosen)
         if "checkpoint" in named and checkpoint_digest:
             # A path means nothing elsewhere and may reveal a person; the content's digest is the fact.
             named["checkpoint"] = checkpoint_digest[:12]
-        return cls(method.name, method.entry, chosen, named, weights, checkpoint_digest, method.explicit)
+        return cls(method.name, entry, chosen, named, weights, checkpoint_digest, method.explicit)
 
 
 def _taken(options: Mapping[str, str], card: MethodCard | TaskCard) -> dict[str, str]:

@@ -57,6 +57,7 @@ def build(options: Mapping[str, str], weights: Path | None, seed: int) -> nn.Mod
         )
     # With checkpoint=Checkpoint(file="net.pth") and dropped_keys=("head.",) in the card:
     #     from comface_bench.weights.parts import load_backbone
-    #     load_backbone(network, weights, CARD, options)
-    # before `network` is returned.
+    #     if weights is not None:
+    #         load_backbone(network, weights, CARD, options)
+    # before `network` is returned; without the file it is a place for other weights (pretrain --from).
     return network  # noqa: RET504 - a checkpoint is loaded in between

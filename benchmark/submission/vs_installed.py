@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.resources
 import json
 from fractions import Fraction
@@ -168,13 +169,14 @@ def method_vs_installed(
             yield f"method.{field}", f"{getattr(info, field)} isn't plausible"
     entry = find_method(info.name, methods)
     if entry is not None:
-        if info.card_digest != card_digest(entry.card) or not same_card(info.card, entry.card):
+        known = _card_of_file(info, entry, unchecked)
+        if info.card_digest != card_digest(known) or not same_card(info.card, known):
             yield (
                 "method.card",
                 f"{base} is a method of this installation, with another card: {OTHER_RELEASE}",
             )
             return
-        yield from _check_options(info, entry.card)
+        yield from _check_options(info, known)
         yield from _check_weights(info, entry, unchecked)
         return
     if (family := _family_of(base, methods)) is not None:
@@ -187,6 +189,24 @@ def method_vs_installed(
         yield "method.card", f"not a method's card: {OTHER_RELEASE}"
         return
     yield from _check_options(info, card)
+
+
+def _card_of_file(info: MethodInfo, entry: Entry[MethodCard], unchecked: list[str]) -> MethodCard:
+    """Return the installed card, with what only weights of the submitter's own can say taken from the record.
+
+    What the method itself has seen and was taught stays: such weights can only have seen more.
+    """
+    card, stored = entry.card, read_card(info.card)
+    if "checkpoint" not in info.options or stored is None or entry.hook("configure_method") is None:
+        return card
+    kept = ("trained_on", "labels_of", "supervision")
+    if any({*getattr(card, name)} - {*getattr(stored, name)} for name in kept):
+        return card
+    # Prose, as the installed card has it, is no part of what is compared.
+    found = dataclasses.replace(card, **{name: getattr(stored, name) for name in entry.hook("OF_WEIGHTS")})
+    if found != card:
+        unchecked.append(f"method {info.name}: where its weights started, which is the submitter's word")
+    return found
 
 
 def read_card(stored: Mapping[str, Any]) -> MethodCard | None:

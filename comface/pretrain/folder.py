@@ -10,20 +10,10 @@ from comface_bench.core.errors import DataFormatError, DataMissingError, UsageEr
 from comface_bench.core.files import UNFINISHED, append_line, file_lock, replace_file, require_empty
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
 
 VERSION = 1
-
-
-def earlier_trainings(facts: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield the training that one started from, then the one before it, and so on.
-
-    Args:
-        facts: Of a training; `start` is empty or lacking where it started from random weights.
-    """
-    while facts := facts.get("start") or {}:
-        yield facts
 
 
 class TrainingFolder:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from comface_bench.comface.pretrain.faces import FaceDataset, ImagePairs
     from comface_bench.comface.pretrain.settings import Settings
+    from comface_bench.core.card import Preprocess
     from comface_bench.engine.precision import Machine
 
 
@@ -151,7 +152,14 @@ def _wait_for_batch(pieces: list[Future[None]], patience: float) -> None:
         ) from None
 
 
-def augmented_images(batch: Batch, settings: Settings, epoch: int, size: int, machine: Machine) -> Tensor:
+def augmented_images(
+    batch: Batch,
+    settings: Settings,
+    epoch: int,
+    size: int,
+    machine: Machine,
+    preprocess: Preprocess = IMAGENET,
+) -> Tensor:
     """Render one view of each image, a function of settings, image and epoch.
 
     Returns:
@@ -162,21 +170,31 @@ def augmented_images(batch: Batch, settings: Settings, epoch: int, size: int, ma
     rendered = render(images, AUGMENTATIONS[settings.augmentation], settings.seed, batch.keys, views, size)
     if settings.degradation == "photograph":
         rendered = degrade(rendered, settings.seed, batch.keys, views)
-    return _normalise(rendered)
+    return normalise(rendered, preprocess)
 
 
-def plain_images(batch: Batch, size: int, machine: Machine) -> Tensor:
+def plain_images(batch: Batch, size: int, machine: Machine, preprocess: Preprocess = IMAGENET) -> Tensor:
     """Resize images without augmentation; result as of `augmented_images`."""
-    return _normalise(resize(_to_device(batch, machine), size))
+    return normalise(resize(_to_device(batch, machine), size), preprocess)
 
 
 def _to_device(batch: Batch, machine: Machine) -> Tensor:
     return batch.images.to(machine.device, non_blocking=True)
 
 
-def _normalise(images: Tensor) -> Tensor:
+def normalise(images: Tensor, preprocess: Preprocess) -> Tensor:
+    """Return images in [0, 1] as a backbone takes them, to the bit as an encoder gives them to it.
+
+    Args:
+        images: RGB, float32 (N, 3, H, W), of a size that the backbone takes; overwritten.
+        preprocess: The backbone's.
+    """
     mean, std = (
         torch.tensor(values, device=images.device).view(1, 3, 1, 1)
-        for values in (IMAGENET.mean, IMAGENET.std)
+        for values in (preprocess.mean, preprocess.std)
     )
+    if preprocess.channels == "BGR":
+        images = images.flip(1)
+    if preprocess.scale != 1:
+        images = images.mul_(preprocess.scale)
     return images.sub_(mean).div_(std).contiguous(memory_format=torch.channels_last)

@@ -110,11 +110,15 @@ _LIMITS: Final[Mapping[str, tuple[float, float]]] = {
     "projection_dim": (1, 65_536),
     "inter_weight": (0, 10**6),
     "intra_weight": (0, 10**6),
+    "l2_start": (0, 10**6),
+    "distill": (0, 10**9),
     "min_quality": (0, 1),
     "validation_pairs": (2, 10**7),
     "seed": (0, 2**63 - 1),
 }
 """Least and most of each; what is more would end in the middle of a run, without memory."""
+OF_START: Final = ("freeze", "l2_start", "distill")
+"""Settings that mean something only where a training starts from weights that know something."""
 _ABOVE_ZERO: Final = ("learning_rate", "temperature", "change_scale", "validation_share")
 
 
@@ -140,7 +144,11 @@ class Settings:
         augmentation: Name: the supplement's table, or `none`.
         degradation: `none`, or `photograph`: views look taken, kept and scanned beside being augmented.
         temperature: Of the contrast of identities.
-        inter_weight, intra_weight: Of the two losses.
+        inter_weight, intra_weight: Of the two losses; a contrast of weight 0 isn't computed.
+        freeze: What of the start doesn't learn: how many of its first stages, or names of its parts; see
+            `retention.choose_frozen`.
+        l2_start: λ of the pull towards the start's weights; see `retention.WeightPull`.
+        distill: Weight of the pull towards the start's features; see `retention.FeaturePull`.
         change_scale: Change of α that the heads answer with 1.
         heads: `shared` trains one head on all attributes, `attribute` one for each beside it.
         projection_dim: Size of the space of identities.
@@ -171,6 +179,9 @@ class Settings:
     temperature: float = 0.1
     inter_weight: float = 1.0
     intra_weight: float = 1.0
+    freeze: str = ""
+    l2_start: float = 0.0
+    distill: float = 0.0
     change_scale: float = 5.0
     heads: Literal["shared", "attribute"] = "attribute"
     projection_dim: int = 128
@@ -205,8 +216,10 @@ class Settings:
             raise unknown_name(self.augmentation, AUGMENTATIONS, "augmentation")
 
     def as_json(self) -> dict[str, Any]:
-        """Return every value, JSON-ready."""
+        """Return every value, JSON-ready; what needs a start only where it is asked for."""
         facts = dataclasses.asdict(self)
+        # So trainings that began before these settings were there go on.
+        facts = {name: value for name, value in facts.items() if value or name not in OF_START}
         return {**facts, "attributes": list(self.attributes), "curriculum": list(facts["curriculum"])}
 
     def digest(self) -> str:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from comface_bench.comface.model import PairOutput
     from comface_bench.comface.pretrain.distributed import ProcessGroup
+    from comface_bench.comface.pretrain.retention import FeaturePull
     from comface_bench.comface.pretrain.settings import Settings
     from comface_bench.engine.precision import Machine
 
@@ -84,13 +85,15 @@ class StepLosses(NamedTuple):
     """Losses of a step, over all processes; scalars without a gradient.
 
     Attributes:
-        inter, intra: The two losses, not weighted.
+        inter, intra: The two losses, not weighted; `inter` is None where its weight is 0.
         spread: See `PairOutput`; mean of all processes' first chunks.
+        distill: Of the start's features, weighted; None where they aren't distilled.
     """
 
-    inter: Tensor
+    inter: Tensor | None
     intra: Tensor
     spread: Tensor
+    distill: Tensor | None = None
 
 
 def accumulate_gradients(
@@ -101,8 +104,11 @@ def accumulate_gradients(
     settings: Settings,
     processes: ProcessGroup,
     machine: Machine,
+    pull: FeaturePull | None = None,
 ) -> StepLosses:
     """Add the gradient of the whole batch's loss to the parameters' gradients.
+
+    Where `settings.inter_weight` is 0, identities aren't contrasted at all.
 
     Args:
         network: `ComFace`, wrapped for several processes if there are.
@@ -112,29 +118,30 @@ def accumulate_gradients(
         settings: Weights, temperature and scale of the losses.
         processes: Of the training; each has as many pairs.
         machine: Precision of the backbone.
+        pull: Towards the features of the start, if they are distilled.
     """
-    single = len(chunks) == 1
+    single, contrast = len(chunks) == 1, settings.inter_weight > 0
     outputs: list[PairOutput] = []
     with contextlib.nullcontext() if single else _without_gradient(network):
         for chunk in chunks:
             with machine.autocast():
                 outputs.append(network(*chunk))
-    # First and second images of all chunks, then of all processes, in the order of the pairs.
-    first, second = (
-        processes.gather(half.contiguous()) for half in join_projections(outputs).detach().chunk(2)
-    )
-    predicted = processes.gather(torch.cat([one.changes.detach() for one in outputs]))
-    for leaf in (first, second, predicted):
-        leaf.requires_grad_()
-    inter = contrastive_loss(torch.cat([first, second]), identities, settings.temperature)
+    predicted = processes.gather(torch.cat([one.changes.detach() for one in outputs])).requires_grad_()
     intra = change_loss(predicted, changes, settings.change_scale)
-    wanted = settings.inter_weight * inter + settings.intra_weight * intra
-    found = torch.autograd.grad(wanted, (first, second, predicted), allow_unused=True, materialize_grads=True)
+    wanted, inter, leaves = settings.intra_weight * intra, None, [predicted]
+    if contrast:
+        # First and second images of all chunks, then of all processes, in the order of the pairs.
+        halves = join_projections(outputs).detach().chunk(2)
+        leaves += [processes.gather(half.contiguous()).requires_grad_() for half in halves]
+        inter = contrastive_loss(torch.cat(leaves[1:]), identities, settings.temperature)
+        wanted = settings.inter_weight * inter + wanted
+    found = torch.autograd.grad(wanted, leaves, allow_unused=True, materialize_grads=True)
     # Wrapped networks average gradients over processes; those of one loss are added up.
     shares = [processes.share(gradient) * processes.size for gradient in found]
     sizes = [len(chunk.own) for chunk in chunks]
     divided = zip(*(torch.split(share, sizes) for share in shares), strict=True)
-    for number, (chunk, (one, two, change)) in enumerate(zip(chunks, divided, strict=True)):
+    apart = torch.zeros((), device=predicted.device)
+    for number, (chunk, (change, *both)) in enumerate(zip(chunks, divided, strict=True)):
         last = number == len(chunks) - 1
         sync = contextlib.nullcontext() if last else _without_gradient_sync(network)
         with sync:
@@ -143,8 +150,24 @@ def accumulate_gradients(
             else:
                 with machine.autocast():
                     output = network(*chunk)
-            torch.autograd.backward([output.projections, output.changes], [torch.cat([one, two]), change])
-    return StepLosses(inter.detach(), intra.detach(), processes.mean(outputs[0].spread))
+            ends, gradients = [output.changes], [change]
+            if contrast:
+                ends.append(output.projections)
+                gradients.append(torch.cat(both))
+            if pull is not None:
+                with machine.autocast():
+                    share, gradient = pull.compare(chunk.images, output.features, 2 * len(changes))
+                apart = apart + share
+                if output.features.requires_grad:  # Not if all of the backbone is frozen.
+                    ends.append(output.features)
+                    gradients.append(gradient * processes.size)
+            torch.autograd.backward(ends, gradients)
+    return StepLosses(
+        None if inter is None else inter.detach(),
+        intra.detach(),
+        processes.mean(outputs[0].spread),
+        None if pull is None else processes.mean(apart) * processes.size,
+    )
 
 
 def split_chunks(images: Tensor, own: Tensor, chunk_size: int) -> list[Chunk]:

@@ -8,13 +8,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from comface_bench.comface.model import ComFace
 from comface_bench.comface.pretrain.loader import PATIENCE_S, augmented_images, load_batches
+from comface_bench.comface.pretrain.retention import FeaturePull, WeightPull, choose_frozen
 from comface_bench.comface.pretrain.settings import learning_rate, stage_at
-from comface_bench.comface.pretrain.step import StepLosses, accumulate_gradients, split_chunks
+from comface_bench.comface.pretrain.step import accumulate_gradients, split_chunks
 from comface_bench.comface.pretrain.validate import ValidationResult, validate
+from comface_bench.core.card import IMAGENET
 from comface_bench.core.errors import DataFormatError, UnitError, UsageError
 from comface_bench.engine.checkpoint import TrainingCheckpoint, write_tensors
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from comface_bench.comface.pretrain.folder import TrainingFolder
     from comface_bench.comface.pretrain.loader import Batch
     from comface_bench.comface.pretrain.settings import Settings
+    from comface_bench.core.card import Preprocess
     from comface_bench.engine.precision import Machine
 
 LOG_STEPS = 20
@@ -51,9 +54,11 @@ class Trainer:
         threads: That decode images, in each process.
         save_seconds: From one saved state to the next.
         patience: Seconds to wait for a batch.
+        preprocess: The images that the backbone takes.
 
     Raises:
-        UsageError: Batch size and number of processes, or image size and backbone, don't go together.
+        UsageError: Batch size and number of processes, or image size and backbone, don't go together, or the
+            backbone has no such part to freeze.
     """
 
     def __init__(
@@ -68,28 +73,34 @@ class Trainer:
         threads: int = 2,
         save_seconds: float = SAVE_S,
         patience: float = PATIENCE_S,
+        preprocess: Preprocess = IMAGENET,
     ) -> None:
         if settings.batch_size % processes.size or settings.batch_size // processes.size < 2:
             raise UsageError(
                 f"a batch of {settings.batch_size} pairs can't be divided among {processes.size} processes",
                 "Give -o batch_size= a multiple of their number.",
             )
-        multiple = getattr(getattr(backbone, "preprocess", None), "multiple", 1)
-        sizes = {settings.image_size, *(stage.image_size for stage in settings.curriculum)}
-        if odd := sorted(size for size in sizes if size % multiple):
-            raise UsageError(
-                f"{settings.backbone} takes sides in multiples of {multiple} pixels, not {odd[0]}",
-                f"Give {-(-odd[0] // multiple) * multiple} for image_size, in settings or curriculum.",
-            )
+        _check_sizes(settings, preprocess)
         self.faces, self.settings, self.folder = faces, settings, folder
         self.machine, self.processes = machine, processes
-        self._threads, self._patience = threads, patience
+        self._threads, self._patience, self._preprocess = threads, patience, preprocess
         own = faces.attributes if settings.heads == "attribute" else ()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
-            network = ComFace(backbone, feature_dim, settings.projection_dim, own)
+            network = ComFace(
+                backbone,
+                feature_dim,
+                settings.projection_dim,
+                own,
+                settings.inter_weight > 0,
+                choose_frozen(backbone, settings.freeze),
+            )
         self.network = network.to(machine.device).to(memory_format=torch.channels_last).train()
-        self._optimizer = torch.optim.Adam(self.network.parameters(), lr=settings.learning_rate, fused=True)
+        # Here the backbone is still the start; a saved state comes later.
+        self._weights = WeightPull(backbone, settings.l2_start) if settings.l2_start else None
+        self._features = FeaturePull(backbone, settings.distill) if settings.distill else None
+        learnt = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        self._optimizer = torch.optim.Adam(learnt, lr=settings.learning_rate, fused=True)
         self._wrapped: nn.Module = self.network
         if processes.size > 1:
             ids = [machine.device] if machine.device.type == "cuda" else None
@@ -166,10 +177,12 @@ class Trainer:
             if self.processes.first and not last and self._saved.due:
                 self._save(report)
 
-    def _take(self, batch: Batch, whole: ImagePairs, epoch: int, size: int, rate: float) -> StepLosses:
-        """Take one step on this process's part of a batch."""
+    def _take(
+        self, batch: Batch, whole: ImagePairs, epoch: int, size: int, rate: float
+    ) -> dict[str, Tensor | None]:
+        """Take one step on this process's part of a batch; return its losses by their names in the log."""
         settings, device = self.settings, self.machine.device
-        images = augmented_images(batch, settings, epoch, size, self.machine)
+        images = augmented_images(batch, settings, epoch, size, self.machine, self._preprocess)
         own = torch.from_numpy(batch.pairs.attribute).to(device)
         parts = split_chunks(images, own, settings.chunk_size)
         for group in self._optimizer.param_groups:
@@ -183,14 +196,22 @@ class Trainer:
             settings,
             self.processes,
             self.machine,
+            self._features,
         )
+        found: dict[str, Tensor | None] = losses._asdict()
+        if self._weights is not None:
+            # The same in each process, so after their gradients were averaged.
+            found["l2_start"] = self._weights.add_gradient()
         self._optimizer.step()
-        return losses
+        return found
 
-    def _step_line(self, losses: StepLosses, epoch: int, rate: float, share: float) -> dict[str, Any]:
-        inter, intra, spread = (float(value) for value in losses)
-        if not math.isfinite(inter) or not math.isfinite(intra):
+    def _step_line(
+        self, losses: dict[str, Tensor | None], epoch: int, rate: float, share: float
+    ) -> dict[str, Any]:
+        values = {name: float(loss) for name, loss in losses.items() if loss is not None}
+        if not all(math.isfinite(value) for value in values.values()):
             raise self._not_finite()
+        spread = values["spread"]
         if spread <= _FLAT_SPREAD:
             raise UnitError(
                 f"the network has collapsed: features of all images are equal at step {self._step}",
@@ -201,8 +222,9 @@ class Trainer:
             "step": self._step,
             "epoch": epoch,
             "progress": round((epoch - 1 + share) / self.settings.epochs, 5),
-            "inter": round(inter, 5),
-            "intra": round(intra, 5),
+            "inter": round(values["inter"], 5) if "inter" in values else None,
+            "intra": round(values["intra"], 5),
+            **{name: round(values[name], 7) for name in ("distill", "l2_start") if name in values},
             "spread": round(spread, 5),
             "learning_rate": rate,
             "seconds": round(self._seconds, 1),
@@ -219,7 +241,9 @@ class Trainer:
         self.processes.agree(list(self.network.buffers()))
         batches = split_batches(pairs, self.settings.batch_size, whole=False)
         loading = load_batches(self.faces, batches, self._threads, self._patience)
-        found = validate(self.network, loading, self.faces.attributes, self.settings, self.machine)
+        found = validate(
+            self.network, loading, self.faces.attributes, self.settings, self.machine, self._preprocess
+        )
         better = found.loss < min(self._curve, default=math.inf)
         self._curve.append(found.loss)
         self._epoch, self._place = epoch + 1, 0
@@ -265,6 +289,26 @@ class Trainer:
         self._optimizer.load_state_dict(state["optimizer"])
         self._step, self._epoch, self._place = state["step"], state["epoch"], state["place"]
         self._curve, self._seconds = state["curve"], state["seconds"]
+
+
+def _check_sizes(settings: Settings, preprocess: Preprocess) -> None:
+    """Refuse sizes that the backbone doesn't take; an encoder would resize images that were rendered at them.
+
+    Raises:
+        UsageError: There is one.
+    """
+    size, multiple = preprocess.size, preprocess.multiple
+    sizes = {settings.image_size, *(stage.image_size for stage in settings.curriculum)} - {0}
+    if size is not None and (other := sorted(sizes - {size})):
+        raise UsageError(
+            f"{settings.backbone} takes images of {size} pixels only, not of {other[0]}",
+            f"Give {size} for image_size, in settings and in each stage of a curriculum.",
+        )
+    if odd := sorted(side for side in sizes if side % multiple):
+        raise UsageError(
+            f"{settings.backbone} takes sides in multiples of {multiple} pixels, not {odd[0]}",
+            f"Give {-(-odd[0] // multiple) * multiple} for image_size, in settings or curriculum.",
+        )
 
 
 def split_batches(pairs: ImagePairs, batch_size: int, whole: bool = True) -> list[ImagePairs]:

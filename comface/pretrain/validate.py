@@ -9,6 +9,7 @@ import torch
 
 from comface_bench.comface.pretrain.loader import plain_images
 from comface_bench.comface.pretrain.step import change_loss, contrastive_loss, join_projections, split_chunks
+from comface_bench.core.card import IMAGENET
 from comface_bench.core.errors import UnitError
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from comface_bench.comface.model import ComFace
     from comface_bench.comface.pretrain.loader import Batch
     from comface_bench.comface.pretrain.settings import Settings
+    from comface_bench.core.card import Preprocess
     from comface_bench.engine.precision import Machine
 
 _FEWEST = 10
@@ -30,20 +32,26 @@ class ValidationResult(NamedTuple):
 
     Attributes:
         loss: Both losses, weighted.
-        inter, intra: The two losses; contrasts are within batches, whose size is the settings'.
+        inter, intra: The two losses; contrasts are within batches, whose size is the settings'. `inter` is
+            None where its weight is 0.
         correlation: Pearson's r of predicted and true change of α, by attribute; by its own head where it
             has one. None for an attribute of fewer than 10 pairs.
     """
 
     loss: float
-    inter: float
+    inter: float | None
     intra: float
     correlation: dict[str, float | None]
 
 
 @torch.no_grad()
 def validate(
-    network: ComFace, batches: Iterable[Batch], names: tuple[str, ...], settings: Settings, machine: Machine
+    network: ComFace,
+    batches: Iterable[Batch],
+    names: tuple[str, ...],
+    settings: Settings,
+    machine: Machine,
+    preprocess: Preprocess = IMAGENET,
 ) -> ValidationResult:
     """Measure a network in eval mode; it is left in train mode.
 
@@ -53,6 +61,7 @@ def validate(
         names: Of the attributes that pairs number.
         settings: Weights of the losses, size of the images.
         machine: Device and precision.
+        preprocess: Of the backbone.
 
     Raises:
         UnitError: All predictions are equal, so the network has collapsed.
@@ -61,19 +70,20 @@ def validate(
     losses, weights, predicted, true, attribute = [], [], [], [], []
     for batch in batches:
         pairs = batch.pairs
-        images = plain_images(batch, settings.image_size, machine)
+        images = plain_images(batch, settings.image_size, machine, preprocess)
         own = torch.from_numpy(pairs.attribute).to(machine.device)
         # In eval mode chunks don't depend on each other, so a batch may be divided at will.
         outputs = []
         for chunk in split_chunks(images, own, settings.chunk_size):
             with machine.autocast():
                 outputs.append(network(*chunk))
-        projections = join_projections(outputs)
         changes = torch.cat([one.changes for one in outputs])
         change = torch.from_numpy(pairs.change).to(machine.device)
-        identities = torch.from_numpy(pairs.identity).to(machine.device)
-        inter = contrastive_loss(projections, identities, settings.temperature)
-        losses.append((float(inter), float(change_loss(changes, change, settings.change_scale))))
+        inter = 0.0
+        if settings.inter_weight > 0:
+            identities = torch.from_numpy(pairs.identity).to(machine.device)
+            inter = float(contrastive_loss(join_projections(outputs), identities, settings.temperature))
+        losses.append((inter, float(change_loss(changes, change, settings.change_scale))))
         weights.append(len(pairs))
         predicted.append(changes[:, -1].double().cpu().numpy())
         true.append(pairs.change)
@@ -92,7 +102,8 @@ def validate(
         predictions, np.concatenate(true), np.concatenate(attribute), names
     )
     loss = settings.inter_weight * inter_mean + settings.intra_weight * intra_mean
-    return ValidationResult(loss, inter_mean, intra_mean, correlation)
+    contrasted = inter_mean if settings.inter_weight > 0 else None
+    return ValidationResult(loss, contrasted, intra_mean, correlation)
 
 
 def correlation_by_attribute(

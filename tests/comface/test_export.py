@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from comface_bench.baselines.networks import build_backbone
 from comface_bench.comface.corpus.plan import CorpusPlan
-from comface_bench.comface.export import export, read_facts, shared_head, task_head_starts
+from comface_bench.comface.export import export, shared_head, task_head_starts
+from comface_bench.comface.facts import read_facts
 from comface_bench.comface.model import ComFace
 from comface_bench.comface.pretrain.folder import TrainingFolder
 from comface_bench.comface.pretrain.settings import Settings

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import platform
+
 import pytest
 import torch
 
@@ -39,3 +42,30 @@ def test_similarities_and_heads_are_never_in_tf32(two_gpus, precision):
 def test_a_device_that_is_not_there_is_said(two_gpus, asked):
     with pytest.raises(UsageError, match=asked):
         choose_machine(asked)
+
+
+_FAULTS = """
+import resource, sys
+from comface_bench.engine.precision import keep_freed_memory
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        block = bytes([1]) * (48 << 20)
+        del block
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+print(faults(), keep_freed_memory(), faults(), faults())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
+def test_freed_memory_is_used_again(fork):
+    """Blocks as large as a step's maps: cleared by the kernel each time, then not any more."""
+    bare = {name: value for name, value in os.environ.items() if not name.startswith(("GLIBC", "MALLOC"))}
+    before, kept, _, after = fork(["-c", _FAULTS], bare).communicate(timeout=120)[0].split()
+    assert kept == "True"
+    assert int(after) < 0.05 * int(before)
+    tuned = bare | {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=50331648"}
+    said = fork(["-c", _FAULTS], tuned).communicate(timeout=120)[0].split()
+    assert said[1] == "False"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -12,11 +13,14 @@ from safetensors.torch import load_file
 from torch import nn
 from typer.main import get_command
 
-from comface_bench.cli.pretrain import app, start_backbone
+from comface_bench.cli.pretrain import app
+from comface_bench.cli.pretrain_start import open_start
 from comface_bench.cli.progress import TrainingLines, describe_line
 from comface_bench.comface.pretrain.folder import TrainingFolder
+from comface_bench.comface.pretrain.settings import load_preset
 from comface_bench.core.digest import digest_file
 from comface_bench.core.errors import WeightsFormatError
+from comface_bench.core.registry import method_registry
 from comface_bench.engine.encoder import load_method
 
 SMALL = """
@@ -237,20 +241,23 @@ def test_people_of_another_checkpoint_may_be_held_out_anew(
 
 def test_the_backbone_is_the_earlier_ones(call, words, small_backbones, tmp_path):
     file = tmp_path / "first.safetensors"
-    assert start_backbone("resnet18", 0, None)[1] == {}
+    chosen = dataclasses.replace(load_preset("laptop"), seed=5)
+    methods = method_registry()
+    assert open_start(chosen, None, methods).facts == {}
     status, _, err = call(*words, "--from", file)
     assert status == 2
     assert "no such file" in err
     assert call(*words)[0] == 0
     assert call("export", tmp_path / "run", "--out", file)[0] == 0
-    backbone, _ = start_backbone("resnet18", 5, file)
-    for name, value in backbone.state_dict().items():
+    begin = open_start(chosen, str(file), methods)
+    assert (begin.name, begin.feature_dim) == ("resnet18", 512)
+    for name, value in begin.backbone.state_dict().items():
         assert torch.equal(value, load_file(file)[f"backbone.{name}"].to(value.dtype)), name
     with pytest.raises(WeightsFormatError, match="holds resnet18, not resnet50"):
-        start_backbone("resnet50", 0, file)
+        open_start(dataclasses.replace(chosen, backbone="resnet50"), str(file), methods)
     file.write_bytes(b"no weights")
     with pytest.raises(WeightsFormatError, match="doesn't say that it is ComFace's"):
-        start_backbone("resnet18", 0, file)
+        open_start(chosen, str(file), methods)
 
 
 def test_torchrun_leaves_every_option_alone():

@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from comface_bench.comface.model import ComFace
+from comface_bench.comface.pretrain import step
 from comface_bench.comface.pretrain.distributed import ProcessGroup, join_processes, leave_processes
+from comface_bench.comface.pretrain.retention import FeaturePull
 from comface_bench.comface.pretrain.settings import Settings
 from comface_bench.comface.pretrain.step import (
     accumulate_gradients,
@@ -42,9 +44,9 @@ class Smooth(nn.Module):
         return torch.tanh(self.layer(images)).mean(dim=(2, 3))
 
 
-def make(heads=("a", "b"), batch_norm=False):
+def make(heads=("a", "b"), batch_norm=False, contrast=True):
     torch.manual_seed(0)
-    network = ComFace(Smooth(), WIDTH, 4, heads).double()
+    network = ComFace(Smooth(), WIDTH, 4, heads, contrast).double()
     if not batch_norm:
         network.norm = nn.Identity()
         network.projector[1] = nn.Identity()
@@ -62,7 +64,10 @@ def draw():
 
 
 def gradients(network):
-    return {name: p.grad.clone() for name, p in network.named_parameters()}
+    return {
+        name: torch.zeros_like(p) if p.grad is None else p.grad.clone()
+        for name, p in network.named_parameters()
+    }
 
 
 def expected(network, settings):
@@ -79,14 +84,14 @@ def expected(network, settings):
     return gradients(network)
 
 
-def found(network, settings, chunk=0, ranks=None):
+def found(network, settings, chunk=0, ranks=None, pull=None):
     ranks = ranks or ProcessGroup()
     images, own, identities, changes = draw()
     first, second = images.chunk(2)
     mine = slice(ranks.rank * PAIRS // ranks.size, (ranks.rank + 1) * PAIRS // ranks.size)
     images = torch.cat([first[mine], second[mine]])
     parts = split_chunks(images, own[mine], chunk)
-    return accumulate_gradients(network, parts, identities, changes, settings, ranks, CPU)
+    return accumulate_gradients(network, parts, identities, changes, settings, ranks, CPU, pull)
 
 
 def close(one, other, limit=1e-9):
@@ -100,10 +105,41 @@ def close(one, other, limit=1e-9):
 @pytest.mark.parametrize(("inter", "intra"), [(0.7, 1.3), (1.0, 0.0), (0.0, 1.0)])
 def test_parts_give_the_gradient_of_the_whole(chunk, inter, intra):
     settings = dataclasses.replace(SETTINGS, inter_weight=inter, intra_weight=intra)
-    network = make()
-    reference = expected(copy.deepcopy(network), settings)
-    found(network, settings, chunk)
+    network = make(contrast=inter > 0)
+    reference = expected(make(), settings)
+    losses = found(network, settings, chunk)
+    assert (losses.inter is None) == (inter == 0)
     close(gradients(network), reference)
+
+
+@pytest.mark.parametrize("chunk", [0, 3])
+def test_distilled_features_add_their_gradient(chunk):
+    """Against autograd over everything at once: both losses, and w · mean (f − f₀)²."""
+    settings = dataclasses.replace(SETTINGS, distill=2.5)
+    network = make()
+    start = Smooth().double()
+    images = draw()[0]
+    reference = make()
+    with torch.no_grad():
+        aim = start(images)
+    (2.5 * (reference.backbone(images) - aim).square().mean()).backward()
+    value = 2.5 * float((reference.backbone(images) - aim).square().mean())
+    wanted = expected(reference, settings)  # adds the losses' gradients
+    losses = found(network, settings, chunk, pull=FeaturePull(start, 2.5))
+    assert float(losses.distill) == pytest.approx(value, rel=1e-12)
+    close(gradients(network), wanted)
+    plain = make()
+    found(plain, settings, chunk)
+    assert (gradients(plain)["backbone.layer.weight"] - wanted["backbone.layer.weight"]).abs().max() > 1e-4
+
+
+def test_a_contrast_of_weight_0_costs_nothing(monkeypatch):
+    """The projector never runs, in training and where chunks are looked ahead at."""
+    network = make(contrast=False)
+    network.projector[0].register_forward_hook(lambda *_: pytest.fail("the projector ran"))
+    monkeypatch.setattr(step, "contrastive_loss", lambda *_: pytest.fail("identities were contrasted"))
+    for chunk in (0, 3):
+        found(network, dataclasses.replace(SETTINGS, inter_weight=0.0), chunk)
 
 
 def test_masking_matters_to_the_gradient():
@@ -202,11 +238,16 @@ def test_measure_is_mean_absolute_error_over_the_scale(heads):
 
 
 CASES = [
-    {"batch_norm": batch_norm, "chunk": chunk, "inter": inter, "intra": intra}
+    {"batch_norm": batch_norm, "chunk": chunk, "inter": inter, "intra": intra, "distill": 2.5 * (chunk > 0)}
     for batch_norm in (False, True)
     for chunk in (0, 2)
     for inter, intra in ((0.7, 1.3), (1.0, 0.0), (0.0, 1.0))
 ]
+
+
+def start_pull(case):
+    torch.manual_seed(7)
+    return FeaturePull(Smooth().double(), case["distill"]) if case["distill"] else None
 
 
 def work(folder):
@@ -214,10 +255,10 @@ def work(folder):
     torch.set_num_threads(1)
     ranks = join_processes("cpu")
     for number, case in enumerate(CASES):
-        network = make(batch_norm=case["batch_norm"])
+        network = make(batch_norm=case["batch_norm"], contrast=case["inter"] > 0)
         settings = dataclasses.replace(SETTINGS, inter_weight=case["inter"], intra_weight=case["intra"])
         wrapped = nn.parallel.DistributedDataParallel(network)
-        found(wrapped, settings, case["chunk"], ranks)
+        found(wrapped, settings, case["chunk"], ranks, start_pull(case))
         torch.save(gradients(network), folder / f"{number}-{ranks.rank}.pt")
     leave_processes()
 
@@ -225,10 +266,10 @@ def work(folder):
 def test_two_processes_give_the_gradient_of_one(tmp_path, two_processes):
     two_processes([__file__, str(tmp_path)])
     for number, case in enumerate(CASES):
-        network = make(batch_norm=case["batch_norm"])
+        network = make(batch_norm=case["batch_norm"], contrast=case["inter"] > 0)
         settings = dataclasses.replace(SETTINGS, inter_weight=case["inter"], intra_weight=case["intra"])
         # Batch norm sees parts of as many pairs in both, four each if the processes don't divide theirs.
-        found(network, settings, case["chunk"] or PAIRS // 2)
+        found(network, settings, case["chunk"] or PAIRS // 2, pull=start_pull(case))
         for rank in range(2):
             close(torch.load(tmp_path / f"{number}-{rank}.pt", weights_only=True), gradients(network))
 

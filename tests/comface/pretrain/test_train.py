@@ -23,6 +23,7 @@ from comface_bench.core.errors import DataFormatError, UnitError, UsageError
 from comface_bench.engine.precision import Machine
 
 FAST = load_settings(Path(__file__).with_name("fast.toml"))
+SIDE = FAST.image_size
 
 
 class Net(nn.Module):
@@ -108,6 +109,58 @@ def test_a_stopped_training_goes_on_to_the_same_weights(corpus, tmp_path, unbrok
     same(weights(trainer), unbroken[0])
     kept = [(line["kind"], line["step"]) for line in TrainingFolder(tmp_path / "run").lines()]
     assert kept == [(line["kind"], line["step"]) for line in TrainingFolder(unbroken[2]).lines()]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"freeze": "1"}, {"l2_start": 0.1}, {"distill": 3.0}, {"inter_weight": 0.0}],
+    ids=lambda options: next(iter(options)),
+)
+def test_a_training_that_keeps_to_its_start_goes_on_to_the_same_weights(corpus, tmp_path, options, unbroken):
+    settings = dataclasses.replace(FAST, epochs=2, **options)
+    whole = prepare(corpus, tmp_path / "whole", settings)
+    lines = []
+    curve = whole.run(lines.append)
+    stopped = prepare(corpus, tmp_path / "run", settings, save_seconds=0.0)
+    take = stopped._take
+
+    def stop(*arguments):
+        if stopped._step == 13:  # in the second epoch
+            raise KeyboardInterrupt
+        return take(*arguments)
+
+    stopped._take = stop
+    with pytest.raises(KeyboardInterrupt):
+        stopped.run(lambda line: None)
+    resumed = prepare(corpus, tmp_path / "run", settings)
+    assert resumed.run(lambda line: None) == curve
+    same(weights(resumed), weights(whole))
+    first = lines[0]
+    assert ("l2_start" in first, "distill" in first) == ("l2_start" in options, "distill" in options)
+    assert (first["inter"] is None) == ("inter_weight" in options)
+    # Each of them makes another network.
+    assert not torch.equal(weights(whole)["heads.weight"], unbroken[0]["heads.weight"])
+
+
+def test_pulls_keep_the_network_near_its_start(corpus, tmp_path):
+    images = torch.rand(32, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+
+    @torch.no_grad()
+    def away(name, **options):
+        """Squared distances of weights and of features."""
+        trainer = prepare(corpus, tmp_path / name, dataclasses.replace(FAST, **options))
+        with torch.enable_grad():
+            trainer.run(lambda line: None)
+        start, learnt = Net().eval(), trainer.network.backbone.eval()
+        pairs = zip(start.parameters(), learnt.parameters(), strict=True)
+        weights = sum(float((one - other).square().sum()) for one, other in pairs)
+        return weights, float((start(images) - learnt(images)).square().mean())
+
+    free = away("free")
+    assert away("pulled", l2_start=100.0)[0] < 0.1 * free[0]
+    assert away("distilled", distill=1000.0)[1] < 0.5 * free[1]
+    frozen = away("frozen", freeze="layers")
+    assert frozen[0] == 0 and frozen[1] < 1e-12  # other layout, other rounding
 
 
 @pytest.mark.parametrize("processes", [1, 2])
