@@ -63,6 +63,8 @@ def divide_words(
     from comface_bench.comface.pretrain.settings import Settings
 
     names = {field.name for field in dataclasses.fields(Settings)}
+    if start is not None and _is_file(start):
+        _require_backbone(options.get("backbone"), Path(start))
     if start is None or _is_file(start):
         return dict(options), start
     base, named = parse_name(start)
@@ -111,6 +113,23 @@ def open_start(settings: Settings, start: str | None, methods: Registry[MethodCa
         wanted = dataclasses.replace(settings, backbone=options.get("backbone", ""))
         return _start_file(weights, wanted)
     return _start_method(entry, options, given, weights, settings)
+
+
+def _require_backbone(typed: str | None, file: Path) -> None:
+    """Make sure that a backbone that was typed is the one of weights that started from a method.
+
+    Raises:
+        UsageError: It is another.
+    """
+    from comface_bench.comface.facts import first_start, read_facts
+
+    facts = read_facts(file)
+    if typed is None or facts is None or typed == facts["backbone"]:
+        return
+    if first_start(facts, file.name) is not None:
+        raise UsageError(
+            f"-o backbone={typed}: the start brings the backbone, {facts['backbone']}", "Leave it out."
+        )
 
 
 def _is_file(start: str) -> bool:

@@ -189,6 +189,21 @@ def test_a_training_goes_on_from_weights_that_started_from_a_method(call, words,
     assert "## Started from" in card and "## The backbone before any of this" in card
 
 
+def test_a_backbone_that_the_file_does_not_hold_is_refused(call, words, plugin, tmp_path):
+    file = tmp_path / "aged.safetensors"
+    assert call(*words, "--plugin", plugin, "--from", "aged")[0] == 0
+    assert call("export", tmp_path / "run", "--out", file, "--plugin", plugin)[0] == 0
+    other = ["-o", "backbone=resnet50"]
+    again = [str(tmp_path / "again") if word == str(tmp_path / "run") else word for word in words]
+    status, _, err = call(*again, "--plugin", plugin, "--from", file, *other)
+    assert status == 2 and "the start brings the backbone, aged" in err
+    run = ["--method", "comface", "--task", "synth-age", "-o", f"checkpoint={file}", *other]
+    status, _, err = call("run", *run, "--protocol", "probe", "--dry-run")
+    assert status == 2 and "nothing takes 'backbone'" in err
+    status, _, err = call("synth", "transfer", *run)
+    assert status == 2 and "comface takes no option 'backbone'" in err
+
+
 def test_a_network_of_timm_with_a_file_of_ones_own(call, words, tmp_path):
     weights, file = tmp_path / "mine.pth", tmp_path / "out.safetensors"
     torch.manual_seed(9)
@@ -270,10 +285,20 @@ def test_a_start_that_nobody_wrote_is_refused():
         {"feature_dim": "many"},
         {"preprocess": {**good["preprocess"], "mean": [0.5]}},
         {"preprocess": {"size": 3}},
+        *(
+            {"preprocess": {**good["preprocess"], **one}}
+            for one in (
+                *({"channels": "XYZ"}, {"size": "large"}, {"size": 0}, {"multiple": 0}, {"scale": "x"}),
+                *({"mean": [float("nan")] * 3}, {"std": [1, 1, 0]}, {"scale": float("inf")}),
+            )
+        ),
         {"trained_on": 3},
     ):
         with pytest.raises(WeightsFormatError, match="f: its start isn't described"):
             MethodStart.read({**good, **wrong}, "f")
+    for start in ("words", [good], {"start": 3}):
+        with pytest.raises(WeightsFormatError, match="f: its start isn't described"):
+            first_start({"start": start}, "f")
 
 
 _SMALL = [
