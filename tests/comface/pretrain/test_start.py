@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import timm
@@ -20,8 +21,8 @@ from comface_bench.core.names import parse_name
 from comface_bench.core.registry import method_registry
 from comface_bench.engine.encoder import Encoder, load_method
 from comface_bench.execute.plan import Request, make_plan
-from comface_bench.execute.run import describe_method
-from comface_bench.submission.vs_installed import method_vs_installed
+from comface_bench.execute.run import describe_method, describe_protocol
+from comface_bench.submission.vs_installed import known_chip, method_vs_installed, protocol_vs_installed
 
 SMALL = """
 backbone = "resnet18"
@@ -57,6 +58,7 @@ CARDS = (
         group="Supervised by Age",
         licence="MIT",
         training_scale="0.5M",
+        chip="arcface",
     ),
     card("fixed"),
     card("sized", preprocess=Preprocess(size=24)),
@@ -168,9 +170,17 @@ def test_what_the_start_has_seen_stands_in_the_record(call, words, plugin, tmp_p
     # ... but it can't have seen less than the method itself.
     less = info.model_copy(update={"card": {**info.card, "trained_on": ["IMDB-WIKI"]}})
     assert [field for field, _ in method_vs_installed(less, methods, [])] == ["method.card"]
+    # Aligned faces are those that the start expects, which a submission's check takes from the record.
+    request = Request(["comface"], ["synth-age"], "probe+align=five-points", options, plugin_files=[plugin])
+    (cell,) = make_plan(request).cells
+    assert cell.protocol.chip == "arcface"
+    ran = SimpleNamespace(protocol=describe_protocol(cell.protocol), task=SimpleNamespace(name="synth-age"))
+    chip = known_chip(info, methods.get("comface"))
+    assert list(protocol_vs_installed(ran, cell.task.card, True, chip)) == []
     # Shipped weights stay what they are.
     (plain,) = make_plan(Request(["comface"], ["synth-age"], "probe")).cells
     assert plain.method.card.supervision == ("rendered change",)
+    assert known_chip(describe_method(plain, 512, 100), methods.get("comface")) == "dlib"
 
 
 def test_a_training_goes_on_from_weights_that_started_from_a_method(call, words, plugin, tmp_path):
