@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 import timm
 import torch
+from safetensors.torch import save_file
 
 from comface_bench.baselines.comface import build_topology
 from comface_bench.cli.pretrain_start import divide_words, open_start
@@ -266,10 +267,27 @@ def test_what_cannot_start_is_said_before_anything_is_written(call, words, plugi
 
 
 def test_the_shipped_weights_are_a_method_too():
-    begin = open_start(load_preset("laptop"), "comface", method_registry())
+    begin = open_start(load_preset("laptop"), "comface", method_registry(), {})
     assert (begin.name, begin.feature_dim) == ("resnet18", 512)
     assert begin.facts["corpora"]  # as of a file: what they have seen
-    assert divide_words({"epochs": "2"}, "comface", method_registry()) == ({"epochs": "2"}, "comface")
+    assert divide_words({"epochs": "2"}, "comface", method_registry()) == ({"epochs": "2"}, {})
+
+
+def test_a_start_takes_weights_of_any_path_and_ending(tmp_path):
+    weights, methods = tmp_path / "a+b" / "mine.safetensors", method_registry()
+    weights.parent.mkdir()
+    name = "timm/test_efficientnet"
+    save_file(timm.create_model("test_efficientnet", pretrained=False).state_dict(), weights)
+    typed = {"epochs": "2", "checkpoint": str(weights)}
+    settings, given = divide_words(typed, name, methods)
+    assert settings == {"epochs": "2"}
+    begin = open_start(load_preset("laptop"), name, methods, given)
+    assert begin.facts["weights"] == digest_content(weights).content
+    plain = tmp_path / "mine.safetensors"
+    weights.rename(plain)
+    named = f"{name}+checkpoint={plain}"
+    settings, given = divide_words({}, named, methods)
+    assert open_start(load_preset("laptop"), named, methods, given).facts == begin.facts
 
 
 @pytest.mark.parametrize(
