@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self, get_args
 
@@ -89,6 +90,8 @@ class MethodStart:
         Raises:
             WeightsFormatError: They are something else.
         """
+        from pydantic import TypeAdapter
+
         words = ("method", "weights", "topology", "feature", "group", "chip", "licence", "training_scale")
         lists = ("trained_on", "labels_of", "supervision")
         try:
@@ -99,14 +102,17 @@ class MethodStart:
             found = cls(
                 **{**values, **several},  # type: ignore[arg-type]
                 feature_dim=int(facts["feature_dim"]),
-                preprocess=Preprocess(**shape),
+                preprocess=TypeAdapter(Preprocess).validate_python(shape),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise _bad(place, repr(error)) from error
         if unknown := {*found.supervision} - {*get_args(Supervision)} or {found.group} - {*get_args(Group)}:
             raise _bad(place, f"nobody knows {', '.join(sorted(unknown))}")
-        if len(found.preprocess.mean) != 3 or len(found.preprocess.std) != 3 or 0 in found.preprocess.std:
-            raise _bad(place, "mean and std aren't those of three channels")
+        taken = found.preprocess
+        if 0 in taken.std or not all(map(math.isfinite, (*taken.mean, *taken.std, taken.scale))):
+            raise _bad(place, "mean, std or scale is no number to compute with")
+        if min(taken.multiple, 1 if taken.size is None else taken.size) < 1:
+            raise _bad(place, "images have a side of no pixel")
         return found
 
     def passed_on(self, card: MethodCard) -> MethodCard:
@@ -160,6 +166,8 @@ def first_start(facts: Mapping[str, Any], place: str) -> MethodStart | None:
         WeightsFormatError: The method isn't described as `MethodStart.as_json` does it.
     """
     while facts := facts.get("start") or {}:
+        if not isinstance(facts, dict):
+            raise _bad(place, "facts have names")
         if "method" in facts:
             return MethodStart.read(facts, place)
     return None

@@ -89,12 +89,13 @@ def pretrain(
         )
     settings = load_settings(config) if config else load_preset(str(preset))
     methods = method_registry(plugin)
-    typed, origin = divide_words(parse_options(option), start, methods)
+    typed, of_start = divide_words(parse_options(option), start, methods)
     _train(
         override_settings(settings, typed),
         corpus,
         out,
-        origin,
+        start,
+        of_start,
         methods,
         device,
         threads,
@@ -108,6 +109,7 @@ def _train(
     corpora: list[Path],
     out: Path,
     start: str | None,
+    of_start: Mapping[str, str],
     methods: Registry[MethodCard],
     device: str,
     threads: int,
@@ -128,7 +130,7 @@ def _train(
     faces, folder = FaceDataset(corpora, settings), TrainingFolder(out)
     faces.check(settings)
     require_start(settings, start)
-    begin = open_start(settings, start, methods)
+    begin = open_start(settings, start, methods, of_start)
     settings = dataclasses.replace(settings, backbone=begin.name)
     require_unseen(settings, faces, begin.facts)
     trainer = Trainer(

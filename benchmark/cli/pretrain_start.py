@@ -45,7 +45,7 @@ class Start:
 
 def divide_words(
     options: Mapping[str, str], start: str | None, methods: Registry[MethodCard]
-) -> tuple[dict[str, str], str | None]:
+) -> tuple[dict[str, str], dict[str, str]]:
     """Divide options that were typed into settings, and those of the method that a training starts from.
 
     Args:
@@ -54,7 +54,7 @@ def divide_words(
         methods: Where methods are looked up.
 
     Returns:
-        Settings; the start with the method's options in its name.
+        Settings; options of the method, those in its name included.
 
     Raises:
         UsageError: Settings pull towards a start that isn't there, or the topology is named twice.
@@ -63,8 +63,10 @@ def divide_words(
     from comface_bench.comface.pretrain.settings import Settings
 
     names = {field.name for field in dataclasses.fields(Settings)}
+    if start is not None and _is_file(start):
+        _require_backbone(options.get("backbone"), Path(start))
     if start is None or _is_file(start):
-        return dict(options), start
+        return dict(options), {}
     base, named = parse_name(start)
     card = _find(base, methods).card
     if "backbone" in options:
@@ -77,17 +79,19 @@ def divide_words(
     rest = {key: value for key, value in options.items() if key not in own}
     if twice := own.keys() & named.keys():
         raise UsageError(f"{', '.join(sorted(twice))} of {base} is given twice")
-    return rest, format_name(base, {**named, **own})
+    return rest, {**named, **own}
 
 
-def open_start(settings: Settings, start: str | None, methods: Registry[MethodCard]) -> Start:
+def open_start(
+    settings: Settings, start: str | None, methods: Registry[MethodCard], given: Mapping[str, str]
+) -> Start:
     """Build the backbone that is trained; projector and heads always start anew.
 
     Args:
         settings: `backbone` is the topology of random weights and of an exported file; `seed` draws weights.
-        start: A file that `comface-bench export` wrote, or a method, options included; None for random
-            weights.
+        start: A file that `comface-bench export` wrote, or a method; None for random weights.
         methods: Where methods are looked up.
+        given: The method's options, as `divide_words` returns them.
 
     Raises:
         WeightsMissingError: There is no such file.
@@ -101,8 +105,7 @@ def open_start(settings: Settings, start: str | None, methods: Registry[MethodCa
         return _start_random(settings.backbone, settings.seed)
     if _is_file(start):
         return _start_file(Path(start), settings)
-    base, given = parse_name(start)
-    entry = _find(base, methods).configured(given)
+    entry = _find(parse_name(start)[0], methods).configured(given)
     options = method_options(entry.card, given)
     weights = find_weights(entry, options)
     if entry.module == "comface_bench.baselines.comface":
@@ -113,8 +116,26 @@ def open_start(settings: Settings, start: str | None, methods: Registry[MethodCa
     return _start_method(entry, options, given, weights, settings)
 
 
+def _require_backbone(typed: str | None, file: Path) -> None:
+    """Make sure that a backbone that was typed is the one of weights that started from a method.
+
+    Raises:
+        UsageError: It is another.
+    """
+    from comface_bench.comface.facts import first_start, read_facts
+
+    facts = read_facts(file)
+    if typed is None or facts is None or typed == facts["backbone"]:
+        return
+    if first_start(facts, file.name) is not None:
+        raise UsageError(
+            f"-o backbone={typed}: the start brings the backbone, {facts['backbone']}", "Leave it out."
+        )
+
+
 def _is_file(start: str) -> bool:
-    return start.endswith(_ENDING) or Path(start).is_file()
+    # A method's name may end with an option that names such a file.
+    return Path(start).is_file() or (start.endswith(_ENDING) and "+" not in start)
 
 
 def _find(name: str, methods: Registry[MethodCard]) -> Entry[MethodCard]:

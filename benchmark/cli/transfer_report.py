@@ -108,8 +108,9 @@ def measure_methods(
     opened: dict[tuple[Path | None, Probe], Rendered] = {}
     for name in methods:
         base, named = parse_name(name)
-        entry = method_registry().get(base)
-        chosen = method_options(entry.card, {**named, **of_methods})
+        given = {**named, **of_methods}
+        entry = method_registry().get(base).configured(given)
+        chosen = method_options(entry.card, given)
         protocol = resolve_protocol("probe", task.card.family, of_protocol, chip=entry.card.chip)
         assert isinstance(protocol, Probe)
         for folder in folders:  # Before anything takes long.

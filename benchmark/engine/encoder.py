@@ -23,7 +23,7 @@ from comface_bench.core.errors import PluginError, UnitError, UsageError
 from comface_bench.core.names import method_options, parse_name
 from comface_bench.core.registry import Entry, Registry, method_registry
 from comface_bench.core.unit import seed_for
-from comface_bench.core.weights import find_weights
+from comface_bench.core.weights import find_weights, missing_weights
 from comface_bench.data import augment
 from comface_bench.data.preparation import IMAGE_SIZE, Preparation
 from comface_bench.engine.precision import Machine
@@ -226,7 +226,10 @@ def build_encoder(
 
     Raises:
         PluginError: What the card builds is no module, or its preprocessing isn't declared.
+        WeightsMissingError: The card has a file and none is given: without it networks are untrained.
     """
+    if weights is None and entry.card.checkpoint is not None:
+        raise missing_weights(entry.card)
     # Every method draws from the same stream, and every task of a repetition starts from one backbone.
     drawn = seed_for("backbone", "all tasks", None, seed)
     backbone: Any = entry.resolve(entry.card.build)(options, weights, drawn)

@@ -285,6 +285,10 @@ class _Named(Generic[CardT]):
         self.entry = registry.get(base)
         self.explicit = explicit
 
+    def under(self, options: Mapping[str, str]) -> Entry[CardT]:
+        """Return the entry as its own options and those of a request make it."""
+        return self.entry.configured({**_taken(options, self.entry.card), **self.options})
+
 
 def _expand(registry: Registry[CardT], wanted: Sequence[str]) -> list[_Named[CardT]]:
     return [_Named(registry, name, name in wanted) for name in registry.expand(wanted)]
@@ -304,8 +308,7 @@ class _ReadyMethod:
 
     @classmethod
     def find(cls, method: _Named[MethodCard], options: Mapping[str, str]) -> _ReadyMethod:
-        own = method.entry.card
-        entry = method.entry.configured({**_taken(options, own), **method.options})
+        entry = method.under(options)
         card = entry.card
         chosen = method_options(card, {**_taken(options, card), **method.options})
         weights = find_weights(entry, chosen)
@@ -349,7 +352,7 @@ class _Planner:
         shared, self._for_methods, self._for_tasks = divide_options(
             request.options,
             override_keys(self._protocol.card.settings),
-            [named.entry.card for named in self._methods],
+            [named.under(request.options).card for named in self._methods],
             [named.entry.card for named in self._tasks],
         )
         self._for_protocol = shared

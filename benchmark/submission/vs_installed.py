@@ -98,7 +98,7 @@ class Installation:
         own_head = (
             method.card.pretrained_head if method else record.method.card.get("pretrained_head") is True
         )
-        yield from protocol_vs_installed(record, entry.card, own_head, method.card.chip if method else None)
+        yield from protocol_vs_installed(record, entry.card, own_head, known_chip(record.method, method))
         yield from check_leak(record, entry.card)
 
 
@@ -197,7 +197,7 @@ def _card_of_file(info: MethodInfo, entry: Entry[MethodCard], unchecked: list[st
     What the method itself has seen and was taught stays: such weights can only have seen more.
     """
     card, stored = entry.card, read_card(info.card)
-    if "checkpoint" not in info.options or stored is None or entry.hook("configure_method") is None:
+    if stored is None or not _says_itself(info, entry):
         return card
     kept = ("trained_on", "labels_of", "supervision")
     if any({*getattr(card, name)} - {*getattr(stored, name)} for name in kept):
@@ -207,6 +207,16 @@ def _card_of_file(info: MethodInfo, entry: Entry[MethodCard], unchecked: list[st
     if found != card:
         unchecked.append(f"method {info.name}: where its weights started, which is the submitter's word")
     return found
+
+
+def known_chip(info: MethodInfo, entry: Entry[MethodCard] | None) -> str | None:
+    """Return a method's chip for aligned faces; None where only weights of the submitter's own can say it."""
+    return None if entry is None or _says_itself(info, entry) else entry.card.chip
+
+
+def _says_itself(info: MethodInfo, entry: Entry[MethodCard]) -> bool:
+    """Return whether weights of the submitter's own may hold another network than the method's."""
+    return "checkpoint" in info.options and entry.hook("configure_method") is not None
 
 
 def read_card(stored: Mapping[str, Any]) -> MethodCard | None:
@@ -227,7 +237,7 @@ def protocol_vs_installed(
         record: The record.
         task: Card of its task.
         own_head: Whether the method brings a pair head.
-        chip: The method's for aligned faces; None for a method that isn't known here, which may have any.
+        chip: The method's for aligned faces; None where it isn't known here, so that it may be any.
     """
     name, overrides = parse_name(record.protocol.name)
     align = record.protocol.values.get("align")

@@ -11,7 +11,8 @@ from torch import nn
 
 import comface_bench as cb
 from comface_bench.core.card import MethodCard, Preprocess
-from comface_bench.core.errors import PluginError, UnknownNameError, UsageError
+from comface_bench.core.errors import PluginError, UnknownNameError, UsageError, WeightsMissingError
+from comface_bench.core.registry import method_registry
 from comface_bench.data.task import load_task
 from comface_bench.engine.encoder import Encoder, build_encoder, encode, load_images, load_method
 from comface_bench.engine.feature_files import MappedPages, MappedPart
@@ -62,6 +63,12 @@ def test_any_method_can_be_fed_as_imagenet_networks_are() -> None:
     assert torch.allclose(fed(images), ((images - mean) / std).flatten(1), atol=1e-6)
     assert fed.preprocess.size == 8
     assert build_encoder(entry, {"preprocess": "native"}, None, 0).preprocess == native
+
+
+@pytest.mark.parametrize("name", ["efficientnet-lite0", "imagenet"])
+def test_an_untrained_network_never_passes_for_a_method_that_has_a_file(name: str) -> None:
+    with pytest.raises(WeightsMissingError, match=name):
+        build_encoder(method_registry().get(name), {"feature": "pooled", "preprocess": "native"}, None, 0)
 
 
 IMAGES = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))

@@ -182,6 +182,11 @@ def make(options: Mapping[str, str]) -> AnnyGenerator:
                 "It takes size=PIXELS, nuisance=off|on, device=cpu|cuda|cuda:N|auto, ageless=NAME,NAME and"
                 " ageless_share=SHARE.",
             )
+    if "ageless_share" in given and not given.get("ageless"):
+        raise UsageError(
+            f"-o ageless_share={options['ageless_share']} is a share of nothing",
+            f"Say what is untied from the age for them: -o ageless= one or more of {', '.join(AGELESS)}",
+        )
     return AnnyGenerator(**given)
 
 

@@ -243,21 +243,21 @@ def test_the_backbone_is_the_earlier_ones(call, words, small_backbones, tmp_path
     file = tmp_path / "first.safetensors"
     chosen = dataclasses.replace(load_preset("laptop"), seed=5)
     methods = method_registry()
-    assert open_start(chosen, None, methods).facts == {}
+    assert open_start(chosen, None, methods, {}).facts == {}
     status, _, err = call(*words, "--from", file)
     assert status == 2
     assert "no such file" in err
     assert call(*words)[0] == 0
     assert call("export", tmp_path / "run", "--out", file)[0] == 0
-    begin = open_start(chosen, str(file), methods)
+    begin = open_start(chosen, str(file), methods, {})
     assert (begin.name, begin.feature_dim) == ("resnet18", 512)
     for name, value in begin.backbone.state_dict().items():
         assert torch.equal(value, load_file(file)[f"backbone.{name}"].to(value.dtype)), name
     with pytest.raises(WeightsFormatError, match="holds resnet18, not resnet50"):
-        open_start(dataclasses.replace(chosen, backbone="resnet50"), str(file), methods)
+        open_start(dataclasses.replace(chosen, backbone="resnet50"), str(file), methods, {})
     file.write_bytes(b"no weights")
     with pytest.raises(WeightsFormatError, match="doesn't say that it is ComFace's"):
-        open_start(chosen, str(file), methods)
+        open_start(chosen, str(file), methods, {})
 
 
 def test_torchrun_leaves_every_option_alone():

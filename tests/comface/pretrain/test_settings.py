@@ -44,6 +44,7 @@ def test_every_setting_decides_the_digest():
         "degradation": "photograph",
         "heads": "shared",
         "precision": "float32",
+        "freeze": "1",
         "attributes": ("age",),
         "curriculum": (CurriculumStage(), CurriculumStage(2, 1.0)),
     }

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import timm
 import torch
+from safetensors.torch import save_file
 
 from comface_bench.baselines.comface import build_topology
 from comface_bench.cli.pretrain_start import divide_words, open_start
@@ -20,8 +22,8 @@ from comface_bench.core.names import parse_name
 from comface_bench.core.registry import method_registry
 from comface_bench.engine.encoder import Encoder, load_method
 from comface_bench.execute.plan import Request, make_plan
-from comface_bench.execute.run import describe_method
-from comface_bench.submission.vs_installed import method_vs_installed
+from comface_bench.execute.run import describe_method, describe_protocol
+from comface_bench.submission.vs_installed import known_chip, method_vs_installed, protocol_vs_installed
 
 SMALL = """
 backbone = "resnet18"
@@ -57,6 +59,7 @@ CARDS = (
         group="Supervised by Age",
         licence="MIT",
         training_scale="0.5M",
+        chip="arcface",
     ),
     card("fixed"),
     card("sized", preprocess=Preprocess(size=24)),
@@ -168,9 +171,17 @@ def test_what_the_start_has_seen_stands_in_the_record(call, words, plugin, tmp_p
     # ... but it can't have seen less than the method itself.
     less = info.model_copy(update={"card": {**info.card, "trained_on": ["IMDB-WIKI"]}})
     assert [field for field, _ in method_vs_installed(less, methods, [])] == ["method.card"]
+    # Aligned faces are those that the start expects, which a submission's check takes from the record.
+    request = Request(["comface"], ["synth-age"], "probe+align=five-points", options, plugin_files=[plugin])
+    (cell,) = make_plan(request).cells
+    assert cell.protocol.chip == "arcface"
+    ran = SimpleNamespace(protocol=describe_protocol(cell.protocol), task=SimpleNamespace(name="synth-age"))
+    chip = known_chip(info, methods.get("comface"))
+    assert list(protocol_vs_installed(ran, cell.task.card, True, chip)) == []
     # Shipped weights stay what they are.
     (plain,) = make_plan(Request(["comface"], ["synth-age"], "probe")).cells
     assert plain.method.card.supervision == ("rendered change",)
+    assert known_chip(describe_method(plain, 512, 100), methods.get("comface")) == "dlib"
 
 
 def test_a_training_goes_on_from_weights_that_started_from_a_method(call, words, plugin, tmp_path):
@@ -187,6 +198,21 @@ def test_a_training_goes_on_from_weights_that_started_from_a_method(call, words,
     assert load_method("comface", checkpoint=second).preprocess.channels == "BGR"
     card = second.with_suffix(".md").read_text()
     assert "## Started from" in card and "## The backbone before any of this" in card
+
+
+def test_a_backbone_that_the_file_does_not_hold_is_refused(call, words, plugin, tmp_path):
+    file = tmp_path / "aged.safetensors"
+    assert call(*words, "--plugin", plugin, "--from", "aged")[0] == 0
+    assert call("export", tmp_path / "run", "--out", file, "--plugin", plugin)[0] == 0
+    other = ["-o", "backbone=resnet50"]
+    again = [str(tmp_path / "again") if word == str(tmp_path / "run") else word for word in words]
+    status, _, err = call(*again, "--plugin", plugin, "--from", file, *other)
+    assert status == 2 and "the start brings the backbone, aged" in err
+    run = ["--method", "comface", "--task", "synth-age", "-o", f"checkpoint={file}", *other]
+    status, _, err = call("run", *run, "--protocol", "probe", "--dry-run")
+    assert status == 2 and "nothing takes 'backbone'" in err
+    status, _, err = call("synth", "transfer", *run)
+    assert status == 2 and "comface takes no option 'backbone'" in err
 
 
 def test_a_network_of_timm_with_a_file_of_ones_own(call, words, tmp_path):
@@ -241,10 +267,27 @@ def test_what_cannot_start_is_said_before_anything_is_written(call, words, plugi
 
 
 def test_the_shipped_weights_are_a_method_too():
-    begin = open_start(load_preset("laptop"), "comface", method_registry())
+    begin = open_start(load_preset("laptop"), "comface", method_registry(), {})
     assert (begin.name, begin.feature_dim) == ("resnet18", 512)
     assert begin.facts["corpora"]  # as of a file: what they have seen
-    assert divide_words({"epochs": "2"}, "comface", method_registry()) == ({"epochs": "2"}, "comface")
+    assert divide_words({"epochs": "2"}, "comface", method_registry()) == ({"epochs": "2"}, {})
+
+
+def test_a_start_takes_weights_of_any_path_and_ending(tmp_path):
+    weights, methods = tmp_path / "a+b" / "mine.safetensors", method_registry()
+    weights.parent.mkdir()
+    name = "timm/test_efficientnet"
+    save_file(timm.create_model("test_efficientnet", pretrained=False).state_dict(), weights)
+    typed = {"epochs": "2", "checkpoint": str(weights)}
+    settings, given = divide_words(typed, name, methods)
+    assert settings == {"epochs": "2"}
+    begin = open_start(load_preset("laptop"), name, methods, given)
+    assert begin.facts["weights"] == digest_content(weights).content
+    plain = tmp_path / "mine.safetensors"
+    weights.rename(plain)
+    named = f"{name}+checkpoint={plain}"
+    settings, given = divide_words({}, named, methods)
+    assert open_start(load_preset("laptop"), named, methods, given).facts == begin.facts
 
 
 @pytest.mark.parametrize(
@@ -270,10 +313,20 @@ def test_a_start_that_nobody_wrote_is_refused():
         {"feature_dim": "many"},
         {"preprocess": {**good["preprocess"], "mean": [0.5]}},
         {"preprocess": {"size": 3}},
+        *(
+            {"preprocess": {**good["preprocess"], **one}}
+            for one in (
+                *({"channels": "XYZ"}, {"size": "large"}, {"size": 0}, {"multiple": 0}, {"scale": "x"}),
+                *({"mean": [float("nan")] * 3}, {"std": [1, 1, 0]}, {"scale": float("inf")}),
+            )
+        ),
         {"trained_on": 3},
     ):
         with pytest.raises(WeightsFormatError, match="f: its start isn't described"):
             MethodStart.read({**good, **wrong}, "f")
+    for start in ("words", [good], {"start": 3}):
+        with pytest.raises(WeightsFormatError, match="f: its start isn't described"):
+            first_start({"start": start}, "f")
 
 
 _SMALL = [

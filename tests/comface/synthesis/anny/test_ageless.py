@@ -100,6 +100,7 @@ def test_the_card_names_what_is_untied_and_is_unchanged_without_it() -> None:
         ({"ageless": "beard", "ageless_share": "0"}, "share"),
         ({"ageless": "beard", "ageless_share": "1.5"}, "share"),
         ({"ageless": "beard", "ageless_share": "half"}, "ageless_share=half"),
+        ({"ageless_share": "0.5"}, "ageless_share=0.5 is a share of nothing"),
     ):
         with pytest.raises(UsageError, match=message):
             make(options)
