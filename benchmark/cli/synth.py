@@ -336,6 +336,10 @@ def transfer(
             show_default=False,
         ),
     ] = None,
+    regions: Annotated[
+        bool,
+        typer.Option("--regions", help="Hide regions of some images: where does the rendered head look?"),
+    ] = False,
     data: Data = None,
     device: Device = "auto",
     as_json: Json = False,
@@ -358,6 +362,7 @@ def transfer(
         parse_options(option),
         Fit(choose, largest_gap, standardise, count, of),
         degraded=degraded,
+        regions=regions,
         device=device,
         quiet=as_json,
     )

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from comface_bench.engine.encoder import Encoder, StoredPixels
     from comface_bench.engine.precision import Machine
     from comface_bench.engine.protocols.probe import Probe
-    from comface_bench.execute.transfer import Fit, Transfer
+    from comface_bench.execute.transfer import Fit, Regions, Transfer
 
     Progress = Callable[[int, int], None]
     Rows = NDArray[np.int64]
@@ -65,6 +65,7 @@ def measure_methods(
     fit: Fit,
     *,
     degraded: bool = False,
+    regions: bool = False,
     device: str = "auto",
     quiet: bool = False,
 ) -> list[dict[str, Any]]:
@@ -78,6 +79,7 @@ def measure_methods(
         options: Of `probe`, and all others of the methods.
         fit: How the rendered head is fitted and judged.
         degraded: Renderings are made to look taken and scanned before the networks see them.
+        regions: Regions of some images are hidden, to say where the rendered head looks.
         device: Of the networks.
         quiet: No progress bars.
 
@@ -124,7 +126,9 @@ def measure_methods(
             shown = open_shown(task.table, protocol, cache=cache_folder() / "images", progress=progress)
             photographs = encoded(shown, np.arange(len(shown), dtype=np.int64), progress)
         probe = solve_probe(task, photographs, protocol)
+        own = np.isin(task.table.subjects, task.folds[fit.choose].test) if regions else None
         found: list[Transfer] = []
+        looked: list[Regions | None] = []
         for folder in folders:
             rendered = opened[folder, protocol]
             store = _Degraded(rendered.store, protocol.image_size) if degraded else rendered.store
@@ -132,9 +136,19 @@ def measure_methods(
                 features = encoded(store, rendered.rows, progress)
             faces = RenderedFaces(rendered.name, features, rendered.labels, rendered.people)
             found.append(measure_transfer(task, photographs, probe, faces, fit))
+            looked.append(None)
+            if own is not None:
+                kinds = [
+                    (shown, np.flatnonzero(own), np.array(task.table.subjects)[own]),
+                    (store, rendered.rows, rendered.people),
+                ]
+                with progress_bar(f"{name}: regions", quiet) as progress:
+                    looked[-1] = _look(encoder, protocol, machine, kinds, found[-1].weights, progress)
         facts = {"method": name, "task": task.name, "unit": task.card.unit, "protocol": protocol.name}
         under = {**facts, "degraded": degraded, **asdict(fit)}
-        reports += [{**under, **_facts(one, found[0])} for one in found]
+        for one, where in zip(found, looked, strict=True):
+            shares = {"regions": {**asdict(where), "shared": where.shared}} if where else {}
+            reports.append({**under, **_facts(one, found[0]), **shares})
     return reports
 
 
@@ -144,7 +158,51 @@ def _facts(found: Transfer, first: Transfer) -> dict[str, Any]:
     for shown, head, other in zip(facts["heads"], found.heads, first.heads, strict=True):
         shown["gain"] = asdict(head.reported.gain_over(other.reported)) if found is not first else None
         del shown["chosen_on"]["draws"], shown["reported"]["draws"]
+    del facts["weights"]
     return facts
+
+
+def _look(
+    encoder: Encoder,
+    protocol: Probe,
+    machine: Machine,
+    kinds: Sequence[tuple[StoredPixels, Rows, NDArray[Any]]],
+    weights: NDArray[np.float64],
+    progress: Progress,
+) -> Regions:
+    """Hide regions of some photographs and renderings, each kind a store, its rows and who is shown."""
+    import torch
+
+    from comface_bench.core.card import NO_AUGMENTATION
+    from comface_bench.engine.attribution import Windows, occlude
+    from comface_bench.engine.encoder import ImageSource, encode
+    from comface_bench.execute.transfer import REGION, choose_images, measure_regions
+
+    size = protocol.image_size
+    windows = Windows.over(size, size, REGION, REGION)
+    chosen = [choose_images(people) for _, _, people in kinds]
+    total, seen = sum(map(len, chosen)) * windows.shape[0] * windows.shape[1], 0
+
+    def tick(count: int) -> None:
+        nonlocal seen
+        seen += count
+        progress(seen, total)
+
+    effects = []
+    for (store, rows, _), places, weight in zip(kinds, chosen, weights, strict=True):
+        source = ImageSource(store, np.zeros(len(store), np.uint64), size, NO_AUGMENTATION, 0, machine)
+        head = torch.from_numpy(weight)
+
+        def answer(images: Tensor, head: Tensor = head) -> Tensor:
+            every = np.arange(len(images))
+            return (
+                encode(encoder, lambda some: images[torch.from_numpy(some)], every, machine).double() @ head
+            )
+
+        effects.append(occlude(source.plain(rows[places]), answer, windows, tick=tick))
+    people = [people[places] for (_, _, people), places in zip(kinds, chosen, strict=True)]
+    numbers = [np.unique(who, return_inverse=True)[1] for who in people]
+    return measure_regions(effects, numbers)
 
 
 def _encode(
@@ -360,6 +418,9 @@ def print_transfers(reports: list[dict[str, Any]]) -> None:
         "in renderings",
     ]
     print_table(headings, rows, numbers=headings[2:])
+    for report in reports:
+        if "regions" in report:
+            _print_regions(report)
     typer.echo(
         "The rendered head answers for photographs as it was fitted on renderings. Intervals of 95 % are by"
         " resampling people."
@@ -368,6 +429,18 @@ def print_transfers(reports: list[dict[str, Any]]) -> None:
         typer.echo(
             "The rendered head was fitted with the help of unlabelled photographs of the choosing people."
         )
+
+
+def _print_regions(report: Mapping[str, Any]) -> None:
+    """Print where the rendered head looks, photographs beside renderings."""
+    found = report["regions"]
+    real, drawn = found["images"]
+    typer.echo(
+        f"{report['method']}, {report['rendered']}: where the rendered head looks, in % of the whole,"
+        f" in {real} photographs (left) and {drawn} renderings (right); {found['shared']:.0%} in common"
+    )
+    for left, right in zip(found["photographs"], found["renderings"], strict=True):
+        typer.echo("   ".join("".join(f"{100 * share:5.1f}" for share in row) for row in (left, right)))
 
 
 def _with_interval(found: Mapping[str, float | None], digits: int) -> str:

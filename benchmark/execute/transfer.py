@@ -39,6 +39,10 @@ STRONGER: Final = (10**0.5, 10.0, 10**1.5, 100.0)
 lies in few directions. Near infinity the head is the covariance of features and changes."""
 HELD_OUT: Final = 4
 """Every how manyth rendered person chooses the rendered head's strength instead of being fitted."""
+REGION: Final = 0.2
+"""Side of a region that is hidden, as a share of the image; they lie side by side."""
+LOOKED_AT: Final = 80
+"""Images of each kind whose regions are hidden, at most: spread over all people."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,6 +156,29 @@ class Silence:
 
 
 @dataclasses.dataclass(frozen=True)
+class Regions:
+    """Where the rendered head looks: how much of its answer hangs on each region.
+
+    A region's share is the mean over people of how far the answer for an image moves when the region is
+    blurred, up or down, as a share of the sum over all regions.
+
+    Attributes:
+        images: How many were looked at: photographs of the people to choose by, renderings of all.
+        photographs: Shares by row from the top and column from the left; they sum to 1.
+        renderings: Likewise.
+    """
+
+    images: tuple[int, int]
+    photographs: tuple[tuple[float, ...], ...]
+    renderings: tuple[tuple[float, ...], ...]
+
+    @property
+    def shared(self) -> float:
+        """What both have in common: the sum of the smaller shares, from 0 to 1."""
+        return float(np.minimum(self.photographs, self.renderings).sum())
+
+
+@dataclasses.dataclass(frozen=True)
 class Transfer:
     """What the bench says of one network and one set of rendered faces.
 
@@ -161,6 +188,8 @@ class Transfer:
         held_out_pearson: Correlation on the rendered people who weren't fitted.
         heads: `probe`, then the rendered head under both ways of choosing its strength.
         silence: Of the features.
+        weights: Of the rendered head whose strength renderings chose, on a network's own features: as
+            photographs' and as renderings' are weighed, (2, D); they differ where features are standardised.
     """
 
     rendered: str
@@ -169,6 +198,7 @@ class Transfer:
     held_out_pearson: float | None
     heads: tuple[Head, ...]
     silence: Silence
+    weights: Floats = dataclasses.field(repr=False, compare=False)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -286,9 +316,12 @@ def measure_transfer(
         )
     subjects = np.array(task.table.subjects)
     photos, faces, own = photographs, rendered, np.isin(subjects, task.folds[choose].test)
+    scales = np.ones((2, photographs.shape[1]))
+    basis = None
     if fit.standardised:
-        photos = photographs / _spread(photographs[own])
-        faces = dataclasses.replace(rendered, features=rendered.features / _spread(rendered.features))
+        scales = np.stack([_spread(photographs[own]), _spread(rendered.features)])
+        photos = photographs / scales[0]
+        faces = dataclasses.replace(rendered, features=rendered.features / scales[1])
     if fit.directions is not None:
         if fit.directions_of == "photographs":
             basis = principal_directions(photos[own], subjects[own], fit.directions)
@@ -323,7 +356,46 @@ def measure_transfer(
         _held_out_pearson(faces, fitted),
         heads,
         find_silent(photographs, rendered.features),
+        (fitted.weights[best] if basis is None else basis @ fitted.weights[best]) / scales,
     )
+
+
+def measure_regions(effects: Sequence[Floats], people: Sequence[NDArray[np.int64]]) -> Regions:
+    """Sum up what hiding regions did to the rendered head's answers.
+
+    Args:
+        effects: For photographs and for renderings, what each region adds to the answer for each image,
+            (n, rows, columns), as `engine.attribution.occlude` gives it.
+        people: For both, number of each image's person, (n,).
+
+    Raises:
+        UsageError: No region moves any answer.
+    """
+    shares = []
+    for found, who in zip(effects, people, strict=True):
+        size = np.abs(found)
+        mean = np.mean([size[who == one].mean(axis=0) for one in np.unique(who)], axis=0)
+        if not mean.any():
+            raise UsageError("the rendered head answers the same whichever region is hidden")
+        shares.append(tuple(tuple(row) for row in (mean / mean.sum()).tolist()))
+    return Regions((len(effects[0]), len(effects[1])), *shares)
+
+
+def choose_images(people: NDArray[Any], most: int = LOOKED_AT) -> Rows:
+    """Choose images to look at: each person's first, then each one's second, and so on, up to so many.
+
+    Args:
+        people: Who is shown, (n,).
+        most: How many.
+
+    Returns:
+        Their places, ascending.
+    """
+    turn = np.zeros(len(people), np.int64)
+    for one in np.unique(people):
+        own = np.flatnonzero(people == one)
+        turn[own] = np.arange(len(own))
+    return np.sort(np.lexsort((np.arange(len(people)), turn))[:most])
 
 
 def principal_directions(features: Floats, people: NDArray[Any], count: int) -> Floats:

@@ -12,8 +12,10 @@ from comface_bench.execute.transfer import (
     SILENT,
     Fit,
     RenderedFaces,
+    choose_images,
     find_silent,
     fit_rendered_head,
+    measure_regions,
     measure_transfer,
     solve_probe,
 )
@@ -215,6 +217,47 @@ def test_directions_are_those_of_differences_within_people(task, photographs, re
     value = by_hand(task, [1, 2, 3], weight.weights[weight.best], photographs @ basis)[0]
     assert found.heads[1].reported.pearson.value == pytest.approx(value[0])
     assert found.heads[0] == measure(task, photographs, rendered).heads[0]
+
+
+@pytest.mark.parametrize(
+    "fit", [PLAIN, Fit(standardised=True), Fit(standardised=True, directions=3, directions_of="photographs")]
+)
+def test_weights_are_those_of_the_rendered_head(task, photographs, rendered, fit):
+    """On features as they are they give the head's own answers, of photographs and of renderings."""
+    found = measure(task, photographs, rendered, fit)
+    estimates = photographs @ found.weights[0]
+    y, yhat = [], []
+    for fold in (1, 2, 3):
+        pairs = task.pairs(fold, "test")
+        y.append(pairs.target)
+        yhat.append(estimates[pairs.y] - estimates[pairs.x])
+    value = np.corrcoef(np.concatenate(y), np.concatenate(yhat))[0, 1]
+    assert found.heads[1].reported.pearson.value == pytest.approx(value)
+    assert found.heads[1].reported.mae.value == pytest.approx(
+        np.abs(np.concatenate(y) - np.concatenate(yhat)).mean()
+    )
+    same = np.allclose(found.weights[0], found.weights[1])
+    assert same is not fit.standardised
+
+
+def test_shares_of_regions_are_means_over_people():
+    """One who has many images counts once, up and down alike."""
+    real = np.array([[[1.0, -3.0]], [[0.0, 4.0]], [[-2.0, 0.0]]])
+    drawn = np.array([[[0.0, 5.0]], [[0.0, -1.0]]])
+    found = measure_regions([real, drawn], [np.array([0, 0, 1]), np.array([0, 1])])
+    assert found.images == (3, 2)
+    assert found.photographs == (pytest.approx((1.25 / 3, 1.75 / 3)),)
+    assert found.renderings == ((0.0, 1.0),)
+    assert found.shared == pytest.approx(1.75 / 3)
+    with pytest.raises(UsageError, match="whichever region"):
+        measure_regions([real, 0 * drawn], [np.array([0, 0, 1]), np.array([0, 1])])
+
+
+def test_images_to_look_at_are_spread_over_people():
+    people = np.array(["b", "a", "a", "b", "a", "c"])
+    assert choose_images(people, 3).tolist() == [0, 1, 5]
+    assert choose_images(people, 5).tolist() == [0, 1, 2, 3, 5]
+    assert choose_images(people).tolist() == list(range(6))
 
 
 def test_silent_features_are_counted_both_ways():
