@@ -26,7 +26,7 @@ from comface_bench.cli.commands import (
     make_app,
     parse_numbers,
 )
-from comface_bench.cli.output import print_table, printable
+from comface_bench.cli.output import check_output, make_folder, print_table, printable
 from comface_bench.cli.progress import progress_bar
 from comface_bench.core.errors import DataFormatError, DataMissingError, UnlikePhotoError, UsageError
 
@@ -88,6 +88,8 @@ def predict(
     """
     from comface_bench.execute.models import load_model
 
+    if out is not None:
+        check_output(out)
     pairs = _read_pairs(photos)
     loaded = load_model(
         model,
@@ -109,6 +111,7 @@ def predict(
     if out is not None:
         from comface_bench.core.files import replace_file
 
+        make_folder(out)
         replace_file(out, _as_csv(pairs, found).encode())
     if as_json:
         for pair, one in zip(pairs, found, strict=True):
