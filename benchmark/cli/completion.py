@@ -79,8 +79,8 @@ def _cards(registry: Registry[Any], typed: Any) -> list[Any]:
 def answering_bash(environment: MutableMapping[str, str]) -> Iterator[None]:
     """Let bash, which breaks words at `=`, be answered as other shells are.
 
-    It hands over `split`, `=` and `le` for `split=le`, and inserts its answer in the place of `le` alone. Where
-    a user's COMP_WORDBREAKS has no `=`, words come whole, and so does the answer.
+    It hands over `split`, `=` and `le` for `split=le`, and inserts its answer in the place of `le` alone.
+    Where a user's COMP_WORDBREAKS has no `=`, words come whole, and so does the answer.
 
     Args:
         environment: Of the process; left as it is unless bash asks for completions.

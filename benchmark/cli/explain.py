@@ -23,8 +23,9 @@ from comface_bench.cli.commands import (
     make_app,
     parse_numbers,
 )
-from comface_bench.cli.output import check_output, make_folder, printable
+from comface_bench.cli.output import check_output, make_folder
 from comface_bench.cli.progress import progress_bar
+from comface_bench.core.display import visible
 from comface_bench.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -121,9 +122,9 @@ def explain(
     if as_json:
         typer.echo(json.dumps(found.describe()))
         return
-    typer.echo(printable(str(found)))
+    typer.echo(visible(str(found)))
     for side, name in enumerate(("first", "second")):
-        typer.echo(printable(_describe(found, side, name)))
+        typer.echo(visible(_describe(found, side, name)))
     typer.echo(out)
 
 

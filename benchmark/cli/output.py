@@ -210,8 +210,3 @@ def make_folder(path: Path) -> None:
 def format_count(count: int, noun: str) -> str:
     """Return a number with its noun, such as `1 record` or `2 records`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def printable(text: str) -> str:
-    """Escape characters that a terminal would obey: anybody may have written a record."""
-    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)

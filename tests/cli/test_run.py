@@ -217,7 +217,8 @@ def test_dry_run_says_why_something_is_skipped(call, run_words):
 def test_failed_unit_exits_1_and_is_named(call, run_words, tmp_path):
     status, out, err = call(*run_words("flat", "--folds", "0"))
     assert status == 1
-    assert "failed: " in err
+    (line,) = (line for line in err.splitlines() if line.startswith("failed: "))
+    assert line.count("fold 0 · seed 0: ") == 1
     assert "0/4 (1 failed)" in out
     (record,) = ResultStore(tmp_path / "results").records()
     assert record.failures
