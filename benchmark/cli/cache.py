@@ -89,16 +89,17 @@ def list_kept(
 ) -> None:
     """List what is kept: of which data set and method, its size, when it was last used."""
     from comface_bench.core.weights import cache_folder
-    from comface_bench.engine.feature_files import LIMIT, read_limit
+    from comface_bench.engine.feature_files import LIMIT, list_entries, read_limit
 
-    kept = _find(patterns, features, images, tables)
-    limit, taken = read_limit(), sum(one.stored.size for one in kept if one.kind == "features")
+    kept, limit = _find(patterns, features, images, tables), read_limit()
     if as_json:
         rows = [one.as_json() for one in kept]
         print_json({"folder": str(cache_folder()), "features_limit": limit, "kept": rows})
         return
     typer.echo(f"folder: {cache_folder()}\n")
     _print(kept)
+    # The limit is of all features, whichever are listed.
+    taken = sum(entry.size for entry in list_entries(cache_folder() / "features"))
     typer.echo(f"\nfeatures: {_size(taken)} of {_size(limit)} at most ({LIMIT}=…, in GB)")
 
 

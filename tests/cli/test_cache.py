@@ -28,6 +28,8 @@ def test_what_is_kept_is_listed(call, folders):
     assert "images" not in call("cache", "list", "--features")[1].split()
     assert "flat" not in call("cache", "list", "--images")[1]
     assert "waiting" not in call("cache", "list", "fl*")[1]
+    ends = {call("cache", "list", *words)[1].splitlines()[-1] for words in ((), ("--images",), ("fl*",))}
+    assert len(ends) == 1, "what all features take"
     status, out, _ = call("cache", "list", "--json")
     kept = json.loads(out)["kept"]
     assert {one["about"].get("method") for one in kept} == {None, "flat", "waiting"}
