@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comface_bench.core.errors import UnknownNameError, UsageError
-from comface_bench.core.names import choose_names, did_you_mean, unknown_name
+from comface_bench.core.names import choose_names, did_you_mean
 from comface_bench.leaderboards.document import shown_marks
 from comface_bench.leaderboards.formatting import (
     format_value,
@@ -91,14 +91,15 @@ class MethodComparison:
     @property
     def sentence(self) -> str:
         """What the numbers say."""
-        where, title = f"on {self.task} under {self.protocol}", METRICS[self.metric].title
+        board, title = f"{self.task} under {self.protocol}", METRICS[self.metric].title
+        where = f"on {board}"
         found, interval = self.difference, self.difference.interval
         if found.value is None:
             return f"{self.a} and {self.b} aren't compared {where}: {found.reason}"
         way = "higher" if found.value > 0 else "lower"
         size = f"{self.a}'s {title} is {self._size(found.value)} {way} than {self.b}'s"
         if found.tied is None or interval.low is None or interval.high is None:
-            return f"{where.capitalize()} {size}; there is no interval: {interval.reason}"
+            return f"On {board} {size}; there is no interval: {interval.reason}"
         if self.better is None:
             ends = interval_text(self.metric, interval, signed=True)
             return (
@@ -277,11 +278,29 @@ def _compare(store: ResultStore, place: Place, a: str, b: str, metric: str | Non
     folder = store.record_path(*place, a).parent
     paths = [path for path in store.paths() if path.parent == folder]
     entries, arranged = read_rows(store, paths, by_fold=False)
+    return compare_on_board(entries, arranged, a, b, choose_metric(entries, metric))
+
+
+def choose_metric(entries: Sequence[BoardEntry], metric: str | None) -> str:
+    """Return the metric that is asked for; by default a board's first one, that of its first row.
+
+    Args:
+        entries: All records of one task and protocol, as `read_rows` returns them.
+        metric: Its name.
+
+    Raises:
+        UnknownNameError: The board doesn't have it, or nothing is called so.
+    """
     names = list(entries[0].metrics)
-    if metric is not None and metric not in names:
-        raise unknown_name(metric, names, "metric")
-    # A board's first metric is that of its first row, as on its page.
-    return compare_on_board(entries, arranged, a, b, metric or names[0])
+    if metric is None:
+        return names[0]
+    if metric not in names:
+        raise UnknownNameError(
+            f"{entries[0].task} under {entries[0].protocol} has no metric {metric!r}."
+            f"{did_you_mean(metric, names)}",
+            f"It has {', '.join(names)}.",
+        )
+    return metric
 
 
 def _apart(ours: BoardEntry, theirs: BoardEntry, arranged: Mapping[str, Arranged]) -> str:
@@ -310,7 +329,8 @@ def _correct(
     if len({entry.version for entry in entries}) > 1:
         return MetricValue(None, "the board has rows of different versions of data, split or engine"), 0
     if unranked := [entry.method for entry in (ours, theirs) if not entry.ranked]:
-        return MetricValue(None, f"{' and '.join(unranked)} isn't ranked: folds are missing, or failed"), 0
+        named = f"{' and '.join(unranked)} {'is' if len(unranked) == 1 else 'are'}n't ranked"
+        return MetricValue(None, f"{named}: folds are missing, or failed"), 0
     if ours.apart != theirs.apart:
         taught = ours if ours.apart else theirs
         return MetricValue(None, f"{taught.method} was taught what is asked, and is placed apart"), 0

@@ -81,7 +81,9 @@ class UnitBar:
             self._seen += event.amount
             self._say(f"{event.text} {self._seen}/{event.total}")
         elif event.kind == "epoch":
-            self._say(f"fold {event.fold}, epoch {event.epoch}/{event.total}")
+            # Heads of all folds train together: such an epoch is of no fold.
+            fold = "" if event.fold is None else f"fold {event.fold}, "
+            self._say(f"{fold}epoch {event.epoch}/{event.total}")
         elif event.kind in ("unit", "failure"):
             self._bar.update(1)
 

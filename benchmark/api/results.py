@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from comface_bench.core.display import html_table, short_repr, text_table
+from comface_bench.core.display import html_table, short_repr, text_table, visible
 from comface_bench.core.errors import DataMissingError, UsageError
-from comface_bench.core.names import choose_names, unknown_name
+from comface_bench.core.names import choose_names
 from comface_bench.results.store import ResultStore
 
 if TYPE_CHECKING:
@@ -245,6 +245,7 @@ class Results(Sequence["Record"]):
             UsageError: There are several tasks or protocols, or no method has a value.
             UnknownNameError: There is no such task, protocol or metric.
         """
+        from comface_bench.leaderboards.comparison import choose_metric
         from comface_bench.leaderboards.forest import draw_forest
         from comface_bench.leaderboards.pages import read_rows
 
@@ -256,9 +257,7 @@ class Results(Sequence["Record"]):
         folder = store.record_path(shown.tasks[0], shown.protocols[0], shown.methods[0]).parent
         paths = [path for path in store.paths() if path.parent == folder]
         entries, arranged = read_rows(store, paths, by_fold=False)
-        if metric is not None and metric not in entries[0].metrics:
-            raise unknown_name(metric, entries[0].metrics, "metric")
-        return draw_forest(entries, arranged, metric, shown.methods, ax)
+        return draw_forest(entries, arranged, choose_metric(entries, metric), shown.methods, ax)
 
     def __repr__(self) -> str:
         counts = ((self.methods, "method"), (self.tasks, "task"), (self.protocols, "protocol"))
@@ -311,14 +310,14 @@ class Comparisons(Sequence["MethodComparison"]):
         return pandas.DataFrame([one.facts for one in self])
 
     def __repr__(self) -> str:
-        return "\n".join([text_table(*self._table()), *(one.sentence for one in self)])
+        return "\n".join([text_table(*self._table()), *(visible(one.sentence) for one in self)])
 
     def _repr_html_(self) -> str:
         return html_table(*self._table()) + html_table(["in words"], [[one.sentence] for one in self])
 
     def _table(self) -> tuple[list[str], list[list[str]]]:
         rows = [one.cells for one in self]
-        return list(rows[0]), [list(row.values()) for row in rows]
+        return list(rows[0]) if rows else [], [list(row.values()) for row in rows]
 
 
 @dataclasses.dataclass

@@ -125,7 +125,9 @@ def run(
 
         return Results(request.results, finished.records)
     if finished.failed:
-        listed = "; ".join(f"{unit.label}: {error}" for unit, error in finished.failed)
+        listed = "; ".join(
+            f"{unit.label}: {str(error).removeprefix(f'{unit.label}: ')}" for unit, error in finished.failed
+        )
         raise UnitError(f"{len(finished.failed)} unit(s) failed: {listed}") from finished.failed[0][1]
     (record,) = finished.records
     return record

@@ -14,6 +14,7 @@ from comface_bench.cli.output import print_json, print_table
 from comface_bench.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from comface_bench.data.changes import KeptTable
     from comface_bench.data.image_store import StoredImages
     from comface_bench.engine.feature_files import FeatureEntry
 
@@ -29,13 +30,14 @@ Patterns = Annotated[
 ]
 Features = Annotated[bool, typer.Option("--features", help="Features only.")]
 Images = Annotated[bool, typer.Option("--images", help="Images only.")]
+Tables = Annotated[bool, typer.Option("--tables", help="Tables of data only: what later runs compare with.")]
 
 
 class Kept(NamedTuple):
     """Something that is kept, with what the tables say of it."""
 
     kind: str
-    stored: StoredImages | FeatureEntry
+    stored: StoredImages | FeatureEntry | KeptTable
 
     @property
     def facts(self) -> dict[str, str]:
@@ -70,9 +72,10 @@ class Kept(NamedTuple):
 
 @app.callback()
 def _cache() -> None:
-    """List, verify and clear what runs keep: decoded images, and features of frozen backbones.
+    """List, verify and clear what runs keep: images, features of frozen backbones, tables of data.
 
-    All of it can be made again, and is, when it is needed.
+    Images and features can be made again, and are, when they are needed. Tables say what changed in a data
+    set since it was run; those of former data can't be made again.
     """
 
 
@@ -81,20 +84,22 @@ def list_kept(
     patterns: Patterns = [],  # noqa: B006 - typer reads the default and never changes it
     features: Features = False,
     images: Images = False,
+    tables: Tables = False,
     as_json: Json = False,
 ) -> None:
     """List what is kept: of which data set and method, its size, when it was last used."""
     from comface_bench.core.weights import cache_folder
-    from comface_bench.engine.feature_files import LIMIT, read_limit
+    from comface_bench.engine.feature_files import LIMIT, list_entries, read_limit
 
-    kept = _find(patterns, features, images)
-    limit, taken = read_limit(), sum(one.stored.size for one in kept if one.kind == "features")
+    kept, limit = _find(patterns, features, images, tables), read_limit()
     if as_json:
         rows = [one.as_json() for one in kept]
         print_json({"folder": str(cache_folder()), "features_limit": limit, "kept": rows})
         return
     typer.echo(f"folder: {cache_folder()}\n")
     _print(kept)
+    # The limit is of all features, whichever are listed.
+    taken = sum(entry.size for entry in list_entries(cache_folder() / "features"))
     typer.echo(f"\nfeatures: {_size(taken)} of {_size(limit)} at most ({LIMIT}=…, in GB)")
 
 
@@ -103,13 +108,14 @@ def verify(
     patterns: Patterns = [],  # noqa: B006 - typer reads the default and never changes it
     features: Features = False,
     images: Images = False,
+    tables: Tables = False,
     as_json: Json = False,
 ) -> None:
     """Read what is kept and compare its checksums (exit status 1 if something is damaged).
 
     Nothing is removed. A run that meets something damaged makes it again.
     """
-    kept = _find(patterns, features, images)
+    kept = _find(patterns, features, images, tables)
     states = {one: one.stored.find_damaged() for one in kept}
     damaged = [path for paths in states.values() for path in paths or ()]
     if as_json:
@@ -139,12 +145,15 @@ def clear(
     ] = None,
     features: Features = False,
     images: Images = False,
+    tables: Tables = False,
     as_json: Json = False,
 ) -> None:
-    """Remove what is kept; what a run is writing stays (exit status 1 then)."""
+    """Remove kept images and features, or tables (--tables); what a run is writing stays (exit status 1)."""
     if older_than is not None and not older_than >= 0:
         raise UsageError(f"--older-than {older_than:g} is no number of days", "For example: --older-than 30")
-    kept = _find(patterns, features, images)
+    kept = _find(patterns, features, images, tables)
+    if not tables:
+        kept = [one for one in kept if one.kind != "tables"]
     if older_than is not None:
         kept = [one for one in kept if time.time() - one.stored.used >= older_than * 86_400]
     left = [one for one in kept if not one.stored.remove()]
@@ -160,17 +169,23 @@ def clear(
         raise typer.Exit(1)
 
 
-def _find(patterns: list[str], features: bool, images: bool) -> list[Kept]:
+def _find(patterns: list[str], features: bool, images: bool, tables: bool) -> list[Kept]:
     """Return what is kept and meant, images first."""
     from comface_bench.core.weights import cache_folder
+    from comface_bench.data.changes import list_tables
     from comface_bench.data.image_store import list_stores
     from comface_bench.engine.feature_files import list_entries
 
-    if features and images:
-        raise UsageError("--features and --images exclude each other", "Without them, both are meant.")
-    kept = [] if features else [Kept("images", one) for one in list_stores(cache_folder() / "images")]
-    if not images:
+    if features + images + tables > 1:
+        raise UsageError("--features, --images and --tables exclude each other", "Name one of them, or none.")
+    every = not (features or images or tables)
+    kept: list[Kept] = []
+    if every or images:
+        kept += [Kept("images", one) for one in list_stores(cache_folder() / "images")]
+    if every or features:
         kept += [Kept("features", one) for one in list_entries(cache_folder() / "features")]
+    if every or tables:
+        kept += [Kept("tables", one) for one in list_tables(cache_folder() / "tables")]
     for pattern in patterns:
         if not any(one.fits(pattern) for one in kept):
             raise UsageError(

@@ -80,6 +80,7 @@ def answering_bash(environment: MutableMapping[str, str]) -> Iterator[None]:
     """Let bash, which breaks words at `=`, be answered as other shells are.
 
     It hands over `split`, `=` and `le` for `split=le`, and inserts its answer in the place of `le` alone.
+    Where a user's COMP_WORDBREAKS has no `=`, words come whole, and so does the answer.
 
     Args:
         environment: Of the process; left as it is unless bash asks for completions.
@@ -96,7 +97,8 @@ def answering_bash(environment: MutableMapping[str, str]) -> Iterator[None]:
         else:
             joined.append(word)
     environment["COMP_WORDS"], environment["COMP_CWORD"] = "\n".join(joined), str(len(joined) - 1)
-    before, equals, _ = joined[-1].rpartition("=")
+    broken = joined[-1] != words[place]
+    before, equals, _ = joined[-1].rpartition("=") if broken else ("", "", "")
     answer = io.StringIO()
     try:
         with contextlib.redirect_stdout(answer):

@@ -36,10 +36,12 @@ app = make_app()
 _PACKAGES = ("torch", "torchvision", "timm", "open-clip-torch", "numpy", "scipy", "pandas", "pillow")
 _EXTRAS = {
     "synth": "anny",
+    "prepare": "dlib",
     "slurm": "submitit",
     "plots": "matplotlib",
     "pdf": "weasyprint",
     "onnx": "onnxruntime",
+    "train": "tensorboard",
 }
 
 

@@ -23,8 +23,9 @@ from comface_bench.cli.commands import (
     make_app,
     parse_numbers,
 )
-from comface_bench.cli.output import printable
+from comface_bench.cli.output import check_output, make_folder
 from comface_bench.cli.progress import progress_bar
+from comface_bench.core.display import visible
 from comface_bench.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ def explain(
 
     if out is not None:
         check_format(out)
+        check_output(out)
     elif not as_json:
         raise UsageError("no file for the picture", "Name one: --out FILE.png; or numbers alone: --json")
     loaded = load_model(
@@ -115,13 +117,14 @@ def explain(
             progress=progress,
         )
     if out is not None:
+        make_folder(out)
         found.save(out)
     if as_json:
         typer.echo(json.dumps(found.describe()))
         return
-    typer.echo(printable(str(found)))
+    typer.echo(visible(str(found)))
     for side, name in enumerate(("first", "second")):
-        typer.echo(printable(_describe(found, side, name)))
+        typer.echo(visible(_describe(found, side, name)))
     typer.echo(out)
 
 

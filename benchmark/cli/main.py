@@ -42,7 +42,7 @@ class _Root(DeferredGroup):
         "export": Deferred(
             f"{_HERE}.pretrain", "Write a pre-training's weights and model card.", "export_app"
         ),
-        "cache": Deferred(f"{_HERE}.cache", "List, verify and clear kept images and features."),
+        "cache": Deferred(f"{_HERE}.cache", "List, verify and clear kept images, features and tables."),
         "results": Deferred(f"{_HERE}.results", "Check, compare, unite and export result files."),
         "submission": Deferred(f"{_HERE}.submission", "Pack results for a board; check such packages."),
         "leaderboard": Deferred(f"{_HERE}.leaderboard", "Write leaderboards from result files."),

@@ -15,6 +15,8 @@ from typing import Any
 
 import typer
 
+from comface_bench.core.errors import UsageError
+
 _LONGEST = 500
 """Characters of a cell up to which a table stays far from the width at which lines break."""
 
@@ -149,7 +151,7 @@ def _draw_table(headings: Sequence[str], rows: list[Sequence[str]], right: list[
 def print_text(text: str, indent: str = "") -> None:
     """Print a sentence, broken between words where a terminal's line ends."""
     if sys.stdout.isatty():
-        lines = textwrap.wrap(text, terminal_width() - len(indent), break_on_hyphens=False)
+        lines = textwrap.wrap(text, max(1, terminal_width() - len(indent)), break_on_hyphens=False)
     else:
         lines = [text]
     for line in lines:
@@ -178,11 +180,33 @@ def show_path(path: Path) -> str:
     return str(path.relative_to(here)) if path.is_absolute() and path.is_relative_to(here) else str(path)
 
 
+def check_output(path: Path) -> None:
+    """Check, before the work, that a file can be written; its folder need not be there yet.
+
+    Raises:
+        UsageError: It is a folder, or the folder that is to hold it is none, or isn't writable.
+    """
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder", f"Name a file in it: --out {path / 'NAME'}")
+    there = next(place for place in path.absolute().parents if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        why = "isn't writable" if there.is_dir() else "isn't a folder"
+        raise UsageError(f"{path} can't be written: {show_path(there)} {why}", "Name another: --out FILE")
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder that is to hold a file.
+
+    Raises:
+        StorageError: There is no room for it.
+        OSError: It can't be made for another reason.
+    """
+    from comface_bench.core.files import writing
+
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+
 def format_count(count: int, noun: str) -> str:
     """Return a number with its noun, such as `1 record` or `2 records`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def printable(text: str) -> str:
-    """Escape characters that a terminal would obey: anybody may have written a record."""
-    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)

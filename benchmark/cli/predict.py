@@ -26,8 +26,9 @@ from comface_bench.cli.commands import (
     make_app,
     parse_numbers,
 )
-from comface_bench.cli.output import print_table, printable
+from comface_bench.cli.output import check_output, make_folder, print_table
 from comface_bench.cli.progress import progress_bar
+from comface_bench.core.display import visible
 from comface_bench.core.errors import DataFormatError, DataMissingError, UnlikePhotoError, UsageError
 
 if TYPE_CHECKING:
@@ -88,6 +89,8 @@ def predict(
     """
     from comface_bench.execute.models import load_model
 
+    if out is not None:
+        check_output(out)
     pairs = _read_pairs(photos)
     loaded = load_model(
         model,
@@ -109,6 +112,7 @@ def predict(
     if out is not None:
         from comface_bench.core.files import replace_file
 
+        make_folder(out)
         replace_file(out, _as_csv(pairs, found).encode())
     if as_json:
         for pair, one in zip(pairs, found, strict=True):
@@ -228,7 +232,7 @@ def _print(
     record, estimates = model.record, [one for one in found if not isinstance(one, UnlikePhotoError)]
     if len(pairs) == 1 and estimates:
         single = estimates[0]
-        typer.echo(printable(f"{record.task.target}: {single}"))
+        typer.echo(visible(f"{record.task.target}: {single}"))
         typer.echo(
             f"{level:.0%} interval by the errors of {single.pairs} test pairs of {single.people} people with"
             f" estimates of about that size; {_describe_answers(single)}"
@@ -238,7 +242,7 @@ def _print(
             [str(one.first), str(one.second), *(f"{value:+.3f}" for value in (one.change, one.low, one.high))]
             for one in estimates
         ]
-        headings = ["first", "second", printable(f"change ({estimates[0].unit})"), "low", "high"]
+        headings = ["first", "second", visible(f"change ({estimates[0].unit})"), "low", "high"]
         print_table(headings, rows, headings[2:])
     for one in found:
         if isinstance(one, UnlikePhotoError):

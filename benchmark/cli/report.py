@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from comface_bench.cli.commands import Plugins, Results, load_metrics, make_app
+from comface_bench.cli.output import check_output, make_folder
 
 app = make_app()
 
@@ -47,7 +48,7 @@ def report(
     The same results give the same bytes. A file that is there is replaced, and only by a whole one.
     """
     from comface_bench.core.errors import UsageError
-    from comface_bench.core.files import replace_file, writing
+    from comface_bench.core.files import replace_file
     from comface_bench.core.names import split_list
     from comface_bench.leaderboards.report import (
         TITLE,
@@ -61,6 +62,7 @@ def report(
         raise UsageError(
             f"--out {out}: neither .html nor .pdf", f"Such as: --out {out.with_suffix('.html').name}"
         )
+    check_output(out)
     _require_folder(results)
     pdf = out.suffix.lower() == ".pdf"
     if pdf:
@@ -80,8 +82,7 @@ def report(
     )
     page = report_html(made)
     data = report_pdf(page) if pdf else page
-    with writing(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     replace_file(out, data)
     typer.echo(out)
 

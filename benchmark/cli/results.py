@@ -11,6 +11,7 @@ import typer
 
 from comface_bench.cli.commands import Group, Json, NoPlugins, Plugins, Results, load_metrics, make_app
 from comface_bench.cli.output import format_count, print_json, print_table
+from comface_bench.core.display import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -88,13 +89,13 @@ def recompute(
     if update:
         for path in _update(records, plugin, not no_plugins):
             if not as_json:
-                typer.echo(f"{_escape(str(path))}: updated")
+                typer.echo(f"{visible(str(path))}: updated")
     found = []
     for path in records:
         here = recompute_record(path)
         found += here
         if not here and not as_json:
-            typer.echo(f"{_escape(str(path))}: equal")
+            typer.echo(f"{visible(str(path))}: equal")
     _print_findings(found, len(records), f"equal within {TOLERANCE:g}", as_json)
 
 
@@ -164,16 +165,16 @@ def compare(
     if as_json:
         print_json({"comparisons": [{**one.facts, "says": one.sentence} for one in made]})
         return
-    rows = [{name: _escape(text) for name, text in one.cells.items()} for one in made]
+    rows = [{name: visible(text) for name, text in one.cells.items()} for one in made]
     headings = list(rows[0])
     print_table(headings, [list(row.values()) for row in rows], numbers=headings[4:])
     typer.echo("")
     for one in made:
-        typer.echo(_escape(one.sentence))
+        typer.echo(visible(one.sentence))
         if one.corrected.reason and one.difference.value is not None:
-            typer.echo(_escape(f"  not compared on its page: {one.corrected.reason}"))
+            typer.echo(visible(f"  not compared on its page: {one.corrected.reason}"))
     for note in dict.fromkeys(note for one in made for note in one.notes):
-        typer.echo(_escape(f"note: {note}"))
+        typer.echo(visible(f"note: {note}"))
 
 
 @app.command()
@@ -203,7 +204,7 @@ def merge(
     merged = unite(folders, into, prefer)
     for conflict in merged.conflicts:
         one, other = conflict.files
-        typer.echo(_escape(f"conflict: {conflict.record}: {conflict.what}: {one} and {other}"))
+        typer.echo(visible(f"conflict: {conflict.record}: {conflict.what}: {one} and {other}"))
     if merged.conflicts and prefer is None:
         typer.echo("nothing was written; say whose word counts: --prefer first or --prefer last", err=True)
         raise typer.Exit(1)
@@ -370,9 +371,9 @@ def _print_findings(found: Sequence[Finding], records: int, good: str, as_json: 
         print_json({"ok": not found, "records": records, "findings": facts})
     else:
         for finding in found:
-            typer.echo(_escape(str(finding)))
+            typer.echo(visible(str(finding)))
         for hint in dict.fromkeys(finding.hint for finding in found if finding.hint):
-            typer.echo(f"  {_escape(hint)}")
+            typer.echo(f"  {visible(hint)}")
         wrong = "1 thing is wrong" if len(found) == 1 else f"{len(found)} things are wrong"
         typer.echo(f"{format_count(records, 'record')}: {wrong if found else good}")
     if found:
@@ -389,9 +390,9 @@ def _print_differences(found: Sequence[RecordDifference], as_json: bool) -> None
         print_json({"equal": not found, "differences": [dataclasses.asdict(item) for item in found]})
     else:
         for record, items in groupby(found, key=lambda item: item.record):
-            typer.echo(_escape(f"{record}:"))
+            typer.echo(visible(f"{record}:"))
             for item in items:
-                typer.echo(_escape(f"  {_describe_difference(item)}"))
+                typer.echo(visible(f"  {_describe_difference(item)}"))
         typer.echo(format_count(len(found), "difference") if found else "equal")
     if found:
         raise typer.Exit(1)
@@ -414,8 +415,3 @@ def _describe_pairs(pairs: Pairs) -> str:
     parts += [f"{pairs.only_b} only in the second"] if pairs.only_b else []
     parts += [f"{pairs.other_y} with another true change"] if pairs.other_y else []
     return ", ".join([*parts, f"{pairs.other_yhat} answered otherwise, by up to {pairs.largest:.6g}"])
-
-
-def _escape(text: str) -> str:
-    """Escape characters that a terminal would obey; names in foreign files may hold any."""
-    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)

@@ -239,16 +239,48 @@ def advise_next(plan: Plan, finished: Finished) -> str:
     left = {record.task.folds - len(record.summary.folds_done) for record in finished.records}
     if any(left):
         return "the same command for all folds completes what has some"
+    if not finished.records:
+        return ""
+    if compared := _advise_comparison(plan.cells[0].request, finished.records):
+        return compared
     give = all(cell.protocol_entry.card.gives_models for cell in plan.cells)
-    if not (finished.records and give):
+    if not give:
         return ""
     store = ResultStore(plan.cells[0].request.results)
+    cells = {(cell.method_name, cell.task.name, cell.protocol.name): cell for cell in plan.cells}
     for record in finished.records:
         path = store.record_path(record.task.name, record.protocol.name, record.method.name)
         units = [((unit.fold, unit.seed), unit) for unit in record.units]
         if not ModelFiles(path).missing(units):
-            return f"comface-bench predict --model {shlex.quote(show_path(path))} BEFORE.jpg AFTER.jpg"
+            words = ["--model", show_path(path)]
+            cell = cells[record.method.name, record.task.name, record.protocol.name]
+            if "checkpoint" in record.method.options and cell.weights is not None:
+                words += ["--checkpoint", show_path(cell.weights)]
+            words += _plugin_words(cell.request)
+            return f"comface-bench predict {shlex.join(words)} BEFORE.jpg AFTER.jpg"
     return "the same command with --save-models keeps the networks, which predict needs"
+
+
+def _advise_comparison(request: Request, records: Iterable[Record]) -> str:
+    """Return the line that compares the first two methods of a board; empty where each board has one."""
+    from comface_bench.execute.plan import DEFAULT_RESULTS
+
+    boards: dict[tuple[str, str], list[str]] = {}
+    for record in records:
+        boards.setdefault((record.task.name, record.protocol.name), []).append(record.method.name)
+    pair = next((names[:2] for names in boards.values() if len(names) > 1), None)
+    if pair is None:
+        return ""
+    words = [
+        *pair,
+        *(["--results", show_path(request.results)] if request.results != DEFAULT_RESULTS else []),
+    ]
+    return f"comface-bench results compare {shlex.join([*words, *_plugin_words(request)])}"
+
+
+def _plugin_words(request: Request) -> list[str]:
+    """Return what a command needs to know the names of plugin files, too."""
+    return [word for file in request.plugin_files for word in ("--plugin", show_path(file))]
 
 
 _STATES = {(True, False): "done", (False, True): "missing", (True, True): "again"}

@@ -46,11 +46,11 @@ def short_repr(kind: str, *facts: str) -> str:
 
 def text_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Write a table of plain text, columns aligned, as `repr` shows it."""
-    shown = [[brief(cell, 60) for cell in row] for row in rows[:MOST_ROWS]]
-    widths = [max(map(len, column)) for column in zip(headings, *shown, strict=True)]
+    shown = [[brief(cell, 60) for cell in row] for row in (headings, *rows[:MOST_ROWS])]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in (headings, *shown)
+        for row in shown
     ]
     return "\n".join([*lines, *_others(len(rows))])
 

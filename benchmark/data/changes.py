@@ -1,8 +1,8 @@
 """What changed in a data set: the table of a version that was run, kept, and compared with today's.
 
 A record holds the digest of its data, which tells that they changed and not what. So each run keeps the table
-of its data in the user's cache, under that digest: hashes of names and pictures, and labels. No name, path or
-picture is in it.
+of its data in the user's cache, under that digest: the data set's name, hashes of names and pictures, and
+labels. No name of an image or a person, path or picture is in it.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from comface_bench.core.weights import cache_folder
 from comface_bench.data.manifest import Manifest
 
 _DIGITS = 16
+_SUFFIX = ".json.gz"
 _SUBJECT, _PLACE, _CONTENT = range(3)
 _MOST_NAMED = 3
 """Labels that are named; of more, their number is given."""
@@ -71,6 +72,7 @@ def keep_table(manifest: Manifest) -> None:
     table = DataTable.of(manifest)
     images = list(table.rows)
     facts = {
+        "data": manifest.name,
         "images": images,
         "rows": [table.rows[image] for image in images],
         "labels": {name: [values[image] for image in images] for name, values in table.labels.items()},
@@ -84,17 +86,66 @@ def keep_table(manifest: Manifest) -> None:
 
 def read_table(digest: str) -> DataTable | None:
     """Return the table of the data set of some digest; None where it isn't kept, or damaged."""
+    facts = _read(_path(digest))
+    return None if facts is None else facts[0]
+
+
+def _read(path: Path) -> tuple[DataTable, dict[str, object]] | None:
+    """Return a kept table and what is said of it; None where it isn't there, or damaged."""
     try:
-        facts: dict[str, Any] = json.loads(gzip.decompress(_path(digest).read_bytes()))
+        facts: dict[str, Any] = json.loads(gzip.decompress(path.read_bytes()))
         images = facts["images"]
         rows = {
             image: (str(subject), str(place), str(content))
             for image, (subject, place, content) in zip(images, facts["rows"], strict=True)
         }
         labels = {name: dict(zip(images, values, strict=True)) for name, values in facts["labels"].items()}
+        about = {"data": str(facts.get("data", "")), "images": len(images)}
     except (OSError, EOFError, zlib.error, ValueError, LookupError, TypeError, AttributeError):
         return None
-    return DataTable(rows, labels)
+    return DataTable(rows, labels), about
+
+
+@dataclass(frozen=True, eq=False)
+class KeptTable:
+    """A kept table on disk.
+
+    Attributes:
+        path: Its file.
+        size: Bytes.
+        used: When it was written, in seconds since 1970.
+        about: `data`, the data set's name, and `images`, their number; nothing where it is damaged.
+    """
+
+    path: Path
+    size: int
+    used: float
+    about: Mapping[str, object]
+
+    @property
+    def key(self) -> str:
+        """Digest of the data."""
+        return self.path.name.removesuffix(_SUFFIX)
+
+    def find_damaged(self) -> list[Path]:
+        """Read it; return its file if it is damaged."""
+        return [] if _read(self.path) else [self.path]
+
+    def remove(self) -> bool:
+        """Remove it; return whether it is gone."""
+        with contextlib.suppress(OSError):
+            self.path.unlink(missing_ok=True)
+        return not self.path.exists()
+
+
+def list_tables(folder: Path) -> list[KeptTable]:
+    """Return the tables in a folder; none where there is no folder."""
+    found = []
+    for path in sorted(folder.glob(f"*{_SUFFIX}")):
+        with contextlib.suppress(OSError):  # Another process may remove it meanwhile.
+            state, read = path.stat(), _read(path)
+            found.append(KeptTable(path, state.st_size, state.st_mtime, read[1] if read else {}))
+    return found
 
 
 def describe_changes(before: DataTable, now: DataTable) -> str:
@@ -155,4 +206,4 @@ def _hash(text: str) -> str:
 
 
 def _path(digest: str) -> Path:
-    return cache_folder() / "tables" / f"{digest}.json.gz"
+    return cache_folder() / "tables" / f"{digest}{_SUFFIX}"

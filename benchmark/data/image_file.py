@@ -93,9 +93,11 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
         upright = ImageOps.exif_transpose(image)
-    except OSError as error:
+        return upright if upright.mode == "RGB" else upright.convert("RGB")
+    except MemoryError:
+        raise
+    except Exception as error:  # As of files: decoders raise whatever comes.
         raise UnreadableImageError(where, f"can't be decoded: {error}", _AGAIN) from error
-    return upright if upright.mode == "RGB" else upright.convert("RGB")
 
 
 def is_one_colour(pixels: bytes) -> bool:

@@ -146,8 +146,10 @@ def solve_jobs(
         try:
             solved = solve_ridge(pair_moments(scaled, used, groups))
         except ValueError as error:
+            # What the solver says of numbers that aren't finite names something else.
+            fault = error if np.isfinite(scaled).all() else "the network's features aren't finite"
             for number in numbers:
-                choices[number] = UnitError(f"{jobs[number].label}: {error}", "Check the backbone's weights.")
+                choices[number] = UnitError(f"{jobs[number].label}: {fault}", "Check the backbone's weights.")
             continue
         for column, number in enumerate(numbers):
             weights = solved[:, :, column].T

@@ -709,7 +709,8 @@ def _unit_event(kind: Kind, item: _Work, text: str, value: float | None = None) 
     unit = item.unit
     return Event(
         kind,
-        f"{unit.label}: {text}",
+        # A fault that one of several units of a call has says itself which it was.
+        f"{unit.label}: {text.removeprefix(f'{unit.label}: ')}",
         method=unit.method_name,
         task=unit.task_name,
         protocol=unit.protocol.name,

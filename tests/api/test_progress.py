@@ -66,3 +66,12 @@ def test_the_bar_says_what_is_being_done():
     assert "tiny · age" in text
     assert "encoding images 30/40" in text
     assert "5/5" in text
+
+
+@pytest.mark.parametrize(("fold", "said"), [(2, ", fold 2, epoch 3/20"), (None, ", epoch 3/20")])
+def test_an_epoch_names_its_fold_where_it_has_one(fold, said):
+    drawn = io.StringIO()
+    with UnitBar(0, 5, drawn) as bar:
+        bar._bar.mininterval = 0
+        bar.report(Event("epoch", epoch=3, total=20, fold=fold))
+    assert said in drawn.getvalue() and "None" not in drawn.getvalue()

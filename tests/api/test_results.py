@@ -1,5 +1,6 @@
 """Results in Python: chosen, tabled, compared, plotted, with their predictions."""
 
+import dataclasses
 import math
 import random
 
@@ -7,6 +8,7 @@ import pandas as pd
 import pytest
 
 import comface_bench as cb
+from comface_bench.api.results import Comparisons
 from comface_bench.core.errors import DataMissingError, UnknownNameError, UsageError
 from comface_bench.leaderboards import load
 from comface_bench.leaderboards.comparison import compare_methods
@@ -155,6 +157,21 @@ def test_comparisons(folder, results):
     assert {"low", "high", "p", "p_corrected", "reason"} <= set(frame.columns)
     assert repr(made).splitlines()[-1] == made[1].sentence
     assert made[0].sentence.split(",")[0] in made._repr_html_()
+
+
+def test_a_slice_without_a_comparison_shows_itself(results):
+    some, other = results.methods[:2]
+    none = results.compare(some, other)[:0]
+    assert len(none) == 0
+    assert repr(none) == ""
+    assert "<tbody></tbody>" in none._repr_html_()
+
+
+def test_a_terminal_obeys_nothing_of_a_comparison(results):
+    made = results.compare(*results.methods[:2])
+    escape = Comparisons(dataclasses.replace(one, a="good\x1b[2J", task="x\x1b[2J") for one in made)
+    assert "\x1b" not in repr(escape)
+    assert "\\u001b" in repr(escape)
 
 
 def test_what_was_left_out_is_not_compared(results):

@@ -74,8 +74,9 @@ def test_finished_run_is_not_repeated(settings):
 
 
 def test_failed_unit_raises_and_is_named(settings):
-    with pytest.raises(UnitError, match=r"1 unit\(s\) failed: flat · age.* · fold 0 · seed 0"):
+    with pytest.raises(UnitError, match=r"1 unit\(s\) failed: flat · age.* · fold 0 · seed 0") as raised:
         cb.run("flat", "age", **settings)
+    assert str(raised.value).count("fold 0 · seed 0: ") == 1
 
 
 @pytest.mark.parametrize(("method", "task"), [("tiny,flat", "age"), ("tiny", "a*")])

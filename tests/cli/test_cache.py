@@ -28,6 +28,8 @@ def test_what_is_kept_is_listed(call, folders):
     assert "images" not in call("cache", "list", "--features")[1].split()
     assert "flat" not in call("cache", "list", "--images")[1]
     assert "waiting" not in call("cache", "list", "fl*")[1]
+    ends = {call("cache", "list", *words)[1].splitlines()[-1] for words in ((), ("--images",), ("fl*",))}
+    assert len(ends) == 1, "what all features take"
     status, out, _ = call("cache", "list", "--json")
     kept = json.loads(out)["kept"]
     assert {one["about"].get("method") for one in kept} == {None, "flat", "waiting"}
@@ -38,7 +40,7 @@ def test_what_is_kept_is_listed(call, folders):
 def test_what_is_kept_is_verified(call, folders):
     images, features = folders
     status, out, _ = call("cache", "verify")
-    assert (status, "3 of 3 whole" in out) == (0, True)
+    assert (status, "4 of 4 whole" in out) == (0, True)
     for path in (next(images.glob("*.pixels")), next(features.rglob("*.part"))):
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 1
@@ -71,11 +73,27 @@ def test_what_is_kept_is_cleared(call, folders):
     assert (status, "nothing" in out) == (0, True)
 
 
+def test_tables_of_data_are_listed_and_stay_until_they_are_named(call, folders, own_folders):
+    (table,) = (own_folders / "cache" / "tables").glob("*.json.gz")
+    (line,) = (line for line in call("cache", "list", "--tables")[1].splitlines() if "tables  " in line)
+    assert line.split()[1:3] == [table.name[:12], "FGNET"]
+    assert json.loads(call("cache", "list", "--tables", "--json")[1])["kept"][0]["about"]["images"] == 32
+    assert call("cache", "clear")[0] == 0
+    assert table.exists()
+    content = table.read_bytes()
+    table.write_bytes(content[:-20])
+    status, out, _ = call("cache", "verify")
+    assert (status, f"damaged: {table}" in out) == (1, True)
+    assert call("cache", "clear", "--tables")[0] == 0
+    assert not table.exists()
+
+
 def test_what_cant_be_meant_is_refused(call, folders):
     status, _, err = call("cache", "clear", "nobody")
     assert status == 2
     assert "cache list" in err
     assert call("cache", "list", "--features", "--images")[0] == 2
+    assert call("cache", "clear", "--features", "--tables")[0] == 2
     assert call("cache", "clear", "--older-than", "-1")[0] == 2
     assert call("cache", "list")[1].count("features ") >= 2
 

@@ -51,6 +51,13 @@ def test_bash_gets_what_it_inserts(in_bash, words, offered):
     assert in_bash("comface-bench", "run", *words.split(" ")) == offered
 
 
+def test_bash_that_does_not_break_words_at_the_sign_gets_whole_ones(call, monkeypatch):
+    monkeypatch.setenv("_COMFACE_BENCH_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "comface-bench run -o split=le")
+    monkeypatch.setenv("COMP_CWORD", "3")
+    assert call()[1].split() == ["split=leave-one-out"]
+
+
 def test_other_shells_get_whole_words(call, monkeypatch):
     assert '"loss=smooth-l1"' in in_zsh(call, monkeypatch, "comface-bench run -o loss=s")
     assert '"split=leave-one-out"' in in_zsh(call, monkeypatch, "comface-bench sweep -o split=le")

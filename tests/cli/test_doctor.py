@@ -2,6 +2,8 @@
 
 import json
 import os
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -90,3 +92,9 @@ def test_doctor_exits_1_if_results_can_not_be_written(call, tmp_path):
     assert status == 1
     assert "broken: results" in out
     assert os.environ["COMFACE_CACHE"] in out
+
+
+def test_every_extra_that_a_command_uses_is_looked_for(call):
+    declared = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    extras = declared["project"]["optional-dependencies"].keys() - {"dev", "docs"}
+    assert {one["name"] for one in json.loads(call("doctor", "--json")[1])["extras"]} == extras

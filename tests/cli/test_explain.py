@@ -59,7 +59,7 @@ def pair():
 
 def test_a_picture_and_what_stands_out(call, made, pair, tmp_path):
     pytest.importorskip("matplotlib")
-    out = tmp_path / "picture.png"
+    out = tmp_path / "new" / "picture.png"
     status, said, err = call(*made, *pair, "--out", out)
     assert status == 0, err
     estimate, first, second, written = said.splitlines()
@@ -104,6 +104,21 @@ def test_what_cant_be_meant(call, made, pair, draw_image, tmp_path):
         assert (status, out) == (wanted, "") and said in err, err
     status, out, err = call(*made, pair[0], small, "--json", "--any-photo", "--stride", "0.2")
     assert status == 0 and json.loads(out)["change"] != 0, err
+
+
+@pytest.mark.parametrize("command", ["explain", "predict"])
+def test_a_file_that_cant_be_written_is_said_before_the_work(
+    call, made, pair, command, tmp_path, monkeypatch
+):
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr("comface_bench.execute.models.load_model", None)
+    folder, file = tmp_path / "folder.png", tmp_path / "file"
+    folder.mkdir()
+    file.touch()
+    for out, said in ((folder, f"--out {folder}/NAME"), (file / "a.png", "file isn't a folder")):
+        status, _, err = call(command, *made[1:], *pair, "--out", out)
+        assert status == 2 and said in err, err
+    assert sorted(tmp_path.rglob("*")) == [file, folder]
 
 
 def test_a_photograph_without_a_face_is_refused(call, made, pair, draw_image, tmp_path, monkeypatch):

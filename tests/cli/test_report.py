@@ -61,10 +61,12 @@ def test_one_line_writes_one_file(call, results, tmp_path):
             "",
         ),
         ([], "--out", ""),
+        (["--out", "folder.html"], "folder.html is a folder", "--out folder.html/NAME"),
     ],
 )
 def test_mistakes_write_nothing(call, results, tmp_path, monkeypatch, words, message, remedy):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder.html").mkdir()
     before = sorted(tmp_path.rglob("*"))
     status, _, err = call("report", "--no-figures", *words)
     assert status == 2

@@ -3,6 +3,7 @@
 import json
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -66,10 +67,29 @@ def test_after_all_folds_predict_is_what_to_type(call, run_words, tmp_path, monk
     words[words.index("flat")] = "tiny"
     advice = call(*words)[1].splitlines()[-1]
     (path,) = ResultStore(tmp_path / "results").paths()
-    assert advice == f"next: comface-bench predict --model {path.relative_to(tmp_path)} BEFORE.jpg AFTER.jpg"
+    plugin = Path(words[words.index("--plugin") + 1]).relative_to(tmp_path)
+    named = f"--model {path.relative_to(tmp_path)} --plugin {plugin}"
+    assert advice == f"next: comface-bench predict {named} BEFORE.jpg AFTER.jpg"
+    # It is a line that works.
+    pictures = sorted((tmp_path / "data" / "FGNET" / "images").iterdir())[:2]
+    status, _, err = call("predict", *named.split(), *pictures, "--any-photo", "--device", "cpu")
+    assert status == 0, err
     for model in path.with_suffix(".models").iterdir():
         model.unlink()
     assert call(*words)[1].splitlines()[-1].startswith("next: the same command with --save-models")
+
+
+def test_after_two_methods_a_comparison_is_what_to_type(call, run_words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = run_words("tiny,flat", "--no-leaderboard", "--protocol", "probe", "-o", "image_size=16")
+    words = [*words[: words.index("-o")], "-o", "split=balanced-4", "--device", "cpu", *words[-5:]]
+    words[words.index("tiny,flat")] = "tiny,tiny+preprocess=imagenet"
+    status, out, err = call(*words)
+    assert status == 0, err
+    advice = out.splitlines()[-1]
+    assert advice.startswith("next: comface-bench results compare tiny ")
+    status, out, err = call(*advice.removeprefix("next: comface-bench ").split())
+    assert status == 0 and "on age" in out, err
 
 
 CONFIG = """
@@ -197,7 +217,8 @@ def test_dry_run_says_why_something_is_skipped(call, run_words):
 def test_failed_unit_exits_1_and_is_named(call, run_words, tmp_path):
     status, out, err = call(*run_words("flat", "--folds", "0"))
     assert status == 1
-    assert "failed: " in err
+    (line,) = (line for line in err.splitlines() if line.startswith("failed: "))
+    assert line.count("fold 0 · seed 0: ") == 1
     assert "0/4 (1 failed)" in out
     (record,) = ResultStore(tmp_path / "results").records()
     assert record.failures

@@ -60,6 +60,8 @@ def test_what_is_no_picture_is_refused(tmp_path):
         Preparation().load(tmp_path / "red.png")
     with pytest.raises(UnreadableImageError, match="mode I;16"):
         Preparation()(Image.new("I;16", (8, 8)))
+    with pytest.raises(UnreadableImageError, match="from La to"):
+        Preparation()(Image.new("La", (8, 8)))
 
 
 def test_a_picture_that_is_cut_off_is_refused(draw_image, tmp_path):

@@ -119,6 +119,16 @@ def test_targets_together_equal_each_alone(make_disfa, tmp_path):
         np.testing.assert_allclose(choice.estimates, alone.estimates, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("scale", ["shared", "spread"])
+def test_features_that_are_not_finite_fail_the_unit_and_say_so(task, scale):
+    protocol = resolve_protocol("probe", "age", {"scale": scale})
+    rows = np.arange(len(task.table))
+    features = np.random.default_rng(0).normal(size=(len(rows), 4))
+    features[::2] = np.nan
+    (choice,) = solve_jobs([Job(task, 0, 0, "unit")], features, rows, protocol)
+    assert str(choice) == "unit: the network's features aren't finite\nCheck the backbone's weights."
+
+
 def test_equal_features_fail_the_unit_and_say_why(task):
     protocol = resolve_protocol("probe", "age")
     rows = np.arange(len(task.table))

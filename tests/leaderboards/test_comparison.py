@@ -1,5 +1,6 @@
 """Two methods side by side: the numbers of the pages, and why there are none."""
 
+import dataclasses
 import itertools
 import json
 import shutil
@@ -12,7 +13,8 @@ from comface_bench.leaderboards.comparison import compare_methods, compare_on_bo
 from comface_bench.leaderboards.export import leaderboard_json
 from comface_bench.leaderboards.pages import read_rows
 from comface_bench.results.store import ResultStore
-from comface_bench.stats.significance import Swaps, swap_test
+from comface_bench.stats.bootstrap import Interval
+from comface_bench.stats.significance import PairedDifference, Swaps, swap_test
 
 BOARD = Path(__file__).parents[2] / "leaderboards" / "results"
 
@@ -109,6 +111,22 @@ def test_sentences(made, results):
     assert low < 0 < high
 
 
+def test_names_keep_their_letters_where_there_is_no_interval(filled):
+    (found,) = compare_methods(filled, "comface", "imagenet", task="age")
+    nothing = PairedDifference(1.5, Interval(None, None, None, "too few people"))
+    named = dataclasses.replace(found, task="csv:MyTable.csv", difference=nothing)
+    assert named.sentence == (
+        "On csv:MyTable.csv under finetune comface's MAE is 1.500 years higher than imagenet's; there is no"
+        " interval: too few people"
+    )
+
+
+def test_a_metric_that_a_board_lacks_is_said_with_those_that_it_has(filled):
+    with pytest.raises(UnknownNameError, match="age under finetune has no metric 'icc31'") as raised:
+        compare_methods(filled, "comface", "imagenet", task="age", metric="icc31")
+    assert raised.value.hint.startswith("It has mae")
+
+
 def test_other_pairs_are_named(filled):
     (found,) = compare_methods(filled, "comface", "timm/vit", task="age")
     assert found.difference.value is None
@@ -128,7 +146,7 @@ def test_equal_parts_of_a_split_are_compared_but_not_ranked(made, results):
     (found,) = compare_methods(results, "a", "b")
     assert found.difference.value < 0
     assert found.p.value is not None
-    assert found.corrected.reason == "a and b isn't ranked: folds are missing, or failed"
+    assert found.corrected.reason == "a and b aren't ranked: folds are missing, or failed"
 
 
 def test_other_versions_are_named(made, results):
