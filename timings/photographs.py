@@ -53,13 +53,14 @@ def encode_bare(folder: Path, method: str, size: int) -> None:
     from PIL import Image
 
     import comface_bench as cb
+    from comface_bench.data.image_file import read_image
 
     encoder = cb.load_method(method).eval()
     files = sorted((folder / "FGNET" / "images").iterdir())
     with torch.inference_mode():
         for start in range(0, len(files), BATCH):
             stored = [
-                Image.open(file).convert("RGB").resize((256, 256), Image.Resampling.BILINEAR)
+                read_image(file).resize((256, 256), Image.Resampling.BILINEAR)
                 for file in files[start : start + BATCH]
             ]
             images = torch.stack([torch.tensor(np.asarray(image)).permute(2, 0, 1) for image in stored])

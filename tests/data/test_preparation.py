@@ -22,7 +22,7 @@ def table(draw_image, tmp_path):
     draw_image(tmp_path / "a.jpg", 1, (40, 30))
     draw_image(tmp_path / "b.png", 2, (30, 50), mode="L")
     draw_image(tmp_path / "c.png", 3, (17, 90), mode="P")
-    lying = Image.open(draw_image(tmp_path / "plain.png", 4, (60, 33)))
+    lying = Image.open(draw_image(tmp_path / "plain.png", 4, (60, 33)), formats=["PNG"])
     exif = Image.Exif()
     exif[0x0112] = 6
     lying.save(tmp_path / "d.jpg", exif=exif)
@@ -38,9 +38,11 @@ def test_pixels_are_those_of_a_run(table, tmp_path, options):
     prepare = Preparation(protocol.image_size, protocol.resize)
     for row, name in enumerate(table.images):
         torch.testing.assert_close(prepare.load(table.root / name), shown[row], rtol=0, atol=1e-7)
-        opened = Image.open(table.root / name)
+        opened = Image.open(table.root / name, formats=["JPEG", "PNG"])
         assert torch.equal(prepare(opened), prepare.load(table.root / name))
-        assert opened.size == Image.open(table.root / name).size, "the picture stays as it is"
+        assert opened.size == Image.open(table.root / name, formats=["JPEG", "PNG"]).size, (
+            "the picture stays as it is"
+        )
     assert shown.shape == (4, 3, protocol.image_size, protocol.image_size)
 
 
@@ -68,7 +70,7 @@ def test_a_picture_that_is_cut_off_is_refused(draw_image, tmp_path):
     whole = draw_image(tmp_path / "a.jpg", 1, (64, 64)).read_bytes()
     (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UnreadableImageError, match=r"cut.jpg can't be decoded"):
-        Preparation(16)(Image.open(tmp_path / "cut.jpg"))
+        Preparation(16)(Image.open(tmp_path / "cut.jpg", formats=["JPEG"]))
 
 
 def test_faces_are_cut_out_by_the_chip_of_the_encoder(table, tmp_path, monkeypatch):

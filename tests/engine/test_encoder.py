@@ -211,12 +211,17 @@ def test_features_of_loaded_images_are_those_that_a_run_keeps(
     with torch.inference_mode():
         loaded = encoder(load_images(files, encoder, image_size=32))
         transform = encoder.make_transform(32)
-        opened = encoder(torch.stack([transform(Image.open(file)) for file in files]))
+        opened = encoder(
+            torch.stack([transform(Image.open(file, formats=["JPEG", "PNG"])) for file in files])
+        )
     np.testing.assert_allclose(loaded.numpy(), kept.values, rtol=0, atol=1e-6)
     assert torch.equal(opened, loaded)
     # Without the seventh that runs keep for crops, features would be others.
     plain = np.stack(
-        [np.asarray(Image.open(file).resize((32, 32), Image.Resampling.BILINEAR)) for file in files]
+        [
+            np.asarray(Image.open(file, formats=["JPEG", "PNG"]).resize((32, 32), Image.Resampling.BILINEAR))
+            for file in files
+        ]
     )
     with torch.inference_mode():
         other = encoder(torch.from_numpy(plain).permute(0, 3, 1, 2) / 255)

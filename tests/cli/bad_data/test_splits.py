@@ -138,7 +138,7 @@ RULES = {
     "balanced-3": ("split balanced-3: 4 subjects are too few for 3 folds", LEAVE_ONE_OUT),
     "balanced-1": ("split balanced-1: there must be at least 2 folds", LEAVE_ONE_OUT),
     "random-4": (
-        "no split is called 'random-4'",
+        "no split is called 'random-4'. Did you mean balanced-4?",
         "Rules: balanced-4 (any number), leave-one-out; for patients"
         " with days also patient-days, other-patients, four-folds",
     ),
