@@ -99,6 +99,7 @@ def measure_methods(
     from comface_bench.engine.encoder import build_encoder
     from comface_bench.engine.precision import choose_machine
     from comface_bench.engine.protocols.probe import Probe
+    from comface_bench.execute.plan import find_leak
     from comface_bench.execute.transfer import RenderedFaces, measure_transfer, solve_probe
 
     task = load_task(task_name, data)
@@ -112,6 +113,8 @@ def measure_methods(
         base, named = parse_name(name)
         given = {**named, **of_methods}
         entry = method_registry().get(base).configured(given)
+        if (leak := find_leak(entry.card, task.card)) is not None:
+            raise leak
         chosen = method_options(entry.card, given)
         protocol = resolve_protocol("probe", task.card.family, of_protocol, chip=entry.card.chip)
         assert isinstance(protocol, Probe)

@@ -436,7 +436,7 @@ class _Planner:
         """Yield what is planned on a task, a record for each method that may be tested on it."""
         for method in methods:
             card = method.entry.card
-            if (refusal := _find_leak(card, task.card)) is not None:
+            if (refusal := find_leak(card, task.card)) is not None:
                 explicit = named.explicit and method.explicit
                 self._skip_or_raise(explicit, f"{method.name} · {named.name}", refusal)
                 continue
@@ -553,8 +553,11 @@ def choose_units(plan: Plan, keys: Collection[str]) -> Plan:
     return Plan(tuple(cell for cell in kept if cell.units), plan.skips)
 
 
-def _find_leak(method: MethodCard, task: TaskCard) -> UsageError | None:
-    """Refuse a method that was trained on labels of the task's people: its score would say nothing."""
+def find_leak(method: MethodCard, task: TaskCard) -> UsageError | None:
+    """Return why a method isn't measured on a task of whose people it learnt the labels, or None.
+
+    Its score would say nothing.
+    """
     leaked = sorted(set(method.labels_of) & set(task.overlaps))
     if not leaked:
         return None

