@@ -84,7 +84,8 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
                 stream.flush()
                 if durable:
                     os.fsync(stream.fileno())
-            temporary.replace(path)
+                # While it is open, and so locked: another would remove it as a dead process's.
+                temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
         if durable:

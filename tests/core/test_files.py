@@ -11,7 +11,13 @@ from pathlib import Path
 import pytest
 
 from comface_bench.core.errors import UsageError
-from comface_bench.core.files import file_lock, replace_file, replacing, require_writable
+from comface_bench.core.files import (
+    file_lock,
+    remove_unfinished,
+    replace_file,
+    replacing,
+    require_writable,
+)
 
 HOLDER = """
 import pathlib, sys, time
@@ -199,3 +205,16 @@ def test_a_folder_that_takes_nothing_is_said_with_what_to_do(tmp_path):
     with pytest.raises(UsageError, match=r"pages can't be written to .*file: File exists") as caught:
         require_writable(tmp_path / "file", "pages", "Name another: --out DIR")
     assert caught.value.hint == "Name another: --out DIR"
+
+
+def test_a_finished_file_is_not_taken_for_a_dead_processs_before_it_has_its_name(tmp_path, monkeypatch):
+    path, replace = tmp_path / "whole", Path.replace
+
+    def replace_after_another_looked(self, target):
+        remove_unfinished(path)
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace_after_another_looked)
+    with replacing(path) as stream:
+        stream.write(b"all of it")
+    assert path.read_bytes() == b"all of it"
