@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
-from comface_bench.core.errors import MissingExtraError, UsageError
-from comface_bench.leaderboards.formatting import heading, unit_of, visible
+from comface_bench.core.errors import UsageError
+from comface_bench.core.plotting import load_matplotlib, plain_text
+from comface_bench.leaderboards.formatting import heading, unit_of
 from comface_bench.stats.bootstrap import Resamples, score
 from comface_bench.stats.metrics import METRICS
 
@@ -69,7 +69,7 @@ def draw_forest(
         MissingExtraError: matplotlib isn't installed.
         UsageError: No method has a value.
     """
-    plots = _load("matplotlib.pyplot")
+    plots = load_matplotlib("plots need matplotlib, which isn't installed", module="matplotlib.pyplot")
     first, name = entries[0], metric or next(iter(entries[0].metrics))
     values = {
         entry.method: entry.metrics[name].value
@@ -99,24 +99,10 @@ def draw_forest(
     if fullest is not None and fullest.value is not None:
         axes.axvline(fullest.value * factor, linestyle="--", color="0.5", label="no change")
         axes.legend(frameon=False, loc="best")
-    axes.set_yticks(range(len(ordered)), [_plain(method + by_name[method].marks) for method in ordered])
+    axes.set_yticks(range(len(ordered)), [plain_text(method + by_name[method].marks) for method in ordered])
     axes.set_ylim(len(ordered) - 0.5, -0.5)
     unit = unit_of(name, first.unit)
-    axes.set_xlabel(_plain(f"{heading(name)}{f', {unit}' if unit and not card.percent else ''}"))
-    axes.set_title(_plain(f"{first.task} · {first.protocol}"))
+    axes.set_xlabel(plain_text(f"{heading(name)}{f', {unit}' if unit and not card.percent else ''}"))
+    axes.set_title(plain_text(f"{first.task} · {first.protocol}"))
     axes.grid(axis="x", linewidth=0.4)
     return axes
-
-
-def _load(module: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise MissingExtraError(
-            "plots need matplotlib, which isn't installed", "pip install 'comface-bench[plots]'"
-        ) from error
-
-
-def _plain(text: str) -> str:
-    """Keep a text from being read as mathematics."""
-    return visible(text).replace("$", r"\$")

@@ -5,11 +5,10 @@ They are for paper: marks are told apart by shape, never by colour.
 
 from __future__ import annotations
 
-import importlib
-import io
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from comface_bench.core.errors import MissingExtraError
+from comface_bench.core.plotting import STYLE, load_matplotlib, plain_text, svg_bytes
 from comface_bench.leaderboards.formatting import heading, unit_of, visible
 from comface_bench.stats.metrics import METRICS
 
@@ -21,14 +20,11 @@ if TYPE_CHECKING:
 
 FAR = 2.0
 """Errors of more than so many times the no-change baseline's stand at the edge, as arrows."""
-_STYLE = {
-    "svg.hashsalt": "comface-bench",
-    "svg.fonttype": "none",
+_STYLE = STYLE | {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans", "Verdana"],
     "font.size": 7.5,
 }
-"""Texts stay texts, and the same values make the same bytes."""
 _WIDTH, _LONGEST_LABEL = 6.6, 44
 _SHAPES = {
     "best": {"fmt": "o", "color": "black"},
@@ -49,23 +45,10 @@ class Point(NamedTuple):
     shape: str
 
 
-def require_matplotlib() -> None:
-    """Check that figures can be drawn.
-
-    Raises:
-        MissingExtraError: matplotlib isn't installed.
-    """
-    _load("matplotlib.figure")
-
-
-def _load(module: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise MissingExtraError(
-            "the figures of a report need matplotlib",
-            "pip install 'comface-bench[plots]', or leave them out: --no-figures",
-        ) from error
+require_matplotlib = partial(
+    load_matplotlib, "the figures of a report need matplotlib", ", or leave them out: --no-figures"
+)
+"""Import matplotlib, so that figures can be drawn, or raise `MissingExtraError`."""
 
 
 def draw_board(board: Board, rows: Sequence[BoardRow]) -> bytes | None:
@@ -118,8 +101,8 @@ def _point(row: BoardRow, name: str) -> Point | None:
 
 
 def _draw(points: Sequence[Point], axis: str, floor: float | None, edge: float | None) -> bytes:
-    with _load("matplotlib").rc_context(_STYLE):
-        figure = _load("matplotlib.figure").Figure(
+    with require_matplotlib(module="matplotlib").rc_context(_STYLE):
+        figure = require_matplotlib().Figure(
             figsize=(_WIDTH, 0.55 + 0.19 * len(points)), layout="constrained"
         )
         axes = figure.subplots()
@@ -132,15 +115,13 @@ def _draw(points: Sequence[Point], axis: str, floor: float | None, edge: float |
                 axes.axvline(floor, color="0.35", linestyle="--", linewidth=0.8)
         axes.set_yticks(range(len(points)), [_label(point.label) for point in points])
         axes.set_ylim(len(points) - 0.5, -0.5)
-        axes.set_xlabel(_plain(axis))
+        axes.set_xlabel(plain_text(axis))
         axes.grid(axis="both", linewidth=0.4, color="0.85")
         axes.set_axisbelow(True)
         for side in ("top", "right", "left"):
             axes.spines[side].set_visible(False)
         axes.tick_params(axis="y", length=0)
-        stream = io.BytesIO()
-        figure.savefig(stream, format="svg", metadata={"Date": None})
-    return stream.getvalue()
+        return svg_bytes(figure)
 
 
 def _draw_point(axes: Any, place: int, point: Point, edge: float | None) -> None:
@@ -163,9 +144,4 @@ def _draw_point(axes: Any, place: int, point: Point, edge: float | None) -> None
 
 def _label(text: str) -> str:
     plain = visible(text)
-    return _plain(plain if len(plain) <= _LONGEST_LABEL else f"{plain[: _LONGEST_LABEL - 1]}…")
-
-
-def _plain(text: str) -> str:
-    """Keep a text from being read as mathematics."""
-    return visible(text).replace("$", r"\$")
+    return plain_text(plain if len(plain) <= _LONGEST_LABEL else f"{plain[: _LONGEST_LABEL - 1]}…")

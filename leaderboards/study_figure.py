@@ -6,12 +6,10 @@ intervals; a diamond is a value of the supplement beside which a measured one st
 
 from __future__ import annotations
 
-import importlib
-import io
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from comface_bench.core.errors import MissingExtraError
-from comface_bench.leaderboards.formatting import visible
+from comface_bench.core.plotting import STYLE, load_matplotlib, plain_text, svg_bytes
 from comface_bench.stats.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -21,26 +19,11 @@ if TYPE_CHECKING:
 
 _ACROSS = 4
 """Panels side by side."""
-_STYLE = {"svg.hashsalt": "comface-bench", "svg.fonttype": "none", "font.size": 8}
-"""Texts stay texts, and the same table makes the same bytes."""
+_STYLE = STYLE | {"font.size": 8}
 
 
-def require_matplotlib() -> None:
-    """Check that figures can be drawn.
-
-    Raises:
-        MissingExtraError: matplotlib isn't installed.
-    """
-    _load("matplotlib.figure")
-
-
-def _load(module: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise MissingExtraError(
-            "the figure needs matplotlib", "pip install 'comface-bench[plots]', or leave it out: --no-figure"
-        ) from error
+require_matplotlib = partial(load_matplotlib, "the figure needs matplotlib", ", or leave it out: --no-figure")
+"""Import matplotlib, so that a figure can be drawn, or raise `MissingExtraError`."""
 
 
 def draw_study(made: StudyTable) -> bytes:
@@ -49,14 +32,14 @@ def draw_study(made: StudyTable) -> bytes:
     Raises:
         MissingExtraError: matplotlib isn't installed.
     """
-    with _load("matplotlib").rc_context(_STYLE):
+    with require_matplotlib(module="matplotlib").rc_context(_STYLE):
         across = min(_ACROSS, len(made.columns))
         down = -(-len(made.columns) // across)
         labels = max(len(row.label) for row in made.rows)
         height = 2.4 if made.axis else 0.9 + 0.22 * len(made.rows)
         beside = 0.6 if made.axis else 0.06 * min(labels, 40)
         size = (across * 2.2 + beside, down * height + (0.6 if made.axis else 0.0))
-        figure = _load("matplotlib.figure").Figure(figsize=size, layout="constrained")
+        figure = require_matplotlib().Figure(figsize=size, layout="constrained")
         panels = figure.subplots(down, across, squeeze=False, sharey=not made.axis).flat
         for place, column in enumerate(made.columns):
             draw = _draw_lines if made.axis else _draw_rows
@@ -71,9 +54,7 @@ def draw_study(made: StudyTable) -> bytes:
             if lines:
                 shown = (lines.values(), lines.keys())
                 figure.legend(*shown, loc="outside lower center", ncols=across, frameon=False)
-        stream = io.BytesIO()
-        figure.savefig(stream, format="svg", metadata={"Date": None})
-    return stream.getvalue()
+        return svg_bytes(figure)
 
 
 def _draw_rows(axes: Any, made: StudyTable, column: StudyColumn, cells: Sequence[StudyCell]) -> None:
@@ -109,7 +90,9 @@ def _draw_lines(axes: Any, made: StudyTable, column: StudyColumn, cells: Sequenc
             [middle - end for middle, end in zip(value, low, strict=True)],
             [end - middle for middle, end in zip(value, high, strict=True)],
         ]
-        axes.errorbar(x, value, yerr=errors, fmt="o-", color=f"C{number}", markersize=3, label=_plain(line))
+        axes.errorbar(
+            x, value, yerr=errors, fmt="o-", color=f"C{number}", markersize=3, label=plain_text(line)
+        )
     axes.set_xticks(range(len(places)), list(places))
     axes.set_xlabel(made.axis)
     axes.set_title(_title(column))
@@ -142,13 +125,8 @@ def _factor(column: StudyColumn) -> int:
 
 
 def _title(column: StudyColumn) -> str:
-    return _plain(column.title)
+    return plain_text(column.title)
 
 
 def _label(row: StudyRow) -> str:
-    return _plain(row.label)
-
-
-def _plain(text: str) -> str:
-    """Keep a text from being read as mathematics."""
-    return visible(text).replace("$", r"\$")
+    return plain_text(row.label)

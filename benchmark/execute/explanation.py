@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import io
 import warnings
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comface_bench.core.errors import MissingExtraError, UsageError
 from comface_bench.core.files import replace_file
+from comface_bench.core.plotting import STYLE, load_matplotlib
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +28,8 @@ SIDES = ("first", "second")
 _COLOURS = "RdBu_r"
 _OPAQUE = 0.6
 """Of a map over its photograph."""
-_STYLE = {"svg.hashsalt": "comface-bench", "svg.fonttype": "none", "pdf.fonttype": 42, "font.size": 9}
+_STYLE = STYLE | {"pdf.fonttype": 42, "font.size": 9}
+_load = partial(load_matplotlib, "the picture needs matplotlib", ", or numbers alone: --json")
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +135,7 @@ class Explanation:
         Raises:
             MissingExtraError: matplotlib isn't installed.
         """
-        with _load("matplotlib").rc_context(_STYLE), warnings.catch_warnings():
+        with _load(module="matplotlib").rc_context(_STYLE), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Names of files may have characters that the font lacks.
             figure = self._lay_out()
             stream = io.BytesIO()
@@ -149,7 +150,7 @@ class Explanation:
         return None
 
     def _lay_out(self) -> Any:
-        figure = _load("matplotlib.figure").Figure(figsize=(5.4, 5.6), layout="constrained")
+        figure = _load().Figure(figsize=(5.4, 5.6), layout="constrained")
         panels = figure.subplots(2, 2)
         # One scale for both, so that they can be compared, with white at 0.
         most = float(abs(self.maps).max()) or 1.0
@@ -182,17 +183,8 @@ def check_format(path: Path) -> str:
     """
     if path.suffix.lower() not in FORMATS:
         raise UsageError(f"{path}: a picture is called {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
-    _load("matplotlib.figure")
+    _load()
     return path.suffix.lower().removeprefix(".")
-
-
-def _load(module: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise MissingExtraError(
-            "the picture needs matplotlib", "pip install 'comface-bench[plots]', or numbers alone: --json"
-        ) from error
 
 
 _LONGEST = 78

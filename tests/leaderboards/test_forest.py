@@ -2,8 +2,8 @@
 
 import pytest
 
+from comface_bench.core import plotting
 from comface_bench.core.errors import MissingExtraError, UsageError
-from comface_bench.leaderboards import forest
 from comface_bench.leaderboards.forest import board_intervals, draw_forest
 from comface_bench.leaderboards.pages import read_rows
 from comface_bench.results.store import ResultStore
@@ -80,7 +80,7 @@ def test_without_matplotlib_the_extra_is_named(rows, monkeypatch):
     def missing(module):
         raise ImportError(module)
 
-    monkeypatch.setattr(forest.importlib, "import_module", missing)
+    monkeypatch.setattr(plotting.importlib, "import_module", missing)
     with pytest.raises(MissingExtraError, match=r"pip install 'comface-bench\[plots\]'"):
         draw_forest(*rows)
 
