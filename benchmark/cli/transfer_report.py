@@ -179,10 +179,11 @@ def _look(
     from comface_bench.core.card import NO_AUGMENTATION
     from comface_bench.engine.attribution import Windows, occlude
     from comface_bench.engine.encoder import ImageSource, encode
-    from comface_bench.execute.transfer import REGION, choose_images, measure_regions
+    from comface_bench.execute.transfer import REGIONS, choose_images, measure_regions
 
     size = protocol.image_size
-    windows = Windows.over(size, size, REGION, REGION)
+    side = -(-size // REGIONS) / size
+    windows = Windows.over(size, size, side, side)
     chosen = [choose_images(people) for _, _, people in kinds]
     total, seen = sum(map(len, chosen)) * windows.shape[0] * windows.shape[1], 0
 

@@ -39,9 +39,9 @@ STRONGER: Final = (10**0.5, 10.0, 10**1.5, 100.0)
 lies in few directions. Near infinity the head is the covariance of features and changes."""
 HELD_OUT: Final = 4
 """Every how manyth rendered person chooses the rendered head's strength instead of being fitted."""
-REGION: Final = 0.2
-"""Side of a region that is hidden, as a share of the image; they lie side by side."""
-LOOKED_AT: Final = 80
+REGIONS: Final = 5
+"""An image has as many rows and columns of regions that are hidden one by one."""
+LOOKED_AT: Final = 60
 """Images of each kind whose regions are hidden, at most: spread over all people."""
 
 
