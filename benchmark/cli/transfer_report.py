@@ -176,7 +176,6 @@ def _look(
     """Hide regions of some photographs and renderings, each kind a store, its rows and who is shown."""
     import torch
 
-    from comface_bench.core.card import NO_AUGMENTATION
     from comface_bench.engine.attribution import Windows, occlude
     from comface_bench.engine.encoder import ImageSource, encode
     from comface_bench.execute.transfer import REGIONS, choose_images, measure_regions
@@ -194,7 +193,7 @@ def _look(
 
     effects = []
     for (store, rows, _), places, weight in zip(kinds, chosen, weights, strict=True):
-        source = ImageSource(store, np.zeros(len(store), np.uint64), size, NO_AUGMENTATION, 0, machine)
+        source = ImageSource.unaugmented(store, size, machine)
         head = torch.from_numpy(weight)
 
         def answer(images: Tensor, head: Tensor = head) -> Tensor:
@@ -218,7 +217,6 @@ def _encode(
     progress: Progress,
 ) -> NDArray[np.float64]:
     """Return features of images, from the cache of frozen backbones' features where they are there."""
-    from comface_bench.core.card import NO_AUGMENTATION
     from comface_bench.core.weights import cache_folder
     from comface_bench.engine.encoder import ImageSource
     from comface_bench.engine.feature_store import FeatureStore
@@ -230,8 +228,7 @@ def _encode(
         seen += event.amount if event.kind == "progress" else 0
         progress(seen, len(rows))
 
-    keys = np.zeros(len(store), np.uint64)  # Of augmented views, of which there are none.
-    images = ImageSource(store, keys, protocol.image_size, NO_AUGMENTATION, 0, machine)
+    images = ImageSource.unaugmented(store, protocol.image_size, machine)
     features = FeatureStore(
         encoder, images, report, cache_folder() / "features", {"method": encoder.name, "data": "transfer"}
     )
@@ -328,11 +325,11 @@ class _CorpusPixels:
     ) -> None:
         from comface_bench.core.digest import digest
         from comface_bench.data.alignment import open_aligner
+        from comface_bench.data.image_store import stored_size
 
         self._corpus, self._places = corpus, places
         self._aligner = open_aligner(protocol.chip) if protocol.align != "none" else None
-        # A seventh larger than they are shown, as photographs are stored.
-        self._size = protocol.image_size + -(-protocol.image_size // 7)
+        self._size = stored_size(protocol.image_size)
         shown = [self._size, self._aligner.describe()] if self._aligner else []
         made = [corpus.description.key, corpus.description.version, attribute]
         self.key: str = digest(["corpus", *made, *shown])[:32]

@@ -16,7 +16,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from comface_bench.core.card import AUGMENTATIONS, IMAGENET, Augmentation, MethodCard, Preprocess
+from comface_bench.core.card import (
+    AUGMENTATIONS,
+    IMAGENET,
+    NO_AUGMENTATION,
+    Augmentation,
+    MethodCard,
+    Preprocess,
+)
 from comface_bench.core.digest import ObjectFacts, digest, digest_file
 from comface_bench.core.display import short_repr
 from comface_bench.core.errors import PluginError, UnitError, UsageError
@@ -356,6 +363,24 @@ class ImageSource:
     augmentation: Augmentation
     seed: int
     machine: Machine
+
+    @classmethod
+    def unaugmented(
+        cls, store: StoredPixels, size: int, machine: Machine, keys: NDArray[np.uint64] | None = None
+    ) -> ImageSource:
+        """Return a source of images as they are.
+
+        Args:
+            store: Decoded images.
+            size: Side of the rendered images in pixels.
+            machine: Device and precision.
+            keys: Of each image, where `with_views` will ask for views; without them no view is to be drawn.
+        """
+        import numpy as np
+
+        if keys is None:
+            keys = np.zeros(len(store), dtype=np.uint64)
+        return cls(store, keys, size, NO_AUGMENTATION, 0, machine)
 
     def plain(self, rows: NDArray[np.int64]) -> Tensor:
         """Return images without augmentation, float32 (n, 3, size, size) in [0, 1]."""

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from comface_bench.core.card import NO_AUGMENTATION, Family, MethodCard, deciding_facts, facts
+from comface_bench.core.card import Family, MethodCard, deciding_facts, facts
 from comface_bench.core.digest import digest, digest_file
 from comface_bench.core.display import html_facts, short_repr
 from comface_bench.core.errors import (
@@ -374,6 +374,7 @@ class Model:
             MissingExtraError: A package for ONNX isn't installed.
             ResultError: The network can't be written as ONNX, or its graph answers otherwise.
         """
+        from comface_bench.data.image_store import stored_size
         from comface_bench.engine.onnx_export import write_onnx
 
         record, size = self.record, self.protocol.image_size
@@ -391,7 +392,7 @@ class Model:
             "target": record.task.target,
             "unit": record.task.unit,
             "protocol": json.dumps({"name": record.protocol.name, **self.protocol.facts()}),
-            "preparation": f"upright RGB, made {shown} of {size + -(-size // 7)} pixels as the protocol says,"
+            "preparation": f"upright RGB, made {shown} of {stored_size(size)} pixels as the protocol says,"
             f" then a square of {size}, bilinear with antialiasing",
             "units": json.dumps([unit.key for unit in self.shares[0].units]),
             "licence": record.method.about.licence,
@@ -450,8 +451,6 @@ class Model:
     @contextlib.contextmanager
     def _show(self, files: Sequence[Path]) -> Iterator[ImageSource]:
         """Prepare photographs as those of a run are, in a folder that is gone afterwards."""
-        import numpy as np
-
         from comface_bench.data.image_store import open_shown
         from comface_bench.data.manifest import Manifest
         from comface_bench.engine.encoder import ImageSource
@@ -469,10 +468,7 @@ class Model:
         )
         with tempfile.TemporaryDirectory(prefix="comface-bench-") as folder:
             store = open_shown(table, self.protocol, cache=Path(folder))
-            keys = np.zeros(count, dtype=np.uint64)  # Views are drawn by them, and none is.
-            yield ImageSource(
-                store, keys, self.protocol.image_size, NO_AUGMENTATION, 0, self.backbone.machine
-            )
+            yield ImageSource.unaugmented(store, self.protocol.image_size, self.backbone.machine)
 
     def _estimate(self, pair: tuple[Path, Path], answers: NDArray[np.float64], level: float) -> Estimate:
         change = float(answers.mean())

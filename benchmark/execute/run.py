@@ -23,7 +23,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from comface_bench.core.card import NO_AUGMENTATION
 from comface_bench.core.digest import digest
 from comface_bench.core.errors import (
     BenchError,
@@ -678,14 +677,8 @@ class GroupRunner:
     def _image_source(self) -> ImageSource:
         from comface_bench.engine.encoder import ImageSource
 
-        return ImageSource(
-            store=self._images,
-            keys=self._image_keys,
-            size=self._protocol.image_size,
-            augmentation=NO_AUGMENTATION,
-            seed=0,
-            machine=self._machine,
-        )
+        size = self._protocol.image_size
+        return ImageSource.unaugmented(self._images, size, self._machine, self._image_keys)
 
     def _open_record(self, cell: PlannedRecord, feature_dim: int, parameters: int) -> RecordWriter:
         change = describe_data_change(cell)
