@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import typer
@@ -129,9 +129,8 @@ def measure_methods(
             shown = open_shown(task.table, protocol, cache=cache_folder() / "images", progress=progress)
             photographs = encoded(shown, np.arange(len(shown), dtype=np.int64), progress)
         probe = solve_probe(task, photographs, protocol)
-        own = np.isin(task.table.subjects, task.folds[fit.choose].test) if regions else None
         found: list[Transfer] = []
-        looked: list[Regions | None] = []
+        images: list[_Images] = []
         for folder in folders:
             rendered = opened[folder, protocol]
             store = _Degraded(rendered.store, protocol.image_size) if degraded else rendered.store
@@ -139,14 +138,14 @@ def measure_methods(
                 features = encoded(store, rendered.rows, progress)
             faces = RenderedFaces(rendered.name, features, rendered.labels, rendered.people)
             found.append(measure_transfer(task, photographs, probe, faces, fit))
-            looked.append(None)
-            if own is not None:
-                kinds = [
-                    (shown, np.flatnonzero(own), np.array(task.table.subjects)[own]),
-                    (store, rendered.rows, rendered.people),
-                ]
-                with progress_bar(f"{name}: regions", quiet) as progress:
-                    looked[-1] = _look(encoder, protocol, machine, kinds, found[-1].weights, progress)
+            images.append(_Images(store, rendered.rows, rendered.people))
+        looked: list[Regions | None] = [None] * len(folders)
+        if regions:
+            subjects = np.array(task.table.subjects)
+            own = np.flatnonzero(np.isin(subjects, task.folds[fit.choose].test))
+            photos, weights = _Images(shown, own, subjects[own]), [one.weights for one in found]
+            with progress_bar(f"{name}: regions", quiet) as progress:
+                looked = [*_look(encoder, protocol, machine, photos, images, weights, progress)]
         facts = {"method": name, "task": task.name, "unit": task.card.unit, "protocol": protocol.name}
         under = {**facts, "degraded": degraded, **asdict(fit)}
         for one, where in zip(found, looked, strict=True):
@@ -165,15 +164,24 @@ def _facts(found: Transfer, first: Transfer) -> dict[str, Any]:
     return facts
 
 
+class _Images(NamedTuple):
+    """Some images of a store: their rows, and who is shown."""
+
+    store: StoredPixels
+    rows: Rows
+    people: NDArray[Any]
+
+
 def _look(
     encoder: Encoder,
     protocol: Probe,
     machine: Machine,
-    kinds: Sequence[tuple[StoredPixels, Rows, NDArray[Any]]],
-    weights: NDArray[np.float64],
+    photographs: _Images,
+    renderings: Sequence[_Images],
+    weights: Sequence[NDArray[np.float64]],
     progress: Progress,
-) -> Regions:
-    """Hide regions of some photographs and renderings, each kind a store, its rows and who is shown."""
+) -> Iterator[Regions]:
+    """Hide regions of some photographs, and of some renderings of each folder whose head has such weights."""
     import torch
 
     from comface_bench.engine.attribution import Windows, occlude
@@ -183,29 +191,37 @@ def _look(
     size = protocol.image_size
     side = -(-size // REGIONS) / size
     windows = Windows.over(size, size, side, side)
-    chosen = [choose_images(people) for _, _, people in kinds]
-    total, seen = sum(map(len, chosen)) * windows.shape[0] * windows.shape[1], 0
+
+    def choose(images: _Images) -> _Images:
+        places = choose_images(images.people)
+        return images._replace(rows=images.rows[places], people=images.people[places])
+
+    shown = [choose(images) for images in (photographs, *renderings)]
+    total, seen = sum(len(images.rows) for images in shown) * len(windows.slices()), 0
 
     def tick(count: int) -> None:
         nonlocal seen
         seen += count
         progress(seen, total)
 
-    effects = []
-    for (store, rows, _), places, weight in zip(kinds, chosen, weights, strict=True):
-        source = ImageSource.unaugmented(store, size, machine)
-        head = torch.from_numpy(weight)
+    def hide(images: _Images, heads: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return what each region adds to each head's answer, (images, rows, columns, heads)."""
+        weight = torch.from_numpy(heads.T)
 
-        def answer(images: Tensor, head: Tensor = head) -> Tensor:
-            every = np.arange(len(images))
-            return (
-                encode(encoder, lambda some: images[torch.from_numpy(some)], every, machine).double() @ head
-            )
+        def answer(some: Tensor) -> Tensor:
+            rows = np.arange(len(some))
+            features = encode(encoder, lambda few: some[torch.from_numpy(few)], rows, machine)
+            return features.double() @ weight
 
-        effects.append(occlude(source.plain(rows[places]), answer, windows, tick=tick))
-    people = [people[places] for (_, _, people), places in zip(kinds, chosen, strict=True)]
-    numbers = [np.unique(who, return_inverse=True)[1] for who in people]
-    return measure_regions(effects, numbers)
+        source = ImageSource.unaugmented(images.store, size, machine)
+        return occlude(source.plain(images.rows), answer, windows, tick=tick)
+
+    # Photographs are the same for all heads, and so is what the backbone makes of them.
+    of_photographs = hide(shown[0], np.stack([own for own, _ in weights]))
+    people = [np.unique(images.people, return_inverse=True)[1] for images in shown]
+    for number, (images, (_, drawn)) in enumerate(zip(shown[1:], weights, strict=True)):
+        effects = of_photographs[..., number], hide(images, drawn[None])[..., 0]
+        yield measure_regions(effects, (people[0], people[number + 1]))
 
 
 def _encode(

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     Numbers = NDArray[np.float64]
 
 Answer = Callable[[Tensor], Tensor]
-"""From images (n, 3, H, W) to a number each, (n,); an image's doesn't depend on the others."""
+"""From images (n, 3, H, W) to a number each, (n,); an image's doesn't depend on the others.
+
+For `occlude` it may be several each, (n, k): answers that share a backbone cost what one does.
+"""
 
 WINDOW = 0.2
 """Side of a window, as a share of the image's shorter side, by default."""
@@ -144,7 +147,8 @@ def occlude(
         tick: Called with the number of images of each call.
 
     Returns:
-        float64 (N, rows, columns) in the answer's unit; above 0 where the window raises the answer.
+        float64 (N, rows, columns) in the answer's unit, of k answers (N, rows, columns, k); above 0 where the
+        window raises the answer.
     """
     fill = blur(images, windows.side) if fill is None else fill
     places = windows.slices()
@@ -160,8 +164,9 @@ def occlude(
             hidden.append(_numbers(answer(shown)))
             if tick is not None:
                 tick(len(some))
-    effects: Numbers = whole[:, None] - np.concatenate(hidden).reshape(len(images), -1)
-    return effects.reshape(len(images), *windows.shape)
+    each = whole.shape[1:]
+    effects: Numbers = whole[:, None] - np.concatenate(hidden).reshape(len(images), -1, *each)
+    return effects.reshape(len(images), *windows.shape, *each)
 
 
 def integrate_gradients(

@@ -197,3 +197,11 @@ def test_blurred_images_keep_what_is_larger_than_a_window() -> None:
     assert float((blur(fine, 4) - 0.5)[:, :, 4:-4, 4:-4].abs().max()) < 0.01
     torch.testing.assert_close(blur(coarse, 4)[:, :, :, 8:-8], coarse[:, :, :, 8:-8], rtol=0, atol=1e-3)
     assert blur(coarse, 4).dtype == torch.float32
+
+
+def test_several_answers_are_each_what_it_is_alone() -> None:
+    images, windows = random_images(3), Windows.over(SIZE, SIZE, 0.25, 0.25)
+    found = occlude(images, lambda some: torch.stack([corner(some), bend(some)], dim=1), windows)
+    assert found.shape == (3, *windows.shape, 2)
+    for number, answer in enumerate((corner, bend)):
+        np.testing.assert_allclose(found[..., number], occlude(images, answer, windows), rtol=1e-12)
