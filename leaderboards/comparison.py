@@ -216,7 +216,11 @@ def compare_methods(
         if not places:
             known = there if records is not None else list(store.records())
             raise _no_record(name, {record.method.name for record in known}, store.root)
-    return [_compare(store, place, a, b, metric) for place in _choose_boards(placed, (a, b), task, protocol)]
+    made = []
+    for place in _choose_boards(placed, (a, b), task, protocol):
+        entries, arranged, name = read_board(store, place, metric)
+        made.append(compare_on_board(entries, arranged, a, b, name))
+    return made
 
 
 def compare_on_board(
@@ -274,33 +278,34 @@ def compare_on_board(
     return dataclasses.replace(made, difference=found, p=p, corrected=corrected, family=family)
 
 
-def _compare(store: ResultStore, place: Place, a: str, b: str, metric: str | None) -> MethodComparison:
-    folder = store.record_path(*place, a).parent
-    paths = [path for path in store.paths() if path.parent == folder]
-    entries, arranged = read_rows(store, paths, by_fold=False)
-    return compare_on_board(entries, arranged, a, b, choose_metric(entries, metric))
-
-
-def choose_metric(entries: Sequence[BoardEntry], metric: str | None) -> str:
-    """Return the metric that is asked for; by default a board's first one, that of its first row.
+def read_board(
+    store: ResultStore, place: Place, metric: str | None = None
+) -> tuple[list[BoardEntry], dict[str, Arranged], str]:
+    """Read all records of one task and protocol, and find the metric that is asked for.
 
     Args:
-        entries: All records of one task and protocol, as `read_rows` returns them.
-        metric: Its name.
+        store: The folder of results.
+        place: The task and the protocol.
+        metric: Its name; by default the board's first one, that of its first row.
+
+    Returns:
+        The records and predictions, as `read_rows` returns them; the metric's name.
 
     Raises:
+        ResultError: As `read_rows`.
         UnknownNameError: The board doesn't have it, or nothing is called so.
     """
+    folder = store.record_path(*place, method="any").parent
+    paths = [path for path in store.paths() if path.parent == folder]
+    entries, arranged = read_rows(store, paths, by_fold=False)
     names = list(entries[0].metrics)
-    if metric is None:
-        return names[0]
-    if metric not in names:
+    if metric is not None and metric not in names:
         raise UnknownNameError(
             f"{entries[0].task} under {entries[0].protocol} has no metric {metric!r}."
             f"{did_you_mean(metric, names)}",
             f"It has {', '.join(names)}.",
         )
-    return metric
+    return entries, arranged, metric or names[0]
 
 
 def _apart(ours: BoardEntry, theirs: BoardEntry, arranged: Mapping[str, Arranged]) -> str:

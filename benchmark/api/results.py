@@ -245,19 +245,16 @@ class Results(Sequence["Record"]):
             UsageError: There are several tasks or protocols, or no method has a value.
             UnknownNameError: There is no such task, protocol or metric.
         """
-        from comface_bench.leaderboards.comparison import choose_metric
+        from comface_bench.leaderboards.comparison import read_board
         from comface_bench.leaderboards.forest import draw_forest
-        from comface_bench.leaderboards.pages import read_rows
 
         shown = self.of(task=task, protocol=protocol)
         for kind, names in (("task", shown.tasks), ("protocol", shown.protocols)):
             if len(names) != 1:
                 raise UsageError(f"a plot is of one {kind}", f"Name it: {kind}= one of {', '.join(names)}")
-        store = ResultStore(self.folder)
-        folder = store.record_path(shown.tasks[0], shown.protocols[0], shown.methods[0]).parent
-        paths = [path for path in store.paths() if path.parent == folder]
-        entries, arranged = read_rows(store, paths, by_fold=False)
-        return draw_forest(entries, arranged, choose_metric(entries, metric), shown.methods, ax)
+        place = (shown.tasks[0], shown.protocols[0])
+        entries, arranged, name = read_board(ResultStore(self.folder), place, metric)
+        return draw_forest(entries, arranged, name, shown.methods, ax)
 
     def __repr__(self) -> str:
         counts = ((self.methods, "method"), (self.tasks, "task"), (self.protocols, "protocol"))
