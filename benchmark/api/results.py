@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from comface_bench.core.display import html_table, short_repr, text_table, visible
-from comface_bench.core.errors import DataMissingError, UsageError
+from comface_bench.core.errors import DataMissingError, ResultError, UsageError
 from comface_bench.core.names import choose_names
 from comface_bench.results.store import ResultStore
 
@@ -181,11 +181,7 @@ class Results(Sequence["Record"]):
                 table |= {"pair": columns.pairs, "subject": columns.subjects}
                 table |= {"y": columns.y, "yhat": columns.yhat}
                 if images:
-                    found = names.of(record, fold)
-                    table |= {
-                        side: [found[pair][place] for pair in columns.pairs]
-                        for place, side in enumerate(("first", "second"))
-                    }
+                    table |= dict(zip(("first", "second"), names.of(record, columns.pairs), strict=True))
                 tables.append(pandas.DataFrame(table))
         if not tables:
             raise UsageError("these records have no predictions: none of their units finished")
@@ -323,14 +319,14 @@ class _PairNames:
 
     data: Path | None
     _tasks: dict[str, Task] = dataclasses.field(default_factory=dict)
-    _found: dict[tuple[str, int], dict[str, tuple[str, str]]] = dataclasses.field(default_factory=dict)
 
-    def of(self, record: Record, fold: int) -> dict[str, tuple[str, str]]:
-        """Return the names of both images by pair.
+    def of(self, record: Record, pairs: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Return the names of the first and of the second images of pairs.
 
         Raises:
             DataMissingError: The data aren't there.
             UsageError: They, or their folds, are others than the record's.
+            ResultError: The record has a pair that they haven't.
         """
         name = record.task.name
         task = self._open(name)
@@ -341,14 +337,14 @@ class _PairNames:
                 f" {record.method.name}",
                 "Name the folder of the record's own data: data=DIR",
             )
-        if (name, fold) not in self._found:
-            pairs, images = task.pairs(fold, "test"), task.table.images
-            sides = zip(pairs.x, pairs.y, strict=True)
-            self._found[name, fold] = {
-                pair: (images[first], images[second])
-                for pair, (first, second) in zip(task.sampler.identifiers(pairs), sides, strict=True)
-            }
-        return self._found[name, fold]
+        sides: tuple[list[str], list[str]] = ([], [])
+        for pair in pairs:
+            found = task.sampler.find_images(pair)
+            if found is None:
+                raise ResultError(f"{name} has no pair {pair!r}, but the record of {record.method.name} has")
+            for side, row in zip(sides, found, strict=True):
+                side.append(task.table.images[row])
+        return sides
 
     def _open(self, name: str) -> Task:
         from comface_bench.data.task import load_task

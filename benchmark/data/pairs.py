@@ -84,6 +84,7 @@ class PairSampler:
         for row, subject in enumerate(manifest.subjects):
             if not np.isnan(labels[row]):
                 self._rows[subject].append(row)
+        self._by_number = list(self._rows.values())
         self._ordinal = np.zeros(len(manifest), dtype=np.int64)
         for rows in self._rows.values():
             self._ordinal[rows] = np.arange(len(rows))
@@ -129,6 +130,15 @@ class PairSampler:
         """Return a name for each pair that reveals nothing: subject-x-y, all ordinal numbers."""
         columns = (pairs.subject, self._ordinal[pairs.x], self._ordinal[pairs.y])
         return [f"{subject}-{x}-{y}" for subject, x, y in zip(*columns, strict=True)]
+
+    def find_images(self, identifier: str) -> tuple[int, int] | None:
+        """Return the rows of a pair's images by its identifier; None if no pair here is called so."""
+        parts = identifier.split("-")
+        if len(parts) != 3 or not all(part.isdecimal() for part in parts):
+            return None
+        subject, x, y = map(int, parts)
+        rows = self._by_number[subject] if subject < len(self._by_number) else []
+        return (rows[x], rows[y]) if max(x, y) < len(rows) else None
 
     def draw(self, subjects: Iterable[str], rule: PairRule, count: int, seed: int) -> PairList:
         """Draw training pairs with replacement, uniformly over all pairs of the subjects.

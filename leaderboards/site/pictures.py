@@ -118,7 +118,7 @@ class Pictures:
 
     def _show(self, task: Task, row: _Row) -> PicturedPair | None:
         """Take the pictures of a pair; None if the labels don't say what the record does."""
-        images = _images(task, row.pair)
+        images = task.sampler.find_images(row.pair)
         if images is None:
             return None
         change = task.labels[images[1]] - task.labels[images[0]]
@@ -132,23 +132,6 @@ class Pictures:
         if path not in self.files:
             self.files[path] = (task.table.root / task.table.images[image]).read_bytes()
         return path
-
-
-def _images(task: Task, pair: str) -> tuple[int, int] | None:
-    """Return the images of a pair by its identifier: numbers of the subject and of its labelled images."""
-    parts = pair.split("-")
-    if len(parts) != 3 or not all(part.isdecimal() for part in parts):
-        return None
-    subject, first, second = map(int, parts)
-    names = task.table.subject_names
-    if subject >= len(names):
-        return None
-    rows = [
-        row
-        for row, name in enumerate(task.table.subjects)
-        if name == names[subject] and not math.isnan(task.labels[row])
-    ]
-    return (rows[first], rows[second]) if max(first, second) < len(rows) else None
 
 
 def _choose(parts: Sequence[Columns]) -> list[_Row]:

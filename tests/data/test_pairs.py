@@ -221,6 +221,15 @@ def test_identifiers_name_subject_and_ordinals_only():
     assert source.identifiers(pairs)[0] in {"0-0-1", "0-1-0"}
 
 
+def test_images_are_found_by_the_identifier_of_their_pair():
+    source = source_of(SMALL)
+    pairs = source.list_pairs(sorted({subject for subject, *_ in SMALL}), "all", None, 0)
+    found = [source.find_images(name) for name in source.identifiers(pairs)]
+    assert found == list(zip(pairs.x.tolist(), pairs.y.tolist(), strict=True))
+    for strange in ("", "0-0", "0-0-1-2", "0-0-x", "0--1-1", "0-0-99", "99-0-1"):
+        assert source.find_images(strange) is None
+
+
 def test_the_table_of_pairs():
     pairs = source_of(SMALL).list_pairs("ab", "all", None, 0)
     assert list(pairs.frame.columns) == ["x", "y", "target", "subject"]
