@@ -237,6 +237,14 @@ def test_wrong_words_are_usage_errors(call, run_words, words):
     assert err.startswith(("error:", "Usage:"))
 
 
+@pytest.mark.parametrize("option", ["--folds", "--seeds", "--protocol", "--device"])
+def test_an_empty_text_is_not_taken_for_the_default(call, run_words, option, tmp_path):
+    """As of a variable of the shell that was never set."""
+    status, _, err = call(*run_words("tiny", option, ""))
+    assert status == 2 and "error: " in err
+    assert not list(tmp_path.glob("results/*/*/*.json"))
+
+
 def test_fold_that_does_not_exist_is_refused(call, run_words):
     status, _, err = call(*run_words("tiny", "--folds", "9"))
     assert status == 2
