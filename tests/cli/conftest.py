@@ -1,10 +1,12 @@
 """A data root, a plugin of tiny methods, and ways to call the command line."""
 
+import importlib.util
 import json
 import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -51,6 +53,16 @@ SMALL = [
     *("-o", "split=balanced-4", "-o", "image_size=16", "-o", "epochs=2"),
     *("-o", "pairs_per_epoch=16", "-o", "learning_rate=0.01", "--device", "cpu", "--no-plugins"),
 ]
+
+
+@pytest.fixture(scope="module")
+def made():
+    """What makes records by hand: the module of the leaderboards' tests."""
+    path = Path(__file__).parents[1] / "leaderboards" / "conftest.py"
+    spec = importlib.util.spec_from_file_location("leaderboard_results", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture

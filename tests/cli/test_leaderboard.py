@@ -1,20 +1,10 @@
 """`leaderboard build` and `leaderboard check` as they are typed."""
 
-import importlib.util
 import json
 import shlex
 from pathlib import Path
 
 import pytest
-
-
-@pytest.fixture(scope="module")
-def made():
-    path = Path(__file__).parents[1] / "leaderboards" / "conftest.py"
-    spec = importlib.util.spec_from_file_location("leaderboard_results", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture

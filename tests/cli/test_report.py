@@ -1,23 +1,12 @@
 """`report` as it is typed."""
 
-import importlib.util
 import re
 import sys
-from pathlib import Path
 
 import pytest
 
 from comface_bench.core.errors import MissingExtraError
 from comface_bench.leaderboards.report import require_weasyprint
-
-
-@pytest.fixture(scope="module")
-def made():
-    path = Path(__file__).parents[1] / "leaderboards" / "conftest.py"
-    spec = importlib.util.spec_from_file_location("leaderboard_results", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
