@@ -33,7 +33,8 @@ def check_method_contract(
         image_size: Side of the test images in pixels.
 
     Raises:
-        BenchError: The name or an option is wrong, or the weights are missing or don't fit.
+        BenchError: The name or an option is wrong, the weights are missing or don't fit, or the network
+            fails.
     """
     card = registry.get(name.partition("+")[0]).card
 
@@ -41,6 +42,7 @@ def check_method_contract(
         return load_method(name, checkpoint=checkpoint, seed=seed, registry=registry)
 
     encoder, images = build(), draw_images(image_size)
+    encoder.measure(image_size)  # A network that fails is named so, here as in a run.
     with torch.no_grad():
         features = encoder(images)
         again = encoder(images)

@@ -26,7 +26,7 @@ from comface_bench.core.card import (
 )
 from comface_bench.core.digest import ObjectFacts, digest, digest_file
 from comface_bench.core.display import short_repr
-from comface_bench.core.errors import PluginError, UnitError, UsageError
+from comface_bench.core.errors import BenchError, PluginError, UnitError, UsageError
 from comface_bench.core.names import method_options, parse_name
 from comface_bench.core.registry import Entry, Registry, method_registry
 from comface_bench.core.unit import seed_for
@@ -151,13 +151,29 @@ class Encoder(nn.Module):
         return self._size(image_size, image_size)[0]
 
     def measure(self, image_size: int) -> int:
-        """Return D by encoding two grey images, without changing the backbone."""
+        """Return D by encoding two grey images, without changing the backbone.
+
+        Raises:
+            PluginError: The backbone fails, or returns anything but features (N, D).
+        """
         was_training = self.training
         self.eval()
-        with torch.no_grad():
-            device = self.mean.device
-            features = self.encode_checked(torch.full((2, 3, image_size, image_size), 0.5, device=device))
-        self.train(was_training)
+        images = torch.full((2, 3, image_size, image_size), 0.5, device=self.mean.device)
+        try:
+            with torch.no_grad():
+                features = self.encode_checked(images)
+        except (BenchError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # Whatever a plugin's code or a layer says of sizes that don't fit.
+            side = self.input_size(image_size)
+            raise PluginError(
+                f"{self.name}: its network fails on images (2, 3, {side}, {side}):"
+                f" {type(error).__name__}: {error}",
+                "Another side of the images: -o image_size=… Of a plugin, correct the network that `build`"
+                " returns; --debug shows where it fails.",
+            ) from error
+        finally:
+            self.train(was_training)
         return int(features.shape[1])
 
     def own_head(self, target: str) -> Tensor | None:
@@ -232,14 +248,23 @@ def build_encoder(
         seed: Index of the repetition, which drawn weights are derived from.
 
     Raises:
-        PluginError: What the card builds is no module, or its preprocessing isn't declared.
+        PluginError: The card's function fails, builds no module, or its preprocessing isn't declared.
         WeightsMissingError: The card has a file and none is given: without it networks are untrained.
     """
     if weights is None and entry.card.checkpoint is not None:
         raise missing_weights(entry.card)
     # Every method draws from the same stream, and every task of a repetition starts from one backbone.
     drawn = seed_for("backbone", "all tasks", None, seed)
-    backbone: Any = entry.resolve(entry.card.build)(options, weights, drawn)
+    build = entry.resolve(entry.card.build)
+    try:
+        backbone: Any = build(options, weights, drawn)
+    except (BenchError, OSError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"{entry.card.name}: {entry.card.build} fails: {type(error).__name__}: {error}",
+            "--debug shows where it fails.",
+        ) from error
     if not isinstance(backbone, nn.Module):
         raise PluginError(f"{entry.card.name}: {entry.card.build} must return a torch.nn.Module")
     # Where options choose between networks, or a library knows, the network says itself what it takes.

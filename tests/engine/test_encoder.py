@@ -166,6 +166,23 @@ def test_measuring_leaves_the_batch_norm_statistics_alone() -> None:
     assert torch.equal(norm.running_mean, torch.zeros(3))  # type: ignore[arg-type]
 
 
+def test_a_function_of_a_card_that_fails_is_named() -> None:
+    entry = method_registry().get("scratch")
+    with pytest.raises(PluginError, match=r"scratch: .+ fails: KeyError"):
+        build_encoder(entry, {}, None, 0)
+
+
+def test_a_network_that_fails_is_named_with_the_size_of_its_images() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(7, 2))
+    encoder = Encoder("short", network, Preprocess(size=6)).train()
+    with pytest.raises(
+        PluginError, match=r"short: its network fails on images \(2, 3, 6, 6\): RuntimeError"
+    ) as failed:
+        encoder.measure(4)
+    assert "image_size" in failed.value.hint
+    assert encoder.training
+
+
 def test_the_size_that_a_backbone_sees() -> None:
     class Looking(nn.Module):
         def forward(self, images: torch.Tensor) -> torch.Tensor:
