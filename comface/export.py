@@ -65,14 +65,14 @@ def export(folder: TrainingFolder, backbone: nn.Module, feature_dim: int, out: P
         out: File to write, `.safetensors`; the card's name is the same with `.md`.
 
     Returns:
-        The two files; the training's log lies beside them as `.log.jsonl`. Floating tensors are float16;
-        `backbone.*` are the backbone's, `heads.NAME` (D,) weigh the difference of the backbone's own features
-        and answer in α.
+        The two files; the training's log lies beside them as `.log.jsonl`. Floating tensors are float16, but
+        those that it can't hold float32; `backbone.*` are the backbone's, `heads.NAME` (D,) weigh the
+        difference of the backbone's own features and answer in α.
 
     Raises:
         DataMissingError: No epoch is done yet.
         DataFormatError: The state of the best one is damaged.
-        WeightsFormatError: A weight is too large for float16.
+        WeightsFormatError: A weight isn't finite.
     """
     from safetensors.torch import save
 
@@ -102,7 +102,7 @@ def export(folder: TrainingFolder, backbone: nn.Module, feature_dim: int, out: P
         "settings": settings,
     }
     data = save(
-        {name: _to_half(name, tensor) for name, tensor in tensors.items()},
+        {name: _to_stored(name, tensor) for name, tensor in tensors.items()},
         {KIND: json.dumps(facts_of_file, sort_keys=True)},
     )
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -142,10 +142,14 @@ def _head(tensors: Mapping[str, Tensor], name: str, path: Path) -> Tensor:
     return found.float()
 
 
-def _to_half(name: str, tensor: Tensor) -> Tensor:
+def _to_stored(name: str, tensor: Tensor) -> Tensor:
+    """Return a tensor as it is stored: float16, or float32 where that has no room for its values.
+
+    A start from another method may bring a batch norm's variances beyond 65,504.
+    """
     if not tensor.is_floating_point():
         return tensor.contiguous()
-    small = tensor.half().contiguous()
-    if not bool(small.isfinite().all()):
-        raise WeightsFormatError(f"{name} has values that float16 can't hold", "Train with a lower rate.")
-    return small
+    if not bool(tensor.isfinite().all()):
+        raise WeightsFormatError(f"{name} has values that aren't finite", "Train with a lower rate.")
+    small = tensor.half()
+    return (small if bool(small.isfinite().all()) else tensor.float()).contiguous()

@@ -65,6 +65,12 @@ def request_corpus(
     if plan is not None:
         return _request_paper(plan, values, given, dict(arguments))
     names = None if values["attributes"] == "all" else tuple(split_list([values["attributes"]]))
+    if "ageless" in arguments and names is not None and "age" not in names:
+        raise UsageError(
+            f"-o ageless={arguments['ageless']} is about images of the attribute age, which isn't among"
+            f" {', '.join(names)}",
+            "Leave it out, or add age: --attributes age,…",
+        )
     zero, notes = values["zero"], tuple[str, ...]()
     if zero is None:
         zero = not (values["shared"] and (names is None or len(names) > 1))

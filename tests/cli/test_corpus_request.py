@@ -133,6 +133,13 @@ def test_options_that_contradict_the_plan_are_refused(make, weight, tmp_path, wo
     assert not (tmp_path / "corpus").exists()
 
 
+def test_what_is_about_age_alone_is_refused_without_age(make, tmp_path):
+    status, _, err = make("--attributes", "smile,weight", "-o", "ageless=beard")
+    assert status == 2
+    assert "-o ageless=beard is about images of the attribute age" in err
+    assert not (tmp_path / "corpus").exists()
+
+
 def test_options_that_say_the_same_are_not(make, weight):
     words = ["--generator", "stylegan", "--attributes", "smile,age,weight", "--alphas", "100", "--shared"]
     words += ["--no-zero", "--identities", "20", *SMALL]

@@ -168,13 +168,29 @@ def test_only_rendered_faces_are_nobodys(trained, tmp_path):
     assert "| 1 | 1.2500 |" in card.read_text()  # of the best epoch's own line: the log is empty
 
 
-def test_a_weight_that_float16_cannot_hold_is_refused(trained, tmp_path):
+def scaled(trained, tmp_path, name, factor):
+    """A training's folder with one tensor scaled."""
     folder, network = trained
     other = TrainingFolder(tmp_path / "run")
     other.begin(folder.read())
-    state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    state["backbone.conv1.weight"] *= 1e9
+    state = {key: tensor.clone() for key, tensor in network.state_dict().items()}
+    state[name] *= factor
     torch.save({"line": epoch(1, 1.0), "model": state}, other.best)
+    return other, state[name]
+
+
+def test_what_float16_cannot_hold_is_float32(trained, tmp_path):
+    other, variances = scaled(trained, tmp_path, "backbone.bn1.running_var", 1e6)
+    path, _ = export(other, build_backbone("resnet18"), 512, tmp_path / "out.safetensors")
+    stored = load_file(path)
+    assert torch.equal(stored["backbone.bn1.running_var"], variances)
+    assert stored["backbone.bn1.running_mean"].dtype == torch.float16
+    encoder = load_method("comface", checkpoint=path)
+    assert torch.equal(encoder.backbone.state_dict()["bn1.running_var"], variances)
+
+
+def test_a_weight_that_is_not_finite_is_refused(trained, tmp_path):
+    other, _ = scaled(trained, tmp_path, "backbone.conv1.weight", float("inf"))
     with pytest.raises(WeightsFormatError, match=r"backbone\.conv1\.weight"):
         export(other, build_backbone("resnet18"), 512, tmp_path / "out.safetensors")
     assert not (tmp_path / "out.safetensors").exists()
