@@ -58,6 +58,7 @@ class Results(Sequence["Record"]):
 
     def __init__(self, folder: Path, records: Iterable[Record]) -> None:
         self.folder = folder
+        self._place = folder.absolute()  # Whoever works in a notebook may change the directory meanwhile.
         self._records = tuple(records)
 
     def __len__(self) -> int:
@@ -173,7 +174,7 @@ class Results(Sequence["Record"]):
         """
         import pandas
 
-        store, names = ResultStore(self.folder), _PairNames(Path(data) if data is not None else None)
+        store, names = ResultStore(self._place), _PairNames(Path(data) if data is not None else None)
         tables = []
         for record in self:
             for (fold, seed), columns in store.load_columns(record).items():
@@ -215,7 +216,7 @@ class Results(Sequence["Record"]):
         from comface_bench.leaderboards.comparison import compare_methods
 
         chosen = {"task": task, "protocol": protocol, "metric": metric}
-        return Comparisons(compare_methods(self.folder, a, b, **chosen, records=self))
+        return Comparisons(compare_methods(self._place, a, b, **chosen, records=self))
 
     def plot(
         self,
@@ -249,7 +250,7 @@ class Results(Sequence["Record"]):
             if len(names) != 1:
                 raise UsageError(f"a plot is of one {kind}", f"Name it: {kind}= one of {', '.join(names)}")
         place = (shown.tasks[0], shown.protocols[0])
-        entries, arranged, name = read_board(ResultStore(self.folder), place, metric)
+        entries, arranged, name = read_board(ResultStore(self._place), place, metric)
         return draw_forest(entries, arranged, name, shown.methods, ax)
 
     def __repr__(self) -> str:

@@ -95,6 +95,25 @@ class UnitError(BenchError):
     exit_status = 1
 
 
+def describe_error(error: BaseException) -> str:
+    """Return an error's class and what it says, in characters that any file takes.
+
+    What it says may be code of a plugin that fails itself, and may hold bytes of a file's name that are no
+    text.
+    """
+    kind = type(error).__name__
+    try:
+        said = str(error)
+    except Exception:
+        return kind
+    return as_text(f"{kind}: {said}" if said else kind)
+
+
+def as_text(message: str) -> str:
+    """Return a message in which bytes that are no text are written out in hexadecimal digits."""
+    return message.encode(errors="backslashreplace").decode()
+
+
 ELSEWHERE = "PATH"
 """What stands in a message for a place of the machine that isn't one of the suite's own folders."""
 

@@ -8,6 +8,7 @@ import glob
 import math
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,14 +103,14 @@ def remove_unfinished(path: Path) -> None:
 
 def _open_unfinished(path: Path) -> tuple[int, Path]:
     """Make the file that is written first, locked as long as it is open; return it and its name."""
-    import tempfile
-
     while True:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.", suffix=UNFINISHED)
+        temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}{UNFINISHED}")
+        # Not by `tempfile`, whose files are for this user alone: caches and results may be a group's.
+        handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
         with contextlib.suppress(OSError):  # Some network disks have no locks: nothing is removed there.
             _lock_unfinished(handle, wait=True)
         if os.fstat(handle).st_nlink:
-            return handle, Path(name)
+            return handle, temporary
         os.close(handle)  # It was taken for a dead process's before it was locked.
 
 

@@ -13,6 +13,9 @@ from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+LEAVING = threading.Event()
+"""Set by who makes this process leave by SystemExit, as Slurm does on preemption: no plugin's doing."""
+
 
 @contextlib.contextmanager
 def blocked(*signals: signal.Signals) -> Iterator[None]:

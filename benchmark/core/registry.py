@@ -37,7 +37,7 @@ OURS = "comface-bench"
 """Origin of what comes with this package."""
 
 _FILE_PREFIX = "comface_bench_plugin_"
-_SOURCE = "__source_digest__"
+SOURCE_DIGEST = "__source_digest__"
 """Attribute of the module of a plugin file: SHA-256 of the text that was run."""
 _SOURCE_DIGITS = 16
 
@@ -101,13 +101,13 @@ def load_plugin_file(path: Path) -> ModuleType:
     text = path.read_bytes()
     source = hashlib.sha256(text).hexdigest()
     loaded = sys.modules.get(name)
-    if loaded is not None and getattr(loaded, _SOURCE, "") == source:
+    if loaded is not None and getattr(loaded, SOURCE_DIGEST, "") == source:
         return loaded
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise PluginError(f"plugin file {path} is no Python file")
     module = importlib.util.module_from_spec(spec)
-    setattr(module, _SOURCE, source)
+    setattr(module, SOURCE_DIGEST, source)
     # Registered before it runs: dataclasses and pickling look a module up by its name.
     sys.modules[name] = module
     try:
@@ -131,7 +131,7 @@ def _source_of(module: ModuleType) -> str | None:
     """Return the first digits of the digest of a plugin's source; None for a module of comface-bench."""
     if module.__name__.partition(".")[0] == __name__.partition(".")[0]:
         return None
-    source = getattr(module, _SOURCE, None) or _package_source(module.__name__)
+    source = getattr(module, SOURCE_DIGEST, None) or _package_source(module.__name__)
     return source[:_SOURCE_DIGITS] if source else None
 
 

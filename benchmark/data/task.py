@@ -141,6 +141,12 @@ class Task:
                 advise_split(self.card, sampler, own),
             ) from error
 
+    def changes_in_training(self, fold: int) -> bool:
+        """Return whether the label of any training pair of a fold changes."""
+        groups = self.sampler.groups(self.folds[fold].train, self.card.train_pairs)
+        sides = ((group.first, group.first if group.second is None else group.second) for group in groups)
+        return any(np.ptp(self.labels[np.concatenate(both)]) > 0 for both in sides)
+
     def draw(self, fold: int, repetition: int, epoch: int, count: int) -> PairList:
         """Draw the training pairs of one epoch (1-based).
 

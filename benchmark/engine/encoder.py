@@ -26,9 +26,9 @@ from comface_bench.core.card import (
 )
 from comface_bench.core.digest import ObjectFacts, digest, digest_file
 from comface_bench.core.display import short_repr
-from comface_bench.core.errors import BenchError, PluginError, UnitError, UsageError
+from comface_bench.core.errors import BenchError, PluginError, UnitError, UsageError, describe_error
 from comface_bench.core.names import method_options, parse_name
-from comface_bench.core.registry import Entry, Registry, method_registry
+from comface_bench.core.registry import SOURCE_DIGEST, Entry, Registry, method_registry
 from comface_bench.core.unit import seed_for
 from comface_bench.core.weights import find_weights, missing_weights
 from comface_bench.data import augment
@@ -166,11 +166,17 @@ class Encoder(nn.Module):
             raise
         except Exception as error:  # Whatever a plugin's code or a layer says of sizes that don't fit.
             side = self.input_size(image_size)
-            raise PluginError(
-                f"{self.name}: its network fails on images (2, 3, {side}, {side}):"
-                f" {type(error).__name__}: {error}",
+            hint = (
                 "Another side of the images: -o image_size=… Of a plugin, correct the network that `build`"
-                " returns; --debug shows where it fails.",
+                " returns; --debug shows where it fails."
+            )
+            kinds = {weight.dtype for weight in self.backbone.parameters()} - {torch.float32}
+            if kinds:
+                given = ", ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
+                hint = f"Its weights are {given}, and images float32: let `build` return network.float()."
+            raise PluginError(
+                f"{self.name}: its network fails on images (2, 3, {side}, {side}): {describe_error(error)}",
+                hint,
             ) from error
         finally:
             self.train(was_training)
@@ -262,7 +268,7 @@ def build_encoder(
         raise
     except Exception as error:
         raise PluginError(
-            f"{entry.card.name}: {entry.card.build} fails: {type(error).__name__}: {error}",
+            f"{entry.card.name}: {entry.card.build} fails: {describe_error(error)}",
             "--debug shows where it fails.",
         ) from error
     if not isinstance(backbone, nn.Module):
@@ -539,7 +545,13 @@ def encoder_digest(encoder: Encoder, state: str) -> str:
 
 @functools.cache
 def _source_digest(module: types.ModuleType | None, name: str) -> str:
-    """Return the digest of a module's source as it was when first asked: that of the code that runs."""
+    """Return the digest of a module's source: of the text that runs, else of the file when first asked.
+
+    The file of a plugin may be edited between its loading and the first encoding.
+    """
+    ran = getattr(module, SOURCE_DIGEST, None)
+    if ran is not None:
+        return str(ran)
     path = getattr(module, "__file__", None)
     if path is None:
         raise UsageError(f"code of {name} has no source file")

@@ -124,6 +124,9 @@ def check_finite(loss: float, label: str, epoch: int) -> None:
         )
 
 
+NOT_FINITE = "the network's features aren't finite"
+
+
 def check_predictions(predictions: NDArray[np.float64], label: str) -> None:
     """Check that predictions can be a result.
 

@@ -97,8 +97,6 @@ def write_model(path: Path, fitted: Fitted, photos: PhotoFacts, **unit: Any) -> 
     # It can be made again, and one that a failing machine cut off isn't read: the disk isn't waited for.
     with replacing(path, durable=False) as stream:
         stream.write(content)
-    # Whoever may read the results may read their models.
-    path.chmod(path.parent.stat().st_mode & 0o666)
 
 
 def read_facts(path: Path) -> ModelFacts:

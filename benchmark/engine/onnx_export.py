@@ -125,7 +125,6 @@ def write_onnx(
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as stream:
         stream.write(content)
-    path.chmod(path.parent.stat().st_mode & 0o666)
     return apart
 
 

@@ -29,7 +29,7 @@ from comface_bench.data.patient_days import DayModel, draw_day_models, paired_da
 from comface_bench.engine.checkpoint import TrainingCheckpoint, seeded, train_epochs
 from comface_bench.engine.contrast import Condition, MomentumContrast
 from comface_bench.engine.encoder import Encoder, ImageSource, encode, encoder_digest, state_digest
-from comface_bench.engine.jobs import Job, Outcome, RunContext, check_finite
+from comface_bench.engine.jobs import NOT_FINITE, Job, Outcome, RunContext, check_finite
 from comface_bench.engine.precision import Throughput, peak_memory_mb, reset_peak_memory
 from comface_bench.engine.pretrained_features import Pretrained, PretrainedFeatures
 from comface_bench.engine.protocols.patient_specific import PatientSpecific
@@ -387,8 +387,10 @@ def estimate_days(
         an image. A pair's estimate is a difference of two.
 
     Raises:
-        UnitError: A patient's training images have the same features.
+        UnitError: A patient's training images have the same features, or some features aren't finite.
     """
+    if not np.isfinite(features).all():
+        raise UnitError(f"{label}: {NOT_FINITE}", "Check the backbone's weights.")
     estimates = np.full((len(labels), len(STRENGTHS)), np.nan)
     for model in models:
         own = np.concatenate([model.train_rows, model.test_rows])

@@ -19,7 +19,7 @@ from comface_bench.core.events import Event
 from comface_bench.data.pairs import PairGroup, PairList
 from comface_bench.engine.feature_store import FeatureStore
 from comface_bench.engine.heads import add_mirrored
-from comface_bench.engine.jobs import Fitted, Job, Outcome, RunContext
+from comface_bench.engine.jobs import NOT_FINITE, Fitted, Job, Outcome, RunContext
 from comface_bench.engine.precision import peak_memory_mb, reset_peak_memory
 from comface_bench.engine.protocols.probe import Probe
 from comface_bench.engine.ridge import STRENGTHS, compress, mean_pair_errors, pair_moments, solve_ridge
@@ -125,6 +125,12 @@ def solve_jobs(
     Returns:
         A choice for each job in order, or the reason why there is none.
     """
+    # Some solvers raise, others answer in NaN.
+    if not np.isfinite(features).all():
+        return [
+            UnitError(f"{job.label}: {NOT_FINITE}", "Check the backbone's weights and its input.")
+            for job in jobs
+        ]
     place = np.full(int(rows[-1]) + 1, -1, dtype=np.int64)
     place[rows] = np.arange(len(rows))
     basis: Floats | None = None
@@ -146,10 +152,8 @@ def solve_jobs(
         try:
             solved = solve_ridge(pair_moments(scaled, used, groups))
         except ValueError as error:
-            # What the solver says of numbers that aren't finite names something else.
-            fault = error if np.isfinite(scaled).all() else "the network's features aren't finite"
             for number in numbers:
-                choices[number] = UnitError(f"{jobs[number].label}: {fault}", "Check the backbone's weights.")
+                choices[number] = UnitError(f"{jobs[number].label}: {error}", "Check the backbone's weights.")
             continue
         for column, number in enumerate(numbers):
             weights = solved[:, :, column].T

@@ -549,7 +549,7 @@ def load_model(
     machine = choose_machine(device, precisions[0], trains=protocol.trains == "backbone")
     shares: dict[object, list[tuple[UnitResult, Path]]] = {}
     both_ways = True
-    for unit, path in _find_files(record, found, units):
+    for unit, path in _find_files(record.absolute(), found, units):
         said = read_facts(path)
         if (said.key, said.predictions_digest) != (unit.key, unit.predictions_digest):
             raise ResultError(

@@ -29,12 +29,15 @@ from comface_bench.core.errors import (
     PluginError,
     StorageError,
     UnitError,
+    as_text,
+    describe_error,
     hide_paths,
 )
 from comface_bench.core.events import Event, Kind, Report, ignore
 from comface_bench.core.files import append_line, remove_unfinished, replace_file, require_writable
 from comface_bench.core.names import format_name
 from comface_bench.core.problems import ProblemList
+from comface_bench.core.processes import LEAVING
 from comface_bench.core.protocol import Protocol
 from comface_bench.core.unit import ENGINE_EPOCH, Unit
 from comface_bench.core.weights import cache_folder, weights_digest, weights_folder
@@ -108,12 +111,13 @@ def run_plan(plan: Plan, request: Request, report: Report = ignore) -> Finished:
             failed += GroupRunner(group, request, store, report).run()
         except StorageError:
             raise  # What is still to come wouldn't find room either.
-        except Exception as error:
+        except (Exception, SystemExit) as fault:
+            error = _as_error(fault, group[0].method_name)
             unstarted.append(error)
             if len(unstarted) == len(groups):
                 raise unstarted[0] from None
             failed += [(unit, error) for cell in group for unit in cell.missing]
-            reason = error.message if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
+            reason = error.message if isinstance(error, BenchError) else describe_error(error)
             for cell in group:
                 report(Event("failure", f"{cell.label}: {reason}", cell.method_name, cell.task.name))
     records = []
@@ -124,6 +128,21 @@ def run_plan(plan: Plan, request: Request, report: Report = ignore) -> Finished:
             report(_record_event(cell, record))
             _remove_states(request.results, cell, record)
     return Finished(tuple(records), tuple(failed))
+
+
+def _as_error(fault: Exception | SystemExit, name: str) -> Exception:
+    """Return what is to be reported of a fault: code of a plugin that leaves the program ends its own units.
+
+    Raises:
+        SystemExit: It isn't a plugin that leaves, but this process that is told to.
+    """
+    if isinstance(fault, Exception):
+        return fault
+    if LEAVING.is_set():
+        raise fault
+    return PluginError(
+        f"{name} leaves the program: SystemExit({fault.code!r})", "A plugin raises an error instead."
+    )
 
 
 def _state_path(results: Path, unit: Unit) -> Path:
@@ -371,10 +390,11 @@ class GroupRunner:
             outcomes = self._call(items, _state_path(results, first), key)
         except StorageError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
+            fault = _as_error(error, self._method.card.name)
             # A traceback keeps the frames alive, and with them a network and its optimizer.
             traceback.clear_frames(error.__traceback__)
-            self._fail_all(wanted, error)
+            self._fail_all(wanted, fault)
         else:
             self._settle(
                 [(item, out) for item, out in zip(items, outcomes, strict=True) if not item.finished]
@@ -398,7 +418,10 @@ class GroupRunner:
         jobs = [Job(item.cell.task, item.unit.fold, item.unit.seed, item.unit.label) for item in items]
         images = self._image_source()
         about = {"method": self._cells[0].method_name, "data": self._cells[0].task.table.name}
-        features = FeatureStore(encoder, images, self._report, cache_folder() / "features", about)
+        # Of code that a plugin calls elsewhere, its features' key knows nothing: --again is to run that, too.
+        anew = self._request.again and self._method.source is not None
+        kept = None if anew else cache_folder() / "features"
+        features = FeatureStore(encoder, images, self._report, kept, about)
         context = RunContext(encoder, self._protocol, images, features, self._report, checkpoint, key)
         outcomes: list[Outcome | UnitError] = list(function(jobs, context))
         if len(outcomes) != len(jobs):
@@ -406,10 +429,16 @@ class GroupRunner:
         return outcomes
 
     def _has_pairs(self, item: _Work) -> bool:
-        """Return whether a unit can be validated and tested; one that can't fails alone."""
+        """Return whether a unit can be trained, validated and tested; one that can't fails alone."""
+        task, fold = item.cell.task, item.unit.fold
         try:
             for part in PARTS:
-                item.cell.task.pairs(item.unit.fold, part)
+                task.pairs(fold, part)
+            if not task.changes_in_training(fold):
+                raise UnitError(
+                    f"{item.unit.label}: no training pair changes in {task.card.target}",
+                    "Nothing can be learnt from labels that stay: check them, or choose another split.",
+                )
         except BenchError as error:
             self._fail(item, error)
             return False
@@ -538,9 +567,9 @@ class GroupRunner:
         from comface_bench.results.schema import Failure
 
         if isinstance(error, BenchError):
-            message, hint = error.message, error.hint
+            message, hint = as_text(error.message), as_text(error.hint)
         else:
-            message = f"{type(error).__name__}: {error}"
+            message = describe_error(error)
             hint = "This is a fault of the method or of comface-bench; see more with --debug."
         shared = self._without_paths(message)
         unit = item.unit

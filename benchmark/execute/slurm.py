@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from comface_bench.core.errors import BenchError, MissingExtraError, UnitError, UsageError
 from comface_bench.core.events import Event
 from comface_bench.core.names import did_you_mean
+from comface_bench.core.processes import LEAVING
 from comface_bench.execute.slurm_jobs import LIVE, Job, JobIndex
 from comface_bench.execute.sweep import Batch, BatchResult, run_batch
 
@@ -225,6 +226,7 @@ class BatchJob:
         """
         from submitit.helpers import DelayedSubmission
 
+        LEAVING.set()
         if int(os.environ.get("SLURM_RESTART_COUNT", "0")) >= self._requeues:
             raise SystemExit(f"out of time after {self._requeues} requeues")
         return DelayedSubmission(self)

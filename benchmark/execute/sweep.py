@@ -380,13 +380,15 @@ def _claim(batch: Batch) -> Iterator[tuple[str, ...]]:
     folder = batch.request.results / CLAIMS
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    lock, listed = folder / f"{batch.key}.lock", folder / f"{batch.key}.json"
     with contextlib.ExitStack() as held:
         # One at a time looks around, so that no two find one unit free.
         with file_lock(folder / "claiming.lock", remove=True):
             taken = _claimed_units(folder)
             mine = tuple(key for key in batch.units if key not in taken)
             if mine:
+                # Named by what is claimed: two processes may hold parts of one batch.
+                name = digest(sorted(mine))
+                lock, listed = folder / f"{name}.lock", folder / f"{name}.json"
                 held.enter_context(file_lock(lock, timeout=0, remove=True))
                 held.callback(listed.unlink, missing_ok=True)
                 replace_file(listed, json.dumps(mine).encode())

@@ -1,9 +1,9 @@
 """Whole files, and locks with one holder at a time."""
 
 import os
+import stat
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -184,20 +184,31 @@ def test_what_a_killed_process_left_goes_and_what_another_writes_stays(tmp_path)
 
 def test_a_file_that_was_taken_for_a_dead_ones_is_begun_again(tmp_path, monkeypatch):
     """Another process may remove it in the moment before it is locked."""
-    made, make = [], tempfile.mkstemp
+    made, make = [], os.open
 
-    def make_and_lose(**facts):
-        handle, name = make(**facts)
-        made.append(name)
-        if len(made) == 1:
-            Path(name).unlink()
-        return handle, name
+    def make_and_lose(path, flags, *mode, **more):
+        handle = make(path, flags, *mode, **more)
+        if flags & os.O_EXCL:
+            made.append(path)
+            if len(made) == 1:
+                Path(path).unlink()
+        return handle
 
-    monkeypatch.setattr(tempfile, "mkstemp", make_and_lose)
+    monkeypatch.setattr(os, "open", make_and_lose)
     with replacing(tmp_path / "file") as stream:
         stream.write(b"whole")
     assert len(made) == 2
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("file", b"whole")]
+
+
+def test_files_are_for_whom_the_user_lets_read_them(tmp_path):
+    before = os.umask(0o027)
+    try:
+        with replacing(tmp_path / "file") as stream:
+            stream.write(b"whole")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o640
 
 
 def test_a_folder_that_takes_nothing_is_said_with_what_to_do(tmp_path):

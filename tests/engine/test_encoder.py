@@ -166,6 +166,16 @@ def test_measuring_leaves_the_batch_norm_statistics_alone() -> None:
     assert torch.equal(norm.running_mean, torch.zeros(3))  # type: ignore[arg-type]
 
 
+def test_a_network_of_another_precision_is_told_what_images_are() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 2)).half()
+    with pytest.raises(PluginError, match="its network fails") as failed:
+        Encoder("half", network, Preprocess()).measure(4)
+    assert (
+        failed.value.hint
+        == "Its weights are float16, and images float32: let `build` return network.float()."
+    )
+
+
 def test_a_function_of_a_card_that_fails_is_named() -> None:
     entry = method_registry().get("scratch")
     with pytest.raises(PluginError, match=r"scratch: .+ fails: KeyError"):

@@ -358,3 +358,8 @@ def test_too_many_days_and_features_that_are_all_alike_say_so(call_run, make_enc
             parameter.zero_()
     with pytest.raises(UnitError, match="all training pairs have equal features"):
         call_run(epochs=0, encoder=encoder)
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            parameter.fill_(torch.nan)
+    with pytest.raises(UnitError, match="features aren't finite"):
+        call_run(epochs=0, encoder=encoder)

@@ -119,14 +119,18 @@ def test_targets_together_equal_each_alone(make_disfa, tmp_path):
         np.testing.assert_allclose(choice.estimates, alone.estimates, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+@pytest.mark.parametrize("features", [4, 60])
+@pytest.mark.parametrize("images", [slice(None, None, 2), slice(0, 1), slice(-1, None)])
 @pytest.mark.parametrize("scale", ["shared", "spread"])
-def test_features_that_are_not_finite_fail_the_unit_and_say_so(task, scale):
+def test_features_that_are_not_finite_fail_the_unit_and_say_so(task, scale, images, features, wrong):
+    """However many there are: solvers raise at some sizes, and answer in NaN at others."""
     protocol = resolve_protocol("probe", "age", {"scale": scale})
     rows = np.arange(len(task.table))
-    features = np.random.default_rng(0).normal(size=(len(rows), 4))
-    features[::2] = np.nan
-    (choice,) = solve_jobs([Job(task, 0, 0, "unit")], features, rows, protocol)
-    assert str(choice) == "unit: the network's features aren't finite\nCheck the backbone's weights."
+    values = np.random.default_rng(0).normal(size=(len(rows), features))
+    values[images, 0] = wrong
+    (choice,) = solve_jobs([Job(task, 0, 0, "unit")], values, rows, protocol)
+    assert str(choice).startswith("unit: the network's features aren't finite\nCheck the backbone's weights")
 
 
 def test_equal_features_fail_the_unit_and_say_why(task):

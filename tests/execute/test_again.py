@@ -1,6 +1,8 @@
 """A plugin that was edited under its old version: what a run says of finished units; running them again."""
 
 import json
+import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,6 +69,54 @@ def test_an_edited_plugin_is_told_and_run_again_when_asked(make_request: MakeReq
     edit(plugin, "stride=3", "stride=2")
     (third,) = run(again).records
     assert digests(third) == digests(first)
+
+
+CALLING = """
+
+class Calling(torch.nn.Module):
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, images):
+        return {scaled}
+"""
+
+
+def scale_features(plugin: Path, scaled: str, first: str = "") -> None:
+    """Let the networks of the plugin do something with their features that no attribute of theirs shows."""
+    network = "torch.nn.Sequential(*layers)"
+    text = plugin.read_text().replace(f"return {network}", f"return Calling({network})")
+    plugin.write_text(first + text + CALLING.format(scaled=scaled))
+
+
+def test_features_are_kept_under_the_code_that_made_them(
+    make_request: MakeRequest, plugin: Path, tmp_path: Path
+) -> None:
+    """The file may be saved anew between its loading and the first image."""
+    scale_features(plugin, "self.network(images) * 1")
+    request = make_request(folds=[0])
+    plan = make_plan(request)
+    edit(plugin, "self.network(images) * 1", "self.network(images) ** 2")
+    (old,) = run_plan(plan, request).records
+    (new,) = run(make_request(folds=[0], results=tmp_path / "new")).records
+    assert digests(old) != digests(new)
+
+
+def test_again_encodes_again(
+    make_request: MakeRequest, plugin: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a plugin's network calls elsewhere is in no key of its features."""
+    elsewhere = types.ModuleType("scaling_of_a_plugin")
+    elsewhere.scale = lambda features: features  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, elsewhere.__name__, elsewhere)
+    scale_features(
+        plugin, "elsewhere.scale(self.network(images))", f"import {elsewhere.__name__} as elsewhere\n"
+    )
+    (first,) = run(make_request(folds=[0])).records
+    elsewhere.scale = lambda features: features**2  # type: ignore[attr-defined]
+    (second,) = run(make_request(folds=[0], again=True)).records
+    assert digests(first) != digests(second)
 
 
 @pytest.mark.parametrize("choice", ["folds", "units"])

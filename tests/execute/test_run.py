@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -203,7 +204,7 @@ def test_a_constant_prediction_is_a_failure_and_no_result(make_request: MakeRequ
 
 def test_a_method_that_cannot_be_built_stops_before_anything_is_recorded(make_request: MakeRequest) -> None:
     request = make_request(methods=["broken"])
-    with pytest.raises(RuntimeError, match="wires crossed"):
+    with pytest.raises(PluginError, match="broken: :build fails: RuntimeError: wires crossed"):
         run(request)
     assert not list(request.results.rglob("*.json"))
 
@@ -214,6 +215,93 @@ def test_a_method_that_cannot_be_built_does_not_keep_others_from_running(make_re
     assert [record.method.name for record in finished.records] == ["tiny"]
     assert [unit.method_name for unit, _ in finished.failed] == ["broken"]
     assert any("wires crossed" in event.text for event in events if event.kind == "failure")
+
+
+CARELESS = """
+
+
+class Careless(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, images):
+        self.calls += 1
+        if self.calls > {calls}:
+            {does}
+        return images.mean((2, 3))
+
+
+class Mute(Exception):
+    def __str__(self):
+        raise ZeroDivisionError
+"""
+
+
+@pytest.fixture
+def careless(plugin: Path) -> Callable[..., None]:
+    """Let the method `broken` build a network that does something once it has been called so often."""
+
+    def write(does: str, calls: int = 1) -> None:
+        text = plugin.read_text().replace('raise RuntimeError("wires crossed")', "return Careless()")
+        plugin.write_text(text + CARELESS.format(does=does, calls=calls))
+
+    return write
+
+
+@pytest.mark.parametrize("calls", [0, 1])
+@pytest.mark.parametrize("status", [0, 3])
+def test_a_plugin_that_leaves_the_program_fails_alone(
+    make_request: MakeRequest, careless: Callable[..., None], status: int, calls: int
+) -> None:
+    careless(f"raise SystemExit({status})", calls)
+    finished = run(make_request(methods=["broken", "tiny"], folds=[0]))
+    assert finished.records[-1].method.name == "tiny"
+    assert finished.records[-1].summary.pooled
+    ((_, error),) = finished.failed
+    assert f"broken leaves the program: SystemExit({status})" in str(error)
+
+
+def test_this_process_may_be_told_to_leave(
+    make_request: MakeRequest, careless: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    careless("raise SystemExit(-1)")
+    told = threading.Event()
+    told.set()
+    monkeypatch.setattr("comface_bench.execute.run.LEAVING", told)
+    with pytest.raises(SystemExit):
+        run(make_request(methods=["broken", "tiny"], folds=[0]))
+
+
+@pytest.mark.parametrize(
+    ("does", "said"),
+    [
+        (r"raise ValueError('bad \udc80 name')", r"ValueError: bad \udc80 name"),
+        ("raise Mute", "Mute"),
+    ],
+)
+def test_what_a_failure_says_can_be_stored_and_read(
+    make_request: MakeRequest, careless: Callable[..., None], does: str, said: str
+) -> None:
+    careless(does)
+    request = make_request(methods=["broken"], folds=[0])
+    run(request)
+    (record,) = ResultStore(request.results).records()
+    assert [failure.message for failure in record.failures] == [said]
+
+
+def test_labels_that_never_change_are_said_to_be_that(
+    make_request: MakeRequest, make_ages: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "still"
+    make_ages(folder)
+    table = folder / "still.csv"
+    images = sorted((folder / "FGNET" / "images").iterdir())
+    lines = [f"{path.relative_to(folder)},{path.name[:3]},7" for path in images]
+    table.write_text("image,subject,label\n" + "\n".join(lines) + "\n")
+    finished = run(make_request(tasks=[f"csv:{table}"]))
+    assert len(finished.failed) == 4
+    assert all("no training pair changes in label" in str(error) for _, error in finished.failed)
 
 
 def test_a_fold_without_pairs_fails_alone(
@@ -231,27 +319,15 @@ def test_a_fold_without_pairs_fails_alone(
 
 @pytest.mark.parametrize("folder", ["/", None])
 def test_a_failure_says_nothing_of_this_machines_folders(
-    make_request: MakeRequest, plugin: Path, data: Path, folder: str | None, monkeypatch: pytest.MonkeyPatch
+    make_request: MakeRequest,
+    careless: Callable[..., None],
+    data: Path,
+    folder: str | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """From the root of the file system as from anywhere else; the rest of the sentence stays."""
     told = f"no a/b of 1/2 in {data}/FGNET/x.png, {Path.home()}/patients/list.txt or '/srv/Jane Doe/x', ./y"
-    text = plugin.read_text().replace('raise RuntimeError("wires crossed")', "return Careless()")
-    plugin.write_text(
-        text
-        + f"""
-
-class Careless(torch.nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.calls = 0
-
-    def forward(self, images):
-        self.calls += 1
-        if self.calls > 1:
-            raise FileNotFoundError({told!r})
-        return images.mean((2, 3))
-"""
-    )
+    careless(f"raise FileNotFoundError({told!r})")
     monkeypatch.chdir(folder or data)
     events: list[Event] = []
     request = make_request(methods=["broken"], folds=[0])

@@ -1,5 +1,6 @@
 """Sweeps: what they mean, how they are divided, and running a batch."""
 
+import contextlib
 import pickle
 from collections import Counter
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from comface_bench.core.files import file_lock
 from comface_bench.data.task import Task, open_task
 from comface_bench.execute.plan import Request, make_plan
 from comface_bench.execute.run import run_plan
-from comface_bench.execute.sweep import CLAIMS, Batch, BatchResult, Shard, make_sweep, run_batch
+from comface_bench.execute.sweep import CLAIMS, Batch, BatchResult, Shard, _claim, make_sweep, run_batch
 from comface_bench.results.schema import dump_json
 from comface_bench.results.store import ResultStore
 
@@ -190,7 +191,9 @@ def test_each_batch_plans_with_the_values_of_its_own_request(make_request: MakeR
 def test_a_unit_that_fails_is_told_with_its_reason(make_request: MakeRequest) -> None:
     batch, broken = make_sweep([make_request(methods=["flat", "broken"], folds=[0])]).batches
     assert "same answer" in run_batch(batch).failed[0][1]
-    assert run_batch(broken).failed == ((broken.units[0], "RuntimeError: wires crossed"),)
+    assert run_batch(broken).failed == (
+        (broken.units[0], "broken: :build fails: RuntimeError: wires crossed"),
+    )
 
 
 def test_data_that_changed_since_the_sweep_began_fail_their_units(
@@ -228,6 +231,22 @@ def test_units_that_another_sweep_runs_are_left_to_it(
     assert seen == [BatchResult(done=(key_of[2],), busy=True), BatchResult(busy=True)]
     (record,) = ResultStore(first.results).records()
     assert [unit.fold for unit in record.units] == [0, 1, 2]
+
+
+def test_what_is_left_of_a_batch_can_be_claimed_beside_another_part_of_it(make_request: MakeRequest) -> None:
+    """One process has half of it; another takes the rest, ends, and a third takes what is free then."""
+    (batch,) = make_sweep([make_request()]).batches
+    (part,) = make_sweep([make_request(folds=[0, 1])]).batches
+    (rest,) = make_sweep([make_request(folds=[2])]).batches
+    with contextlib.ExitStack() as first:
+        first.enter_context(_claim(part))
+        with _claim(batch) as mine:
+            assert mine == tuple(key for key in batch.units if key not in part.units)
+            first.close()
+            with _claim(batch) as freed:
+                assert freed == part.units
+            with _claim(rest) as none:
+                assert none == ()
 
 
 def test_claims_of_a_process_that_was_killed_hold_nobody_up(make_request: MakeRequest) -> None:
