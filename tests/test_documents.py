@@ -171,6 +171,14 @@ def shrunk(words):
     return words
 
 
+def test_a_table_of_the_faces_that_ship_can_be_made_twice(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (snippet,) = (text for language, text in blocks("your-data") if language == "python")
+    for _ in range(2):
+        exec(snippet, {})
+    assert (tmp_path / "my-data" / "faces.csv").is_file()
+
+
 @pytest.mark.parametrize("guide", GUIDES)
 def test_the_commands_of_a_guide_run(guide, tmp_path, monkeypatch, call):
     monkeypatch.chdir(tmp_path)

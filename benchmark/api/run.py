@@ -134,8 +134,9 @@ def run(
 
 
 def load_model(
-    record: Path | str,
+    record: Record | Path | str,
     *,
+    results: Path | str = "results",
     checkpoint: Path | str | None = None,
     folds: Sequence[int] | None = None,
     seeds: Sequence[int] | None = None,
@@ -148,7 +149,9 @@ def load_model(
     `load_model(record).predict(first, second)` gives the change and its interval; `predict_pairs` takes many.
 
     Args:
-        record: The record's JSON, `TASK/PROTOCOL/METHOD.json` in a folder of results.
+        record: A record that `run` or `load_results` gave, or its JSON, `TASK/PROTOCOL/METHOD.json` in a
+            folder of results.
+        results: The folder of a record that isn't given as a file.
         checkpoint: The method's weights file, where the record was made with one of the user's own.
         folds: Folds whose models answer; None for all.
         seeds: Their repetitions; None for all.
@@ -160,9 +163,15 @@ def load_model(
         BenchError: There are no such models, or method, weights or protocol aren't those of the record.
     """
     from comface_bench.execute.models import load_model as load
+    from comface_bench.results.store import ResultStore
 
+    if isinstance(record, (str, Path)):
+        path = Path(record)
+    else:
+        store = ResultStore(Path(results))
+        path = store.record_path(record.task.name, record.protocol.name, record.method.name)
     return load(
-        Path(record),
+        path,
         checkpoint=Path(checkpoint) if checkpoint is not None else None,
         folds=folds,
         seeds=seeds,

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import comface_bench as cb
-from comface_bench.core.errors import UnitError, UnknownNameError, UsageError
+from comface_bench.core.errors import DataMissingError, UnitError, UnknownNameError, UsageError
 from comface_bench.version import __version__
 
 TINY = """
@@ -71,6 +71,14 @@ def test_finished_run_is_not_repeated(settings):
     events = []
     assert cb.run("tiny", "age", **settings, report=events.append) == first
     assert "stage" not in {event.kind for event in events}
+
+
+def test_models_are_loaded_of_a_record_that_run_returned(settings):
+    record = cb.run("tiny", "age", **settings)
+    chosen = {"find_faces": False, "plugins": settings["plugins"], "device": "cpu"}
+    assert cb.load_model(record, results=settings["results"], **chosen).record == record
+    with pytest.raises(DataMissingError, match="there is no record"):
+        cb.load_model(record, results=settings["data"], **chosen)
 
 
 def test_failed_unit_raises_and_is_named(settings):

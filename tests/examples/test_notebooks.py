@@ -75,7 +75,12 @@ def test_three_backbones_are_compared(tmp_path, weights):
 
 
 def test_a_backbone_and_a_table_of_ones_own(tmp_path):
+    theirs = ["my-data/faces.csv", "example-faces/notes.txt", "results/csv_other/probe/comface.json"]
+    for name in theirs:
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("{}")
     shown = run("your-own.ipynb", tmp_path)
+    assert [(tmp_path / name).read_text() for name in theirs] == ["{}"] * 3
     (table,) = [text for text in shown if "MAE (kg)" in text]
     assert "my-backbone" in table
     assert "truth:" in shown[-1]
