@@ -579,6 +579,11 @@ class Ranking:
     apart: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     @property
+    def compares(self) -> bool:
+        """Whether two methods at least are ranked."""
+        return sum(one.mean_rank is not None for one in self.standings.values()) > 1
+
+    @property
     def weighed(self) -> dict[str, int]:
         """Number of tasks of each quantity, in board order; empty where all are of one."""
         sizes = Counter(self.quantities.values())
@@ -677,7 +682,7 @@ class Section:
     Attributes:
         protocol: Name.
         boards: In board order.
-        ranking: Over their tasks; None where fewer than two can be ranked on.
+        ranking: Over their tasks; None where fewer than two tasks, or methods, can be ranked.
     """
 
     protocol: str

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
 MARK = "<!-- Written by `comface-bench leaderboard build`; change the results or the builder, not this. -->"
 NO_CHANGE = "*no change*"
-ALONE = "No ranking: fewer than two tasks have a complete record under this protocol."
+ALONE = "No ranking: fewer than two methods have complete records on two or more tasks under this protocol."
 READING = (
     "Ranks are by each task's first metric, 1 the best, among the methods that have a complete record on all "
     "of the tasks. In a mean rank each quantity (expression, weight, age, custom) counts the same, and "

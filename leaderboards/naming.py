@@ -55,6 +55,11 @@ def protocol_title(name: str) -> str:
     return ", ".join([_PROTOCOLS.get(base, base), *map(_setting, overrides)])
 
 
+def options_title(name: str) -> str:
+    """Return a task's options in words: those of `age+split=leave-one-out` are "split leave-one-out"."""
+    return ", ".join(map(_setting, name.split("+")[1:]))
+
+
 def family_title(name: str) -> str:
     """Return a family of tasks in words, or its name."""
     return _FAMILIES.get(name, name)

@@ -281,6 +281,8 @@ def _ranks(scores: Scores, ranked: Sequence[str]) -> dict[str, int]:
 def rankings(boards: Sequence[tuple[Board, Scores | None]]) -> tuple[Ranking, ...]:
     """Rank methods under each protocol: over each family of two or more tasks, then over all tasks.
 
+    A ranking is of two methods at least.
+
     Each quantity (expression, weight, age, custom) counts the same, and within it each task: twelve action
     units don't outvote age and weight. Tasks without a ranked method have no part in it. A method without a
     complete record on one of the tasks isn't ranked, and the ranking names the tasks that it misses; nor is
@@ -304,7 +306,7 @@ def rankings(boards: Sequence[tuple[Board, Scores | None]]) -> tuple[Ranking, ..
                 of_families.append(_ranking(family, protocol, own))
         if len(mine) > 1:
             overall.append(_ranking(OVERALL, protocol, mine))
-    return (*of_families, *overall)
+    return tuple(one for one in (*of_families, *overall) if one.compares)
 
 
 def _ranking(scope: str, protocol: str, boards: Sequence[tuple[Board, Scores]]) -> Ranking:

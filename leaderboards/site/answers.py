@@ -77,6 +77,15 @@ class Answer:
         return self.board.baseline(self.metric) if len(self.boards) == 1 else None
 
     @property
+    def place(self) -> str:
+        """The faces that the answer is on, in words."""
+        if self.entry.rendered:
+            return "rendered faces"
+        # What a user's own table names may be anything.
+        own = self.entry.task.startswith("csv:")
+        return self.entry.data if own else f"photographs of {self.entry.data}"
+
+    @property
     def subject(self) -> str:
         """What is asked, in words."""
         if len(self.boards) == 1:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 MOST_POINTS = 600
 ONE_BIN_EACH = 8
+SIZE_DECIMALS = 9
 BINS = 6
 
 
@@ -97,15 +98,19 @@ def draw_points(predictions: Predictions, most: int = MOST_POINTS) -> Prediction
 def error_by_size(predictions: Predictions) -> list[SizeBin]:
     """Average errors over pairs of about the same change, smallest first; bins without a pair are left out.
 
-    Up to `ONE_BIN_EACH` different sizes have one bin each; others are cut at round numbers.
+    Up to `ONE_BIN_EACH` different sizes have one bin each; others are cut at round numbers. Differences of
+    decimal labels are off by rounding: 60.1 - 60.0 and 60.2 - 60.1 are one size.
     """
     size = np.abs(predictions.y)
+    with np.errstate(over="ignore"):
+        rounded = np.round(size, SIZE_DECIMALS)
+    size = np.where(np.isfinite(rounded), rounded, size)
     sizes = np.unique(size)
     if len(sizes) <= ONE_BIN_EACH:
         index, lows, highs = np.searchsorted(sizes, size), sizes, sizes
     else:
         step = round_step(float(sizes[-1]), BINS)
-        index = np.minimum(np.floor(size / step), 10 * BINS).astype(np.intp)
+        index = np.minimum(np.floor(np.round(size / step, SIZE_DECIMALS)), 10 * BINS).astype(np.intp)
         lows = np.arange(int(index.max()) + 1) * step
         with np.errstate(over="ignore"):
             highs = lows + step

@@ -302,13 +302,12 @@ def _stem(name: str) -> str:
 def _summary(answer: Answer) -> str:
     """Say who is best in one sentence, for those who show a link to the page."""
     league, name = answer.league, answer.metric
-    where = "rendered faces" if answer.entry.rendered else "photographs"
     unit = unit_of(name, answer.entry.unit)
     value = " ".join(filter(None, (format_value(name, league.cell.value.value), unit)))
     others = len(league.tied)
     ties = f", tied with {others} other{'s' if others > 1 else ''}" if others else ""
     return (
-        f"On {where}, {answer.subject}: {league.best.method} is best ({METRICS[name].title} {value}){ties}."
+        f"On {answer.place}, {answer.subject}: {league.best.method} is best ({METRICS[name].title} {value}){ties}."
     )
 
 

@@ -30,7 +30,7 @@ from comface_bench.leaderboards.markdown import (
     setting_text,
     shorten_names,
 )
-from comface_bench.leaderboards.naming import protocol_title, target_note, target_title
+from comface_bench.leaderboards.naming import options_title, protocol_title, target_note, target_title
 from comface_bench.leaderboards.site.charts import shown, size_text
 from comface_bench.stats.metrics import METRICS, MetricValue
 
@@ -79,6 +79,7 @@ def environment() -> Environment:
         "shown_marks": shown_marks,
         "size_text": size_text,
         "setting_text": setting_text,
+        "options_title": options_title,
         "protocol_title": protocol_title,
         "target_note": target_note,
         "target_title": target_title,

@@ -41,6 +41,15 @@ def overall(document):
     return next(ranking for ranking in document.rankings if ranking.scope == OVERALL)
 
 
+def test_one_method_is_no_ranking(made, tmp_path):
+    for task in ("synth-age", "synth-weight"):
+        made.add(tmp_path, task, "quick", "alone")
+    made.add(tmp_path, "synth-age", "quick", "other")
+    assert read_document(tmp_path).rankings == ()
+    made.add(tmp_path, "synth-weight", "quick", "other")
+    assert len(read_document(tmp_path).rankings) == 2
+
+
 def test_mean_ranks_are_means_over_quantities(document, overall):
     assert dict(overall.quantities) == QUANTITIES
     assert overall.weighed == {"age": 1, "expression": 12, "weight": 1}

@@ -71,12 +71,12 @@ def test_the_front_page_says_it_first(asked, read):
     assert "The data can't tell b from it." in words
     assert "Best of 2 is taught △" in words
     place = [
-        words.index(text) for text in ("Change of age, on photographs", "On rendered faces", "All results")
+        words.index(text) for text in ("Change of age, on photographs of FGNET", "On rendered faces", "All results")
     ]
     assert place == sorted(place)
     (description,) = [attrs["content"] for _, attrs in page.elements if attrs.get("name") == "description"]
     assert description.startswith(
-        f"On photographs, change of age: a is best (MAE {cell.value.value:.3f} years), tied with 1 other."
+        f"On photographs of FGNET, change of age: a is best (MAE {cell.value.value:.3f} years), tied with 1 other."
     )
     assert ("meta", {"property": "og:description", "content": description}) in page.elements
     rows = page.table("answer-1")
@@ -90,7 +90,26 @@ def test_nothing_is_said_where_nothing_is_ranked(made, tmp_path, read):
     assert "is best" not in read(render_site(document, tmp_path)["html/index.html"]).text
     made.add(tmp_path, method="one")
     document = read_document(tmp_path)
-    assert "Only one has run" in read(render_site(document, tmp_path)["html/index.html"]).text
+    (answer,) = find_answers(document)
+    words = " ".join(read(render_site(document, tmp_path)["html/index.html"]).text.split())
+    # `gap` has run, too.
+    assert "Only one is ranked: mean absolute error" in words
+    assert f"); always answering “no change” has {answer.baseline:.3f}." in words
+    assert "Bars are" not in words
+
+
+def test_data_and_options_tell_answers_apart(made, tmp_path, read):
+    for method in "ab":
+        for task, data in (("age", "FGNET"), ("csv:faces.csv", "faces.csv"), ("csv:hole.csv", "hole.csv")):
+            made.add(tmp_path, task, "probe", method, facts={"data": data})
+        task = "csv:faces.csv+split=leave-one-out"
+        made.add(tmp_path, task, "probe", method, facts={"data": "faces.csv"})
+    page = read(render_site(read_document(tmp_path), tmp_path)["html/index.html"])
+    words = " ".join(page.text.split())
+    assert all(f"on {place}" in words for place in ("photographs of FGNET", "faces.csv", "hole.csv"))
+    assert words.count("photographs of") == words.count("photographs of FGNET")
+    protocols = [row[0] for row in page.table("others-2")[1:]]
+    assert protocols == ["Ridge probe", "Ridge probe, split leave-one-out"]
 
 
 def test_several_tasks_are_one_column_that_opens(asked, read):
