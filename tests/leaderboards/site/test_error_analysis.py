@@ -71,7 +71,7 @@ def test_few_sizes_have_a_bin_each():
 
 
 def test_a_size_has_one_bin_however_its_difference_was_rounded():
-    small = [60.1 - 60.0, 50.2 - 50.1, 0.1]
+    small = [60.1 - 60.0, 70.1 - 70.0, 0.1]
     assert len(set(small)) == 3
     (only,) = error_by_size(gather([columns([(0, y, 0.0) for y in small])]))
     assert (only.low, only.high, only.pairs) == (0.1, 0.1, 3)
