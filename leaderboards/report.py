@@ -13,8 +13,9 @@ import json
 import operator
 from typing import TYPE_CHECKING, Any
 
+from comface_bench.core.display import with_unit
 from comface_bench.core.errors import MissingExtraError, UsageError
-from comface_bench.core.names import is_pattern, match_names, unknown_name
+from comface_bench.core.names import choose_names
 from comface_bench.leaderboards.document import backbone_of, marks_text, rows_by_group, shown_marks
 from comface_bench.leaderboards.formatting import (
     DASH,
@@ -155,7 +156,7 @@ def make_report(
         raise UsageError(f"no results in {results}", "Make some: comface-bench run --method M --task T")
     named = {"task": tasks, "protocol": protocols, "method": methods}
     chosen = [
-        _choose(patterns, dict.fromkeys(place[number] for place in records), kind)
+        choose_names(patterns or None, (place[number] for place in records), kind)
         for number, (kind, patterns) in enumerate(named.items())
     ]
     wanted = {place for place in records if all(map(operator.contains, chosen, place))}
@@ -282,26 +283,6 @@ def _place(record: Record) -> tuple[str, str, str]:
 
 def _row_place(row: BoardRow) -> tuple[str, str, str]:
     return row.entry.task, row.entry.protocol, row.entry.method
-
-
-def _choose(patterns: Sequence[str], known: Iterable[str], kind: str) -> set[str]:
-    """Return the names that are meant.
-
-    Raises:
-        UnknownNameError: A name or pattern is none's.
-    """
-    known = list(known)
-    if not patterns:
-        return set(known)
-    found: set[str] = set()
-    for pattern in patterns:
-        if pattern in known:
-            found.add(pattern)
-        elif is_pattern(pattern):
-            found.update(match_names(pattern, known, kind))
-        else:
-            raise unknown_name(pattern, known, kind)
-    return found
 
 
 def _part(board: Board, chosen: Collection[tuple[str, str, str]]) -> Part:
@@ -475,7 +456,7 @@ def _task_facts(record: Record, images: Mapping[str, int]) -> Facts:
     return _plain(
         [
             ("What is estimated", task.about.summary),
-            ("Quantity", f"{task.target}, in {task.unit}"),
+            ("Quantity", with_unit(task.target, task.unit, ", in ")),
             ("Data set", task.data),
             ("Licence of the data", task.about.licence),
             ("Source", task.about.source),

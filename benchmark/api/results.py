@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from comface_bench.core.display import html_table, short_repr, text_table, visible
-from comface_bench.core.errors import DataMissingError, ResultError, UsageError
+from comface_bench.core.errors import ResultError, UsageError
 from comface_bench.core.names import choose_names
-from comface_bench.results.store import ResultStore
+from comface_bench.results.store import ResultStore, no_record_in, require_results
 
 if TYPE_CHECKING:
     import pandas
@@ -31,17 +31,10 @@ def load_results(folder: Path | str = "results") -> Results:
         ResultError: A file isn't a record, or was changed since it was written.
     """
     store = ResultStore(Path(folder))
-    if not store.root.is_dir():
-        raise DataMissingError(
-            f"there is no folder of results {folder}",
-            "Name another, or make one: comface-bench run --method M --task T",
-        )
+    require_results(store.root)
     records = list(store.records())
     if not records:
-        raise DataMissingError(
-            f"there is no record in {folder}",
-            "Records lie at TASK/PROTOCOL/METHOD.json; make one: comface-bench run --method M --task T",
-        )
+        raise no_record_in(folder)
     return Results(store.root, records)
 
 

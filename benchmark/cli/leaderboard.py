@@ -93,12 +93,7 @@ def _out(results: Path, out: Path | None) -> Path:
     Raises:
         DataMissingError: There is no folder of results.
     """
-    from comface_bench.core.errors import DataMissingError
-    from comface_bench.results.store import LEADERBOARD
+    from comface_bench.results.store import LEADERBOARD, require_results
 
-    if not results.is_dir():
-        raise DataMissingError(
-            f"there is no folder of results {results}",
-            "Name another with --results, or make one: comface-bench run --method M --task T",
-        )
+    require_results(results)
     return out or results / LEADERBOARD

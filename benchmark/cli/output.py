@@ -15,6 +15,7 @@ from typing import Any
 
 import typer
 
+from comface_bench.core.display import format_count as format_count
 from comface_bench.core.errors import UsageError
 
 _LONGEST = 500
@@ -205,8 +206,3 @@ def make_folder(path: Path) -> None:
 
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-
-
-def format_count(count: int, noun: str) -> str:
-    """Return a number with its noun, such as `1 record` or `2 records`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"

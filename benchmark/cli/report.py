@@ -57,13 +57,14 @@ def report(
         report_pdf,
         require_weasyprint,
     )
+    from comface_bench.results.store import require_results
 
     if out.suffix.lower() not in SUFFIXES:
         raise UsageError(
             f"--out {out}: neither .html nor .pdf", f"Such as: --out {out.with_suffix('.html').name}"
         )
     check_output(out)
-    _require_folder(results)
+    require_results(results)
     pdf = out.suffix.lower() == ".pdf"
     if pdf:
         # Before the work, not after it.
@@ -85,21 +86,6 @@ def report(
     make_folder(out)
     replace_file(out, data)
     typer.echo(out)
-
-
-def _require_folder(results: Path) -> None:
-    """Check that there are results.
-
-    Raises:
-        DataMissingError: There is no such folder.
-    """
-    from comface_bench.core.errors import DataMissingError
-
-    if not results.is_dir():
-        raise DataMissingError(
-            f"there is no folder of results {results}",
-            "Name another with --results, or make one: comface-bench run --method M --task T",
-        )
 
 
 def _line(chosen: Mapping[str, Sequence[str]], title: str | None, *, figures: bool) -> str:

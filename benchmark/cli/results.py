@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -10,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from comface_bench.cli.commands import Group, Json, NoPlugins, Plugins, Results, load_metrics, make_app
-from comface_bench.cli.output import format_count, print_json, print_table
+from comface_bench.cli.output import (
+    check_output,
+    format_count,
+    make_folder,
+    print_json,
+    print_table,
+    print_text,
+    table_width,
+    terminal_width,
+)
 from comface_bench.core.display import visible
 
 if TYPE_CHECKING:
@@ -165,16 +175,26 @@ def compare(
     if as_json:
         print_json({"comparisons": [{**one.facts, "says": one.sentence} for one in made]})
         return
-    rows = [{name: visible(text) for name, text in one.cells.items()} for one in made]
-    headings = list(rows[0])
-    print_table(headings, [list(row.values()) for row in rows], numbers=headings[4:])
-    typer.echo("")
-    for one in made:
-        typer.echo(visible(one.sentence))
+    named = [{name: visible(text) for name, text in one.cells.items()} for one in made]
+    headings, rows = list(named[0]), [list(row.values()) for row in named]
+    room = not sys.stdout.isatty() or table_width(headings, rows) <= terminal_width()
+    if room:
+        print_table(headings, rows, numbers=headings[4:])
+        typer.echo("")
+    for one, row in zip(made, named, strict=True):
+        print_text(visible(one.sentence))
+        if not room:
+            values = ", ".join(f"{visible(name)} {row[name]}" for name in (one.a, one.b))
+            print_text(f"{row['metric']}: {values} {row['unit']}".rstrip(), "  ")
         if one.corrected.reason and one.difference.value is not None:
-            typer.echo(visible(f"  not compared on its page: {one.corrected.reason}"))
-    for note in dict.fromkeys(note for one in made for note in one.notes):
-        typer.echo(visible(f"note: {note}"))
+            print_text(visible(f"not compared on its page: {one.corrected.reason}"), "  ")
+    notes: dict[str, list[str]] = {}
+    for one in made:
+        for note in one.notes:
+            notes.setdefault(note, []).append(f"{one.task} under {one.protocol}")
+    for note, boards in notes.items():
+        where = f" on {', '.join(boards)}" if len(made) > 1 else ""
+        print_text(visible(f"note{where}: {note}"))
 
 
 @app.command()
@@ -223,7 +243,8 @@ def export(
         typer.Option("--task", help="Names and patterns with commas between them.", show_default=False),
     ] = None,
     protocol: Annotated[
-        str | None, typer.Option("--protocol", help="Of a LaTeX table, or to choose by.", show_default=False)
+        str | None,
+        typer.Option("--protocol", help="Likewise; a LaTeX table is of one.", show_default=False),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="File to write [default: stdout].")
@@ -234,27 +255,31 @@ def export(
     CSV has a line for each record. LaTeX is a table of one protocol, methods in groups, the best in bold.
     """
     from comface_bench.core.errors import UsageError
-    from comface_bench.core.names import unknown_name
+    from comface_bench.core.names import choose_names, is_pattern
     from comface_bench.leaderboards.export import records_csv, records_latex
     from comface_bench.leaderboards.pages import read_entries
 
+    if out is not None:
+        check_output(out)
     _records([results])
     entries = read_entries(results)
-    tasks = _choose_tasks(task, list(dict.fromkeys(entry.task for entry in entries)))
-    protocols = list(dict.fromkeys(entry.protocol for entry in entries))
-    if protocol is not None and protocol not in protocols:
-        raise unknown_name(protocol, protocols, "protocol")
-    if form == "latex" and protocol is None and len(protocols) > 1:
+    tasks = choose_names(task, (entry.task for entry in entries), "task")
+    protocols = choose_names(protocol, (entry.protocol for entry in entries), "protocol")
+    if form == "latex" and len(protocols) > 1:
         raise UsageError(
             "a LaTeX table is of one protocol", f"Name it: --protocol {' or --protocol '.join(protocols)}"
         )
-    chosen = [entry for entry in entries if entry.task in tasks and protocol in (None, entry.protocol)]
-    text = records_csv(chosen) if form == "csv" else records_latex(chosen, tasks, protocol or protocols[0])
+    chosen = [entry for entry in entries if entry.task in tasks and entry.protocol in protocols]
+    if form == "latex" and (task is None or is_pattern(task)):
+        # Of tasks that nobody named, those that have a column.
+        tasks = [name for name in tasks if any(entry.task == name for entry in chosen)]
+    text = records_csv(chosen) if form == "csv" else records_latex(chosen, tasks, protocols[0])
     if out is None:
         typer.echo(text, nl=False)
     else:
         from comface_bench.core.files import replace_file
 
+        make_folder(out)
         replace_file(out, text.encode())
         typer.echo(out)
 
@@ -301,56 +326,31 @@ def _method_card(name: str, methods: Registry[MethodCard]) -> MethodCard | None:
         return None
 
 
-def _choose_tasks(text: str | None, known: list[str]) -> list[str]:
-    """Return the tasks that names and patterns stand for, in that order; all of them by default.
-
-    Raises:
-        UnknownNameError: A name or pattern stands for none.
-    """
-    from comface_bench.core.names import is_pattern, match_names, split_list, unknown_name
-
-    if text is None:
-        return known
-    chosen: list[str] = []
-    for name in split_list([text]):
-        if is_pattern(name):
-            chosen += match_names(name, known, "task")
-        elif name in known:
-            chosen.append(name)
-        else:
-            raise unknown_name(name, known, "task")
-    return list(dict.fromkeys(chosen))
-
-
 def _records(paths: Iterable[Path]) -> list[Path]:
     """List the records that paths name.
 
     Raises:
         DataMissingError: There is no such path, or no record in it.
     """
-    from comface_bench.core.errors import DataMissingError
-    from comface_bench.results.store import ResultStore
+    from comface_bench.results.store import ResultStore, no_record_in
 
     found: list[Path] = []
     for path in paths:
         _must_exist(path)
         here = ResultStore(path).paths() if path.is_dir() else [path]
         if not here:
-            raise DataMissingError(
-                f"there is no record in {path}",
-                "Records lie at TASK/PROTOCOL/METHOD.json; make one: comface-bench run --method M --task T",
-            )
+            raise no_record_in(path)
         found += here
     return list(dict.fromkeys(found))
 
 
 def _must_exist(path: Path) -> None:
     from comface_bench.core.errors import DataMissingError
+    from comface_bench.results.store import MAKE_ONE
 
     if not path.exists():
         raise DataMissingError(
-            f"there is no record or folder of results {path}",
-            "Name another, or make one: comface-bench run --method M --task T",
+            f"there is no record or folder of results {path}", f"Name another, or {MAKE_ONE}"
         )
 
 

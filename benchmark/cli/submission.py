@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from comface_bench.cli.commands import Group, Json, Results, make_app
-from comface_bench.cli.output import print_json
+from comface_bench.cli.output import check_output, make_folder, print_json
 
 app = make_app(Group)
 
@@ -75,14 +75,14 @@ def pack(
     The environment is reduced to versions, hardware, precision and commit. The package is checked as the
     board's maintainers will check it.
     """
-    from comface_bench.core.errors import DataMissingError
     from comface_bench.core.files import replace_file
     from comface_bench.core.names import split_list
+    from comface_bench.results.store import require_results
     from comface_bench.submission.pack import pack as pack_records
     from comface_bench.submission.package import SubmissionNote
 
-    if not results.is_dir():
-        raise DataMissingError(f"there is no folder of results {results}", "Name another with --results.")
+    check_output(out)
+    require_results(results)
     note = SubmissionNote(method, description, code, weights, licence, tuple(split_list([training_data])))
     package, report = pack_records(
         results,
@@ -92,7 +92,7 @@ def pack(
         incomplete=incomplete,
         data=data,
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     replace_file(out, package)
     for line in report.lines():
         typer.echo(line)

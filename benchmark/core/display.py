@@ -24,6 +24,16 @@ def visible(text: str) -> str:
     return text if text.isprintable() else "".join(map(_visible_character, text))
 
 
+def format_count(count: int, noun: str) -> str:
+    """Return a number with its noun, such as `1 record` or `2 records`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def with_unit(text: str, unit: str, link: str = " ") -> str:
+    """Return a number or the name of a quantity with its unit; alone where nobody has given one."""
+    return f"{text}{link}{unit}" if unit else text
+
+
 def _visible_character(character: str) -> str:
     if character == " " or unicodedata.category(character)[0] not in "CZ":
         return character

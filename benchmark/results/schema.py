@@ -21,7 +21,7 @@ from pydantic import Field
 
 from comface_bench.core.card import MethodCard, TaskCard, card_digest, deciding_facts, facts
 from comface_bench.core.digest import digest
-from comface_bench.core.display import brief, html_facts, html_table, short_repr
+from comface_bench.core.display import brief, html_facts, html_table, short_repr, with_unit
 from comface_bench.core.errors import UsageError
 from comface_bench.core.names import parse_name
 from comface_bench.core.unit import unit_key
@@ -171,7 +171,12 @@ class TaskInfo(_Model):
     fold_subjects: list[FoldSubjects] = []
 
     def _facts(self) -> Iterable[str]:
-        return [self.name, f"change of {self.target} in {self.unit}", self.data, f"{self.folds} folds"]
+        return [
+            self.name,
+            f"change of {with_unit(self.target, self.unit, ' in ')}",
+            self.data,
+            f"{self.folds} folds",
+        ]
 
     @pydantic.model_validator(mode="after")
     def _all_folds(self) -> Self:

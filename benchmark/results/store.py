@@ -17,7 +17,7 @@ import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from comface_bench.core.digest import states_own_digest
-from comface_bench.core.errors import ResultError, UsageError
+from comface_bench.core.errors import DataMissingError, ResultError, UsageError
 from comface_bench.core.files import file_lock, replace_file, sync_folder
 from comface_bench.results.predictions import (
     digest_text,
@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from comface_bench.stats.predictions import Columns
 
 
+MAKE_ONE = "make one: comface-bench run --method M --task T"
+
 _SAFE = re.compile(r"[A-Za-z0-9_+=,-][A-Za-z0-9._+=,-]{0,180}")
 
 
@@ -65,6 +67,24 @@ def file_stem(name: str) -> str:
             "Use at most 180 letters, digits and any of . _ + = , - / : and don't start with a dot.",
         )
     return stem
+
+
+def require_results(folder: Path) -> None:
+    """Check that a folder of results is there.
+
+    Raises:
+        DataMissingError: It isn't.
+    """
+    if not folder.is_dir():
+        what = f", which is a file: {folder}" if folder.exists() else f" {folder}"
+        raise DataMissingError(f"there is no folder of results{what}", f"Name another, or {MAKE_ONE}")
+
+
+def no_record_in(folder: Path | str) -> DataMissingError:
+    """Return the error for a folder of results that holds no record."""
+    return DataMissingError(
+        f"there is no record in {folder}", f"Records lie at TASK/PROTOCOL/METHOD.json; {MAKE_ONE}"
+    )
 
 
 class RecordFiles:

@@ -21,6 +21,7 @@ from comface_bench.core.errors import BenchError, DataMissingError
 from comface_bench.core.files import writing
 from comface_bench.core.findings import Finding
 from comface_bench.core.names import format_name, parse_name
+from comface_bench.results.store import require_results
 from comface_bench.submission.package import (
     NOTE,
     PACKAGE_BYTES,
@@ -147,8 +148,8 @@ def check_package(path: Path, results: Path | None = None, data: Path | None = N
     Raises:
         DataMissingError: There is no such file, or no such folder of results.
     """
-    if results is not None and not results.is_dir():
-        raise DataMissingError(f"there is no folder of results {results}", "Name another with --results.")
+    if results is not None:
+        require_results(results)
     try:
         content = _read(path)
     except ArchiveError as error:

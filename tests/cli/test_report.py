@@ -46,7 +46,7 @@ def test_one_line_writes_one_file(call, results, tmp_path):
         ),
         (
             ["--method", "farrl", "--out", "report.html"],
-            "no method is called 'farrl'. Did you mean farl?",
+            "no method called 'farrl'. Did you mean farl?",
             "",
         ),
         ([], "--out", ""),

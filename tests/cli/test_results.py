@@ -258,6 +258,72 @@ def test_compare(call):
     assert (other["metric"], other["unit"], other["difference"] > 0) == ("pearson", "", True)
 
 
+@pytest.fixture
+def two_boards(made, tmp_path):
+    """Two methods under two protocols, the worse one undertrained under one of them; a third task."""
+    for protocol in ("linear", "finetune"):
+        made.add(tmp_path, "age", protocol, "near")
+        idle = {"best_epochs": (3, 3)} if protocol == "linear" else {}
+        made.add(tmp_path, "age", protocol, "far", noise=4.0, **idle)
+    made.add(tmp_path, "synth-age", "probe", "near")
+    return tmp_path
+
+
+def test_notes_of_several_boards_name_theirs(call, two_boards):
+    words = ("results", "compare", "near", "far", "--results", two_boards)
+    notes = [line for line in call(*words)[1].splitlines() if line.startswith("note")]
+    assert notes and all(note.startswith("note on age under linear: ") for note in notes)
+    alone = call(*words, "--protocol", "linear")[1].splitlines()
+    assert [line for line in alone if line.startswith("note")] == [
+        note.replace(" on age under linear", "") for note in notes
+    ]
+
+
+def test_a_narrow_terminal_gets_sentences(call, two_boards, on_terminal):
+    words = ("results", "compare", "near", "far", "--results", two_boards)
+    lines = on_terminal(80, *words)
+    assert lines[0].startswith("near is better than far on age under linear: its MAE is")
+    assert max(map(len, lines)) <= 80
+    (first, _) = (line for line in lines if line.startswith("  MAE: near "))
+    table = on_terminal(200, *words)
+    assert table[0].startswith("task") and not any(line.startswith("  MAE") for line in table)
+    row = table[1].split()
+    assert first == f"  MAE: near {row[4]}, far {row[5]} years"
+
+
+def test_a_latex_table_is_of_the_tasks_that_the_protocol_has(call, two_boards):
+    words = ("results", "export", "--results", two_boards, "--format", "latex")
+    status, text, _ = call(*words, "--protocol", "prob*")
+    assert (status, "near & " in text, "far" in text) == (0, True, False)
+    assert call(*words, "--protocol", "probe", "--task", "*age")[1] == text
+    status, _, err = call(*words, "--protocol", "probe", "--task", "age")
+    assert (status, "no record of age under probe" in err) == (2, True)
+    status, _, err = call(*words, "--protocol", "l*,f*")
+    assert (status, "of one protocol" in err) == (2, True)
+    status, out, _ = call(*words[:4], "--protocol", "l*,f*")
+    assert (status, len(out.splitlines())) == (0, 5)
+
+
+def test_names_of_no_record_are_answered_with_those_of_some(call, two_boards, tmp_path):
+    for words in (("results", "export"), ("report", "--no-figures", "--out", tmp_path / "r.html")):
+        status, _, err = call(*words, "--results", two_boards, "--task", "synth-weight")
+        assert (status, "They are of" in err, "list tasks" in err) == (2, True, False)
+
+
+def test_export_makes_the_folder_of_its_file(call, two_boards):
+    file = two_boards / "new" / "x.csv"
+    words = ("results", "export", "--results", two_boards, "--out")
+    assert call(*words, file)[:2] == (0, f"{file}\n")
+    assert file.is_file()
+    status, _, err = call(*words, file.parent)
+    assert (status, f"{file.parent} is a folder" in err) == (2, True)
+
+
+def test_a_choice_that_is_none_is_answered_in_plain_words(call):
+    status, _, err = call("results", "export", "--format", "foo")
+    assert (status, "'foo' is not one of" in err, "Value error" in err) == (2, True, False)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -267,7 +267,7 @@ def test_names_and_patterns_choose(filled):
     report = make_report(filled, LINE, tasks=["disfa-*", "age"], protocols=["quick"], figures=False)
     assert [(part.board.task, part.board.protocol) for part in report.parts] == [("disfa-au12", "quick")]
     assert [record.task.name for record in report.records] == ["disfa-au12"]
-    with pytest.raises(UnknownNameError, match=r"no method is called 'comfase'\. Did you mean comface\?"):
+    with pytest.raises(UnknownNameError, match=r"no method called 'comfase'\. Did you mean comface\?"):
         make_report(filled, LINE, methods=["comfase"], figures=False)
     with pytest.raises(UsageError, match=r"no record in .* is of the task, the protocol and the method"):
         make_report(filled, LINE, methods=["comface"], protocols=["quick"], figures=False)

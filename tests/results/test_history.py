@@ -40,6 +40,21 @@ def fill(store, made, seconds=1.5, places=((0, 0),), **header):
         return writer
 
 
+def test_units_that_found_their_features_are_no_measure_of_time(store, made, make_unit):
+    def add(fold, seconds, details):
+        with store.open(*made.header()) as writer:
+            unit, rows = made.run(fold, 0)
+            writer.add(unit.model_copy(update={"seconds": seconds, "details": details}), rows)
+
+    add(0, 0.1, {"units_sharing_features": 1, "images_per_second": None})
+    name = make_unit().protocol.name
+    assert PastSeconds(store, [name]).estimate(make_unit(3)) is None
+    add(1, 90.0, {"units_sharing_features": 1, "images_per_second": 12.5})
+    assert PastSeconds(store, [name]).estimate(make_unit(3)) == 90
+    add(2, 30.0, {})
+    assert PastSeconds(store, [name]).estimate(make_unit(3)) == 60
+
+
 def explain(store, *units):
     return list(explain_misses(store, units).values())
 
