@@ -140,6 +140,16 @@ def test_every_page_has_one_place_on_the_site():
     assert [name for name in outside if not (ROOT / f"{name}.md").is_file()] == []
 
 
+def test_the_picture_of_real_faces_shows_the_networks_of_its_command():
+    page = read("docs/real-faces.md")
+    block = next(text for text in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) if "study" in text)
+    names = ",".join(re.findall(r"^N=(?:\$N,)?(.*)$", block, re.MULTILINE)).split(",")
+    drawn = (ROOT / "docs" / "images" / "fgnet-alignment.svg").read_text()
+    assert sorted(re.findall(r">(\S+), whole image<", drawn)) == sorted(names)
+    assert f"Drawn are {len(names)} of the 15" in page
+    assert f"Drawn are {len(names)} of the 15" in read("README.md")
+
+
 GUIDES = [
     "start",
     "your-backbone",
