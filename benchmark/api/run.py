@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+from comface_bench.core.devices import check_device
 from comface_bench.core.errors import UnitError, UsageError
 from comface_bench.core.events import Event, Report
 from comface_bench.core.names import is_pattern
@@ -96,7 +97,10 @@ def run(
         raise UsageError(f"{', '.join(twice)} is given twice: in options and as a keyword")
     settings: dict[str, str | int | float] = {**(options or {}), **overrides}
     if precision != "auto":
-        settings.setdefault("precision", precision)
+        if "precision" in settings:
+            raise UsageError("precision is given twice: in options and as a keyword")
+        settings["precision"] = precision
+    check_device(device)
     request = Request(
         methods=[method] if isinstance(method, str) else list(method),
         tasks=[task] if isinstance(task, str) else list(task),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -18,6 +19,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from comface_bench.cli.completion import complete_option
+from comface_bench.core.devices import check_device
 from comface_bench.core.errors import BenchError, UnknownNameError, UsageError
 from comface_bench.core.names import is_pattern, unknown_name
 
@@ -114,9 +116,12 @@ class DeferredGroup(Group):
 
 @contextlib.contextmanager
 def _answering_interruptions() -> Iterator[None]:
-    """Say how to go on, where the command itself doesn't."""
+    """Say how to go on, where the command itself doesn't; and what is wrong without Typer's own words."""
     try:
         yield
+    except typer.BadParameter as wrong:
+        wrong.message = wrong.message.removeprefix("Value error, ")
+        raise
     except KeyboardInterrupt:
         raise InterruptedRunError(
             "interrupted; what is finished is kept", "The same command goes on from there."
@@ -182,7 +187,22 @@ Data = Annotated[
     ),
 ]
 Results = Annotated[Path, typer.Option("--results", metavar="DIR", help="Folder of records.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+
+
+def _checked_device(name: str | None) -> str | None:
+    if name is not None:
+        check_device(name)
+    return name
+
+
+def _checked_level(level: float) -> float:
+    from comface_bench.execute.models import check_level
+
+    check_level(level)
+    return level
+
+
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", callback=_checked_device)]
 Plugins = Annotated[
     list[Path],
     typer.Option(
@@ -223,7 +243,12 @@ StatedValues = Annotated[
 ]
 StatedDevice = Annotated[
     str | None,
-    typer.Option("--device", help="auto, cpu, cuda or cuda:N [default: auto].", show_default=False),
+    typer.Option(
+        "--device",
+        help="auto, cpu, cuda or cuda:N [default: auto].",
+        callback=_checked_device,
+        show_default=False,
+    ),
 ]
 StatedPlugins = Annotated[
     list[Path] | None,
@@ -259,7 +284,7 @@ ModelFolds = Annotated[
 ModelSeeds = Annotated[
     str | None, typer.Option(metavar="0,1", help="Their repetitions [default: all].", show_default=False)
 ]
-Level = Annotated[float, typer.Option(help="Probability of the interval.")]
+Level = Annotated[float, typer.Option(help="Probability of the interval.", callback=_checked_level)]
 AnyPhoto = Annotated[bool, typer.Option("--any-photo", help="Answer for photographs unlike the task's, too.")]
 
 
@@ -275,20 +300,31 @@ def load_metrics(files: Iterable[Path]) -> None:
     metric_registry(files).names()
 
 
+_RANGE = re.compile(r"(\d+)(?:-(\d+))?")
+_LONGEST_RANGE = 10_000
+"""More folds or repetitions are a slip of the hand."""
+
+
 def parse_numbers(text: str, option: str) -> tuple[int, ...]:
-    """Parse `0,1` into numbers, in order and without repeats.
+    """Parse `0,2-4` into numbers, in order and without repeats.
 
     Args:
-        text: Whole numbers with commas between them.
+        text: Whole numbers and ranges, which hold both of their ends, with commas between them.
         option: The option that they were given to, for the error message.
 
     Raises:
-        UsageError: A part is no whole number, or there is none.
+        UsageError: A part is neither a whole number nor a range, or there is none.
     """
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() for part in parts):
-        raise UsageError(f"{option} {text}: expected whole numbers with commas between them, such as 0,1")
-    return tuple(dict.fromkeys(int(part) for part in parts))
+    found: list[int] = []
+    for part in text.split(","):
+        match = _RANGE.fullmatch(part.strip())
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, -1)
+        if not first <= last < first + _LONGEST_RANGE:
+            raise UsageError(
+                f"{option} {text}: expected whole numbers with commas between them, such as 0,1 or 0-3"
+            )
+        found += range(first, last + 1)
+    return tuple(dict.fromkeys(found))
 
 
 def take_stated(

@@ -25,7 +25,7 @@ from comface_bench.cli.commands import (
 )
 from comface_bench.cli.output import check_output, make_folder
 from comface_bench.cli.progress import progress_bar
-from comface_bench.core.display import visible
+from comface_bench.core.display import visible, with_unit
 from comface_bench.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ def explain(
     What a region adds is the estimate less that with the region blurred, the mean of the record's models.
     Photographs unlike the task's are refused, as by predict.
     """
+    from comface_bench.engine.attribution import choose_shares
     from comface_bench.execute.explanation import check_format
     from comface_bench.execute.models import load_model
 
@@ -95,6 +96,7 @@ def explain(
         check_output(out)
     elif not as_json:
         raise UsageError("no file for the picture", "Name one: --out FILE.png; or numbers alone: --json")
+    choose_shares(window, stride)
     loaded = load_model(
         model,
         checkpoint=checkpoint,
@@ -132,5 +134,5 @@ def _describe(found: Explanation, side: int, name: str) -> str:
     effect, across, down = found.find_strongest(side)
     return (
         f"{name}: the strongest region, {across:.0%} from the left and {down:.0%} from the top, adds"
-        f" {effect:+.3g} {found.unit}"
+        f" {with_unit(f'{effect:+.3g}', found.unit)}"
     )

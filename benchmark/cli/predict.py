@@ -147,10 +147,16 @@ def _read_pairs(photos: Sequence[Path]) -> list[_Pair]:
 
 def _read_folder(folder: Path) -> Iterator[_Pair]:
     """Yield a folder's pairs: each photograph with the first by name, person by person."""
-    people = [folder, *sorted(place for place in folder.iterdir() if place.is_dir())]
+    below = sorted(place for place in folder.iterdir() if place.is_dir())
+    people = [folder, *below]
     found = False
     for place in people:
         files = sorted(file for file in place.iterdir() if file.suffix.lower() in _PICTURES)
+        if place is folder and not below and len(files) > 2:
+            typer.echo(
+                f"{len(files)} photographs taken as one person's; a folder for each person parts them",
+                err=True,
+            )
         for later in files[1:]:
             found = True
             yield _Pair(files[0], later)
@@ -174,8 +180,9 @@ def _read_table(path: Path) -> list[_Pair]:
     except csv.Error as error:
         raise DataFormatError(f"{path} is no CSV: {error}") from None
     if not rows or not {*_SIDES} <= rows[0].keys():
+        found = next(csv.reader(io.StringIO(text, newline="")), [])
         raise DataFormatError(
-            f"{path} has no pairs under the columns first and second",
+            f"{path} has no pairs under the columns first and second; it has {', '.join(found) or 'none'}",
             "Its first line: first,second. Then a line a pair: two files, relative to the table's folder.",
         )
     if taken := sorted(_FACTS & rows[0].keys()):
@@ -242,7 +249,8 @@ def _print(
             [str(one.first), str(one.second), *(f"{value:+.3f}" for value in (one.change, one.low, one.high))]
             for one in estimates
         ]
-        headings = ["first", "second", visible(f"change ({estimates[0].unit})"), "low", "high"]
+        change = f"change ({estimates[0].unit})" if estimates[0].unit else "change"
+        headings = ["first", "second", visible(change), "low", "high"]
         print_table(headings, rows, headings[2:])
     for one in found:
         if isinstance(one, UnlikePhotoError):

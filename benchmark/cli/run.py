@@ -30,9 +30,17 @@ from comface_bench.cli.commands import (
     parse_numbers,
 )
 from comface_bench.cli.completion import complete_option
-from comface_bench.cli.output import print_table, print_text, show_path, table_width, terminal_width
+from comface_bench.cli.output import (
+    format_count,
+    print_table,
+    print_text,
+    show_path,
+    table_width,
+    terminal_width,
+)
 from comface_bench.cli.progress import watch_run, write_event
-from comface_bench.core.errors import BenchError
+from comface_bench.core.display import with_unit
+from comface_bench.core.errors import BenchError, UsageError
 from comface_bench.core.names import parse_options
 
 if TYPE_CHECKING:
@@ -135,7 +143,15 @@ def run(
 
     options = parse_options(option)
     if precision != "auto":
-        options.setdefault("precision", precision)
+        if "precision" in options:
+            raise UsageError(
+                "precision is given twice: --precision and -o precision=", "Leave one of them out."
+            )
+        options["precision"] = precision
+    if protocol is not None and "," in protocol:
+        raise UsageError(
+            f"run takes one protocol, not {protocol}", f"Several: comface-bench sweep --protocol {protocol}"
+        )
     stated: dict[str, Any] = {}
     if config is not None:
         from comface_bench.execute.grid import read_run_file
@@ -268,11 +284,12 @@ def _advise_comparison(request: Request, records: Iterable[Record]) -> str:
     boards: dict[tuple[str, str], list[str]] = {}
     for record in records:
         boards.setdefault((record.task.name, record.protocol.name), []).append(record.method.name)
-    pair = next((names[:2] for names in boards.values() if len(names) > 1), None)
-    if pair is None:
+    found = next((board for board, names in boards.items() if len(names) > 1), None)
+    if found is None:
         return ""
     words = [
-        *pair,
+        *boards[found][:2],
+        *("--task", found[0], "--protocol", found[1]),
         *(["--results", show_path(request.results)] if request.results != DEFAULT_RESULTS else []),
     ]
     return f"comface-bench results compare {shlex.join([*words, *_plugin_words(request)])}"
@@ -326,7 +343,7 @@ def _print_plan(plan: Plan, as_json: bool) -> None:
         numbers=("fold", "seed"),
     )
     missing = sum(bool(row["runs"]) for row in rows)
-    typer.echo(f"\n{len(rows)} units: {len(rows) - missing} done, {missing} to run")
+    typer.echo(f"\n{format_count(len(rows), 'unit')}: {len(rows) - missing} done, {missing} to run")
     for reason in _explain(plan):
         typer.echo(reason)
     for warning in warnings:
@@ -418,7 +435,7 @@ def _summary_row(record: Record, metrics: Iterable[str], compared: set[str], pro
     task, summary = record.task, record.summary
     cells = [record.method.name, task.name, *([record.protocol.name] if protocol else [])]
     for name in metrics:
-        unit = f" {task.unit}" if METRICS[name].has_unit else ""
+        unit = task.unit if METRICS[name].has_unit else ""
         cells.append(_format_metric(record.primary.get(name), unit))
         if name in compared:
             cells.append(_format_metric(summary.constant.get(name), unit))
@@ -429,4 +446,4 @@ def _summary_row(record: Record, metrics: Iterable[str], compared: set[str], pro
 
 
 def _format_metric(value: MetricValue | None, unit: str) -> str:
-    return "—" if value is None or value.value is None else f"{value.value:.3f}{unit}"
+    return "—" if value is None or value.value is None else with_unit(f"{value.value:.3f}", unit)

@@ -41,6 +41,23 @@ STEPS = 32
 _INSTEAD = "Hide regions instead: --method occlusion"
 
 
+def choose_shares(window: float | None, stride: float | None) -> tuple[float, float]:
+    """Return a window and a stride, as shares of an image's shorter side, with defaults for None.
+
+    Raises:
+        UsageError: The window isn't above 0 and at most 1, or the stride isn't above 0 and at most a window.
+    """
+    window = WINDOW if window is None else window
+    stride = min(STRIDE, window) if stride is None else stride
+    if not 0 < window <= 1:
+        raise UsageError(f"a window of {window:g} isn't a share of the photograph", "Such as 0.2.")
+    if not 0 < stride <= window:
+        raise UsageError(
+            f"a stride of {stride:g} isn't above 0 and at most the window, {window:g}", "Such as 0.05."
+        )
+    return window, stride
+
+
 @dataclass(frozen=True)
 class Windows:
     """Squares on images of one size, side by side or overlapping: each pixel lies in at least one.
@@ -72,12 +89,7 @@ class Windows:
         Raises:
             UsageError: A share is out of these.
         """
-        if not 0 < window <= 1:
-            raise UsageError(f"a window of {window:g} isn't a share of the photograph", "Such as 0.2.")
-        if not 0 < stride <= window:
-            raise UsageError(
-                f"a stride of {stride:g} isn't above 0 and at most the window, {window:g}", "Such as 0.05."
-            )
+        choose_shares(window, stride)
         shorter = min(height, width)
         step = max(1, round(stride * shorter))
         side = min(step * max(1, round(window * shorter / step)), shorter)

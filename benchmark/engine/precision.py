@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from comface_bench.core.devices import check_device
 from comface_bench.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -58,14 +59,13 @@ def choose_machine(device: str = "auto", precision: str = "auto", trains: bool =
     """
     if precision not in PRECISIONS:
         raise UsageError(f"precision {precision!r} isn't one of {', '.join(PRECISIONS)}")
+    check_device(device)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         chosen = torch.device(device)
     except RuntimeError as error:
         raise UsageError(f"no device is called {device!r}", "Use auto, cpu, cuda or cuda:N.") from error
-    if chosen.type not in ("cpu", "cuda"):
-        raise UsageError(f"device {device!r} isn't supported", "Use auto, cpu, cuda or cuda:N.")
     if chosen.type == "cuda" and not (
         torch.cuda.is_available() and (chosen.index or 0) < torch.cuda.device_count()
     ):

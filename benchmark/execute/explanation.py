@@ -10,6 +10,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from comface_bench.core.display import with_unit
 from comface_bench.core.errors import MissingExtraError, UsageError
 from comface_bench.core.files import replace_file
 from comface_bench.core.plotting import STYLE, load_matplotlib
@@ -67,7 +68,8 @@ class Explanation:
         return self.windows.spread(self.effects)
 
     def __str__(self) -> str:
-        return f"{self.target}: {self.change:+.3g} {self.unit} ({self.low:+.3g} to {self.high:+.3g})"
+        change = with_unit(f"{self.change:+.3g}", self.unit)
+        return f"{self.target}: {change} ({self.low:+.3g} to {self.high:+.3g})"
 
     def __repr__(self) -> str:
         down, across = self.windows.shape
@@ -164,8 +166,9 @@ class Explanation:
         for panel in panels.flat:
             panel.set_axis_off()
         bar = figure.colorbar(colours, ax=panels[1], location="bottom", aspect=40, shrink=0.8)
+        in_unit = f" ({self.unit})" if self.unit else ""
         bar.set_label(
-            _shorten(f"what a region adds to the estimate ({self.unit}): red raises it, blue lowers it"),
+            _shorten(f"what a region adds to the estimate{in_unit}: red raises it, blue lowers it"),
             parse_math=False,
         )
         figure.suptitle(_shorten(str(self)), parse_math=False)

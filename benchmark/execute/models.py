@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, get_args
 
 from comface_bench.core.card import Family, MethodCard, deciding_facts, facts
 from comface_bench.core.digest import digest, digest_file
-from comface_bench.core.display import html_facts, short_repr
+from comface_bench.core.display import html_facts, short_repr, with_unit
 from comface_bench.core.errors import (
     DataMissingError,
     MissingExtraError,
@@ -40,6 +40,7 @@ from comface_bench.core.registry import Entry, method_registry
 from comface_bench.core.unit import ENGINE_EPOCH
 from comface_bench.core.weights import digest_weights, find_weights
 from comface_bench.results.models import ModelFiles
+from comface_bench.results.store import ResultStore
 from comface_bench.stats.metrics import describe_metric
 from comface_bench.version import __version__
 
@@ -61,8 +62,20 @@ Progress = Callable[[int, int], None]
 
 LEVEL = 0.95
 """Of intervals, by default."""
+_MOST_LISTED = 20
 PORTION = 1024
 """Photographs that are prepared at a time."""
+
+
+def check_level(level: float) -> None:
+    """Check the probability of an interval.
+
+    Raises:
+        UsageError: It isn't between 0 and 1.
+    """
+    if not 0 < level < 1:
+        meant = f"{level / 100:g}" if 1 < level < 100 else f"{LEVEL:g}"
+        raise UsageError(f"a level of {level:g} isn't between 0 and 1", f"Such as {meant}.")
 
 
 @dataclass(frozen=True)
@@ -99,7 +112,7 @@ class Estimate:
         return self.change
 
     def __str__(self) -> str:
-        return f"{self.change:+.3g} {self.unit} ({self.low:+.3g} to {self.high:+.3g})"
+        return f"{with_unit(f'{self.change:+.3g}', self.unit)} ({self.low:+.3g} to {self.high:+.3g})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,7 +220,7 @@ class Model:
         record, name = self.record, self.record.task.metrics[0]
         heading, value = describe_metric(name, record.primary[name], record.task.unit)
         shown = {
-            "change of": f"{record.task.target}, {record.task.unit}",
+            "change of": with_unit(record.task.target, record.task.unit, ", "),
             "task": record.task.name,
             "protocol": record.protocol.name,
             "models": str(sum(len(share.units) for share in self.shares)),
@@ -274,8 +287,7 @@ class Model:
         """
         import numpy as np
 
-        if not 0 < level < 1:
-            raise UsageError(f"a level of {level:g} isn't between 0 and 1")
+        check_level(level)
         named = [(Path(first), Path(second)) for first, second in pairs]
         every = dict.fromkeys(file for pair in named for file in pair)
         refused = {file: error for file in every if (error := self._refuse(file, check))}
@@ -330,8 +342,7 @@ class Model:
                 f"no method is called {method!r}", f"Use {' or '.join(get_args(AttributionKind))}."
             )
         size = self.protocol.image_size
-        window = attribution.WINDOW if window is None else window
-        stride = min(attribution.STRIDE, window) if stride is None else stride
+        window, stride = attribution.choose_shares(window, stride)
         windows = attribution.Windows.over(size, size, window, stride)
         estimate = self.predict(first, second, level=level, check=check)
         with self._show([estimate.first, estimate.second]) as images:
@@ -525,8 +536,9 @@ def load_model(
 
     if record.is_dir() or not record.exists():
         raise DataMissingError(
-            f"there is no record {record}",
-            "Name a record's JSON, TASK/PROTOCOL/METHOD.json in a folder of results.",
+            f"{record} is a folder" if record.is_dir() else f"there is no record {record}",
+            "Name a record's JSON, TASK/PROTOCOL/METHOD.json in a folder of results."
+            + "".join(f"\n  {path}" for path in _some_records(record)),
         )
     content = read_sound(record, predictions_of(record))
     found = content.record()
@@ -568,6 +580,14 @@ def load_model(
         _measure_errors(content, both_ways),
         _open_finder() if find_faces else None,
     )
+
+
+def _some_records(folder: Path) -> Iterator[str]:
+    """Yield a folder's records, and how many more than can be read at once there are."""
+    found = ResultStore(folder).paths() if folder.is_dir() else []
+    yield from map(str, found[:_MOST_LISTED])
+    if len(found) > _MOST_LISTED:
+        yield f"and {len(found) - _MOST_LISTED} more"
 
 
 def _choose_units(

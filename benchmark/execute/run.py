@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comface_bench.core.digest import digest
+from comface_bench.core.display import format_count
 from comface_bench.core.errors import (
     BenchError,
     PluginError,
@@ -93,7 +94,14 @@ def run_plan(plan: Plan, request: Request, report: Report = ignore) -> Finished:
     store = ResultStore(request.results)
     total = sum(len(cell.units) for cell in plan.cells)
     missing = sum(len(cell.missing) for cell in plan.cells)
-    report(Event("plan", f"{total} units, {total - missing} done", done=total - missing, total=total))
+    report(
+        Event(
+            "plan",
+            f"{format_count(total, 'unit')}, {total - missing} done",
+            done=total - missing,
+            total=total,
+        )
+    )
     for skip in plan.skips:
         report(Event("skip", f"{skip.label}: {skip.reason}"))
     for cell in plan.cells:

@@ -81,6 +81,14 @@ def test_models_are_loaded_of_a_record_that_run_returned(settings):
         cb.load_model(record, results=settings["data"], **chosen)
 
 
+def test_settings_that_cant_be_meant_are_refused(settings):
+    twice = settings | {"options": {"precision": "float32"}, "precision": "bfloat16"}
+    with pytest.raises(UsageError, match="precision is given twice"):
+        cb.run("tiny", "age", **twice)
+    with pytest.raises(UsageError, match="no device is called 'gpu0'"):
+        cb.run("tiny", "age", **settings | {"device": "gpu0", "data": "nowhere"})
+
+
 def test_failed_unit_raises_and_is_named(settings):
     with pytest.raises(UnitError, match=r"1 unit\(s\) failed: flat · age.* · fold 0 · seed 0") as raised:
         cb.run("flat", "age", **settings)

@@ -88,6 +88,39 @@ def test_a_table_of_something_else(call, text, said, tmp_path):
     assert status == 2 and said in err
 
 
+def test_what_is_wrong_is_said_before_the_models_are_loaded(call, made, monkeypatch):
+    record, (young, middle, _) = made
+    monkeypatch.setattr("comface_bench.execute.models.load_model", lambda *_, **__: pytest.fail("loaded"))
+    status, _, err = call("predict", "--model", record, young, middle, "--level", "95")
+    assert (status, "Such as 0.95." in err) == (2, True)
+    status, _, err = call("predict", "--model", record, young, middle, "--device", "gpu0")
+    assert (status, "no device is called 'gpu0'" in err) == (2, True)
+    words = ["explain", "--model", record, young, middle, "--json", "--window", "3"]
+    status, _, err = call(*words)
+    assert (status, "a window of 3 isn't a share" in err) == (2, True)
+
+
+def test_the_records_of_a_folder_are_named(call, made):
+    record, (young, middle, _) = made
+    status, _, err = call("predict", "--model", record.parents[2], young, middle)
+    assert (status, f"  {record}\n" in err) == (2, True)
+
+
+def test_a_folder_without_folders_is_said_to_be_one_persons(call, made, tmp_path):
+    record, pictures = made
+    for file in pictures:
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    status, _, err = call("predict", "--model", record, tmp_path)
+    assert status == 0
+    assert "3 photographs taken as one person's; a folder for each person parts them" in err
+
+
+def test_a_table_without_pairs_is_told_its_columns(call, tmp_path):
+    (tmp_path / "t.csv").write_text("before,after\na.jpg,b.jpg\n")
+    status, _, err = call("predict", "--model", tmp_path / "r.json", tmp_path / "t.csv")
+    assert (status, "it has before, after" in err) == (2, True)
+
+
 def test_folders_are_compared_person_by_person(call, made, tmp_path):
     record, pictures = made
     other = sorted(pictures[0].parent.glob("002A*"))

@@ -88,6 +88,7 @@ def test_after_two_methods_a_comparison_is_what_to_type(call, run_words, tmp_pat
     assert status == 0, err
     advice = out.splitlines()[-1]
     assert advice.startswith("next: comface-bench results compare tiny ")
+    assert "--task age+split=balanced-4 --protocol probe+image_size=16" in advice
     status, out, err = call(*advice.removeprefix("next: comface-bench ").split())
     assert status == 0 and "on age" in out, err
 
@@ -151,7 +152,7 @@ def test_finished_run_imports_neither_torch_nor_pandas(call, run_words, imported
     assert call(*words)[0] == 0
     process, modules = imported(*words)
     assert process.returncode == 0, process.stderr
-    assert "1 units, 1 done" in process.stderr
+    assert "1 unit, 1 done" in process.stderr
     assert "leaderboard: " in process.stdout
     assert "comface_bench.leaderboards.pages" in modules
     assert not modules & {"torch", "pandas", "scipy", "timm"}
@@ -184,6 +185,28 @@ def test_dry_run_names_units_and_runs_none(call, run_words, events, tmp_path):
     _, out, _ = call(*run_words("tiny", "--dry-run"))
     assert "4 units: 1 done, 3 to run" in out
     assert units[1]["key"][:12] in out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--protocol", "probe,linear"], "comface-bench sweep --protocol probe,linear"),
+        (["-o", "precision=float32", "--precision", "bfloat16"], "precision is given twice"),
+        (["--device", "gpu0"], "no device is called 'gpu0'"),
+        (["--folds", "3-0"], "such as 0,1 or 0-3"),
+        (["--folds", "0-99999999999"], "such as 0,1 or 0-3"),
+    ],
+)
+def test_what_cant_be_meant_is_said_before_the_plan(call, monkeypatch, words, said):
+    monkeypatch.setattr("comface_bench.execute.plan.make_plan", lambda _: pytest.fail("planned"))
+    status, out, err = call("run", "--method", "comface", "--task", "synth-age", *words)
+    assert (status, out, said in err) == (2, "", True), err
+
+
+def test_folds_may_be_ranges(call, run_words, events):
+    _, out, _ = call(*run_words("tiny", "--folds", "3,0-1", "--dry-run", "--json"))
+    assert [unit["fold"] for unit in events(out)] == [0, 1, 3]
+    assert "1 unit: 0 done, 1 to run" in call(*run_words("tiny", "--folds", "2", "--dry-run"))[1]
 
 
 def test_dry_run_says_why_what_has_a_record_runs_again(call, run_words, data):
