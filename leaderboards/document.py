@@ -217,7 +217,8 @@ class BoardEntry:
     @property
     def asks(self) -> str:
         """What the task asks, in a sentence: of its card, else of its target and unit."""
-        return self.summary or f"Change of {self.target}, in {self.unit}, between two images of one person."
+        in_unit = f", in {self.unit}," if self.unit else ""
+        return self.summary or f"Change of {self.target}{in_unit} between two images of one person."
 
     @property
     def marks(self) -> str:

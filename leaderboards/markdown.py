@@ -7,6 +7,7 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING
 
+from comface_bench.core.display import with_unit
 from comface_bench.leaderboards.document import (
     COLUMNS,
     MARKS,
@@ -192,7 +193,7 @@ def detectable_text(board: Board) -> str:
 
 
 def _unit(board: Board, name: str) -> str:
-    return f" {escape(board.entry.unit)}" if METRICS[name].has_unit else ""
+    return with_unit("", escape(board.entry.unit)) if METRICS[name].has_unit else ""
 
 
 _OWN_DAYS = (
@@ -203,8 +204,9 @@ _OWN_DAYS = (
 
 def _introduction(board: Board) -> list[str]:
     entry = board.entry
+    in_unit = f", in {escape(entry.unit)}," if entry.unit else ""
     return [
-        f"Estimated is the change of {escape(entry.target)}, in {escape(entry.unit)}, between two images of "
+        f"Estimated is the change of {escape(entry.target)}{in_unit} between two images of "
         f"one person. Data: {escape(entry.data)}, manifest {escape(entry.version[0][:8])}. "
         f"Split: {escape(entry.split)}, {entry.folds} folds, no subject in two parts of a fold. "
         f"{_OWN_DAYS if entry.own_days else ''}"

@@ -103,11 +103,18 @@ def configure(card: TaskCard, chosen: Mapping[str, str]) -> TaskCard:
             f"pairs={rule} needs the column {' and '.join(missing)}, which {path} lacks",
             "Add it, or take all pairs within a subject: -o pairs=all",
         )
+    lacking = [column for column in COLUMNS if table.header and column not in table.header]
+    if lacking and chosen.get("target") is None and len(list(label_columns(table))) > 1:
+        # Else a column under another name would be offered as the quantity.
+        raise UsageError(
+            f"{path} has no column {' and no column '.join(lacking)}",
+            f"It has {', '.join(table.header)}. A row has an image and the subject whom it shows.",
+        )
     target = _find_target(table, chosen.get("target"))
     return dataclasses.replace(
         card,
         target=target,
-        unit=chosen.get("unit", target),
+        unit=chosen.get("unit", ""),
         label_range=_parse_range(chosen["range"]) if "range" in chosen else card.label_range,
         family=cast(Family, chosen["family"]),
         test_pairs=rule,
@@ -132,7 +139,7 @@ def _find_target(table: Table, named: str | None) -> str:
         named_well = [label for label in labels if _VALUE.fullmatch(label)]
         raise UsageError(
             f"{table.path} has several labels: {others}",
-            f"Say which to estimate: -o target={named_well[0]}"
+            f"Say which to estimate: {' or '.join(f'-o target={label}' for label in named_well)}"
             if named_well
             else "Rename the one to estimate, in letters, digits and any of . _ - /, and say: -o target=NAME",
         )

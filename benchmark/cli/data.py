@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import statistics
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
@@ -11,8 +12,9 @@ import typer
 
 from comface_bench.cli import prepare
 from comface_bench.cli.commands import Data, Group, Json, NoPlugins, Plugins, complete_task, make_app
-from comface_bench.cli.output import format_count, print_facts, print_json, print_table
+from comface_bench.cli.output import format_count, print_facts, print_json, print_table, show_path
 from comface_bench.cli.progress import progress_bar
+from comface_bench.core.display import with_unit
 
 if TYPE_CHECKING:
     from comface_bench.core.problems import Problem
@@ -68,6 +70,11 @@ def check(
     else:
         _print(found, subjects)
         _print_problems(found.problems)
+        if not found.problems:
+            words = ["run", "--method", "comface", "--task", name, "--protocol", "probe"]
+            words += ["--data", show_path(data)] if data is not None else []
+            words += [word for file in plugin for word in ("--plugin", show_path(file))]
+            typer.echo(f"\nnext: comface-bench {shlex.join(words)}")
     if found.problems:
         raise typer.Exit(2)
 
@@ -113,7 +120,7 @@ def _label_facts(found: DataCheck) -> list[tuple[str, str]]:
         return []
     low, high = labels.range
     return [
-        (found.target, f"{low:g} to {high:g} {found.unit}"),
+        (found.target, with_unit(f"{low:g} to {high:g}", found.unit)),
         ("first image", f"{labels.first[0]}: {labels.first[1]:g}"),
         ("last image", f"{labels.last[0]}: {labels.last[1]:g}"),
     ]
@@ -136,7 +143,7 @@ def _sizes(found: DataCheck) -> str:
 def _constant(found: DataCheck) -> str:
     if found.constant_mae is None:
         return ""
-    return f"MAE {found.constant_mae:.2f} {found.unit} over all test pairs"
+    return f"MAE {with_unit(f'{found.constant_mae:.2f}', found.unit)} over all test pairs"
 
 
 def _print_folds(found: DataCheck) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from comface_bench.core.digest import digest
-from comface_bench.core.display import html_facts, short_repr
+from comface_bench.core.display import html_facts, short_repr, with_unit
 
 Family = Literal["expression", "weight", "age", "custom"]
 PairRule = Literal["all", "pre-post", "pre-post-same-day"]
@@ -133,13 +133,13 @@ class TaskCard:
     source: str = _prose()
 
     def __repr__(self) -> str:
-        change = f"change of {self.target or 'a column'}" + (f" in {self.unit}" if self.unit else "")
+        change = f"change of {with_unit(self.target or 'a column', self.unit, ' in ')}"
         return short_repr("TaskCard", self.name, change, self.data)
 
     def _repr_html_(self) -> str:
         shown = {
             "task": self.summary,
-            "target": f"{self.target}, {self.unit}" if self.unit else self.target,
+            "target": with_unit(self.target, self.unit, ", "),
             "data": self.data,
             "metrics": ", ".join(self.metrics),
             "splits": ", ".join(self.splits),

@@ -378,8 +378,21 @@ class Registry(Generic[CardT]):
                 if card.name == name:
                     return Entry.of(card, plugin.origin, module)
             raise PluginError(f"plugin {plugin.origin} offers {name!r} but declares no such card")
-        examples = [family.example for family in families]
-        raise unknown_name(name, [*self.names(), *examples], self.kind)
+        raise self._unknown(name)
+
+    def _unknown(self, name: str) -> UnknownNameError:
+        """Return the error for a name that nothing has, with what a file of that name may mean."""
+        of_file = [one.prefix for one in self.families() if one.example.endswith(":FILE")]
+        if of_file and Path(name).is_file():
+            return UnknownNameError(
+                f"no {self.kind} is called {name!r}. Did you mean {of_file[0]}{name}?",
+                f"A file is named with {of_file[0]} before it.",
+            )
+        error = unknown_name(name, [*self.names(), *(one.example for one in self.families())], self.kind)
+        stems = dict.fromkeys((name, name.replace("-", "_")))
+        if plugins := [f"{stem}.py" for stem in stems if Path(f"{stem}.py").is_file()]:
+            error.hint = f"If {plugins[0]} declares it: --plugin {plugins[0]}\n{error.hint}"
+        return error
 
     def expand(self, patterns: Iterable[str]) -> list[str]:
         """Replace each pattern by the names it matches; other names are checked and kept.

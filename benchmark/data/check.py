@@ -167,6 +167,8 @@ def check_data(
         first, *others = tables.values()
         whole = Manifest.join(first, *others) if others else first
         remarks += check_people(whole, card.target, chosen.get("allow", ""), problems, pictures.equal)
+    if not len(problems):
+        _check_changes(list(tables.values()), labels, card, problems)
     samplers = [PairSampler(table, part) for table, part in zip(tables.values(), labels, strict=True)]
     task = None
     if not len(problems):
@@ -213,6 +215,31 @@ def _labels(table: Manifest, card: TaskCard, problems: ProblemList) -> NDArray[n
     if len(problems) > before and card.target in table.labels:
         return table.labels[card.target]
     return np.full(len(table), np.nan)
+
+
+def _check_changes(
+    tables: list[Manifest], labels: list[NDArray[np.float64]], card: TaskCard, problems: ProblemList
+) -> None:
+    """Report labels in which nothing changes: every fold of a run would fail of that."""
+    name = " and ".join(table.name for table in tables)
+    known = np.concatenate([part[np.isfinite(part)] for part in labels])
+    people = Counter(
+        (table.name, table.subjects[row])
+        for table, part in zip(tables, labels, strict=True)
+        for row in np.flatnonzero(np.isfinite(part))
+    )
+    if len(known) and max(people.values()) < 2:
+        problems.add(
+            name,
+            "no person has two labelled images, and so nobody has a change",
+            "Add more images of the same people, or name each person alike in all of them.",
+        )
+    elif len(known) and (known == known[0]).all():
+        problems.add(
+            name,
+            f"each {card.target} is {known[0]:g}: nothing changes",
+            "Name another target, or add images in which it differs.",
+        )
 
 
 def _count_folds(

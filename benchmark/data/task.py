@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from comface_bench.core.card import PairRule, TaskCard, data_location, data_root
-from comface_bench.core.display import html_facts, short_repr
+from comface_bench.core.display import html_facts, short_repr, with_unit
 from comface_bench.core.errors import DataFormatError, DataMissingError, SplitError, UsageError
 from comface_bench.core.names import (
     TASK_OPTIONS,
@@ -62,13 +62,13 @@ class Task:
     split: Split
 
     def __repr__(self) -> str:
-        change = f"change of {self.card.target} in {self.card.unit}"
+        change = f"change of {with_unit(self.card.target, self.card.unit, ' in ')}"
         return short_repr("Task", self.name, change, self.table.size_text, f"{len(self.folds)} folds")
 
     def _repr_html_(self) -> str:
         shown = {
             "task": self.card.summary,
-            "change of": f"{self.card.target}, {self.card.unit}",
+            "change of": with_unit(self.card.target, self.card.unit, ", "),
             "data": f"{self.table.name}: {self.table.size_text}",
             "folds": f"{len(self.folds)}, split {self.split.name}",
             "licence": self.card.licence,

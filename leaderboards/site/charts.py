@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from markupsafe import Markup
 
+from comface_bench.core.display import with_unit
 from comface_bench.leaderboards.formatting import brief, compact, visible
 from comface_bench.leaderboards.site.error_analysis import round_step
 
@@ -202,7 +203,11 @@ class Frame:
 def scatter(points: Predictions, unit: str) -> Markup:
     """Draw predicted against true change, on equal scales, beside the line of right answers."""
     low, high = domain([*_ends(points.y), *_ends(points.yhat)], zero=True, margin=0.04)
-    frame = Frame(Axis(f"true change, {unit}", low, high), Axis(f"predicted change, {unit}", low, high), 480)
+    frame = Frame(
+        Axis(with_unit("true change", unit, ", "), low, high),
+        Axis(with_unit("predicted change", unit, ", "), low, high),
+        480,
+    )
     x = np.rint(_positions(points.y, frame.x(low), frame.x(high), low, high)).astype(int).tolist()
     y = np.rint(_positions(points.yhat, frame.y(low), frame.y(high), low, high)).astype(int).tolist()
     # One path of points, each a line of no length with round ends: a third of the bytes of circles.
@@ -214,11 +219,14 @@ def scatter(points: Predictions, unit: str) -> Markup:
         f'<path class="points" d="{path}"/>',
     ]
     description = (
-        f"{len(points.y)} points. True changes go from {brief(float(points.y.min()))} to "
-        f"{brief(float(points.y.max()))} {unit}, predicted ones from {brief(float(points.yhat.min()))} to "
-        f"{brief(float(points.yhat.max()))} {unit}. The dashed line is where both are equal."
+        f"{len(points.y)} points. True changes go from {_span(points.y, unit)}, "
+        f"predicted ones from {_span(points.yhat, unit)}. The dashed line is where both are equal."
     )
     return frame.draw("scatter", "Predicted against true change", description, marks)
+
+
+def _span(values: NDArray[np.float64], unit: str) -> str:
+    return f"{brief(float(values.min()))} to {with_unit(brief(float(values.max())), unit)}"
 
 
 def size_bars(bins: Sequence[SizeBin], unit: str) -> Markup:
@@ -226,8 +234,8 @@ def size_bars(bins: Sequence[SizeBin], unit: str) -> Markup:
     _, top = domain([value for one in bins for value in (one.error, one.baseline)], zero=True, margin=0.03)
     named = tuple((index + 0.5, size_text(one)) for index, one in enumerate(bins))
     frame = Frame(
-        Axis(f"size of the true change, {unit}", 0, len(bins), named),
-        Axis(f"mean absolute error, {unit}", 0, top),
+        Axis(with_unit("size of the true change", unit, ", "), 0, len(bins), named),
+        Axis(with_unit("mean absolute error", unit, ", "), 0, top),
     )
     wide = (frame.x(1) - frame.x(0)) * 0.36
     marks = []
@@ -238,7 +246,7 @@ def size_bars(bins: Sequence[SizeBin], unit: str) -> Markup:
             (middle + 1, one.baseline, "bar hollow", "no change"),
         ):
             y = frame.y(min(value, top))
-            title = f"{size_text(one)} {unit}, {who}: {compact(value, 3)} ({one.pairs} predictions)"
+            title = f"{with_unit(size_text(one), unit)}, {who}: {compact(value, 3)} ({one.pairs} predictions)"
             marks.append(bar(x, y, wide, frame.y(0) - y, mark, title))
     marks.append(line(frame.x(0), frame.y(0), frame.x(len(bins)), frame.y(0), "axis"))
     description = (
@@ -254,7 +262,7 @@ def subject_dots(errors: Sequence[SubjectError], unit: str) -> Markup:
     named = tuple((float(rank), str(rank)) for rank in sorted({1, count}))
     frame = Frame(
         Axis("subjects, by error", 0.5, count + 0.5, named),
-        Axis(f"mean absolute error, {unit}", 0, top),
+        Axis(with_unit("mean absolute error", unit, ", "), 0, top),
     )
     radius = 4.5 if count <= 60 else 3
     hollow, filled = [], []
@@ -264,7 +272,7 @@ def subject_dots(errors: Sequence[SubjectError], unit: str) -> Markup:
         filled.append(dot(x, frame.y(min(one.error, top)), radius, "dot", title))
     first, last = compact(errors[0].error, 3), compact(errors[-1].error, 3)
     description = (
-        f"{count} subjects; errors go from {first} to {last} {unit}. "
+        f"{count} subjects; errors go from {first} to {with_unit(last, unit)}. "
         "Hollow dots are always answering no change; the table has the numbers."
     )
     return frame.draw("subjects", "Mean absolute error by subject", description, [*hollow, *filled])
@@ -280,7 +288,9 @@ def curves(units: Sequence[UnitResult], unit: str) -> Markup | None:
     last = max(len(one.validation_curve) for one in trained)
     x_low, x_high = (1, last) if last > 1 else (0.5, 1.5)
     named = ((1, "1"),) if last == 1 else None
-    frame = Frame(Axis("epoch", x_low, x_high, named), Axis(f"validation loss, {unit}", low, high))
+    frame = Frame(
+        Axis("epoch", x_low, x_high, named), Axis(with_unit("validation loss", unit, ", "), low, high)
+    )
     lines, dots = [], []
     for one in trained:
         points = [f"{number(frame.x(e))} {number(frame.y(v))}" for e, v in enumerate(one.validation_curve, 1)]
@@ -291,7 +301,7 @@ def curves(units: Sequence[UnitResult], unit: str) -> Markup | None:
             dots.append(dot(frame.x(one.best_epoch), frame.y(loss), 4, "dot", title))
     least, most = brief(min(losses)), brief(max(losses))
     description = (
-        f"{len(trained)} curves of {last} epochs, between {least} and {most} {unit}. "
+        f"{len(trained)} curves of {last} epochs, between {least} and {with_unit(most, unit)}. "
         "Dots are the epochs that were chosen; they are in the table of units."
     )
     return frame.draw("curve", "Validation loss by epoch", description, [*lines, *dots])

@@ -306,9 +306,8 @@ def _summary(answer: Answer) -> str:
     value = " ".join(filter(None, (format_value(name, league.cell.value.value), unit)))
     others = len(league.tied)
     ties = f", tied with {others} other{'s' if others > 1 else ''}" if others else ""
-    return (
-        f"On {answer.place}, {answer.subject}: {league.best.method} is best ({METRICS[name].title} {value}){ties}."
-    )
+    best = f"{league.best.method} is best ({METRICS[name].title} {value})"
+    return f"On {answer.place}, {answer.subject}: {best}{ties}."
 
 
 def _rank(row: BoardRow, metric: str) -> float:

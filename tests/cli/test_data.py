@@ -16,6 +16,17 @@ def test_check_prints_the_counts(call, data):
     assert facts["age"].strip().startswith("2 to 60 years")
 
 
+def test_what_to_type_after_a_good_check_works(call, data, monkeypatch, plugin):
+    monkeypatch.chdir(data.parent)
+    out = call("data", "check", "age", "--data", data, "-o", "split=balanced-4")[1]
+    advice = out.splitlines()[-1]
+    assert advice == (
+        "next: comface-bench run --method comface --task age+split=balanced-4 --protocol probe --data data"
+    )
+    assert call(*advice.split()[2:], "--dry-run")[0] == 0
+    assert "next:" not in call("data", "check", "age", "--data", data, "--json")[1]
+
+
 def test_check_in_json(call, data):
     found = json.loads(call("data", "check", "age+split=balanced-4", "--data", data, "--json")[1])
     assert found["ok"] is True
@@ -62,7 +73,7 @@ def test_check_exits_2_on_a_problem(call, data, harm):
 def test_check_counts_each_subject_on_demand(call, data):
     words = ("data", "check", "age+split=balanced-4", "--data", data)
     _, out, _ = call(*words, "--subjects")
-    rows = [line.split() for line in out.split("\n\n")[-1].splitlines()]
+    rows = [line.split() for line in out.split("\n\n")[-2].splitlines()]
     assert rows[1] == ["001", "4", "4", "6", "6"]
     assert len(rows) == 9
     assert "training pairs" not in call(*words)[1]

@@ -34,6 +34,29 @@ def tasks():
     return task_registry(plugins=False)
 
 
+def test_a_file_that_is_named_as_a_task_is_one_of_csv(tasks, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my-data").mkdir()
+    (tmp_path / "my-data" / "faces.csv").write_text("image,subject,age\n")
+    for ask in (tasks.get, lambda name: tasks.expand([name])):
+        with pytest.raises(UnknownNameError, match=r"Did you mean csv:my-data/faces\.csv\?"):
+            ask("my-data/faces.csv")
+        with pytest.raises(UnknownNameError) as raised:
+            ask("my-data/other.csv")
+        assert "my-data/other.csv?" not in str(raised.value)
+
+
+def test_a_plugin_file_of_an_unknown_name_is_offered(methods, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UnknownNameError) as raised:
+        methods.get("my-net")
+    assert "--plugin" not in raised.value.hint
+    (tmp_path / "my_net.py").write_text("")
+    with pytest.raises(UnknownNameError) as raised:
+        methods.get("my-net")
+    assert raised.value.hint.startswith("If my_net.py declares it: --plugin my_net.py\n")
+
+
 def test_built_in_methods(methods):
     assert {"scratch", "imagenet", "comface"} <= set(methods.names())
     assert set(methods.names().values()) == {"comface-bench"}

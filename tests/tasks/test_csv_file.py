@@ -47,7 +47,8 @@ def with_column(path, name, value):
 
 def test_the_only_label_is_the_target(faces):
     task = load_task(f"csv:{faces}")
-    assert (task.card.target, task.card.unit, task.card.family) == ("pain", "pain", "custom")
+    assert (task.card.target, task.card.unit, task.card.family) == ("pain", "", "custom")
+    assert "change of pain, 32 images" in repr(task)
     assert task.name == "csv:faces.csv"
     assert task.table.name == "faces.csv"
     assert task.card.metrics == ("mae", "pearson", "rmse", "spearman", "ccc", "icc31")
@@ -82,8 +83,28 @@ def test_several_labels_must_be_chosen_from(faces):
     with_column(faces, "mood", lambda number: number)
     with pytest.raises(UsageError, match=r"faces\.csv has several labels: pain, mood") as caught:
         load_task(f"csv:{faces}")
-    assert caught.value.hint == "Say which to estimate: -o target=pain"
+    assert caught.value.hint == "Say which to estimate: -o target=pain or -o target=mood"
     assert load_task(f"csv:{faces}+target=mood").card.target == "mood"
+
+
+def test_a_subject_under_another_name_is_no_label(faces):
+    with_column(faces, "person", lambda number: number % 3)
+    edit(faces, lambda number, line: line.replace("subject", "who"))
+    with pytest.raises(UsageError, match=r"faces\.csv has no column subject") as caught:
+        load_task(f"csv:{faces}")
+    assert "image, who, session, phase, pain, person" in caught.value.hint
+
+
+def test_labels_that_never_change_are_a_problem(faces):
+    edit(faces, lambda number, line: f"{line.rpartition(',')[0]},{4 if number else 'pain'}")
+    (problem,) = check_data(f"csv:{faces}").problems
+    assert "each pain is 4: nothing changes" in str(problem)
+
+
+def test_one_image_a_person_is_a_problem(faces):
+    edit(faces, lambda number, line: line.replace(f",s{(number - 1) // 4},", f",t{number},"))
+    (problem,) = check_data(f"csv:{faces}").problems
+    assert "no person has two labelled images" in str(problem)
 
 
 def test_a_label_that_images_lack_keeps_them_out(faces):
