@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,7 +21,14 @@ from comface_bench.cli.commands import (
     complete_task,
     make_app,
 )
-from comface_bench.cli.output import print_json, print_table
+from comface_bench.cli.output import (
+    print_json,
+    print_lines,
+    print_table,
+    print_text,
+    table_width,
+    terminal_width,
+)
 from comface_bench.cli.progress import transfer_bar
 from comface_bench.core.errors import BenchError, UsageError
 
@@ -45,6 +53,7 @@ def list_weights(
 ) -> None:
     """List the file of each method: whether it is there, whether it is the right one, how to get it.
 
+    `show METHOD` has its licence.
     So does `five-points`, the file that -o align=five-points needs.
     Generators of faces that need a file come last, with where it is to be had; `convert` takes it.
     """
@@ -60,22 +69,20 @@ def list_weights(
         print_json({"folder": str(weights_folder()), "weights": rows, "generators": _generators()})
         return
     typer.echo(f"folder: {weights_folder()}\n")
-    print_table(
-        ["method", "file", "state", "size", "digest", "licence", "get it"],
+    _print_files(
+        ["method", "file", "state", "size", "digest"],
         [
-            [state.method, state.file, state.state, _size(state.size), state.digest, state.licence, state.get]
+            ([state.method, state.file, state.state, _size(state.size), state.digest], state.get)
             for state in states
         ],
-        numbers=["size"],
     )
     typer.echo()
-    print_table(
-        ["generator", "file", "state", "size", "licence", "get it"],
+    _print_files(
+        ["generator", "file", "state", "size", "licence"],
         [
-            [row["generator"], row["file"], row["state"], _size(row["size"]), row["licence"], row["get"]]
+            ([row["generator"], row["file"], row["state"], _size(row["size"]), row["licence"]], row["get"])
             for row in _generators()
         ],
-        numbers=["size"],
     )
 
 
@@ -342,6 +349,23 @@ def _generators() -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _print_files(headings: list[str], files: list[tuple[list[str], str]]) -> None:
+    """Print files, each with how to get it: beside it, or below all of them where a terminal is narrow."""
+    wide = [[*cells, get] for cells, get in files]
+    if not sys.stdout.isatty() or table_width([*headings, "get it"], wide) <= terminal_width():
+        print_table([*headings, "get it"], wide, numbers=["size"])
+        return
+    print_lines(headings, [cells for cells, _ in files])
+    fetched = []
+    for (name, _, state, *_), get in files:
+        if state == "missing" and get == f"comface-bench weights fetch {name}":
+            fetched.append(name)
+        elif state == "missing":
+            typer.echo(f"{name}: {get}")
+    if fetched:
+        print_text(f"by comface-bench weights fetch NAME: {', '.join(fetched)}")
 
 
 def _size(size: int | None) -> str:

@@ -6,8 +6,10 @@ import importlib.resources
 import re
 from pathlib import Path
 
+from comface_bench.core.card import MethodCard, TaskCard
 from comface_bench.core.errors import UsageError
 from comface_bench.core.files import writing
+from comface_bench.core.registry import Registry, method_registry, task_registry
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
@@ -24,13 +26,17 @@ def write_plugin(kind: str, name: str, folder: Path) -> Path:
         The file, named as the plugin with underscores.
 
     Raises:
-        UsageError: The name isn't of that form, or the file is there already.
+        UsageError: The name isn't of that form, is another's, or the file is there already.
     """
     if not _NAME.fullmatch(name):
         raise UsageError(
             f"{name!r} can't name a {kind}",
             f"Use small letters, digits and hyphens: comface-bench new {kind} my-{kind}",
         )
+    registry: Registry[TaskCard] | Registry[MethodCard]
+    registry = task_registry() if kind == "task" else method_registry()
+    if (origin := registry.names().get(name)) is not None:
+        raise UsageError(f"a {kind} of {origin} is called {name}", f"Choose another name, such as my-{name}.")
     text = (importlib.resources.files(__name__) / f"{kind}.py").read_text(encoding="utf-8")
     path = folder / f"{name.replace('-', '_')}.py"
     text = text.replace(f"my-{kind}", name).replace(f"my_{kind}", path.stem)

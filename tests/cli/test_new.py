@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 
 def test_a_new_task_passes_its_test_and_can_be_run(call, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -24,6 +26,13 @@ def test_a_broken_task_fails_its_test(call, tmp_path, monkeypatch):
     status, out, _ = call("test", "task", "toy", "--plugin", "toy.py")
     assert status == 1
     assert "BROKEN" in out
+
+
+@pytest.mark.parametrize(("kind", "name"), [("method", "comface"), ("task", "synth-age")])
+def test_a_name_that_is_taken_is_refused(call, tmp_path, kind, name):
+    status, _, err = call("new", kind, name, "--out", tmp_path)
+    assert (status, f"a {kind} of comface-bench is called {name}" in err) == (2, True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_name_that_can_not_be_one_is_refused(call, tmp_path):

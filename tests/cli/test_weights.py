@@ -89,6 +89,17 @@ def test_every_method_with_a_file_is_listed(call, own_folders):
     assert all(f"\n{name} " in table for name in cards)
 
 
+def test_a_terminal_of_80_columns_gets_a_line_a_file(call, on_terminal):
+    lines = on_terminal(80, "weights", "list", "--no-plugins")
+    names = {e.card.name for e in method_registry(plugins=False).declared() if e.card.checkpoint}
+    begun = [line.split()[0] for line in lines if line.split()]
+    assert names <= set(begun)
+    assert all(len(line) <= 80 for line in lines if "://" not in line and "github.com" not in line)
+    (fetched,) = (number for number, line in enumerate(lines) if line.startswith("by comface-bench"))
+    assert "imagenet" in " ".join(lines[fetched:])
+    assert any(line.startswith("vggface2: https://") for line in lines)
+
+
 def test_generators_files_are_listed_too(call, own_folders):
     target = own_folders / "weights" / "stylegan" / "stylegan_ffhq.pth"
     _, table, _ = call("weights", "list", "--no-plugins")

@@ -431,7 +431,9 @@ def test_each_family_has_its_tasks_only(golden):
 
 def test_one_task_has_no_ranking(document):
     page = overall_page(document)
-    assert page.split("## finetune")[1].split("##")[0].strip().startswith("No ranking: fewer than two methods")
+    assert (
+        page.split("## finetune")[1].split("##")[0].strip().startswith("No ranking: fewer than two methods")
+    )
 
 
 def test_a_method_is_listed_once_though_its_groups_differ(results, made):

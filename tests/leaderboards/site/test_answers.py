@@ -71,12 +71,14 @@ def test_the_front_page_says_it_first(asked, read):
     assert "The data can't tell b from it." in words
     assert "Best of 2 is taught △" in words
     place = [
-        words.index(text) for text in ("Change of age, on photographs of FGNET", "On rendered faces", "All results")
+        words.index(text)
+        for text in ("Change of age, on photographs of FGNET", "On rendered faces", "All results")
     ]
     assert place == sorted(place)
     (description,) = [attrs["content"] for _, attrs in page.elements if attrs.get("name") == "description"]
     assert description.startswith(
-        f"On photographs of FGNET, change of age: a is best (MAE {cell.value.value:.3f} years), tied with 1 other."
+        "On photographs of FGNET, change of age: "
+        f"a is best (MAE {cell.value.value:.3f} years), tied with 1 other."
     )
     assert ("meta", {"property": "og:description", "content": description}) in page.elements
     rows = page.table("answer-1")

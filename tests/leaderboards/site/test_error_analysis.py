@@ -77,9 +77,7 @@ def test_a_size_has_one_bin_however_its_difference_was_rounded():
     assert (only.low, only.high, only.pairs) == (0.1, 0.1, 3)
     many = [60 + number / 10 - 60 for number in range(12)]
     bins = error_by_size(gather([columns([(0, y, 0.0) for y in many])]))
-    assert [(round(one.low, 9), one.pairs) for one in bins] == [
-        (low / 10, 2) for low in (0, 2, 4, 6, 8, 10)
-    ]
+    assert [(round(one.low, 9), one.pairs) for one in bins] == [(low / 10, 2) for low in (0, 2, 4, 6, 8, 10)]
 
 
 def test_error_by_subject_goes_from_small_to_large():
