@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from comface_bench.cli.commands import Group, Json, Plugins, Results, load_metrics, make_app
-from comface_bench.cli.output import print_json
+from comface_bench.cli.output import check_folder, print_json
 
 app = make_app(Group)
 
@@ -45,6 +45,7 @@ def build(
 
     load_metrics(plugin)
     out = _out(results, out)
+    check_folder(out)
     pages = build_pages(results, out, html=not no_html, force=force)
     plain = [page for page in pages if not page.relative_to(out).as_posix().startswith(SITE)]
     for page in plain:

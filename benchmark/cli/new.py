@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from comface_bench.cli.commands import Group, make_app
+from comface_bench.cli.output import check_folder
 
 app = make_app(Group)
 
@@ -35,6 +36,7 @@ def method(name: Name, out: Out = Path()) -> None:
 def _write(kind: str, name: str, out: Path) -> None:
     from comface_bench.scaffold import write_plugin
 
+    check_folder(out)
     path = write_plugin(kind, name, out)
     typer.echo(f"wrote {path}")
     typer.echo(f"Try it: comface-bench test {kind} {name} --plugin {path}")

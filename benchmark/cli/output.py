@@ -189,10 +189,27 @@ def check_output(path: Path) -> None:
     """
     if path.is_dir():
         raise UsageError(f"{path} is a folder", f"Name a file in it: --out {path / 'NAME'}")
-    there = next(place for place in path.absolute().parents if place.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        why = "isn't writable" if there.is_dir() else "isn't a folder"
-        raise UsageError(f"{path} can't be written: {show_path(there)} {why}", "Name another: --out FILE")
+    if why := _why_closed(path.parent):
+        raise UsageError(f"{path} can't be written: {why}", "Name another: --out FILE")
+
+
+def check_folder(folder: Path) -> None:
+    """Check, before the work, that files can be written into a folder; it need not be there yet.
+
+    Raises:
+        UsageError: It is none, or isn't writable.
+    """
+    if why := _why_closed(folder):
+        raise UsageError(f"nothing can be written into {folder}: {why}", "Name another: --out DIR")
+
+
+def _why_closed(folder: Path) -> str:
+    """Return why no file can be put into a folder that may have to be made; empty where one can."""
+    whole = folder.absolute()
+    there = next(place for place in (whole, *whole.parents) if place.exists())
+    if not there.is_dir():
+        return f"{show_path(there)} isn't a folder"
+    return "" if os.access(there, os.W_OK | os.X_OK) else f"{show_path(there)} isn't writable"
 
 
 def make_folder(path: Path) -> None:

@@ -27,7 +27,7 @@ from comface_bench.cli.commands import (
     make_app,
     take_stated,
 )
-from comface_bench.cli.output import print_table
+from comface_bench.cli.output import check_folder, print_table
 from comface_bench.cli.sweep import (
     Jobs,
     Team,
@@ -169,6 +169,8 @@ def _carry_out(
     figure: bool,
     as_json: bool,
 ) -> None:
+    if out is not None:
+        check_folder(out)
     plan = make_plan()
     team = Team.choose(plan.sweep, jobs, None)
     if dry_run:

@@ -20,7 +20,7 @@ def write_plugin(kind: str, name: str, folder: Path) -> Path:
     Args:
         kind: "task" or "method".
         name: Small letters, digits and single hyphens.
-        folder: Where the file goes.
+        folder: Where the file goes; it is made where it isn't there.
 
     Returns:
         The file, named as the plugin with underscores.
@@ -40,6 +40,8 @@ def write_plugin(kind: str, name: str, folder: Path) -> Path:
     text = (importlib.resources.files(__name__) / f"{kind}.py").read_text(encoding="utf-8")
     path = folder / f"{name.replace('-', '_')}.py"
     text = text.replace(f"my-{kind}", name).replace(f"my_{kind}", path.stem)
+    with writing(path):
+        folder.mkdir(parents=True, exist_ok=True)
     try:
         with writing(path), path.open("x", encoding="utf-8") as stream:
             stream.write(text)

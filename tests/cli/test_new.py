@@ -35,6 +35,19 @@ def test_a_name_that_is_taken_is_refused(call, tmp_path, kind, name):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_is_made_and_a_file_in_its_place_is_refused(call, tmp_path):
+    assert call("new", "method", "my-net", "--out", tmp_path / "new" / "below")[0] == 0
+    assert (tmp_path / "new" / "below" / "my_net.py").is_file()
+    (tmp_path / "file").write_text("")
+    for words in (
+        ("new", "task", "mine"),
+        ("study", "alignment"),
+        ("leaderboard", "build", "--results", tmp_path),
+    ):
+        status, _, err = call(*words, "--out", tmp_path / "file")
+        assert (status, f"{tmp_path / 'file'} isn't a folder" in err) == (2, True), err
+
+
 def test_a_name_that_can_not_be_one_is_refused(call, tmp_path):
     status, _, err = call("new", "task", "My Task", "--out", tmp_path)
     assert status == 2
