@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from comface_bench.core.devices import check_device
 from comface_bench.core.errors import UnitError, UsageError
 from comface_bench.core.events import Event, Report
-from comface_bench.core.names import is_pattern
+from comface_bench.core.names import check_device, is_pattern
 
 if TYPE_CHECKING:
     from comface_bench.api.progress import Progress

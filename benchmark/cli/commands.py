@@ -19,9 +19,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from comface_bench.cli.completion import complete_option
-from comface_bench.core.devices import check_device
 from comface_bench.core.errors import BenchError, UnknownNameError, UsageError
-from comface_bench.core.names import is_pattern, unknown_name
+from comface_bench.core.names import check_device, is_pattern, unknown_name
 
 
 class Terminated(KeyboardInterrupt):

@@ -45,6 +45,19 @@ def format_name(base: str, options: Mapping[str, object]) -> str:
     return "+".join([base, *(f"{key}={options[key]}" for key in sorted(options))])
 
 
+_DEVICE = re.compile(r"auto|(cpu|cuda)(:(0|[1-9][0-9]*))?")
+
+
+def check_device(name: str) -> None:
+    """Check that a text can name a device, before the work and without torch.
+
+    Raises:
+        UsageError: It can't.
+    """
+    if not _DEVICE.fullmatch(name):
+        raise UsageError(f"no device is called {name!r}", "Use auto, cpu, cuda or cuda:N.")
+
+
 def is_pattern(text: str) -> bool:
     """Return whether a name holds a wildcard of the shell (`*`, `?` or `[`)."""
     return any(sign in text for sign in "*?[")

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from comface_bench.core.devices import check_device
 from comface_bench.core.errors import UsageError
+from comface_bench.core.names import check_device
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -120,6 +120,8 @@ def two_tasks(made, tmp_path_factory):
     made.add(results, "synth-age", "quick", method="a", group="Other")
     made.add(results, "synth-age", "quick", method="b", group="Other", noise=9.0, trained_on=["x"])
     made.add(results, "synth-au1", "quick", method="a", group="Other", constant=True)
+    for task in ("synth-age", "synth-au1"):
+        made.add(results, task, "quick", method="c", group="Other", noise=3.0)
     return read_document(results)
 
 
@@ -155,7 +157,7 @@ def test_hostile_names_anywhere_in_a_document(name, two_tasks):
 @pytest.mark.parametrize("name", [*HOSTILE, *MORE])
 def test_hostile_tasks_and_protocols(name, two_tasks):
     board = two_tasks.boards[-1]
-    (row,) = board.rows
+    row = board.rows[0]
     row = dataclasses.replace(row, entry=dataclasses.replace(row.entry, task=name, protocol=name))
     board = dataclasses.replace(board, task=name, protocol=name, rows=(row,))
     document, place = Document((board,), ()), {(name, name): "x.md"}

@@ -27,9 +27,11 @@ def rows(section):
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
 
 
-def test_values_are_those_of_the_boards(synthetic):
+def test_values_are_those_of_the_boards(synthetic, made):
+    for task in ("synth-age", "synth-weight", "synth-au1", "synth-au12"):
+        made.add(synthetic, task, "quick", method="worse", group="Other", noise=9.0)
     document = read_document(synthetic)
-    header, rule, constant, scratch, other = rows(board_section(document))
+    header, rule, constant, scratch, other, worse = rows(board_section(document))
     boards = {board.task: {row.entry.method: row for row in board.rows} for board in document.boards}
     value = {task: own["scratch"].cells["pearson"].value.value for task, own in boards.items()}
     assert header[7] == "2 action units, mean r ↑"
@@ -39,11 +41,12 @@ def test_values_are_those_of_the_boards(synthetic):
     assert re.sub(r"[^\d.]", "", scratch[2]) == f"{mae:.3f}"
     assert (scratch[1], other[1]) == ("ResNet-50, 10", "ResNet-50, 10")
     assert scratch[8].startswith("1.00")
+    assert worse[8].startswith("2.00")
     assert other[7] == other[8] == "—", "a method that misses a task has neither mean nor rank"
     assert other[0] == r"timm/a\_b"
     floor = boards["synth-weight"]["scratch"].entry.baseline["mae"].value
     assert constant[4] == f"{floor:.3f}"
-    assert len({len(row) for row in (header, rule, constant, scratch, other)}) == 1
+    assert len({len(row) for row in (header, rule, constant, scratch, other, worse)}) == 1
 
 
 def test_the_section_replaces_what_is_between_the_marks():
