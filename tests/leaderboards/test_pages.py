@@ -8,6 +8,7 @@ import io
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from comface_bench.leaderboards import build, load, pages, readme
 from comface_bench.leaderboards.document import COLUMNS, Column, Document
 from comface_bench.leaderboards.manifest_writer import PageManifest
 from comface_bench.leaderboards.pages import check, family_file, read_document, refresh, render
+from comface_bench.leaderboards.report import make_report, report_html
 from comface_bench.leaderboards.site import render_site
 from comface_bench.results.store import LEADERBOARD
 
@@ -407,3 +409,16 @@ def test_a_metric_of_a_plugin_file_is_known_to_all_processes_and_missed_by_name(
     with pytest.raises(UnknownNameError, match=r"a\.json: no metric is called 'nine'") as caught:
         build(results, tmp_path / "out")
     assert "--plugin" in caught.value.hint
+
+
+def test_a_task_without_a_unit_leaves_no_gap(made, tmp_path):
+    for method in "ab":
+        made.add(tmp_path, "csv:faces.csv", "probe", method, facts={"unit": "", "target": "pain"})
+    built = {path.name: path.read_text() for path in build(tmp_path, tmp_path / "out")}
+    built["report.html"] = report_html(make_report(tmp_path, "line", figures=False)).decode()
+    gaps = re.compile(r", in ,|\bin ;|, (?=</t[hext]+>)|[0-9] [.,;] ")
+    for name, text in built.items():
+        if name.endswith((".md", ".html")):
+            assert not (found := gaps.search(text)), (name, found)
+    assert "Estimated is the change of pain between two images" in built["probe.md"]
+    assert "Change of pain; " in built["report.html"]
