@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-
 from comface_bench.contract.rules import RuleOutcome
 from comface_bench.core.card import TaskCard, data_location
 from comface_bench.core.errors import DataMissingError
@@ -63,9 +61,6 @@ def _check_task(task: Task, before: DataCheck) -> list[RuleOutcome]:
     same = digests == (before.manifest_digest, before.split_digest)
     return [
         RuleOutcome("two readings agree", "" if same else "their digests differ", task.table.digest[:12]),
-        RuleOutcome(
-            "labels vary", "" if np.nanstd(task.labels) > 0 else f"all of {task.card.target} are alike"
-        ),
         # No split that isn't so can be made.
         RuleOutcome("folds are apart by subject", detail=f"{len(task.folds)} folds"),
         RuleOutcome("pairs stay within a subject, and targets are differences", _wrong_pairs(task)),

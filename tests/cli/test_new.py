@@ -12,7 +12,7 @@ def test_a_new_task_passes_its_test_and_can_be_run(call, tmp_path, monkeypatch):
     command = out.rpartition(": comface-bench ")[2].split()
     status, out, err = call(*command)
     assert (status, err) == (0, "")
-    assert out.count("ok  ") == 7
+    assert out.count("ok  ") == 6
     found = json.loads(call(*command, "--json")[1])
     assert all(item["holds"] for item in found)
     assert "pain-diary" in call("list", "tasks", "--plugin", "pain_diary.py")[1]
