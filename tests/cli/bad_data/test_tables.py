@@ -223,7 +223,7 @@ STOPPED = {
     "several labels and no target": (
         lambda path: path.write_text("image,subject,pain,age\nP1/0.png,P1,1,2\n"),
         "{root}/faces.csv has several labels: pain, age",
-        "Say which to estimate: -o target=pain",
+        "Say which to estimate: -o target=pain or -o target=age",
     ),
 }
 
