@@ -310,83 +310,101 @@ class Resampling:
     """Crop, scale and flip of N images, each by its own box.
 
     Args:
-        images: uint8, or floating in [0, 1], (N, 3, H, W).
+        images: uint8, or floating in [0, 1], (N, C, H, W).
         parameters: Of their views.
         size: Side of the result in pixels.
         piece: Images that are resampled at once.
     """
 
     def __init__(self, images: Tensor, parameters: AugmentParameters, size: int, piece: int) -> None:
-        boxes = parameters.boxes(*images.shape[-2:])
-        top, left, tall, wide = boxes.T
+        count, channels, height, width = images.shape
+        top, left, tall, wide = parameters.boxes(height, width).T
+        # Lines outside the crops of a piece are neither copied nor read.
+        firsts = np.arange(0, count, piece)
+        edges = np.stack([top, left, -top - tall, -left - wide])
+        windows = np.minimum.reduceat(edges, firsts, axis=1) * np.array([[1], [1], [-1], [-1]])
+        place, of_piece = np.arange(count) % piece, windows[:, np.arange(count) // piece]
+        planes = place[:, None] * channels + np.arange(channels)
         unit = 255 if images.dtype == torch.uint8 else 1
-        rows, row_weights = resampling_taps(top, tall, size)
-        columns, column_weights = resampling_taps(left, wide, size, parameters.flip)
-        self._images = images
-        self._rows = _LineSums(rows, row_weights, images, images.shape[2], piece)
-        self._columns = _LineSums(columns, column_weights / unit, images, images.shape[3], piece)
-        self._edges = np.column_stack([top, top + tall, left, left + wide]).tolist()
+        rows, row_weights = resampling_taps(top - of_piece[0], tall, size)
+        columns, column_weights = resampling_taps(left - of_piece[1], wide, size, parameters.flip)
+        tables = planes * (of_piece[2] - of_piece[0])[:, None], place[:, None] * (of_piece[3] - of_piece[1])[:, None]
+        self._images, self._size, self._piece = images, size, piece
+        self._windows: list[list[int]] = windows.T.tolist()
+        self._rows = _LineSums(rows, row_weights, tables[0], piece, images.device)
+        self._columns = _LineSums(columns, column_weights / np.float32(unit), tables[1], piece, images.device)
 
     def render(self, rows: range, out: Tensor) -> None:
         """Resample a piece.
 
         Args:
             rows: Its images.
-            out: Results, float32 (N, 3, size, size) in [0, 1]; those of the piece are overwritten.
+            out: Results, float32 (N, C, size, size) in [0, 1]; those of the piece are overwritten.
         """
         some = slice(rows.start, rows.stop)
-        tops, bottoms, lefts, rights = zip(*self._edges[some], strict=True)
-        # Lines outside the crops are neither copied nor read.
-        down, across = slice(min(tops), max(bottoms)), slice(min(lefts), max(rights))
-        count, channels, height, width = len(rows), *self._images.shape[1:]
-        window = self._images[some, :, down, across].float()
-        upright = window.new_empty(count, channels, width, window.shape[2])
-        upright[:, :, across] = window.transpose(2, 3)
-        narrowed = window.new_empty(count, channels, height, out.shape[3])
-        narrowed[:, :, down] = self._columns.of(upright, rows).transpose(2, 3)
-        torch.clamp(self._rows.of(narrowed, rows), 0, 1, out=out[some])
+        top, left, bottom, right = self._windows[rows.start // self._piece]
+        window = self._images[some, :, top:bottom, left:right].float().contiguous()
+        count, channels, _, width = window.shape
+        lines = self._rows.of(window.view(-1, width), rows).view(count, channels * self._size, width)
+        upright = _transposed(lines)
+        lines = self._columns.of(upright.view(-1, upright.shape[2]), rows).view(count, self._size, -1)
+        torch.clamp(_transposed(lines).view_as(out[some]), 0, 1, out=out[some])
+
+
+def _transposed(matrices: Tensor) -> Tensor:
+    """Return transposed matrices, (n, R, C) to (n, C, R), contiguous.
+
+    On a CPU as a shuffle of channels, which is the same, and several times as fast as torch's copy of a
+    transposed view: it moves whole vectors.
+    """
+    if matrices.device.type != "cpu":
+        return matrices.transpose(1, 2).contiguous()
+    count, rows, columns = matrices.shape
+    area = rows * columns
+    channels_last = matrices.as_strided((count, area, 1, 1), (area, 1, area, area))
+    return F.channel_shuffle(channels_last, rows).view(count, columns, rows)
 
 
 class _LineSums:
     """Weighted sums of lines of images.
 
     Args:
-        positions: Lines of each sum, int64 (N, size, K).
-        weights: float64 (N, size, K).
-        images: (N, C, …).
-        length: Lines of each image and channel.
+        positions: Lines of each sum, int64 (K, N, size).
+        weights: float32 (K, N, size).
+        tables: Where the lines of each image begin among those of its piece, int64 (N, C): C sums alike.
         piece: Images at once.
+        device: Of the images.
     """
 
     def __init__(
         self,
         positions: NDArray[np.int64],
-        weights: NDArray[np.float64],
-        images: Tensor,
-        length: int,
+        weights: NDArray[np.float32],
+        tables: NDArray[np.int64],
         piece: int,
+        device: torch.device,
     ) -> None:
-        count, channels = images.shape[:2]
-        _, self._size, taps = positions.shape
-        planes = (np.arange(count) % piece * channels)[:, None] + np.arange(channels)
-        index = (planes[:, :, None, None] * length + positions[:, None]).astype(np.int32)
-        spread = np.broadcast_to(weights.astype(np.float32)[:, None], index.shape).reshape(count, -1)
-        self._index = torch.from_numpy(index.reshape(count, -1)).to(images.device)
-        self._weights = torch.from_numpy(spread).to(images.device)
-        bags = min(piece, count) * channels * self._size
-        self._offsets = torch.arange(0, bags * taps, taps, dtype=torch.int32, device=images.device)
+        taps, count, size = positions.shape
+        shape = (count, tables.shape[1], size, taps)
+        index, spread = np.empty(shape, dtype=np.int32), np.empty(shape, dtype=np.float32)
+        for tap in range(taps):
+            index[..., tap] = tables[:, :, None] + positions[tap, :, None]
+            spread[..., tap] = weights[tap, :, None]
+        self._sums = tables.shape[1] * size
+        self._index = torch.from_numpy(index.reshape(count, -1)).to(device)
+        self._weights = torch.from_numpy(spread.reshape(count, -1)).to(device)
+        bags = min(piece, count) * self._sums
+        self._offsets = torch.arange(0, bags * taps, taps, dtype=torch.int32, device=device)
 
-    def of(self, images: Tensor, rows: range) -> Tensor:
-        """Return sums of a piece's lines: float32 (n, C, length, D) to (n, C, size, D)."""
-        count, channels, _, depth = images.shape
-        sums = F.embedding_bag(
+    def of(self, lines: Tensor, rows: range) -> Tensor:
+        """Return sums of a piece's lines: float32 (n · L, D) to (n · C · size, D)."""
+        return F.embedding_bag(
             self._index[rows.start : rows.stop].view(-1),
-            images.view(-1, depth),
-            self._offsets[: count * channels * self._size],
+            lines,
+            self._offsets[: len(rows) * self._sums],
             mode="sum",
             per_sample_weights=self._weights[rows.start : rows.stop].view(-1),
         )
-        return sums.view(count, channels, self._size, depth)
 
 
 def resampling_taps(
@@ -394,7 +412,7 @@ def resampling_taps(
     lengths: NDArray[np.int64],
     size: int,
     flip: NDArray[np.bool_] | None = None,
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return the filter taps of each output pixel along one axis: input positions and weights.
 
     The kernel is a triangle, widened to the step where the interval shrinks (antialiasing), cut off at
@@ -407,25 +425,24 @@ def resampling_taps(
         flip: Intervals to be reversed, bool (N,).
 
     Returns:
-        Positions, int64 (N, size, K), all inside their interval; weights, float64 (N, size, K), of sum 1
-        over the last axis and 0 where fewer than K pixels count.
+        Positions, int64 (K, N, size), all inside their interval; weights, float32 (K, N, size), of sum 1
+        over the first axis and 0 where fewer than K pixels count.
     """
     step = (lengths / size)[:, None]
     reach = np.maximum(step, 1.0)
-    centre = step * (np.arange(size) + 0.5)
+    pixels = np.arange(size) + 0.5
+    centre = step * (pixels if flip is None else np.where(flip[:, None], pixels[::-1], pixels))
     first = np.floor(centre - reach + 0.5)
-    # An open interval of this length holds no more whole numbers.
-    taps = first[:, :, None] + np.arange(int(np.ceil(2 * reach.max(initial=1.0))))
-    weights = np.maximum(0.0, 1 - np.abs(taps + 0.5 - centre[:, :, None]) / reach[:, :, None])
-    last = lengths[:, None, None] - 1
-    weights *= (taps >= 0) & (taps <= last)
-    weights /= weights.sum(axis=2, keepdims=True)
-    positions = (np.clip(taps, 0, last) + starts[:, None, None]).astype(np.int64)
-    if flip is not None:
-        mirror = flip[:, None, None]
-        weights = np.where(mirror, weights[:, ::-1], weights)
-        positions = np.where(mirror, positions[:, ::-1], positions)
-    return positions, weights
+    # An open interval of this length holds no more whole numbers. They are the first axis, as loops over a
+    # last axis of three or four are slow.
+    steps = np.arange(int(np.ceil(2 * reach.max(initial=1.0))))[:, None, None]
+    taps = first.astype(np.int64) + steps
+    distances = np.abs((first + 0.5 - centre).astype(np.float32) + steps.astype(np.float32))
+    weights = np.maximum(0, 1 - distances / reach.astype(np.float32))
+    inside = np.clip(taps, 0, lengths[:, None] - 1)
+    weights *= inside == taps
+    weights /= weights.sum(axis=0)
+    return inside + starts[:, None], weights
 
 
 class ColorChanges:
