@@ -96,11 +96,13 @@ def apply(images: Tensor, parameters: AugmentParameters, size: int) -> Tensor:
     piece = images_at_once(images, size)
     resampling = Resampling(images, parameters, size, piece)
     changes = ColorChanges(parameters, images.device)
-    for start in range(0, len(images), piece):
-        rows = range(start, min(start + piece, len(images)))
-        resampling.render(rows, out=rendered)
-        changes.make_(rendered, rows)
-        change_rows_(rendered, [row for row in rows if parameters.gray[row]], _gray)
+    # Under autocast the matrices of the colours would have eight bits.
+    with torch.autocast(images.device.type, enabled=False):
+        for start in range(0, len(images), piece):
+            rows = range(start, min(start + piece, len(images)))
+            resampling.render(rows, out=rendered)
+            changes.make_(rendered, rows)
+            change_rows_(rendered, [row for row in rows if parameters.gray[row]], _gray)
     return rendered
 
 
@@ -328,7 +330,10 @@ class Resampling:
         unit = 255 if images.dtype == torch.uint8 else 1
         rows, row_weights = resampling_taps(top - of_piece[0], tall, size)
         columns, column_weights = resampling_taps(left - of_piece[1], wide, size, parameters.flip)
-        tables = planes * (of_piece[2] - of_piece[0])[:, None], place[:, None] * (of_piece[3] - of_piece[1])[:, None]
+        tables = (
+            planes * (of_piece[2] - of_piece[0])[:, None],
+            place[:, None] * (of_piece[3] - of_piece[1])[:, None],
+        )
         self._images, self._size, self._piece = images, size, piece
         self._windows: list[list[int]] = windows.T.tolist()
         self._rows = _LineSums(rows, row_weights, tables[0], piece, images.device)
@@ -343,12 +348,14 @@ class Resampling:
         """
         some = slice(rows.start, rows.stop)
         top, left, bottom, right = self._windows[rows.start // self._piece]
-        window = self._images[some, :, top:bottom, left:right].float().contiguous()
-        count, channels, _, width = window.shape
-        lines = self._rows.of(window.view(-1, width), rows).view(count, channels * self._size, width)
-        upright = _transposed(lines)
-        lines = self._columns.of(upright.view(-1, upright.shape[2]), rows).view(count, self._size, -1)
-        torch.clamp(_transposed(lines).view_as(out[some]), 0, 1, out=out[some])
+        count, channels, width = len(rows), out.shape[1], right - left
+        # One name, so that each step's memory, which the caches hold, is there for the step after the next.
+        lines = self._images[some, :, top:bottom, left:right].float().contiguous()
+        lines = self._rows.of(lines.view(-1, width), rows)
+        lines = _transposed(lines.view(count, channels * self._size, width))
+        lines = self._columns.of(lines.view(count * width, -1), rows)
+        lines = _transposed(lines.view(count, self._size, -1))
+        torch.clamp(lines.view_as(out[some]), 0, 1, out=out[some])
 
 
 def _transposed(matrices: Tensor) -> Tensor:
@@ -458,7 +465,7 @@ class ColorChanges:
         in_order = np.where(np.take_along_axis(due, parameters.order, axis=1), parameters.order, -1)
         self._columns: list[list[int]] = in_order.tolist()
         self._weights = [
-            torch.from_numpy(weigh(values).astype(np.float32)).to(device)[..., None, None, None]
+            [torch.from_numpy(each.astype(np.float32)).to(device) for each in weigh(values)]
             for (weigh, _), values in zip(_CHANGES, parameters.factors.T, strict=True)
         ]
 
@@ -475,7 +482,7 @@ class ColorChanges:
                 due.setdefault(self._columns[row][place], []).append(row)
             due.pop(-1, None)
             for column, some in due.items():
-                change_rows_(images, some, _CHANGES[column][1], self._weights[column])
+                change_rows_(images, some, _CHANGES[column][1], *self._weights[column])
 
 
 def grayscale_(images: Tensor, wanted: NDArray[np.bool_]) -> None:
@@ -514,6 +521,7 @@ def change_rows_(
 
 
 _LUMA = (0.2989, 0.587, 0.114)
+_TO_GRAY = np.tile(_LUMA, (3, 1))
 
 
 def _gray(images: Tensor) -> Tensor:
@@ -522,47 +530,60 @@ def _gray(images: Tensor) -> Tensor:
     return luma.unsqueeze(1).expand_as(images)
 
 
-def _brightness_weights(factors: NDArray[np.float64]) -> NDArray[np.float64]:
-    return factors[:, None]
+def _numbers(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a number for all pixels of an image: (N,) to (N, 1, 1, 1)."""
+    return values[:, None, None, None]
 
 
-def _brighten(images: Tensor, weights: Tensor) -> Tensor:
-    return images.mul_(weights[:, 0]).clamp_(0, 1)
+def _mixed(images: Tensor, matrices: Tensor) -> Tensor:
+    """Return new images whose channels are weighted sums of the channels: (n, 3, H, W) by (n, 3, 3)."""
+    return torch.bmm(matrices, images.flatten(2)).view_as(images)
 
 
-def _luma_weights(factors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the weight of an image's own pixels, and of red, green and blue of what is mixed with them."""
-    return np.column_stack([factors, (1 - factors)[:, None] * _LUMA])
+def _brightness_weights(factors: NDArray[np.float64]) -> tuple[NDArray[np.float64]]:
+    return (_numbers(factors),)
 
 
-def _contrast(images: Tensor, weights: Tensor) -> Tensor:
+def _brighten(images: Tensor, factors: Tensor) -> Tensor:
+    return images.mul_(factors).clamp_(0, 1)
+
+
+def _contrast_weights(factors: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the weight of an image's own pixels, and the matrices that make of its mean what is added."""
+    return _numbers(factors), _numbers(1 - factors)[..., 0] * _TO_GRAY
+
+
+def _contrast(images: Tensor, factors: Tensor, matrices: Tensor) -> Tensor:
     # Three sums of an image, not the one of its luma: a single large sum would be split among threads and
     # round differently than the same image's in a batch.
-    mean = images.mean(dim=(2, 3), keepdim=True).mul_(weights[:, 1:, 0]).sum(dim=1, keepdim=True)
-    return images.mul_(weights[:, 0]).add_(mean).clamp_(0, 1)
+    added = torch.bmm(matrices, images.mean(dim=(2, 3)).unsqueeze(2))
+    return images.mul_(factors).add_(added.unsqueeze(3)).clamp_(0, 1)
 
 
-def _saturate(images: Tensor, weights: Tensor) -> Tensor:
-    own, *of_colours = weights.unbind(dim=1)
-    red, green, blue = images.chunk(3, dim=1)
-    luma = (red * of_colours[0]).addcmul_(green, of_colours[1]).addcmul_(blue, of_colours[2])
-    return images.mul_(own).add_(luma).clamp_(0, 1)
+def _saturation_weights(factors: NDArray[np.float64]) -> tuple[NDArray[np.float64]]:
+    own = _numbers(factors)[..., 0]
+    return (own * np.eye(3) + (1 - own) * _TO_GRAY,)
 
 
-def _hue_weights(turns: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return what `_shift_hue` takes: weights of a channel, of the two after it, and of the ends."""
+def _saturate(images: Tensor, matrices: Tensor) -> Tensor:
+    return torch.clamp(_mixed(images, matrices), 0, 1, out=images)
+
+
+def _hue_weights(turns: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return what `_shift_hue` takes: matrices of the channels, and weights of the ends."""
     sixths = 6 * turns
     thirds = np.rint(sixths / 2).astype(np.int64)
     rest = sixths - 2 * thirds
     part, forwards = 2 * np.abs(rest) - 1, rest >= 0
+    # Of a channel, and of the two after it.
     weights = np.stack(
         [np.ones_like(rest), np.where(forwards, -1, part), np.where(forwards, part, -1)], axis=1
     )
-    weights = np.take_along_axis(weights, (np.arange(3) + thirds[:, None]) % 3, axis=1)
-    return np.column_stack([weights, 1 - np.abs(rest)])
+    after = (np.arange(3) - np.arange(3)[:, None] + thirds[:, None, None]) % 3
+    return weights[np.arange(len(turns))[:, None, None], after], _numbers(1 - np.abs(rest))
 
 
-def _shift_hue(images: Tensor, weights: Tensor) -> Tensor:
+def _shift_hue(images: Tensor, matrices: Tensor, ends: Tensor) -> Tensor:
     """Turn the hue in HSV space.
 
     In the hexcone a channel is a piecewise linear function of the hue, between the lowest channel u and the
@@ -573,16 +594,16 @@ def _shift_hue(images: Tensor, weights: Tensor) -> Tensor:
     and so on round the circle red, green, blue; backwards, with green and blue exchanged. This equals
     torchvision's case distinction of six sectors, without its hue, its masks and its division.
     """
-    own, after, before, ends = weights.unbind(dim=1)
     lowest, highest = images.amin(dim=1, keepdim=True), images.amax(dim=1, keepdim=True)
-    turned = torch.addcmul((lowest + highest).mul_(ends), images, own)
-    turned.addcmul_(images.roll(-1, dims=1), after).addcmul_(images.roll(-2, dims=1), before)
+    turned = _mixed(images, matrices).addcmul_(lowest + highest, ends)
     return torch.clamp(turned, lowest, highest, out=images)
 
 
-_CHANGES = (
+_CHANGES: tuple[
+    tuple[Callable[[NDArray[np.float64]], Sequence[NDArray[np.float64]]], Callable[..., Tensor]], ...
+] = (
     (_brightness_weights, _brighten),
-    (_luma_weights, _contrast),
-    (_luma_weights, _saturate),
+    (_contrast_weights, _contrast),
+    (_saturation_weights, _saturate),
     (_hue_weights, _shift_hue),
 )
