@@ -12,11 +12,13 @@ Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014), chained o
 
 Resampling: antialiased bilinear. Along one axis, each line of the result is a weighted sum of few lines of
 the image; crop, flip and scale only change which ones. That sum over a whole batch of different crops is one
-`embedding_bag`: the lines are its table. Two of them, with a transposition between, resample both axes on any
-device.
+`embedding_bag`: the lines are its table. Two of them resample both axes on any device: rows are summed, the
+sums transposed, columns summed (one line holds those of all channels), and the result transposed back.
 
 Colours: the formulas are those of `torchvision.transforms.v2.functional` on floating images, in place on
-float32 images in [0, 1], (N, 3, H, W).
+float32 images in [0, 1], (N, 3, H, W). What mixes channels, saturation and hue, is a product
+with a 3 × 3 matrix of each image, one pass over the pixels. Such products must be float32's, neither
+autocast's nor TensorFloat's.
 
 Speed: on a CPU all stages of a piece of a batch, a few images that its caches hold, come before the next
 piece's. How many they are changes no bit of a view.
