@@ -196,9 +196,10 @@ def open_task(
     manifests = {} if manifests is None else manifests
 
     def table_of(folder: Path, name: str) -> Manifest:
-        if (card.read, folder) not in manifests:
-            manifests[card.read, folder] = read_manifest(entry, card, folder, name)
-        return manifests[card.read, folder]
+        key = table_key(entry, card, folder)
+        if key not in manifests:
+            manifests[key] = read_manifest(entry, card, folder, name)
+        return manifests[key]
 
     own = table = table_of(data_location(card, data), card.data)
     if card.test_data is not None:
@@ -250,6 +251,13 @@ def configure(entry: Entry[TaskCard], options: Mapping[str, str]) -> tuple[TaskC
     own = {key: value for key, value in chosen.items() if key not in TASK_OPTIONS}
     change = entry.hook("configure") if entry.card.options else None
     return (change(entry.card, own) if change else entry.card), chosen
+
+
+def table_key(entry: Entry[TaskCard], card: TaskCard, place: Path) -> tuple[str, Path]:
+    """Return what tells tables apart: the loader, and the folder or file that it reads."""
+    # Loaders of two plugins may have one name, and a plugin's file other text than a moment ago.
+    module = f"{entry.module}@{entry.source}" if card.read.startswith(":") else ""
+    return f"{module}{card.read}", place
 
 
 def read_manifest(
