@@ -374,6 +374,14 @@ def _ascending(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
+def names_rule(name: str) -> bool:
+    """Return whether a name is that of a rule, as `rule_split` takes it."""
+    rule, _, count = name.rpartition("-")
+    return name in ("leave-one-out", *get_args(PatientRule)) or (
+        rule in ("balanced", *get_args(PatientRule)) and count.isdecimal()
+    )
+
+
 def rule_split(
     name: str,
     weights: Mapping[str, int],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -232,6 +233,18 @@ def test_a_split_may_be_a_file(faces, tmp_path):
     assert str(tmp_path) not in task.name
     with pytest.raises(SplitError, match="no split is called 'fgnet-4fold'"):
         load_task(f"csv:{faces}+split=fgnet-4fold")
+
+
+@pytest.mark.parametrize("name", ["balanced-4", "leave-one-out", "balanced-3", "other-patients"])
+def test_a_split_file_may_not_bear_the_name_of_other_folds(faces, tmp_path, name):
+    """Results of the two would lie in one record; `other-patients` has too few patients here to be any."""
+    split, path = load_task(f"csv:{faces}+split=balanced-2").split, tmp_path / "mine.json"
+    write_split(dataclasses.replace(split, name=name), path)
+    with pytest.raises(SplitError, match=rf"mine\.json: its folds aren't those of {name}") as caught:
+        load_task(f"csv:{faces}+split={path}")
+    assert '"name": "mine"' in caught.value.hint
+    write_split(dataclasses.replace(split, name=f"my-{name}"), path)
+    assert load_task(f"csv:{faces}+split={path}").name == f"csv:faces.csv+split=my-{name}"
 
 
 def command(*words):
