@@ -177,8 +177,8 @@ class Split:
         """Return the cross-dataset split: trained on this data set, tested on all subjects of another.
 
         Args:
-            here: Folder of this data set, which its subjects' names get in front of them.
-            there: Folder of the other data set, likewise.
+            here: Name of this data set's folder, which its subjects' names get in front of them.
+            there: That of the other data set, likewise. Both as `Manifest.join` has them.
             subjects: Those of the other data set.
         """
 

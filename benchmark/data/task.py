@@ -226,7 +226,7 @@ def open_task(
         split = split.keep_training(Fraction(chosen["train_fraction"]), card.data)
         _check_training_pairs(card, split, own)
     if card.test_data is not None:
-        split = split.cross_dataset(card.data, card.test_data, tested.subject_names)
+        split = split.cross_dataset(own.root.name, tested.root.name, tested.subject_names)
     if split.kind == "days" and card.test_pairs != "pre-post-same-day":
         raise SplitError(
             f"split {split.name} tests one day at a time, but pairs of {card.name} may lie on two",
