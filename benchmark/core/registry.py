@@ -27,7 +27,13 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 from comface_bench.core.card import MethodCard, TaskCard
 from comface_bench.core.digest import digest, digest_file
-from comface_bench.core.errors import DuplicateNameError, PluginError, UnknownNameError, UsageError
+from comface_bench.core.errors import (
+    BenchError,
+    DuplicateNameError,
+    PluginError,
+    UnknownNameError,
+    UsageError,
+)
 from comface_bench.core.names import is_pattern, match_names, unknown_name
 
 METHODS_GROUP = "comface_bench.methods"
@@ -120,6 +126,8 @@ def load_plugin_file(path: Path) -> ModuleType:
             frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)
         ]
         place = f"{path}:{lines[-1]}" if lines else str(path)
+        if isinstance(error, BenchError):
+            raise PluginError(f"plugin file {place} fails: {error.message}", error.hint) from error
         raise PluginError(f"plugin file {place} fails: {type(error).__name__}: {error}") from error
     if not any(hasattr(module, name) for name in ("CARD", "CARDS", "FAMILY")):
         del sys.modules[name]
