@@ -192,6 +192,15 @@ def test_names_that_no_record_can_have_are_refused(name):
         make_card(name)
 
 
+@pytest.mark.parametrize("sign", [",", "+"])
+def test_a_path_that_ends_too_early_is_told_why(tmp_path, sign):
+    for path in (f"k{sign}m/faces.csv", f"my data{sign}m/faces.csv", f"fa{sign}ces.csv"):
+        request = Request(["scratch"], [f"csv:{path}"], results=tmp_path, use_plugins=False)
+        with pytest.raises(UsageError) as caught:
+            make_plan(request)
+        assert "`,` or `+`" in caught.value.hint
+
+
 def test_the_home_folder_is_understood(monkeypatch, faces):
     monkeypatch.setenv("HOME", str(faces.parent))
     assert load_task("csv:~/faces.csv").name == "csv:faces.csv"
