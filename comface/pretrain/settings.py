@@ -145,7 +145,7 @@ class Settings:
         degradation: `none`, or `photograph`: views look taken, kept and scanned beside being augmented.
         temperature: Of the contrast of identities.
         inter_weight, intra_weight: Of the two losses; a contrast of weight 0 isn't computed.
-        freeze: What of the start doesn't learn: how many of its first stages, or names of its parts; see
+        freeze: What of the start doesn't learn: its first stages, norms, or parts by name; see
             `retention.choose_frozen`.
         l2_start: λ of the pull towards the start's weights; see `retention.WeightPull`.
         distill: Weight of the pull towards the start's features; see `retention.FeaturePull`.
