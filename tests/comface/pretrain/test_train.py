@@ -164,7 +164,9 @@ def test_pulls_keep_the_network_near_its_start(corpus, tmp_path):
 
 
 def test_heads_and_projector_have_a_rate_of_their_own(corpus, tmp_path):
-    settings = dataclasses.replace(FAST, warmup_steps=0, schedule="halved", learning_rate=1e-4, head_rate=30.0)
+    settings = dataclasses.replace(
+        FAST, warmup_steps=0, schedule="halved", learning_rate=1e-4, head_rate=30.0
+    )
     trainer = prepare(corpus, tmp_path / "run", settings)
     before = {name: value.detach().clone() for name, value in trainer.network.named_parameters()}
     take = trainer._take
@@ -179,7 +181,9 @@ def test_heads_and_projector_have_a_rate_of_their_own(corpus, tmp_path):
     for name, value in trainer.network.named_parameters():
         # Adam's first step is as long as the rate in each parameter that has a gradient.
         factor = 1 if name.startswith("backbone.") else 30
-        assert float((value.detach() - before[name]).abs().max()) == pytest.approx(factor * 1e-4, rel=1e-2), name
+        assert float((value.detach() - before[name]).abs().max()) == pytest.approx(factor * 1e-4, rel=1e-2), (
+            name
+        )
 
 
 @pytest.mark.parametrize("processes", [1, 2])
