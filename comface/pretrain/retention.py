@@ -8,6 +8,7 @@ those that the start has of the same images (distillation).
 from __future__ import annotations
 
 import copy
+from collections.abc import Collection
 from typing import Final
 
 import torch
@@ -106,6 +107,22 @@ def choose_frozen(backbone: nn.Module, freeze: str) -> tuple[str, ...]:
                 f"freeze={freeze}: the backbone has no part {word!r}.{near}", f"Stages are {shown}"
             )
     return tuple(dict.fromkeys(found))
+
+
+def list_moving_averages(backbone: nn.Module, frozen: Collection[str]) -> list[str]:
+    """Return the batch norms whose averages a training replaces by those of its own images.
+
+    Args:
+        backbone: The backbone.
+        frozen: Names in it of what is frozen, as `choose_frozen` returns them.
+    """
+    return [
+        name
+        for name, module in backbone.named_modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        and module.track_running_stats
+        and not any(name == part or name.startswith(f"{part}.") for part in frozen)
+    ]
 
 
 class WeightPull:
