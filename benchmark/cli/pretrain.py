@@ -166,7 +166,7 @@ def _train(
 
 
 def _warn_of_averages(begin: Start, settings: Settings) -> None:
-    """Say that another method's network forgets by its batch norms, whatever the rate is: docs/transfer.md."""
+    """Say that another method's network forgets by its batch norms, whatever the rate: docs/transfer.md."""
     from comface_bench.comface.pretrain.retention import choose_frozen, list_moving_averages
 
     moving = list_moving_averages(begin.backbone, choose_frozen(begin.backbone, settings.freeze))
