@@ -44,7 +44,8 @@ def make_card(name: str) -> TaskCard:
     if not _FILE_NAME.fullmatch(path.name):
         raise UsageError(
             f"the file name {path.name!r} can't be part of a task's name",
-            "Rename the file: letters, digits, `.`, `_` and `-`, a letter or digit first.",
+            "Rename the file: letters, digits, `.`, `_` and `-`, a letter or digit first. A path ends at its"
+            " first `,` or `+`, which part names and options.",
         )
     return TaskCard(
         name=f"{FAMILY}{path.name}",

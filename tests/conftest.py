@@ -15,6 +15,7 @@ from subprocess import TimeoutExpired
 import numpy as np
 import pytest
 import typer
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
 import comface_bench.tasks
@@ -26,6 +27,10 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 # Likewise for torch: on a virtual machine, matrix tiles (AMX) were seen to lose their contents when several
 # processes used them, and losses became NaN. Results in bfloat16 are the same without them.
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
+
+# A busy machine is no fault of what is tested.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 FACES = Path(comface_bench.tasks.__file__).parent / "synthfaces" / "DISFA" / "frames"
 ACTION_UNITS = (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26)

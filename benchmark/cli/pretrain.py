@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from comface_bench.cli.commands import Device, Json, Plugins, make_app, parse_numbers
+from comface_bench.cli.output import format_count
 from comface_bench.cli.progress import LogLine, watch_training
 from comface_bench.core.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from comface_bench.cli.pretrain_start import Start
     from comface_bench.comface.pretrain.faces import FaceDataset
     from comface_bench.comface.pretrain.folder import TrainingFolder
     from comface_bench.comface.pretrain.settings import Settings
@@ -148,6 +150,8 @@ def _train(
         if processes.first:
             folder.begin(describe_training(settings, faces, machine, processes.size, begin.facts))
             stack.enter_context(folder.lock())
+        if processes.first and not as_json:
+            _warn_of_averages(begin, settings)
         listeners: list[Callable[[LogLine], None]] = []
         if processes.first and tensorboard:
             listeners.append(stack.enter_context(_write_events(folder)))
@@ -159,6 +163,19 @@ def _train(
     if processes.first and not as_json:
         typer.echo(out)
         typer.echo(f"comface-bench export {out}", err=True)
+
+
+def _warn_of_averages(begin: Start, settings: Settings) -> None:
+    """Say that another method's network forgets by its batch norms, whatever the rate: docs/transfer.md."""
+    from comface_bench.comface.pretrain.retention import choose_frozen, list_moving_averages
+
+    moving = list_moving_averages(begin.backbone, choose_frozen(begin.backbone, settings.freeze))
+    if "method" in begin.facts and moving:
+        typer.echo(
+            f"note: the averages of {format_count(len(moving), 'batch norm')} become those of the corpora,"
+            " and what the start knows of photographs suffers. To keep them: -o freeze=norms",
+            err=True,
+        )
 
 
 def _report_line(line: LogLine, listeners: list[Callable[[LogLine], None]]) -> None:

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from comface_bench.core.digest import digest
 from comface_bench.core.display import html_facts, short_repr, with_unit
+from comface_bench.core.errors import UsageError
 
 Family = Literal["expression", "weight", "age", "custom"]
 PairRule = Literal["all", "pre-post", "pre-post-same-day"]
@@ -104,6 +105,9 @@ class TaskCard:
         overlaps: Data sets, by the names that methods use, which hold people of this one. A description.
         ships: The data set comes with the package. A description.
         summary, licence, how_to_get, source: Prose.
+
+    Raises:
+        UsageError: The range of labels isn't one of numbers.
     """
 
     name: str
@@ -131,6 +135,14 @@ class TaskCard:
     licence: str = _prose()
     how_to_get: str = _prose()
     source: str = _prose()
+
+    def __post_init__(self) -> None:
+        low, high = self.label_range
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise UsageError(
+                f"task {self.name}: label_range is {self.label_range}; its ends must be finite, and rise",
+                "Name the smallest and the largest label that can be right; where all can: (-1e9, 1e9).",
+            )
 
     def __repr__(self) -> str:
         change = f"change of {with_unit(self.target or 'a column', self.unit, ' in ')}"

@@ -31,8 +31,9 @@ def parse_name(text: str) -> tuple[str, dict[str, str]]:
     for part in parts:
         key, equals, value = part.partition("=")
         if not (key and equals and value):
+            hint = "Write options as NAME+key=value, or with -o key=value."
             raise UsageError(
-                f"{text!r}: {part!r} is no option", "Write options as NAME+key=value, or with -o key=value."
+                f"{text!r}: {part!r} is no option", f"{hint}\n{_NO_SIGN}" if ":" in base else hint
             )
         if key in options:
             raise UsageError(f"{text!r} gives {key} twice")
@@ -44,6 +45,11 @@ def format_name(base: str, options: Mapping[str, object]) -> str:
     """Join a base and its options, sorted by key; the inverse of `parse_name`."""
     return "+".join([base, *(f"{key}={options[key]}" for key in sorted(options))])
 
+
+_NO_SIGN = (
+    "A path in a name can't hold `,` or `+`, which part names and options: rename what is called so, or"
+    " change into its folder and name the file alone."
+)
 
 _DEVICE = re.compile(r"auto|(cpu|cuda)(:(0|[1-9][0-9]*))?")
 
@@ -114,10 +120,12 @@ def choose_names(wanted: str | Iterable[str] | None, known: Iterable[str], kind:
 
 def unknown_name(name: str, known: Iterable[str], kind: str) -> UnknownNameError:
     """Make the error for a name that isn't known, with the nearest known ones."""
-    return UnknownNameError(
-        f"no {kind} is called {name!r}.{did_you_mean(name, known)}",
-        f"See them all: comface-bench list {kind}s",
-    )
+    known = list(known)
+    hint = f"See them all: comface-bench list {kind}s"
+    if re.search(r"[./]", name) and (of_file := [one for one in known if one.endswith(":FILE")]):
+        # Such as the rest of a path with a comma in it, of which a list of names was made.
+        hint = f"A file is named {of_file[0]}. {_NO_SIGN}\n{hint}"
+    return UnknownNameError(f"no {kind} is called {name!r}.{did_you_mean(name, known)}", hint)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

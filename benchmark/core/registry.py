@@ -27,7 +27,13 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 from comface_bench.core.card import MethodCard, TaskCard
 from comface_bench.core.digest import digest, digest_file
-from comface_bench.core.errors import DuplicateNameError, PluginError, UnknownNameError, UsageError
+from comface_bench.core.errors import (
+    BenchError,
+    DuplicateNameError,
+    PluginError,
+    UnknownNameError,
+    UsageError,
+)
 from comface_bench.core.names import is_pattern, match_names, unknown_name
 
 METHODS_GROUP = "comface_bench.methods"
@@ -114,12 +120,17 @@ def load_plugin_file(path: Path) -> ModuleType:
         # The very text of the digest. The import system would run the bytecode of an earlier text that has
         # its size and was written within the same second.
         exec(compile(text, path, "exec", dont_inherit=True), module.__dict__)  # noqa: S102
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        # A half-run module would be taken for a whole one by the next call of this process.
         del sys.modules[name]
+        if not isinstance(error, (Exception, SystemExit)):
+            raise
         lines = [
             frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)
         ]
         place = f"{path}:{lines[-1]}" if lines else str(path)
+        if isinstance(error, BenchError):
+            raise PluginError(f"plugin file {place} fails: {error.message}", error.hint) from error
         raise PluginError(f"plugin file {place} fails: {type(error).__name__}: {error}") from error
     if not any(hasattr(module, name) for name in ("CARD", "CARDS", "FAMILY")):
         del sys.modules[name]
@@ -282,7 +293,7 @@ class Registry(Generic[CardT]):
         card_type: Class of the cards.
         place: Package whose modules declare the built-in cards, or the one module that does.
         group: Entry-point group of plugins.
-        files: Plugin files; their names count beside the built-in ones.
+        files: Plugin files; their names count beside the built-in ones. A file that is named twice is one.
         plugins: Whether installed plugins are looked up.
     """
 
@@ -299,7 +310,10 @@ class Registry(Generic[CardT]):
         self._card_type = card_type
         self._place = place
         self._group = group
-        self._files = tuple(files)
+        places: dict[Path, Path] = {}
+        for path in files:
+            places.setdefault(path.resolve(), path)
+        self._files = tuple(places.values())
         self._plugins = plugins
 
     @cached_property
@@ -316,7 +330,9 @@ class Registry(Generic[CardT]):
     def _offered(self) -> dict[str, PluginName]:
         offered: dict[str, PluginName] = {}
         for plugin in installed_plugins(self._group) if self._plugins else []:
-            known = self._declared[0].get(plugin.name) or offered.get(plugin.name)
+            entries, families = self._declared
+            of_family = (family for family in families if plugin.name.startswith(family.prefix))
+            known = entries.get(plugin.name) or offered.get(plugin.name) or next(of_family, None)
             if known is not None:
                 raise self._duplicate(plugin.name, known.origin, plugin.origin)
             offered[plugin.name] = plugin

@@ -12,11 +12,13 @@ Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014), chained o
 
 Resampling: antialiased bilinear. Along one axis, each line of the result is a weighted sum of few lines of
 the image; crop, flip and scale only change which ones. That sum over a whole batch of different crops is one
-`embedding_bag`: the lines are its table. Two of them, with a transposition between, resample both axes on any
-device.
+`embedding_bag`: the lines are its table. Two of them resample both axes on any device: rows are summed, the
+sums transposed, columns summed (one line holds those of all channels), and the result transposed back.
 
 Colours: the formulas are those of `torchvision.transforms.v2.functional` on floating images, in place on
-float32 images in [0, 1], (N, 3, H, W).
+float32 images in [0, 1], (N, 3, H, W). What mixes channels, saturation and hue, is a product
+with a 3 × 3 matrix of each image, one pass over the pixels. Such products must be float32's, neither
+autocast's nor TensorFloat's.
 
 Speed: on a CPU all stages of a piece of a batch, a few images that its caches hold, come before the next
 piece's. How many they are changes no bit of a view.
@@ -96,11 +98,13 @@ def apply(images: Tensor, parameters: AugmentParameters, size: int) -> Tensor:
     piece = images_at_once(images, size)
     resampling = Resampling(images, parameters, size, piece)
     changes = ColorChanges(parameters, images.device)
-    for start in range(0, len(images), piece):
-        rows = range(start, min(start + piece, len(images)))
-        resampling.render(rows, out=rendered)
-        changes.make_(rendered, rows)
-        change_rows_(rendered, [row for row in rows if parameters.gray[row]], _gray)
+    # Under autocast the matrices of the colours would have eight bits.
+    with torch.autocast(images.device.type, enabled=False):
+        for start in range(0, len(images), piece):
+            rows = range(start, min(start + piece, len(images)))
+            resampling.render(rows, out=rendered)
+            changes.make_(rendered, rows)
+            change_rows_(rendered, [row for row in rows if parameters.gray[row]], _gray)
     return rendered
 
 
@@ -310,83 +314,106 @@ class Resampling:
     """Crop, scale and flip of N images, each by its own box.
 
     Args:
-        images: uint8, or floating in [0, 1], (N, 3, H, W).
+        images: uint8, or floating in [0, 1], (N, C, H, W).
         parameters: Of their views.
         size: Side of the result in pixels.
         piece: Images that are resampled at once.
     """
 
     def __init__(self, images: Tensor, parameters: AugmentParameters, size: int, piece: int) -> None:
-        boxes = parameters.boxes(*images.shape[-2:])
-        top, left, tall, wide = boxes.T
+        count, channels, height, width = images.shape
+        top, left, tall, wide = parameters.boxes(height, width).T
+        # Lines outside the crops of a piece are neither copied nor read.
+        firsts = np.arange(0, count, piece)
+        edges = np.stack([top, left, -top - tall, -left - wide])
+        windows = np.minimum.reduceat(edges, firsts, axis=1) * np.array([[1], [1], [-1], [-1]])
+        place, of_piece = np.arange(count) % piece, windows[:, np.arange(count) // piece]
+        planes = place[:, None] * channels + np.arange(channels)
         unit = 255 if images.dtype == torch.uint8 else 1
-        rows, row_weights = resampling_taps(top, tall, size)
-        columns, column_weights = resampling_taps(left, wide, size, parameters.flip)
-        self._images = images
-        self._rows = _LineSums(rows, row_weights, images, images.shape[2], piece)
-        self._columns = _LineSums(columns, column_weights / unit, images, images.shape[3], piece)
-        self._edges = np.column_stack([top, top + tall, left, left + wide]).tolist()
+        rows, row_weights = resampling_taps(top - of_piece[0], tall, size)
+        columns, column_weights = resampling_taps(left - of_piece[1], wide, size, parameters.flip)
+        tables = (
+            planes * (of_piece[2] - of_piece[0])[:, None],
+            place[:, None] * (of_piece[3] - of_piece[1])[:, None],
+        )
+        self._images, self._size, self._piece = images, size, piece
+        self._windows: list[list[int]] = windows.T.tolist()
+        self._rows = _LineSums(rows, row_weights, tables[0], piece, images.device)
+        self._columns = _LineSums(columns, column_weights / np.float32(unit), tables[1], piece, images.device)
 
     def render(self, rows: range, out: Tensor) -> None:
         """Resample a piece.
 
         Args:
             rows: Its images.
-            out: Results, float32 (N, 3, size, size) in [0, 1]; those of the piece are overwritten.
+            out: Results, float32 (N, C, size, size) in [0, 1]; those of the piece are overwritten.
         """
         some = slice(rows.start, rows.stop)
-        tops, bottoms, lefts, rights = zip(*self._edges[some], strict=True)
-        # Lines outside the crops are neither copied nor read.
-        down, across = slice(min(tops), max(bottoms)), slice(min(lefts), max(rights))
-        count, channels, height, width = len(rows), *self._images.shape[1:]
-        window = self._images[some, :, down, across].float()
-        upright = window.new_empty(count, channels, width, window.shape[2])
-        upright[:, :, across] = window.transpose(2, 3)
-        narrowed = window.new_empty(count, channels, height, out.shape[3])
-        narrowed[:, :, down] = self._columns.of(upright, rows).transpose(2, 3)
-        torch.clamp(self._rows.of(narrowed, rows), 0, 1, out=out[some])
+        top, left, bottom, right = self._windows[rows.start // self._piece]
+        count, channels, width = len(rows), out.shape[1], right - left
+        # One name, so that each step's memory, which the caches hold, is there for the step after the next.
+        lines = self._images[some, :, top:bottom, left:right].float().contiguous()
+        lines = self._rows.of(lines.view(-1, width), rows)
+        lines = _transposed(lines.view(count, channels * self._size, width))
+        lines = self._columns.of(lines.view(count * width, -1), rows)
+        lines = _transposed(lines.view(count, self._size, -1))
+        torch.clamp(lines.view_as(out[some]), 0, 1, out=out[some])
+
+
+def _transposed(matrices: Tensor) -> Tensor:
+    """Return transposed matrices, (n, R, C) to (n, C, R), contiguous.
+
+    On a CPU as a shuffle of channels, which is the same, and several times as fast as torch's copy of a
+    transposed view: it moves whole vectors.
+    """
+    if matrices.device.type != "cpu":
+        return matrices.transpose(1, 2).contiguous()
+    count, rows, columns = matrices.shape
+    area = rows * columns
+    channels_last = matrices.as_strided((count, area, 1, 1), (area, 1, area, area))
+    return F.channel_shuffle(channels_last, rows).view(count, columns, rows)
 
 
 class _LineSums:
     """Weighted sums of lines of images.
 
     Args:
-        positions: Lines of each sum, int64 (N, size, K).
-        weights: float64 (N, size, K).
-        images: (N, C, …).
-        length: Lines of each image and channel.
+        positions: Lines of each sum, int64 (K, N, size).
+        weights: float32 (K, N, size).
+        tables: Where the lines of each image begin among those of its piece, int64 (N, C): C sums alike.
         piece: Images at once.
+        device: Of the images.
     """
 
     def __init__(
         self,
         positions: NDArray[np.int64],
-        weights: NDArray[np.float64],
-        images: Tensor,
-        length: int,
+        weights: NDArray[np.float32],
+        tables: NDArray[np.int64],
         piece: int,
+        device: torch.device,
     ) -> None:
-        count, channels = images.shape[:2]
-        _, self._size, taps = positions.shape
-        planes = (np.arange(count) % piece * channels)[:, None] + np.arange(channels)
-        index = (planes[:, :, None, None] * length + positions[:, None]).astype(np.int32)
-        spread = np.broadcast_to(weights.astype(np.float32)[:, None], index.shape).reshape(count, -1)
-        self._index = torch.from_numpy(index.reshape(count, -1)).to(images.device)
-        self._weights = torch.from_numpy(spread).to(images.device)
-        bags = min(piece, count) * channels * self._size
-        self._offsets = torch.arange(0, bags * taps, taps, dtype=torch.int32, device=images.device)
+        taps, count, size = positions.shape
+        shape = (count, tables.shape[1], size, taps)
+        index, spread = np.empty(shape, dtype=np.int32), np.empty(shape, dtype=np.float32)
+        for tap in range(taps):
+            index[..., tap] = tables[:, :, None] + positions[tap, :, None]
+            spread[..., tap] = weights[tap, :, None]
+        self._sums = tables.shape[1] * size
+        self._index = torch.from_numpy(index.reshape(count, -1)).to(device)
+        self._weights = torch.from_numpy(spread.reshape(count, -1)).to(device)
+        bags = min(piece, count) * self._sums
+        self._offsets = torch.arange(0, bags * taps, taps, dtype=torch.int32, device=device)
 
-    def of(self, images: Tensor, rows: range) -> Tensor:
-        """Return sums of a piece's lines: float32 (n, C, length, D) to (n, C, size, D)."""
-        count, channels, _, depth = images.shape
-        sums = F.embedding_bag(
+    def of(self, lines: Tensor, rows: range) -> Tensor:
+        """Return sums of a piece's lines: float32 (n · L, D) to (n · C · size, D)."""
+        return F.embedding_bag(
             self._index[rows.start : rows.stop].view(-1),
-            images.view(-1, depth),
-            self._offsets[: count * channels * self._size],
+            lines,
+            self._offsets[: len(rows) * self._sums],
             mode="sum",
             per_sample_weights=self._weights[rows.start : rows.stop].view(-1),
         )
-        return sums.view(count, channels, self._size, depth)
 
 
 def resampling_taps(
@@ -394,7 +421,7 @@ def resampling_taps(
     lengths: NDArray[np.int64],
     size: int,
     flip: NDArray[np.bool_] | None = None,
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return the filter taps of each output pixel along one axis: input positions and weights.
 
     The kernel is a triangle, widened to the step where the interval shrinks (antialiasing), cut off at
@@ -407,25 +434,24 @@ def resampling_taps(
         flip: Intervals to be reversed, bool (N,).
 
     Returns:
-        Positions, int64 (N, size, K), all inside their interval; weights, float64 (N, size, K), of sum 1
-        over the last axis and 0 where fewer than K pixels count.
+        Positions, int64 (K, N, size), all inside their interval; weights, float32 (K, N, size), of sum 1
+        over the first axis and 0 where fewer than K pixels count.
     """
     step = (lengths / size)[:, None]
     reach = np.maximum(step, 1.0)
-    centre = step * (np.arange(size) + 0.5)
+    pixels = np.arange(size) + 0.5
+    centre = step * (pixels if flip is None else np.where(flip[:, None], pixels[::-1], pixels))
     first = np.floor(centre - reach + 0.5)
-    # An open interval of this length holds no more whole numbers.
-    taps = first[:, :, None] + np.arange(int(np.ceil(2 * reach.max(initial=1.0))))
-    weights = np.maximum(0.0, 1 - np.abs(taps + 0.5 - centre[:, :, None]) / reach[:, :, None])
-    last = lengths[:, None, None] - 1
-    weights *= (taps >= 0) & (taps <= last)
-    weights /= weights.sum(axis=2, keepdims=True)
-    positions = (np.clip(taps, 0, last) + starts[:, None, None]).astype(np.int64)
-    if flip is not None:
-        mirror = flip[:, None, None]
-        weights = np.where(mirror, weights[:, ::-1], weights)
-        positions = np.where(mirror, positions[:, ::-1], positions)
-    return positions, weights
+    # An open interval of this length holds no more whole numbers. They are the first axis, as loops over a
+    # last axis of three or four are slow.
+    steps = np.arange(int(np.ceil(2 * reach.max(initial=1.0))))[:, None, None]
+    taps = first.astype(np.int64) + steps
+    distances = np.abs((first + 0.5 - centre).astype(np.float32) + steps.astype(np.float32))
+    weights = np.maximum(0, 1 - distances / reach.astype(np.float32))
+    inside = np.clip(taps, 0, lengths[:, None] - 1)
+    weights *= inside == taps
+    weights /= weights.sum(axis=0)
+    return inside + starts[:, None], weights
 
 
 class ColorChanges:
@@ -441,7 +467,7 @@ class ColorChanges:
         in_order = np.where(np.take_along_axis(due, parameters.order, axis=1), parameters.order, -1)
         self._columns: list[list[int]] = in_order.tolist()
         self._weights = [
-            torch.from_numpy(weigh(values).astype(np.float32)).to(device)[..., None, None, None]
+            [torch.from_numpy(each.astype(np.float32)).to(device) for each in weigh(values)]
             for (weigh, _), values in zip(_CHANGES, parameters.factors.T, strict=True)
         ]
 
@@ -458,7 +484,7 @@ class ColorChanges:
                 due.setdefault(self._columns[row][place], []).append(row)
             due.pop(-1, None)
             for column, some in due.items():
-                change_rows_(images, some, _CHANGES[column][1], self._weights[column])
+                change_rows_(images, some, _CHANGES[column][1], *self._weights[column])
 
 
 def grayscale_(images: Tensor, wanted: NDArray[np.bool_]) -> None:
@@ -497,6 +523,7 @@ def change_rows_(
 
 
 _LUMA = (0.2989, 0.587, 0.114)
+_TO_GRAY = np.tile(_LUMA, (3, 1))
 
 
 def _gray(images: Tensor) -> Tensor:
@@ -505,47 +532,60 @@ def _gray(images: Tensor) -> Tensor:
     return luma.unsqueeze(1).expand_as(images)
 
 
-def _brightness_weights(factors: NDArray[np.float64]) -> NDArray[np.float64]:
-    return factors[:, None]
+def _numbers(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a number for all pixels of an image: (N,) to (N, 1, 1, 1)."""
+    return values[:, None, None, None]
 
 
-def _brighten(images: Tensor, weights: Tensor) -> Tensor:
-    return images.mul_(weights[:, 0]).clamp_(0, 1)
+def _mixed(images: Tensor, matrices: Tensor) -> Tensor:
+    """Return new images whose channels are weighted sums of the channels: (n, 3, H, W) by (n, 3, 3)."""
+    return torch.bmm(matrices, images.flatten(2)).view_as(images)
 
 
-def _luma_weights(factors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the weight of an image's own pixels, and of red, green and blue of what is mixed with them."""
-    return np.column_stack([factors, (1 - factors)[:, None] * _LUMA])
+def _brightness_weights(factors: NDArray[np.float64]) -> tuple[NDArray[np.float64]]:
+    return (_numbers(factors),)
 
 
-def _contrast(images: Tensor, weights: Tensor) -> Tensor:
+def _brighten(images: Tensor, factors: Tensor) -> Tensor:
+    return images.mul_(factors).clamp_(0, 1)
+
+
+def _contrast_weights(factors: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the weight of an image's own pixels, and the matrices that make of its mean what is added."""
+    return _numbers(factors), _numbers(1 - factors)[..., 0] * _TO_GRAY
+
+
+def _contrast(images: Tensor, factors: Tensor, matrices: Tensor) -> Tensor:
     # Three sums of an image, not the one of its luma: a single large sum would be split among threads and
     # round differently than the same image's in a batch.
-    mean = images.mean(dim=(2, 3), keepdim=True).mul_(weights[:, 1:, 0]).sum(dim=1, keepdim=True)
-    return images.mul_(weights[:, 0]).add_(mean).clamp_(0, 1)
+    added = torch.bmm(matrices, images.mean(dim=(2, 3)).unsqueeze(2))
+    return images.mul_(factors).add_(added.unsqueeze(3)).clamp_(0, 1)
 
 
-def _saturate(images: Tensor, weights: Tensor) -> Tensor:
-    own, *of_colours = weights.unbind(dim=1)
-    red, green, blue = images.chunk(3, dim=1)
-    luma = (red * of_colours[0]).addcmul_(green, of_colours[1]).addcmul_(blue, of_colours[2])
-    return images.mul_(own).add_(luma).clamp_(0, 1)
+def _saturation_weights(factors: NDArray[np.float64]) -> tuple[NDArray[np.float64]]:
+    own = _numbers(factors)[..., 0]
+    return (own * np.eye(3) + (1 - own) * _TO_GRAY,)
 
 
-def _hue_weights(turns: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return what `_shift_hue` takes: weights of a channel, of the two after it, and of the ends."""
+def _saturate(images: Tensor, matrices: Tensor) -> Tensor:
+    return torch.clamp(_mixed(images, matrices), 0, 1, out=images)
+
+
+def _hue_weights(turns: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return what `_shift_hue` takes: matrices of the channels, and weights of the ends."""
     sixths = 6 * turns
     thirds = np.rint(sixths / 2).astype(np.int64)
     rest = sixths - 2 * thirds
     part, forwards = 2 * np.abs(rest) - 1, rest >= 0
+    # Of a channel, and of the two after it.
     weights = np.stack(
         [np.ones_like(rest), np.where(forwards, -1, part), np.where(forwards, part, -1)], axis=1
     )
-    weights = np.take_along_axis(weights, (np.arange(3) + thirds[:, None]) % 3, axis=1)
-    return np.column_stack([weights, 1 - np.abs(rest)])
+    after = (np.arange(3) - np.arange(3)[:, None] + thirds[:, None, None]) % 3
+    return weights[np.arange(len(turns))[:, None, None], after], _numbers(1 - np.abs(rest))
 
 
-def _shift_hue(images: Tensor, weights: Tensor) -> Tensor:
+def _shift_hue(images: Tensor, matrices: Tensor, ends: Tensor) -> Tensor:
     """Turn the hue in HSV space.
 
     In the hexcone a channel is a piecewise linear function of the hue, between the lowest channel u and the
@@ -556,16 +596,16 @@ def _shift_hue(images: Tensor, weights: Tensor) -> Tensor:
     and so on round the circle red, green, blue; backwards, with green and blue exchanged. This equals
     torchvision's case distinction of six sectors, without its hue, its masks and its division.
     """
-    own, after, before, ends = weights.unbind(dim=1)
     lowest, highest = images.amin(dim=1, keepdim=True), images.amax(dim=1, keepdim=True)
-    turned = torch.addcmul((lowest + highest).mul_(ends), images, own)
-    turned.addcmul_(images.roll(-1, dims=1), after).addcmul_(images.roll(-2, dims=1), before)
+    turned = _mixed(images, matrices).addcmul_(lowest + highest, ends)
     return torch.clamp(turned, lowest, highest, out=images)
 
 
-_CHANGES = (
+_CHANGES: tuple[
+    tuple[Callable[[NDArray[np.float64]], Sequence[NDArray[np.float64]]], Callable[..., Tensor]], ...
+] = (
     (_brightness_weights, _brighten),
-    (_luma_weights, _contrast),
-    (_luma_weights, _saturate),
+    (_contrast_weights, _contrast),
+    (_saturation_weights, _saturate),
     (_hue_weights, _shift_hue),
 )

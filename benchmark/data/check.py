@@ -18,7 +18,7 @@ from comface_bench.data.image_check import check_images
 from comface_bench.data.manifest import Manifest
 from comface_bench.data.pairs import PairSampler
 from comface_bench.data.splits import check_people
-from comface_bench.data.task import Task, configure, open_task, read_manifest
+from comface_bench.data.task import Task, configure, open_task, read_manifest, table_key
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -173,7 +173,8 @@ def check_data(
     task = None
     if not len(problems):
         with problems.collect():
-            task = open_task(entry, options, data, {(card.read, place): tables[place] for place in tables})
+            known = {table_key(entry, card, place): table for place, table in tables.items()}
+            task = open_task(entry, options, data, known)
     folds, targets = _count_folds(task, problems) if task else ((), [])
     by_area = sorted(pictures.sizes, key=lambda size: (size[0] * size[1], size))
     table = task.table if task else next(iter(tables.values()))

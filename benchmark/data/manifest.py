@@ -138,11 +138,16 @@ class Manifest:
             second: Another, whose root lies in the same folder.
 
         Raises:
-            DataFormatError: They have no label in common.
+            DataFormatError: They have no label in common, or their roots aren't two folders in one.
         """
         common = sorted(set(first.labels) & set(second.labels))
         if not common:
             raise DataFormatError(f"{first.name} and {second.name} have no label in common")
+        if first.root.parent != second.root.parent or first.root.name == second.root.name:
+            raise DataFormatError(
+                f"{first.root} and {second.root} don't lie side by side",
+                "Put the two data sets into two folders of one folder, and let the card name these.",
+            )
         parts = (first, second)
 
         def prefixed(names: str) -> tuple[str, ...]:

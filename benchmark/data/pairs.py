@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+_MOST_DIGITS = 18
+"""Of a number in an identifier; Python refuses to read those of thousands of digits."""
+
+
 @dataclass(frozen=True, eq=False)
 class PairList:
     """Pairs of manifest rows.
@@ -113,9 +117,11 @@ class PairSampler:
         """Divide a subject's rows into those that may meet: all of them, or each session by itself."""
         if rule == "pre-post":
             return [rows]
-        sessions: dict[str | None, list[int]] = {}
+        sessions: dict[str, list[int]] = {}
         for row in rows:
-            sessions.setdefault(self.manifest.sessions[row], []).append(row)
+            # Images of unknown days are of no day together.
+            if (session := self.manifest.sessions[row]) is not None:
+                sessions.setdefault(session, []).append(row)
         return sessions.values()
 
     def _phases(self, rows: list[int]) -> PairGroup:
@@ -134,7 +140,7 @@ class PairSampler:
     def find_images(self, identifier: str) -> tuple[int, int] | None:
         """Return the rows of a pair's images by its identifier; None if no pair here is called so."""
         parts = identifier.split("-")
-        if len(parts) != 3 or not all(part.isdecimal() for part in parts):
+        if len(parts) != 3 or not all(part.isdecimal() and len(part) <= _MOST_DIGITS for part in parts):
             return None
         subject, x, y = map(int, parts)
         rows = self._by_number[subject] if subject < len(self._by_number) else []
@@ -211,7 +217,7 @@ class PairSampler:
             for post in rows
             if phases[pre] == "pre"
             and phases[post] == "post"
-            and (rule == "pre-post" or sessions[pre] == sessions[post])
+            and (rule == "pre-post" or sessions[pre] == sessions[post] is not None)
         ]
         return _Listed(np.array(listed, dtype=np.int64).reshape(-1, 2))
 

@@ -177,8 +177,8 @@ class Split:
         """Return the cross-dataset split: trained on this data set, tested on all subjects of another.
 
         Args:
-            here: Folder of this data set, which its subjects' names get in front of them.
-            there: Folder of the other data set, likewise.
+            here: Name of this data set's folder, which its subjects' names get in front of them.
+            there: That of the other data set, likewise. Both as `Manifest.join` has them.
             subjects: Those of the other data set.
         """
 
@@ -372,6 +372,14 @@ def patient_split(
 
 def _ascending(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(names))
+
+
+def names_rule(name: str) -> bool:
+    """Return whether a name is that of a rule, as `rule_split` takes it."""
+    rule, _, count = name.rpartition("-")
+    return name in ("leave-one-out", *get_args(PatientRule)) or (
+        rule in ("balanced", *get_args(PatientRule)) and count.isdecimal()
+    )
 
 
 def rule_split(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.resources
 from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass
@@ -28,7 +29,16 @@ from comface_bench.core.unit import seed_for
 from comface_bench.data.manifest import Manifest
 from comface_bench.data.pairs import PairList, PairSampler
 from comface_bench.data.patient_days import paired_days
-from comface_bench.data.splits import PARTS, Fold, Part, Split, check_people, read_split, rule_split
+from comface_bench.data.splits import (
+    PARTS,
+    Fold,
+    Part,
+    Split,
+    check_people,
+    names_rule,
+    read_split,
+    rule_split,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -202,9 +212,10 @@ def open_task(
     manifests = {} if manifests is None else manifests
 
     def table_of(folder: Path, name: str) -> Manifest:
-        if (card.read, folder) not in manifests:
-            manifests[card.read, folder] = read_manifest(entry, card, folder, name)
-        return manifests[card.read, folder]
+        key = table_key(entry, card, folder)
+        if key not in manifests:
+            manifests[key] = read_manifest(entry, card, folder, name)
+        return manifests[key]
 
     own = table = table_of(data_location(card, data), card.data)
     if card.test_data is not None:
@@ -221,7 +232,7 @@ def open_task(
         split = split.keep_training(Fraction(chosen["train_fraction"]), card.data)
         _check_training_pairs(card, split, own)
     if card.test_data is not None:
-        split = split.cross_dataset(card.data, card.test_data, tested.subject_names)
+        split = split.cross_dataset(own.root.name, tested.root.name, tested.subject_names)
     if split.kind == "days" and card.test_pairs != "pre-post-same-day":
         raise SplitError(
             f"split {split.name} tests one day at a time, but pairs of {card.name} may lie on two",
@@ -256,6 +267,13 @@ def configure(entry: Entry[TaskCard], options: Mapping[str, str]) -> tuple[TaskC
     own = {key: value for key, value in chosen.items() if key not in TASK_OPTIONS}
     change = entry.hook("configure") if entry.card.options else None
     return (change(entry.card, own) if change else entry.card), chosen
+
+
+def table_key(entry: Entry[TaskCard], card: TaskCard, place: Path) -> tuple[str, Path]:
+    """Return what tells tables apart: the loader, and the folder or file that it reads."""
+    # Loaders of two plugins may have one name, and a plugin's file other text than a moment ago.
+    module = f"{entry.module}@{entry.source}" if card.read.startswith(":") else ""
+    return f"{module}{card.read}", place
 
 
 def read_manifest(
@@ -293,25 +311,49 @@ def find_split(name: str, card: TaskCard, table: Manifest) -> Split:
     Raises:
         SplitError: There is no such split, or it doesn't fit the subjects.
     """
-    published = Path(str(importlib.resources.files("comface_bench.tasks"))) / "splits" / f"{name}.json"
-    labels = None
     try:
-        if name.endswith(".json"):
-            split = read_split(Path(name))
-        elif name in card.splits and published.is_file():
-            split = read_split(published)
-        else:
-            labels = table.target(card.target, card.label_range)
-            days = {subject: len(own) for subject, own in paired_days(table, labels).items()}
-            split = rule_split(name, PairSampler(table, labels).counts(), card.data, days, card.splits)
+        split = read_split(Path(name)) if name.endswith(".json") else _named_split(name, card, table)
         split.check(table.subject_names, card.data)
     except SplitError as error:
         if error.hint:
             raise
-        labels = table.target(card.target, card.label_range) if labels is None else labels
+        labels = table.target(card.target, card.label_range)
         advice = advise_split(card, PairSampler(table, labels), table.subject_names)
         raise SplitError(error.message, advice) from error
+    if name.endswith(".json"):
+        _check_own_name(split, name, card, table)
     return split
+
+
+def _named_split(name: str, card: TaskCard, table: Manifest) -> Split:
+    """Read or compute the folds that a published split's name, or a rule's, stands for.
+
+    Raises:
+        SplitError: There is no such split, or too few subjects for the rule.
+    """
+    published = Path(str(importlib.resources.files("comface_bench.tasks"))) / "splits" / f"{name}.json"
+    if name in card.splits and published.is_file():
+        return read_split(published)
+    labels = table.target(card.target, card.label_range)
+    days = {subject: len(own) for subject, own in paired_days(table, labels).items()}
+    return rule_split(name, PairSampler(table, labels).counts(), card.data, days, card.splits)
+
+
+def _check_own_name(split: Split, file: str, card: TaskCard, table: Manifest) -> None:
+    """Check that the folds of a file don't bear the name of other folds, with whose results theirs would mix.
+
+    Raises:
+        SplitError: They do.
+    """
+    if split.name not in card.splits and not names_rule(split.name):
+        return
+    with contextlib.suppress(SplitError):
+        if _named_split(split.name, card, table).digest == split.digest:
+            return
+    raise SplitError(
+        f"{file}: its folds aren't those of {split.name}, whose name they bear",
+        'Give them a name of their own in the file, such as "name": "mine"; the digest stays.',
+    )
 
 
 def advise_split(card: TaskCard, sampler: PairSampler, subjects: Collection[str]) -> str:

@@ -138,6 +138,23 @@ class PlannedRecord:
         return format_name(self.method.card.name, self.named_options)
 
     @property
+    def record_path(self) -> Path:
+        """Where the record is kept."""
+        store = ResultStore(self.request.results)
+        return store.record_path(self.task.name, self.protocol.name, self.method_name)
+
+    @property
+    def same_key(self) -> str:
+        """What all units of the record have in common: the key of one fixed fold and repetition."""
+        return self.units[0].at(0, 0).key()
+
+    def asked_unlike(self, other: PlannedRecord) -> str:
+        """Return how the cell was asked for, with the options that another one wasn't asked for with."""
+        (method,), (task,) = self.request.methods, self.request.tasks
+        unlike = self.request.options.items() - other.request.options.items()
+        return " ".join([method, "·", task, *(f"-o {key}={value}" for key, value in sorted(unlike))])
+
+    @property
     def label(self) -> str:
         """One line that names the cell for people."""
         return f"{self.method_name} · {self.task.name} · {self.protocol.name}"
@@ -202,18 +219,37 @@ class Plan:
 
 
 class OpenTasks:
-    """Tasks that were opened, and the tables that several of them share, for plans that follow each other."""
+    """What plans that follow each other share: opened tasks, their tables, and whose each record is."""
 
     def __init__(self) -> None:
         self._manifests: dict[tuple[str, Path], Manifest] = {}
         self._tasks: dict[tuple[object, ...], Task] = {}
+        self._records: dict[Path, PlannedRecord] = {}
 
     def open(self, entry: Entry[TaskCard], options: Mapping[str, str], data: Path | None) -> Task:
         """Open a task, as `open_task` does, or return it if it is open."""
-        key = (entry.card.name, entry.module, entry.source, data, *sorted(options.items()))
+        card = entry.card
+        # The names of two tables in two folders may be equal: only their locations tell them apart.
+        key = (card.name, card.location, entry.module, entry.source, data, *sorted(options.items()))
         if key not in self._tasks:
             self._tasks[key] = open_task(entry, options, data, self._manifests)
         return self._tasks[key]
+
+    def check_apart(self, cells: Iterable[PlannedRecord]) -> None:
+        """Check that what is planned doesn't go into the record of anything else that is.
+
+        Raises:
+            UsageError: Of two cells that differ in more than fold and seed, one would replace the other.
+        """
+        for cell in cells:
+            other = self._records.setdefault(cell.record_path, cell)
+            if other.same_key != cell.same_key:
+                raise UsageError(
+                    f"{other.asked_unlike(cell)} and {cell.asked_unlike(other)} aren't the same, but both"
+                    f" would be the record {cell.record_path}",
+                    "Rename a file, or the split in a split file; or run each into a folder of its own:"
+                    " --results DIR",
+                )
 
 
 def make_plan(request: Request) -> Plan:
@@ -245,6 +281,7 @@ def draft_plan(request: Request, opened: OpenTasks) -> Plan:
     planner.check_metrics()
     tasks = planner.open_tasks(opened)
     cells = tuple(cell for task, named in tasks for cell in planner.cells(task, named, methods))
+    opened.check_apart(cells)
     return Plan(cells, tuple(planner.skips))
 
 

@@ -28,6 +28,7 @@ from comface_bench.core.display import format_count
 from comface_bench.core.errors import (
     BenchError,
     PluginError,
+    ResultError,
     StorageError,
     UnitError,
     as_text,
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from comface_bench.engine.jobs import Outcome
     from comface_bench.results.predictions import Prediction
     from comface_bench.results.schema import (
+        Failure,
         MethodInfo,
         ProtocolInfo,
         Provenance,
@@ -86,10 +88,10 @@ class Finished:
 def run_plan(plan: Plan, request: Request, report: Report = ignore) -> Finished:
     """Run the missing units of a plan and return all of its records.
 
-    Nothing of torch is imported if no unit is missing.
+    Nothing of torch is imported if no unit is missing. All units of a record that can't be read have failed.
 
     Raises:
-        Exception: No group could start; the first one's reason.
+        Exception: No group could start, and nothing was finished before; the first one's reason.
     """
     store = ResultStore(request.results)
     total = sum(len(cell.units) for cell in plan.cells)
@@ -122,7 +124,7 @@ def run_plan(plan: Plan, request: Request, report: Report = ignore) -> Finished:
         except (Exception, SystemExit) as fault:
             error = _as_error(fault, group[0].method_name)
             unstarted.append(error)
-            if len(unstarted) == len(groups):
+            if len(unstarted) == len(groups) and all(cell.missing for cell in plan.cells):
                 raise unstarted[0] from None
             failed += [(unit, error) for cell in group for unit in cell.missing]
             reason = error.message if isinstance(error, BenchError) else describe_error(error)
@@ -130,7 +132,15 @@ def run_plan(plan: Plan, request: Request, report: Report = ignore) -> Finished:
                 report(Event("failure", f"{cell.label}: {reason}", cell.method_name, cell.task.name))
     records = []
     for cell in plan.cells:
-        record = _load_current(store, cell, report)
+        try:
+            record = _load_current(store, cell, report)
+        except ResultError as error:
+            known = {unit.key() for unit, _ in failed}
+            lost = [(unit, error) for unit in cell.units if unit.key() not in known]
+            failed += lost
+            if lost:
+                report(Event("failure", f"{cell.label}: {error.message}", cell.method_name, cell.task.name))
+            continue
         if record is not None:
             records.append(record)
             report(_record_event(cell, record))
@@ -192,14 +202,18 @@ def _remove_states(results: Path, cell: PlannedRecord, record: Record) -> None:
 def _load_current(store: ResultStore, cell: PlannedRecord, report: Report) -> Record | None:
     """Load a cell's record, brought to what its cards say now, such as metrics that the task has gained.
 
-    A metric of a plugin is computed anew, since nothing but its function says what it is.
+    A metric of a plugin is computed anew, since nothing but its function says what it is. A record of other
+    data, folds, weights or settings, which lies there until a unit of the cell is stored, isn't the cell's.
+
+    Raises:
+        ResultError: The record can't be read.
     """
     from comface_bench.results.schema import update_method, update_task
 
     names = (cell.task.name, cell.protocol.name, cell.method_name)
     task, method = cell.task.card, cell.method.card
     record = store.load(*names)
-    if record is None:
+    if record is None or not _is_of(record, cell):
         return None
     if record.provenance.kind == "submitted":
         current = update_task(record.task, task) == record.task
@@ -215,6 +229,13 @@ def _load_current(store: ResultStore, cell: PlannedRecord, report: Report) -> Re
     except OSError:  # A folder of somebody else's results may be read, not written.
         return store.score(record, task.metrics)
     return store.load(*names)
+
+
+def _is_of(record: Record, cell: PlannedRecord) -> bool:
+    """Return whether a record is the cell's: of any fold and seed, what decides predictions is the same."""
+    first = cell.units[0]
+    outcomes: list[UnitResult | Failure] = [*record.units, *record.failures]
+    return any(first.at(one.fold, one.seed).key() == one.key for one in outcomes)
 
 
 _LEAST_ROOM = 1 << 20

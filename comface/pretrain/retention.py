@@ -8,6 +8,8 @@ those that the start has of the same images (distillation).
 from __future__ import annotations
 
 import copy
+from collections.abc import Collection
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -53,6 +55,8 @@ def list_stages(backbone: nn.Module) -> list[tuple[str, ...]]:
 
 _NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 """They belong to the layer before them."""
+NORMS: Final = "norms"
+"""What `freeze` calls all of a backbone's normalisation layers."""
 
 
 def _parts(module: nn.Module) -> list[tuple[str, nn.Module]]:
@@ -68,32 +72,57 @@ def choose_frozen(backbone: nn.Module, freeze: str) -> tuple[str, ...]:
 
     Args:
         backbone: The backbone.
-        freeze: How many of its first stages, or names of modules and parameters with commas between them;
-            empty for none.
+        freeze: Words with commas between them: how many of its first stages, `norms` for all normalisation
+            layers, names of modules and parameters; empty for none.
 
     Returns:
         Names in the backbone.
 
     Raises:
-        UsageError: It has fewer stages, or no part of such a name.
+        UsageError: It has fewer stages, no normalisation layers, or no part of such a name.
     """
     if not freeze:
         return ()
     stages = list_stages(backbone)
     shown = "; ".join(f"{number}: {', '.join(stage)}" for number, stage in enumerate(stages, 1))
-    if freeze.isascii() and freeze.isdecimal():
-        if not 1 <= int(freeze) <= len(stages):
-            raise UsageError(f"freeze={freeze}: the backbone has {len(stages)} stages", f"They are {shown}")
-        return tuple(name for stage in stages[: int(freeze)] for name in stage)
     known = {name for name, _ in backbone.named_modules()} | {name for name, _ in backbone.named_parameters()}
-    names = tuple(dict.fromkeys(name.strip() for name in freeze.split(",")))
-    for name in names:
-        if not name or name not in known:
-            near = did_you_mean(name, known)
+    found: list[str] = []
+    for word in (part.strip() for part in freeze.split(",")):
+        if word == NORMS:
+            norms = [name for name, module in backbone.named_modules() if isinstance(module, _NORMS)]
+            if not norms:
+                raise UsageError(f"freeze={freeze}: the backbone has no normalisation layers")
+            found += norms
+        elif word.isascii() and word.isdecimal():
+            if not 1 <= int(word) <= len(stages):
+                raise UsageError(
+                    f"freeze={freeze}: the backbone has {len(stages)} stages", f"They are {shown}"
+                )
+            found += [name for stage in stages[: int(word)] for name in stage]
+        elif word and word in known:
+            found.append(word)
+        else:
+            near = did_you_mean(word, {*known, NORMS})
             raise UsageError(
-                f"freeze={freeze}: the backbone has no part {name!r}.{near}", f"Stages are {shown}"
+                f"freeze={freeze}: the backbone has no part {word!r}.{near}", f"Stages are {shown}"
             )
-    return names
+    return tuple(dict.fromkeys(found))
+
+
+def list_moving_averages(backbone: nn.Module, frozen: Collection[str]) -> list[str]:
+    """Return the batch norms whose averages a training replaces by those of its own images.
+
+    Args:
+        backbone: The backbone.
+        frozen: Names in it of what is frozen, as `choose_frozen` returns them.
+    """
+    return [
+        name
+        for name, module in backbone.named_modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        and module.track_running_stats
+        and not any(name == part or name.startswith(f"{part}.") for part in frozen)
+    ]
 
 
 class WeightPull:

@@ -119,7 +119,7 @@ _LIMITS: Final[Mapping[str, tuple[float, float]]] = {
 """Least and most of each; what is more would end in the middle of a run, without memory."""
 OF_START: Final = ("freeze", "l2_start", "distill")
 """Settings that mean something only where a training starts from weights that know something."""
-_ABOVE_ZERO: Final = ("learning_rate", "temperature", "change_scale", "validation_share")
+_ABOVE_ZERO: Final = ("learning_rate", "head_rate", "temperature", "change_scale", "validation_share")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,6 +138,7 @@ class Settings:
         chunk_size: Pairs that pass the backbone at once in each process; 0 takes its whole share. The
             gradient is that of the whole batch all the same; batch norm sees one chunk at a time.
         learning_rate: Of Adam.
+        head_rate: Rate of heads and projector, which start anew, over that of the backbone.
         schedule: `halved` as in Table B, or `cosine` to 0 at the end.
         halve_at: Epoch from which `halved` halves, from 1.
         warmup_steps: Steps in which the rate rises from 0.
@@ -145,7 +146,7 @@ class Settings:
         degradation: `none`, or `photograph`: views look taken, kept and scanned beside being augmented.
         temperature: Of the contrast of identities.
         inter_weight, intra_weight: Of the two losses; a contrast of weight 0 isn't computed.
-        freeze: What of the start doesn't learn: how many of its first stages, or names of its parts; see
+        freeze: What of the start doesn't learn: its first stages, norms, or parts by name; see
             `retention.choose_frozen`.
         l2_start: λ of the pull towards the start's weights; see `retention.WeightPull`.
         distill: Weight of the pull towards the start's features; see `retention.FeaturePull`.
@@ -171,6 +172,7 @@ class Settings:
     batch_size: int = 1024
     chunk_size: int = 0
     learning_rate: float = 4.0e-4
+    head_rate: float = 1.0
     schedule: Literal["halved", "cosine"] = "halved"
     halve_at: int = 10
     warmup_steps: int = 0
@@ -220,6 +222,8 @@ class Settings:
         facts = dataclasses.asdict(self)
         # So trainings that began before these settings were there go on.
         facts = {name: value for name, value in facts.items() if value or name not in OF_START}
+        if self.head_rate == 1:
+            del facts["head_rate"]
         return {**facts, "attributes": list(self.attributes), "curriculum": list(facts["curriculum"])}
 
     def digest(self) -> str:

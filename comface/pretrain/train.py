@@ -99,8 +99,11 @@ class Trainer:
         # Here the backbone is still the start; a saved state comes later.
         self._weights = WeightPull(backbone, settings.l2_start) if settings.l2_start else None
         self._features = FeaturePull(backbone, settings.distill) if settings.distill else None
-        learnt = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
-        self._optimizer = torch.optim.Adam(learnt, lr=settings.learning_rate, fused=True)
+        groups = _rate_groups(self.network, settings.head_rate)
+        self._factors = tuple(groups)
+        self._optimizer = torch.optim.Adam(
+            [{"params": parameters} for parameters in groups.values()], lr=settings.learning_rate, fused=True
+        )
         self._wrapped: nn.Module = self.network
         if processes.size > 1:
             ids = [machine.device] if machine.device.type == "cuda" else None
@@ -185,8 +188,8 @@ class Trainer:
         images = augmented_images(batch, settings, epoch, size, self.machine, self._preprocess)
         own = torch.from_numpy(batch.pairs.attribute).to(device)
         parts = split_chunks(images, own, settings.chunk_size)
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
+        for group, factor in zip(self._optimizer.param_groups, self._factors, strict=True):
+            group["lr"] = rate * factor
         self._optimizer.zero_grad(set_to_none=True)
         losses = accumulate_gradients(
             self._wrapped,
@@ -289,6 +292,16 @@ class Trainer:
         self._optimizer.load_state_dict(state["optimizer"])
         self._step, self._epoch, self._place = state["step"], state["epoch"], state["place"]
         self._curve, self._seconds = state["curve"], state["seconds"]
+
+
+def _rate_groups(network: ComFace, head_rate: float) -> dict[float, list[nn.Parameter]]:
+    """Divide what learns by the factor of its rate: a single group where all have the same."""
+    own = {id(parameter) for parameter in network.backbone.parameters()}
+    groups: dict[float, list[nn.Parameter]] = {}
+    for parameter in network.parameters():
+        if parameter.requires_grad:
+            groups.setdefault(1.0 if id(parameter) in own else head_rate, []).append(parameter)
+    return groups
 
 
 def _check_sizes(settings: Settings, preprocess: Preprocess) -> None:

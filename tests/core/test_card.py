@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -26,6 +27,7 @@ from comface_bench.core.card import (
     fixed_facts,
 )
 from comface_bench.core.digest import digest
+from comface_bench.core.errors import UsageError
 
 TASK = TaskCard(
     name="t",
@@ -190,6 +192,15 @@ def test_the_tables_hold_the_published_values():
 def test_impossible_facts_are_refused(fact):
     with pytest.raises(ValueError, match=next(iter(fact))):
         Augmentation(**fact)
+
+
+@pytest.mark.parametrize(
+    "ends", [(-math.inf, math.inf), (0.0, math.nan), (math.nan, 1.0), (3, 3), (5.0, -5.0)]
+)
+def test_a_range_of_labels_that_is_none_is_refused(ends):
+    with pytest.raises(UsageError, match=f"task {TASK.name}: label_range is .*must be finite") as caught:
+        dataclasses.replace(TASK, label_range=ends)
+    assert "(-1e9, 1e9)" in caught.value.hint
 
 
 def test_importing_it_needs_no_torch():

@@ -91,6 +91,24 @@ def test_near_names_are_offered_and_far_ones_are_not():
     assert "Did you mean" not in unknown_name("qqqq", ["imagenet", "swav"], "method").message
 
 
+@pytest.mark.parametrize("rest", ["m/faces.csv", "m.csv"])
+def test_the_rest_of_a_path_with_a_comma_says_so(rest):
+    hint = unknown_name(rest, ["age", "csv:FILE"], "task").hint
+    assert hint.startswith("A file is named csv:FILE. A path in a name can't hold `,` or `+`")
+    assert hint.endswith("list tasks")
+    for kind, name, known in (("task", "agee", ["csv:FILE"]), ("method", "timm/x", ["timm/resnet50"])):
+        assert unknown_name(name, known, kind).hint == f"See them all: comface-bench list {kind}s"
+
+
+def test_a_path_with_a_plus_says_so():
+    with pytest.raises(UsageError, match=r"'m/faces\.csv' is no option") as caught:
+        parse_name("csv:k+m/faces.csv")
+    assert "can't hold `,` or `+`" in caught.value.hint
+    with pytest.raises(UsageError, match="is no option") as caught:
+        parse_name("age+split")
+    assert "path" not in caught.value.hint
+
+
 CARD = MethodCard(
     name="m",
     version=1,

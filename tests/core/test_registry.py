@@ -8,6 +8,7 @@ import py_compile
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -358,6 +359,33 @@ def test_files_that_fail_say_how_and_leave_nothing_behind(plugin_file, text, tol
     assert not [name for name in set(sys.modules) - before if "mine" in name]
 
 
+def test_what_a_file_was_told_keeps_its_hint(plugin_file):
+    text = "from comface_bench.core.errors import UsageError\n\nraise UsageError('no {name}', 'Do this.')\n"
+    with pytest.raises(PluginError, match=r"mine\.py:3 fails: no mine\nDo this") as caught:
+        registry_module.load_plugin_file(plugin_file(text=text))
+    assert caught.value.hint == "Do this."
+
+
+def test_a_file_that_was_interrupted_is_run_anew(plugin_file, tmp_path):
+    later = str(tmp_path / "later")
+    text = f"import os\nif not os.path.exists({later!r}):\n    raise KeyboardInterrupt\n"
+    path = plugin_file(text=text + METHOD)
+    with pytest.raises(KeyboardInterrupt):
+        method_registry([path], plugins=False).get("mine")
+    (tmp_path / "later").touch()
+    assert method_registry([path], plugins=False).get("mine").card.name == "mine"
+
+
+def test_a_file_that_is_named_in_two_ways_is_one(plugin_file, tmp_path, monkeypatch):
+    path = plugin_file()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link.py").symlink_to(path)
+    files = [Path("mine.py"), Path("./mine.py"), tmp_path / "a" / ".." / "mine.py", Path("link.py"), path]
+    registry = method_registry(files, plugins=False)
+    assert registry.names()["mine"] == "mine.py"
+    assert registry.get("mine").card.backbone == "net"
+
+
 def test_files_that_are_not_python_are_refused(plugin_file):
     with pytest.raises(PluginError, match="no Python file"):
         registry_module.load_plugin_file(plugin_file(file="mine.txt"))
@@ -413,6 +441,21 @@ def test_an_entry_point_never_replaces_a_built_in(install, ask):
         registry.names() if ask == "names" else registry.get("scratch")
     assert "comface-bench" in caught.value.message
     assert "fake-package (theirs_module)" in caught.value.message
+    assert "theirs_module" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("registry_of", "group", "name"),
+    [
+        (method_registry, registry_module.METHODS_GROUP, "timm/theirs"),
+        (task_registry, registry_module.TASKS_GROUP, "csv:theirs.csv"),
+    ],
+)
+def test_an_entry_point_never_hides_behind_a_family(install, registry_of, group, name):
+    install(name, "theirs_module", METHOD.format(name=name, backbone="net"), group=group)
+    with pytest.raises(DuplicateNameError, match=r"comface-bench, one of fake-package") as caught:
+        registry_of().get(name)
+    assert repr(name) in caught.value.message
     assert "theirs_module" not in sys.modules
 
 

@@ -252,6 +252,19 @@ def test_two_data_sets_need_a_common_label(root):
         Manifest.join(one, two)
 
 
+@pytest.mark.parametrize(("here", "there"), [("A", "more/B"), ("one/A", "two/A"), ("A", "A")])
+def test_two_data_sets_lie_side_by_side(tmp_path, here, there):
+    parts = []
+    for folder in (here, there):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder / "1.jpg").write_bytes(folder.encode())
+        row = {"image": "1.jpg", "subject": "p", "kg": 60.0}
+        parts.append(Manifest.from_rows(folder, tmp_path / folder, [row]))
+    with pytest.raises(DataFormatError, match="don't lie side by side") as caught:
+        Manifest.join(*parts)
+    assert "two folders of one folder" in caught.value.hint
+
+
 def test_frames_are_told_but_are_no_label_and_no_part_of_the_digest(root):
     still, frames = Manifest.from_rows("d", root, rows()), Manifest.from_rows("d", root, rows(frame=12))
     assert (still.video, frames.video) == (False, True)

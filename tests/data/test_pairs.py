@@ -51,7 +51,7 @@ def reference(cells, subjects, rule):
             continue
         if rule != "all" and {phase, phase2} != {"pre", "post"}:
             continue
-        if rule == "pre-post-same-day" and session != session2:
+        if rule == "pre-post-same-day" and (session != session2 or session is None):
             continue
         found.add((i, j))
     return found
@@ -226,8 +226,16 @@ def test_images_are_found_by_the_identifier_of_their_pair():
     pairs = source.list_pairs(sorted({subject for subject, *_ in SMALL}), "all", None, 0)
     found = [source.find_images(name) for name in source.identifiers(pairs)]
     assert found == list(zip(pairs.x.tolist(), pairs.y.tolist(), strict=True))
-    for strange in ("", "0-0", "0-0-1-2", "0-0-x", "0--1-1", "0-0-99", "99-0-1"):
+    for strange in ("", "0-0", "0-0-1-2", "0-0-x", "0--1-1", "0-0-99", "99-0-1", f"{'9' * 5000}-0-1"):
         assert source.find_images(strange) is None
+
+
+def test_images_of_unknown_days_are_of_no_day_together():
+    cells = [("a", day, phase, len(phase)) for day in (None, "1", None) for phase in ("pre", "post")]
+    source = source_of(cells)
+    for rule, count in (("pre-post", 9), ("pre-post-same-day", 1)):
+        assert source.counts(rule) == {"a": count}
+        assert sum(group.count for group in source.groups("a", rule)) == count
 
 
 def test_the_table_of_pairs():
@@ -322,7 +330,8 @@ def allowed(table, labels, subjects, rule):
             continue
         if rule != "all" and {table.phases[i], table.phases[j]} != {"pre", "post"}:
             continue
-        if rule == "pre-post-same-day" and table.sessions[i] != table.sessions[j]:
+        one, other = table.sessions[i], table.sessions[j]
+        if rule == "pre-post-same-day" and (one != other or one is None):
             continue
         found.add((i, j))
     return found

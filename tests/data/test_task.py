@@ -220,6 +220,33 @@ def test_tasks_of_one_data_set_share_its_table(root):
     assert tables[0] is not tables[2]
 
 
+LOADER = """
+from comface_bench.core.card import TaskCard
+
+CARD = TaskCard("NAME", 1, "custom", "FGNET", ":read", "q", "q", (0, 1e6), ("mae",))
+
+
+def read(root):
+    for place, path in enumerate(sorted((root / "images").iterdir())):
+        yield {"image": f"images/{path.name}", "subject": path.name[:3], "q": TIMES * place}
+"""
+
+
+def test_loaders_of_one_name_in_two_plugins_read_two_tables(root, tmp_path):
+    files = []
+    for name, times in {"once": "1", "thrice": "3"}.items():
+        files.append(tmp_path / f"{name}.py")
+        files[-1].write_text(LOADER.replace("NAME", name).replace("TIMES", times))
+    registry, shared = task_registry(files, plugins=False), {}
+    once, thrice = (open_task(registry.get(name), {}, root, shared) for name in ("once", "thrice"))
+    assert np.array_equal(3 * once.labels, thrice.labels)
+    assert once.table.digest != thrice.table.digest
+    files[0].write_text(files[0].read_text().replace("1 * place", "2 * place"))
+    twice = open_task(task_registry(files, plugins=False).get("once"), {}, root, shared)
+    assert np.array_equal(2 * once.labels, twice.labels)
+    assert open_task(registry.get("thrice"), {}, root, shared).table is thrice.table
+
+
 def test_the_data_root(monkeypatch, root):
     assert data_root(Path("x")) == Path("x")
     monkeypatch.setenv("COMFACE_DATA", str(root))

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from comface_bench.core.errors import BenchError, DataMissingError, UnknownNameError, UsageError
-from comface_bench.execute.plan import PlannedRecord, Request, make_plan
+from comface_bench.data.splits import Fold, Split, write_split
+from comface_bench.execute.plan import OpenTasks, PlannedRecord, Request, draft_plan, make_plan
 from comface_bench.execute.run import run_plan
+from comface_bench.execute.sweep import make_sweep
 
 MakeRequest = Callable[..., Request]
 
@@ -118,3 +120,65 @@ def test_a_method_trained_on_the_labels_of_a_task_is_refused(
         make_request(methods=["leaky"], tasks=["synth-age"], options={}, plugin_files=files)
     )
     assert len(unrelated.cells) == 1
+
+
+@pytest.fixture
+def two_tables(tmp_path: Path, draw_image: Callable[..., Path]) -> list[str]:
+    """Tasks of two tables of eight people, both called faces.csv."""
+    tasks = []
+    for folder in ("a", "b"):
+        rows = ["image,subject,pain"]
+        for subject in range(8):
+            for visit in range(3):
+                name = f"{subject}-{visit}.png"
+                draw_image(tmp_path / folder / name, seed=len(rows) + 100 * len(tasks))
+                rows.append(f"{name},s{subject},{(subject + visit) * (1 + len(tasks))}")
+        path = tmp_path / folder / "faces.csv"
+        path.write_text("\n".join(rows) + "\n")
+        tasks.append(f"csv:{path}")
+    return tasks
+
+
+def test_two_tables_of_one_name_are_two_data_sets(
+    make_request: MakeRequest, two_tables: list[str], tmp_path: Path
+) -> None:
+    opened = OpenTasks()
+    requests = [make_request(tasks=[task], results=tmp_path / task[-11]) for task in two_tables]
+    one, other = (draft_plan(request, opened).cells[0] for request in requests)
+    assert [cell.task.name for cell in (one, other)] == ["csv:faces.csv"] * 2
+    assert [f"csv:{cell.task.table.root / 'faces.csv'}" for cell in (one, other)] == two_tables
+    assert not {unit.key() for unit in one.units} & {unit.key() for unit in other.units}
+
+
+def test_two_tables_of_one_name_cannot_share_a_record(
+    make_request: MakeRequest, two_tables: list[str]
+) -> None:
+    told = rf"^tiny · {two_tables[0]} and tiny · {two_tables[1]} aren't the same, but both .*tiny\.json"
+    for plan in (make_plan, lambda request: make_sweep([request])):
+        with pytest.raises(UsageError, match=told) as caught:
+            plan(make_request(tasks=two_tables))
+        assert caught.value.hint.startswith("Rename a file")
+    requests = [make_request(tasks=[task], folds=[0]) for task in two_tables]
+    with pytest.raises(UsageError, match=told):
+        make_sweep(requests)
+
+
+def test_two_split_files_of_one_name_cannot_share_a_record(
+    make_request: MakeRequest, two_tables: list[str], tmp_path: Path
+) -> None:
+    people = [f"s{number}" for number in range(8)]
+    splits = []
+    for name in ("one", "other"):
+        turned = [people[2 * fold :] + people[: 2 * fold] for fold in range(4)]
+        folds = [Fold(tuple(names[4:]), tuple(names[2:4]), tuple(names[:2])) for names in turned]
+        splits.append(tmp_path / f"{name}.json")
+        write_split(Split("mine", tuple(folds)), splits[-1])
+        people[2], people[4] = people[4], people[2]
+    with pytest.raises(UsageError, match=r"other\.json.* aren't the same"):
+        make_plan(make_request(tasks=[f"{two_tables[0]}+split={path}" for path in splits]))
+    requests = [
+        make_request(tasks=two_tables[:1], options={"split": str(path)}) for path in (*splits, splits[0])
+    ]
+    with pytest.raises(UsageError, match=r"-o split=\S+one\.json and .* -o split=\S+other\.json aren't"):
+        make_sweep(requests)
+    assert len(make_sweep([requests[0], requests[2]]).cells) == 1

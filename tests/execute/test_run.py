@@ -84,6 +84,54 @@ def test_finished_units_do_not_run_again(make_request: MakeRequest) -> None:
     assert first.records == second.records
 
 
+def test_a_record_of_other_data_is_no_result_of_what_could_not_start(
+    make_request: MakeRequest, plugin: Path, data: Path
+) -> None:
+    run(make_request(folds=[0]))
+    plugin.write_text(plugin.read_text().replace('== "broken"', '== "tiny"'))
+    request = make_request(methods=["tiny", "broken"])
+    tiny, broken = run(request).records
+    assert [unit.fold for unit in tiny.units] == [0], "what there is of these very data is shown"
+    image = min((data / "FGNET" / "images").iterdir())
+    image.rename(image.with_name("001A05.JPG"))
+    events: list[Event] = []
+    finished = run(request, events)
+    assert [record.method.name for record in finished.records] == ["broken"]
+    assert finished.records[0].task.manifest_digest != broken.task.manifest_digest
+    assert {unit.method.name for unit, _ in finished.failed} == {"tiny"}
+    assert [event.method for event in events if event.kind == "record"] == ["broken"]
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_a_record_that_cannot_be_read_hides_no_other(
+    make_request: MakeRequest, plugin: Path, when: str
+) -> None:
+    plugin.write_text(plugin.read_text().replace('== "broken"', '== ""'))
+    request = make_request(methods=["broken", "tiny"])
+    broken, tiny = run(request).records
+    path = ResultStore(request.results).record_path(tiny.task.name, tiny.protocol.name, "tiny")
+
+    def spoil(event: Event | None = None) -> None:
+        if event is None or event.kind == "record":
+            path.write_text(path.read_text().replace('"schema_version": 3', '"schema_version": 99'))
+        if event is not None:
+            events.append(event)
+
+    events: list[Event] = []
+    if when == "before":
+        spoil()
+        with pytest.warns(UserWarning, match="not counted as finished"):
+            plan = make_plan(request)
+        finished = run_plan(plan, request, events.append)
+    else:
+        finished = run_plan(make_plan(request), request, spoil)
+    assert finished.records == (broken,)
+    assert [(unit.method.name, unit.fold) for unit, _ in finished.failed] == [("tiny", n) for n in range(4)]
+    (failure,) = [event for event in events if event.kind == "failure"]
+    assert "schema_version" in failure.text
+    assert path.exists()
+
+
 @pytest.mark.parametrize("protocol", ["linear", "finetune"])
 def test_a_kill_after_the_record_leaves_no_state_for_good(
     make_request: MakeRequest, monkeypatch: pytest.MonkeyPatch, protocol: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -212,6 +213,15 @@ def test_names_that_no_record_can_have_are_refused(name):
         make_card(name)
 
 
+@pytest.mark.parametrize("sign", [",", "+"])
+def test_a_path_that_ends_too_early_is_told_why(tmp_path, sign):
+    for path in (f"k{sign}m/faces.csv", f"my data{sign}m/faces.csv", f"fa{sign}ces.csv"):
+        request = Request(["scratch"], [f"csv:{path}"], results=tmp_path, use_plugins=False)
+        with pytest.raises(UsageError) as caught:
+            make_plan(request)
+        assert "`,` or `+`" in caught.value.hint
+
+
 def test_the_home_folder_is_understood(monkeypatch, faces):
     monkeypatch.setenv("HOME", str(faces.parent))
     assert load_task("csv:~/faces.csv").name == "csv:faces.csv"
@@ -253,6 +263,18 @@ def test_a_split_may_be_a_file(faces, tmp_path):
     assert str(tmp_path) not in task.name
     with pytest.raises(SplitError, match="no split is called 'fgnet-4fold'"):
         load_task(f"csv:{faces}+split=fgnet-4fold")
+
+
+@pytest.mark.parametrize("name", ["balanced-4", "leave-one-out", "balanced-3", "other-patients"])
+def test_a_split_file_may_not_bear_the_name_of_other_folds(faces, tmp_path, name):
+    """Results of the two would lie in one record; `other-patients` has too few patients here to be any."""
+    split, path = load_task(f"csv:{faces}+split=balanced-2").split, tmp_path / "mine.json"
+    write_split(dataclasses.replace(split, name=name), path)
+    with pytest.raises(SplitError, match=rf"mine\.json: its folds aren't those of {name}") as caught:
+        load_task(f"csv:{faces}+split={path}")
+    assert '"name": "mine"' in caught.value.hint
+    write_split(dataclasses.replace(split, name=f"my-{name}"), path)
+    assert load_task(f"csv:{faces}+split={path}").name == f"csv:faces.csv+split=my-{name}"
 
 
 def command(*words):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import shutil
 from collections import defaultdict
@@ -13,7 +14,7 @@ import comface_bench
 from comface_bench.core.errors import DataMissingError, UsageError
 from comface_bench.core.registry import task_registry
 from comface_bench.data.check import check_data
-from comface_bench.data.task import load_task
+from comface_bench.data.task import load_task, open_task
 from comface_bench.results.store import ResultStore
 
 IN_A = [f"P{number}" for number in range(8)]
@@ -61,6 +62,17 @@ def test_folds_train_and_validate_as_edema_a_does_and_test_everyone_of_b(root, s
         assert one.train == tuple(f"Edema-A/{patient}" for patient in other.train)
         assert one.validation == tuple(f"Edema-A/{patient}" for patient in other.validation)
         assert one.test == ("Edema-B/P1", "Edema-B/P2", "Edema-B/Q1")
+
+
+def test_the_two_sets_may_lie_deeper(root, tmp_path, across):
+    (tmp_path / "h").symlink_to(root)
+    entry = task_registry(plugins=False).get("edema-a2b")
+    card = dataclasses.replace(entry.card, data="h/Edema-A", test_data="h/Edema-B")
+    deeper = open_task(dataclasses.replace(entry, card=card), {}, tmp_path)
+    assert deeper.table.digest == across.table.digest
+    assert deeper.split.subjects == across.split.subjects == set(across.table.subjects)
+    assert len(deeper.pairs(0)) == len(across.pairs(0))
+    assert len(deeper.pairs(0, "train")) > 0
 
 
 def test_patients_of_one_name_are_kept_apart(across):

@@ -60,6 +60,14 @@ def test_parts_are_frozen_by_number_and_by_name():
     assert choose_frozen(backbone, "") == ()
     assert choose_frozen(backbone, "2") == ("conv1", "bn1", "layer1")
     assert choose_frozen(backbone, "layer4, bn1") == ("layer4", "bn1")
+    norms = choose_frozen(backbone, "norms")
+    assert len(norms) == 20 and {"bn1", "layer4.1.bn2", "layer2.0.downsample.1"} <= set(norms)
+    assert choose_frozen(backbone, "1,norms") == ("conv1", *norms)
+    assert choose_frozen(nn.Sequential(nn.Conv2d(3, 4, 3), nn.LayerNorm(4)), "norms") == ("1",)
+    with pytest.raises(UsageError, match="no normalisation layers"):
+        choose_frozen(nn.Linear(3, 4), "norms")
+    with pytest.raises(UsageError, match="Did you mean norms"):
+        choose_frozen(backbone, "norm")
     with pytest.raises(UsageError, match="has 5 stages") as caught:
         choose_frozen(backbone, "6")
     assert "1: conv1, bn1; 2: layer1" in caught.value.hint

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -223,6 +224,9 @@ def test_a_network_of_timm_with_a_file_of_ones_own(call, words, tmp_path):
     asked = [*words, "--from", "timm/test_efficientnet", "-o", f"checkpoint={weights}"]
     status, _, err = call(*asked)
     assert status == 0, err
+    assert re.search(r"note: the averages of \d+ batch norms become those of the corpora", err)
+    kept = [str(tmp_path / "kept") if word == str(tmp_path / "run") else word for word in asked]
+    assert "note: the averages" not in call(*kept, "-o", "freeze=norms")[2]
     text = (tmp_path / "run" / "pretraining.json").read_text()
     digest, start = digest_content(weights).content, json.loads(text)["start"]
     assert (start["method"], start["weights"]) == (

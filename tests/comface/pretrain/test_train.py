@@ -113,7 +113,7 @@ def test_a_stopped_training_goes_on_to_the_same_weights(corpus, tmp_path, unbrok
 
 @pytest.mark.parametrize(
     "options",
-    [{"freeze": "1"}, {"l2_start": 0.1}, {"distill": 3.0}, {"inter_weight": 0.0}],
+    [{"freeze": "1"}, {"l2_start": 0.1}, {"distill": 3.0}, {"inter_weight": 0.0}, {"head_rate": 5.0}],
     ids=lambda options: next(iter(options)),
 )
 def test_a_training_that_keeps_to_its_start_goes_on_to_the_same_weights(corpus, tmp_path, options, unbroken):
@@ -161,6 +161,29 @@ def test_pulls_keep_the_network_near_its_start(corpus, tmp_path):
     assert away("distilled", distill=1000.0)[1] < 0.5 * free[1]
     frozen = away("frozen", freeze="layers")
     assert frozen[0] == 0 and frozen[1] < 1e-12  # other layout, other rounding
+
+
+def test_heads_and_projector_have_a_rate_of_their_own(corpus, tmp_path):
+    settings = dataclasses.replace(
+        FAST, warmup_steps=0, schedule="halved", learning_rate=1e-4, head_rate=30.0
+    )
+    trainer = prepare(corpus, tmp_path / "run", settings)
+    before = {name: value.detach().clone() for name, value in trainer.network.named_parameters()}
+    take = trainer._take
+
+    def once(*arguments):
+        take(*arguments)
+        raise KeyboardInterrupt
+
+    trainer._take = once
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run(lambda line: None)
+    for name, value in trainer.network.named_parameters():
+        # Adam's first step is as long as the rate in each parameter that has a gradient.
+        factor = 1 if name.startswith("backbone.") else 30
+        assert float((value.detach() - before[name]).abs().max()) == pytest.approx(factor * 1e-4, rel=1e-2), (
+            name
+        )
 
 
 @pytest.mark.parametrize("processes", [1, 2])
