@@ -186,7 +186,7 @@ def test_a_table_of_the_faces_that_ship_can_be_made_twice(tmp_path, monkeypatch)
     (snippet,) = (text for language, text in blocks("your-data") if language == "python")
     for _ in range(2):
         exec(snippet, {})
-    assert (tmp_path / "my-data" / "faces.csv").is_file()
+    assert (tmp_path / "example-faces" / "faces.csv").is_file()
 
 
 @pytest.mark.parametrize("guide", GUIDES)
