@@ -7,10 +7,12 @@ chosen; places, differences and tests stay those of the whole board, so that lea
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 import importlib
 import json
 import operator
+import os
 from typing import TYPE_CHECKING, Any
 
 from comface_bench.core.display import with_unit
@@ -247,8 +249,25 @@ def report_pdf(page: bytes) -> bytes:
     weasyprint = _load_weasyprint()
     # A page holds nothing but data: URLs; a fetcher that knows no others makes sure of it.
     fetcher = importlib.import_module("weasyprint.urls").URLFetcher(allowed_protocols=["data"])
-    printed: bytes = weasyprint.HTML(string=page.decode(), url_fetcher=fetcher).write_pdf()
+    document = weasyprint.HTML(string=page.decode(), url_fetcher=fetcher)
+    with _dated_fonts():
+        printed: bytes = document.write_pdf()
     return printed
+
+
+@contextlib.contextmanager
+def _dated_fonts() -> Iterator[None]:
+    """Let fontTools, which cuts fonts down where HarfBuzz can't, date them by the user's word or by 1970."""
+    before = os.environ.get(_EPOCH)
+    os.environ.setdefault(_EPOCH, "0")
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_EPOCH]
+
+
+_EPOCH = "SOURCE_DATE_EPOCH"
 
 
 def require_weasyprint() -> None:
