@@ -14,6 +14,7 @@ from subprocess import TimeoutExpired
 
 import numpy as np
 import pytest
+import torch
 import typer
 from hypothesis import HealthCheck, settings
 from PIL import Image
@@ -44,6 +45,14 @@ def own_folders(tmp_path_factory, monkeypatch):
         (base / name.lower()).mkdir()
         monkeypatch.setenv(f"COMFACE_{name}", str(base / name.lower()))
     return base
+
+
+@pytest.fixture(autouse=True)
+def own_threads():
+    """Leave as many threads as there were: sums of a training are rounded by how many there are."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session", autouse=True)

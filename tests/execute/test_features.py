@@ -88,7 +88,7 @@ def test_what_the_backbone_doesnt_see_sends_no_image_through_it(
         run(options=changed)
         assert encoded == [], changed
     run(again=True)
-    assert encoded == []
+    assert sum(encoded) > 0, "of a plugin: it may call code that its features' key doesn't know"
 
 
 def test_other_folds_and_repetitions_encode_what_was_not_encoded(
@@ -105,11 +105,11 @@ def test_other_folds_and_repetitions_encode_what_was_not_encoded(
 
 
 def test_a_run_on_kept_features_equals_the_one_that_kept_them(
-    run: Callable[..., Finished], encoded: list[int], monkeypatch: pytest.MonkeyPatch
+    run: Callable[..., Finished], encoded: list[int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     kept = run()
     encoded.clear()
-    again = run(again=True)
+    again = run(results=tmp_path / "others")
     assert encoded == []
     monkeypatch.setenv("COMFACE_FEATURES_GB", "0")
     never_kept = run(again=True)
