@@ -96,11 +96,13 @@ class UnitError(BenchError):
 
 
 def describe_error(error: BaseException) -> str:
-    """Return an error's class and what it says, in characters that any file takes.
+    """Return what an error says, after its class where it isn't ours, in characters that any file takes.
 
     What it says may be code of a plugin that fails itself, and may hold bytes of a file's name that are no
     text.
     """
+    if isinstance(error, BenchError):
+        return as_text(error.message)
     kind = type(error).__name__
     try:
         said = str(error)

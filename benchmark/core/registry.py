@@ -33,6 +33,7 @@ from comface_bench.core.errors import (
     PluginError,
     UnknownNameError,
     UsageError,
+    describe_error,
 )
 from comface_bench.core.names import is_pattern, match_names, unknown_name
 
@@ -129,9 +130,8 @@ def load_plugin_file(path: Path) -> ModuleType:
             frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)
         ]
         place = f"{path}:{lines[-1]}" if lines else str(path)
-        if isinstance(error, BenchError):
-            raise PluginError(f"plugin file {place} fails: {error.message}", error.hint) from error
-        raise PluginError(f"plugin file {place} fails: {type(error).__name__}: {error}") from error
+        hint = error.hint if isinstance(error, BenchError) else ""
+        raise PluginError(f"plugin file {place} fails: {describe_error(error)}", hint) from error
     if not any(hasattr(module, name) for name in ("CARD", "CARDS", "FAMILY")):
         del sys.modules[name]
         raise PluginError(f"plugin file {path} declares no CARD, CARDS or FAMILY")

@@ -127,7 +127,7 @@ def run_plan(plan: Plan, request: Request, report: Report = ignore) -> Finished:
             if len(unstarted) == len(groups) and all(cell.missing for cell in plan.cells):
                 raise unstarted[0] from None
             failed += [(unit, error) for cell in group for unit in cell.missing]
-            reason = error.message if isinstance(error, BenchError) else describe_error(error)
+            reason = describe_error(error)
             for cell in group:
                 report(Event("failure", f"{cell.label}: {reason}", cell.method_name, cell.task.name))
     records = []
@@ -595,11 +595,10 @@ class GroupRunner:
     def _fail(self, item: _Work, error: Exception) -> None:
         from comface_bench.results.schema import Failure
 
+        message = describe_error(error)
+        hint = "This is a fault of the method or of comface-bench; see more with --debug."
         if isinstance(error, BenchError):
-            message, hint = as_text(error.message), as_text(error.hint)
-        else:
-            message = describe_error(error)
-            hint = "This is a fault of the method or of comface-bench; see more with --debug."
+            hint = as_text(error.hint)
         shared = self._without_paths(message)
         unit = item.unit
         failure = Failure(

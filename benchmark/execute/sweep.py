@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Self
 
 from comface_bench.core.digest import digest
-from comface_bench.core.errors import BenchError, StorageError, UsageError
+from comface_bench.core.errors import StorageError, UsageError, describe_error
 from comface_bench.core.events import Report, ignore
 from comface_bench.core.files import file_lock, replace_file, writing
 from comface_bench.core.unit import Unit
@@ -339,7 +339,7 @@ def run_batch(batch: Batch, report: Report = ignore) -> BatchResult:
         except StorageError:
             raise
         except Exception as error:
-            done, failed = (), {key: _describe(error) for key in mine}
+            done, failed = (), {key: describe_error(error) for key in mine}
         return BatchResult(done, tuple(failed.items()), busy)
 
 
@@ -355,17 +355,13 @@ def _run_units(
     left = [key for key in keys if key in there]
     if left:
         finished = run_plan(choose_units(plan, left), request, report)
-        failed |= {unit.key(): _describe(error) for unit, error in finished.failed}
+        failed |= {unit.key(): describe_error(error) for unit, error in finished.failed}
     return tuple(key for key in left if key not in failed), failed
 
 
 _CHANGED = (
     "its data, weights or settings were changed since the sweep began; the same command runs it as it is now"
 )
-
-
-def _describe(error: Exception) -> str:
-    return error.message if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from comface_bench.core.errors import BenchError, StorageError
+from comface_bench.core.errors import StorageError, describe_error
 from comface_bench.core.events import Event, Report
 from comface_bench.core.processes import CoreShare, describe_end, end_with_parent
 from comface_bench.execute.sweep import Batch, BatchResult
@@ -184,7 +184,7 @@ def _serve(pipe: Connection, start: Start) -> None:
         except StorageError as error:
             answer = error
         except (Exception, SystemExit) as error:
-            answer = error.message if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
+            answer = describe_error(error)
         teller.send(answer)
 
 

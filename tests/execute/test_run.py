@@ -300,13 +300,8 @@ def careless(plugin: Path) -> Callable[..., None]:
 @pytest.mark.parametrize("calls", [0, 1])
 @pytest.mark.parametrize("status", [0, 3])
 def test_a_plugin_that_leaves_the_program_fails_alone(
-    make_request: MakeRequest,
-    careless: Callable[..., None],
-    monkeypatch: pytest.MonkeyPatch,
-    status: int,
-    calls: int,
+    make_request: MakeRequest, careless: Callable[..., None], status: int, calls: int
 ) -> None:
-    monkeypatch.setattr("comface_bench.execute.run.LEAVING", threading.Event())
     careless(f"raise SystemExit({status})", calls)
     finished = run(make_request(methods=["broken", "tiny"], folds=[0]))
     assert finished.records[-1].method.name == "tiny"

@@ -2,6 +2,7 @@
 
 import os
 import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -290,9 +291,11 @@ def test_a_job_gives_up_on_units_that_another_sweep_keeps(
 
 
 def test_a_job_that_is_told_to_end_goes_back_to_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
-    job = BatchJob(make_batch("a"), requeues=2)
+    job, leaving = BatchJob(make_batch("a"), requeues=2), threading.Event()
+    monkeypatch.setattr("comface_bench.execute.slurm.LEAVING", leaving)
     monkeypatch.delenv("SLURM_RESTART_COUNT", raising=False)
     assert job.checkpoint().function is job
+    assert leaving.is_set()
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     assert job.checkpoint().function is job
     monkeypatch.setenv("SLURM_RESTART_COUNT", "2")
