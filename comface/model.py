@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 SHARED_HEAD = "shared"
 """Name of the head that all attributes train."""
 
+SILENT_SHARE = 0.05
+"""Share of the mean variance of features below which one counts as silent: it hardly varied in training."""
+
 
 class PairOutput(NamedTuple):
     """Output of the network for N pairs.
@@ -117,11 +120,13 @@ class ComFace(nn.Module):
     def head_weights(self) -> dict[str, Tensor]:
         """Return each head's weight on the backbone's own features, (D,) each, by name.
 
-        The norm's scale is folded in; its shift cancels in a difference.
+        The norm's scale is folded in; its shift cancels in a difference. A silent feature is scaled as if it
+        just weren't: where photographs make it vary, the division by next to nothing would drown all others.
         """
         variance = self.norm.running_var
         assert variance is not None
-        folded = self.heads.weight / (variance + self.norm.eps).sqrt()
+        scale = variance.clamp_min(SILENT_SHARE * float(variance.mean()))
+        folded = self.heads.weight / (scale + self.norm.eps).sqrt()
         return dict(zip((SHARED_HEAD, *self.attributes), folded.clone(), strict=True))
 
 

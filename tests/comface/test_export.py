@@ -95,6 +95,19 @@ def test_heads_answer_in_alpha_on_the_backbones_own_features(trained, exported):
     assert torch.allclose(torch.stack(own), 5.0 * said[:, 1], rtol=2e-2, atol=2e-3)
 
 
+def test_a_feature_that_hardly_varied_in_training_does_not_drown_the_others():
+    network = ComFace(build_backbone("resnet18", 3), 512, 8, NAMES)
+    with torch.no_grad():
+        network.norm.running_var.fill_(2.0)
+        network.norm.running_var[:8] = torch.tensor([0, 1e-14, 1e-6, 0.01, 0.09, 0.2, 0.5, 4.0])
+    mean = network.norm.running_var.mean()
+    scale = network.norm.running_var.clone()
+    scale[scale < 0.05 * mean] = 0.05 * mean
+    for name, weight in zip(("shared", *NAMES), network.heads.weight, strict=True):
+        assert torch.allclose(network.head_weights()[name], weight / (scale + 1e-5).sqrt())
+    assert network.head_weights()["age"][0].abs() <= network.heads.weight.abs().max() / (0.05 * mean).sqrt()
+
+
 def test_a_task_starts_from_its_own_head_in_its_own_unit(exported):
     encoder = load_method("comface+backbone=resnet18", checkpoint=exported[0])
     tensors = load_file(exported[0])
