@@ -1,24 +1,28 @@
-"""Export of a pre-training: weights as safetensors, with a model card beside them."""
+"""Export of pre-trainings: weights as safetensors, with a model card beside them."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from comface_bench.comface.facts import FORMAT, KIND
 from comface_bench.comface.model import SHARED_HEAD, ComFace
-from comface_bench.comface.model_card import write_card
+from comface_bench.comface.model_card import ExportedTraining, write_card
+from comface_bench.comface.pretrain.retention import choose_frozen, list_moving_averages
 from comface_bench.comface.synthesis.anny.attributes import (
     KILOGRAMS_PER_ALPHA,
     TISSUE_PER_ALPHA,
     YEARS_PER_ALPHA,
 )
-from comface_bench.core.errors import DataMissingError, WeightsFormatError
+from comface_bench.core.display import format_count
+from comface_bench.core.errors import DataMissingError, UsageError, WeightsFormatError
 from comface_bench.core.files import replace_file
 from comface_bench.engine.checkpoint import load_tensors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from torch import Tensor, nn
@@ -55,27 +59,75 @@ def task_head_starts(attributes: tuple[str, ...], generators: set[str]) -> dict[
     }
 
 
-def export(folder: TrainingFolder, backbone: nn.Module, feature_dim: int, out: Path) -> tuple[Path, Path]:
-    """Write the best network of a training.
+def export(
+    folders: Sequence[TrainingFolder], backbone: nn.Module, feature_dim: int, out: Path
+) -> tuple[Path, Path]:
+    """Write the best network of a training, or the mean of those of several.
+
+    Networks that learnt from one start lie close enough for the mean of their weights to be one, too, and it
+    tends to err less than each (Wortsman et al., "Model soups", ICML 2022).
 
     Args:
-        folder: The training's; it may still go on.
-        backbone: Of the training's topology; overwritten.
+        folders: The trainings'; they may still go on. Several differ in nothing but their seeds.
+        backbone: Of the trainings' topology; overwritten.
         feature_dim: Its feature's size D.
         out: File to write, `.safetensors`; the card's name is the same with `.md`.
 
     Returns:
-        The two files; the training's log lies beside them as `.log.jsonl`. Floating tensors are float16, but
-        those that it can't hold float32; `backbone.*` are the backbone's, `heads.NAME` (D,) weigh the
-        difference of the backbone's own features and answer in α.
+        The two files; the trainings' logs, one after the other, lie beside them as `.log.jsonl`. Floating
+        tensors are float16, but those that it can't hold float32; `backbone.*` are the backbone's,
+        `heads.NAME` (D,) weigh the difference of the backbone's own features and answer in α.
 
     Raises:
         DataMissingError: No epoch is done yet.
         DataFormatError: The state of the best one is damaged.
+        UsageError: Of several trainings there is no mean.
         WeightsFormatError: A weight isn't finite.
     """
     from safetensors.torch import save
 
+    trainings = [_read_best(folder) for folder in folders]
+    facts, settings = trainings[0].facts, trainings[0].facts["settings"]
+    _require_mean(folders, trainings, backbone)
+    own = tuple(facts["attributes"]) if settings["heads"] == "attribute" else ()
+    network = ComFace(backbone, feature_dim, settings["projection_dim"], own)
+    several: list[dict[str, Tensor]] = []
+    for training in trainings:
+        network.load_state_dict(training.model)
+        tensors = {f"backbone.{name}": value.clone() for name, value in backbone.state_dict().items()}
+        scale = settings["change_scale"]
+        tensors |= {f"heads.{name}": scale * weight for name, weight in network.head_weights().items()}
+        several.append(tensors)
+    generators = {corpus["generator"] for corpus in facts["corpora"].values()}
+    facts_of_file = {
+        "format": FORMAT,
+        "backbone": settings["backbone"],
+        "image_size": settings["image_size"],
+        "starts": task_head_starts(own, generators),
+        "epoch": trainings[0].line["epoch"],
+        "corpora": facts["corpora"],
+        "start": facts.get("start", {}),
+        "settings": settings,
+    }
+    if len(trainings) > 1:
+        facts_of_file["mean_of"] = [
+            {"seed": training.facts["settings"]["seed"], "epoch": training.line["epoch"]}
+            for training in trainings
+        ]
+    data = save(
+        {name: _to_stored(name, tensor) for name, tensor in _mean(several).items()},
+        {KIND: json.dumps(facts_of_file, sort_keys=True)},
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(out, data)
+    card = out.with_suffix(".md")
+    logs = [folder.log.read_bytes() for folder in folders if folder.log.exists()]
+    replace_file(out.with_suffix(".log.jsonl"), b"".join(logs))
+    replace_file(card, write_card(out.name, data, facts_of_file, trainings).encode())
+    return out, card
+
+
+def _read_best(folder: TrainingFolder) -> ExportedTraining:
     facts = folder.read()
     try:
         best = load_tensors(folder.best)
@@ -83,34 +135,61 @@ def export(folder: TrainingFolder, backbone: nn.Module, feature_dim: int, out: P
         raise DataMissingError(
             f"{folder.root}: no epoch is done yet", f"comface-bench pretrain --out {folder.root} …"
         ) from None
-    settings, line = facts["settings"], best["line"]
-    own = tuple(facts["attributes"]) if settings["heads"] == "attribute" else ()
-    network = ComFace(backbone, feature_dim, settings["projection_dim"], own)
-    network.load_state_dict(best["model"])
-    scale = settings["change_scale"]
-    tensors = {f"backbone.{name}": value for name, value in network.backbone.state_dict().items()}
-    tensors |= {f"heads.{name}": scale * weight for name, weight in network.head_weights().items()}
-    generators = {corpus["generator"] for corpus in facts["corpora"].values()}
-    facts_of_file = {
-        "format": FORMAT,
-        "backbone": settings["backbone"],
-        "image_size": settings["image_size"],
-        "starts": task_head_starts(own, generators),
-        "epoch": line["epoch"],
-        "corpora": facts["corpora"],
-        "start": facts.get("start", {}),
-        "settings": settings,
+    return ExportedTraining(facts, best["line"], folder.lines(), best["model"])
+
+
+def _require_mean(
+    folders: Sequence[TrainingFolder], trainings: Sequence[ExportedTraining], backbone: nn.Module
+) -> None:
+    """Make sure that several trainings have a mean.
+
+    Raises:
+        UsageError: They began elsewhere, learnt from other faces or by other settings, or each took averages
+            of its own in batch norm, which aren't those of the mean.
+    """
+    if len(trainings) == 1:
+        return
+    first = trainings[0].facts
+    for folder, training in zip(folders[1:], trainings[1:], strict=True):
+        other = [
+            key for key in ("start", "corpora", "attributes") if training.facts.get(key) != first.get(key)
+        ]
+        settings = {**training.facts["settings"], "seed": first["settings"]["seed"]}
+        other += [f"settings.{key}" for key in settings if settings[key] != first["settings"].get(key)]
+        if other:
+            raise UsageError(
+                f"{folder.root} and {folders[0].root} have no mean: they differ in {', '.join(other)}",
+                "Trainings of one start, the same corpora and settings, and other seeds have: -o seed=N",
+            )
+    seeds = [training.facts["settings"]["seed"] for training in trainings]
+    if len(set(seeds)) < len(seeds):
+        raise UsageError(
+            f"seeds {', '.join(map(str, seeds))}: a training counts once", "Name each folder once."
+        )
+    if not first.get("start"):
+        raise UsageError(
+            "the trainings began at random weights, which differ by seed: their networks have no mean",
+            "Let all begin at the same: pretrain --from METHOD or --from FILE",
+        )
+    frozen = choose_frozen(backbone, first["settings"].get("freeze", ""))
+    if moving := list_moving_averages(backbone, frozen):
+        raise UsageError(
+            f"{format_count(len(moving), 'batch norm')} of each training took averages of its own,"
+            " which aren't those of a mean of weights",
+            "Train with -o freeze=norms",
+        )
+
+
+def _mean(several: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Return the mean of each tensor, in float64; counters are the first's."""
+    if len(several) == 1:
+        return dict(several[0])
+    return {
+        name: torch.stack([one[name].double() for one in several]).mean(dim=0).to(tensor.dtype)
+        if tensor.is_floating_point()
+        else tensor
+        for name, tensor in several[0].items()
     }
-    data = save(
-        {name: _to_stored(name, tensor) for name, tensor in tensors.items()},
-        {KIND: json.dumps(facts_of_file, sort_keys=True)},
-    )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(out, data)
-    card = out.with_suffix(".md")
-    replace_file(out.with_suffix(".log.jsonl"), folder.log.read_bytes() if folder.log.exists() else b"")
-    replace_file(card, write_card(out.name, data, facts_of_file, facts, line, folder.lines()).encode())
-    return out, card
 
 
 def shared_head(tensors: Mapping[str, Tensor], path: Path) -> Tensor:

@@ -3,23 +3,46 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from comface_bench.comface.facts import earlier_trainings, first_start
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from torch import Tensor
 
     from comface_bench.comface.facts import MethodStart
 
 
+class ExportedTraining(NamedTuple):
+    """A training as a folder holds it.
+
+    Attributes:
+        facts: Its `pretraining.json`.
+        line: The log's line of its best epoch.
+        log: All lines of the log.
+        model: The best epoch's network, of `ComFace`.
+    """
+
+    facts: Mapping[str, Any]
+    line: Mapping[str, Any]
+    log: Sequence[Mapping[str, Any]]
+    model: Mapping[str, Tensor]
+
+    @property
+    def seed(self) -> int:
+        """Seed of the training."""
+        return int(self.facts["settings"]["seed"])
+
+    @property
+    def epochs(self) -> list[Mapping[str, Any]]:
+        """The log's lines of all epochs."""
+        return [line for line in self.log if line["kind"] == "epoch"] or [self.line]
+
+
 def write_card(
-    name: str,
-    data: bytes,
-    exported: Mapping[str, Any],
-    facts: Mapping[str, Any],
-    best: Mapping[str, Any],
-    log: Iterable[Mapping[str, Any]],
+    name: str, data: bytes, exported: Mapping[str, Any], trainings: Sequence[ExportedTraining]
 ) -> str:
     """Write a model card as Markdown.
 
@@ -27,19 +50,14 @@ def write_card(
         name: Name of the weights' file.
         data: Its bytes.
         exported: The facts in the file.
-        facts: The training's `pretraining.json`.
-        best: The log's line of the exported epoch.
-        log: Lines of the training's log.
+        trainings: The training, or all whose mean the file holds.
     """
-    epochs = [line for line in log if line["kind"] == "epoch"] or [best]
-    settings, last = exported["settings"], epochs[-1]
+    facts, several = trainings[0].facts, len(trainings) > 1
+    settings = exported["settings"]
     corpora, before = facts["corpora"].values(), list(earlier_trainings(facts))
     seen_before = [corpus for training in before for corpus in training["corpora"].values()]
     first = first_start(facts, name)
     rendered = {corpus["generator"] for corpus in [*corpora, *seen_before]} == {"anny"} and first is None
-    machine, environment = facts["machine"], facts["environment"]
-    about = environment["torch"] or {}
-    hardware = about.get("gpu") or environment["cpu"] or environment["machine"]
     lines = [
         f"# {name}",
         "",
@@ -50,11 +68,16 @@ def write_card(
         "- Licence: Apache-2.0, of weights and code; of the images see below"
         if first is None
         else "- Licence: Apache-2.0, of code and what was learnt; of the start and the images see below",
-        f"- {last['epoch']} of {settings['epochs']} epochs, {last['step']} steps of "
-        f"{settings['batch_size']} pairs, in {_hours(last['seconds'])} on {hardware}, "
-        f"{machine['processes']} process(es) of {about.get('threads')} thread(s), {machine['precision']}",
-        f"- The network is that of epoch {best['epoch']}, the lowest validation loss",
-        f"- Versions: {', '.join(' '.join(pair) for pair in environment['versions'].items() if pair[1])}",
+        *(
+            f"- {f'Seed {training.seed}: ' if several else ''}{_describe_course(training)}"
+            for training in trainings
+        ),
+        "- The network is that of epoch "
+        + ", ".join(f"{one.line['epoch']}{f' of seed {one.seed}' if several else ''}" for one in trainings)
+        + (": the mean of all weights; each has" if several else ",")
+        + " the lowest validation loss",
+        "- Versions: "
+        + ", ".join(" ".join(pair) for pair in facts["environment"]["versions"].items() if pair[1]),
         "",
         "## Data",
         "",
@@ -70,11 +93,22 @@ def write_card(
         "## Made by",
         "",
         *(f"    {_command(number, corpus)}" for number, corpus in enumerate(corpora)),
-        f"    {_program(machine['processes'])} pretrain --config settings.toml"
-        + "".join(f" --corpus corpus{number}" for number in range(len(corpora)))
-        + (" --from start.safetensors" if before else f" --from {first.method}" if first else ""),
+        *(
+            f"    {_program(training.facts['machine']['processes'])} pretrain --config settings.toml"
+            + "".join(f" --corpus corpus{number}" for number in range(len(corpora)))
+            + (" --from start.safetensors" if before else f" --from {first.method}" if first else "")
+            + (f" -o seed={training.seed} --out seed{training.seed}" if several else "")
+            for training in trainings
+        ),
+        *(
+            [f"    comface-bench export {' '.join(f'seed{one.seed}' for one in trainings)}"]
+            if several
+            else []
+        ),
         "",
-        "with the settings below; the training's log lies beside this card.",
+        "with the settings below; the "
+        + ("trainings' logs lie, one after the other," if several else "training's log lies")
+        + " beside this card.",
         "",
         "## Which head a task starts from",
         "",
@@ -85,27 +119,49 @@ def write_card(
         "",
         "Any other target starts from the head that all attributes share, in α.",
         "",
-        "## Curve",
-        "",
-        *_table(
-            ["epoch", "validation loss", "identities", "changes"],
-            [[str(e["epoch"]), *(_loss_text(e[key]) for key in ("loss", "inter", "intra"))] for e in epochs],
-        ),
-        "",
-        f"## Held-out identities, epoch {best['epoch']}",
-        "",
-        "Pearson's r of predicted and true change of α.",
-        "",
-        *_table(
-            ["attribute", "r"],
-            [[key, "—" if r is None else f"{r:.3f}"] for key, r in best["correlation"].items()],
-        ),
-        "",
+        *(line for training in trainings for line in _results_section(training, several)),
         "## Settings",
         "",
         *_settings(settings),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _describe_course(training: ExportedTraining) -> str:
+    facts, last = training.facts, training.epochs[-1]
+    settings, machine, environment = facts["settings"], facts["machine"], facts["environment"]
+    about = environment["torch"] or {}
+    hardware = about.get("gpu") or environment["cpu"] or environment["machine"]
+    return (
+        f"{last['epoch']} of {settings['epochs']} epochs, {last['step']} steps of "
+        f"{settings['batch_size']} pairs, in {_hours(last['seconds'])} on {hardware}, "
+        f"{machine['processes']} process(es) of {about.get('threads')} thread(s), {machine['precision']}"
+    )
+
+
+def _results_section(training: ExportedTraining, several: bool) -> list[str]:
+    which = f", seed {training.seed}" if several else ""
+    return [
+        f"## Curve{which}",
+        "",
+        *_table(
+            ["epoch", "validation loss", "identities", "changes"],
+            [
+                [str(e["epoch"]), *(_loss_text(e[key]) for key in ("loss", "inter", "intra"))]
+                for e in training.epochs
+            ],
+        ),
+        "",
+        f"## Held-out identities{which}, epoch {training.line['epoch']}",
+        "",
+        "Pearson's r of predicted and true change of α.",
+        "",
+        *_table(
+            ["attribute", "r"],
+            [[key, "—" if r is None else f"{r:.3f}"] for key, r in training.line["correlation"].items()],
+        ),
+        "",
+    ]
 
 
 def _start_section(start: Mapping[str, Any], corpora: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -262,10 +262,13 @@ def require_unseen(settings: Settings, faces: FaceDataset, origin: Mapping[str, 
             for corpus in training["corpora"].values()
         }
         seed, share = training["settings"]["seed"], training["settings"]["validation_share"]
-        if people & before and held != (seed, share):
+        seeds = {one["seed"] for one in training.get("mean_of") or [{"seed": seed}]}
+        if people & before and {(one, share) for one in seeds} != {held}:
             raise UsageError(
                 "some who would be held out were learnt from before: the earlier training held others out",
-                f"Hold out the same: -o seed={seed} -o validation_share={share:g}",
+                f"Hold out the same: -o seed={seed} -o validation_share={share:g}"
+                if len(seeds) == 1
+                else "The start is a mean of trainings. Take other people: synth corpus --first N",
             )
 
 
@@ -313,7 +316,11 @@ def _people(card: Mapping[str, Any]) -> dict[str, dict[str, str]]:
 @export_app.command()
 def export(
     source: Annotated[
-        Path, typer.Argument(metavar="DIR|RECORD", help="Folder of the pre-training; with --onnx a record.")
+        list[Path],
+        typer.Argument(
+            metavar="DIR…|RECORD",
+            help="Folder of a pre-training; of several, for the mean of their weights; with --onnx a record.",
+        ),
     ],
     out: Annotated[
         Path | None,
@@ -339,12 +346,15 @@ def export(
 ) -> None:
     """Write the best network of a pre-training as safetensors, with a model card beside it.
 
+    Of several that began at one start and differ in their seed: the mean of their weights.
     With --onnx: a record's model, checked with onnxruntime.
 
     Use it: comface-bench run --method comface -o backbone=resnet18 -o checkpoint=FILE --task age
     """
     if onnx:
-        _export_onnx(source, out, checkpoint, folds, seeds, plugin)
+        if len(source) > 1:
+            raise UsageError(f"--onnx: {len(source)} records", "Give one at a time, each with its --out.")
+        _export_onnx(source[0], out, checkpoint, folds, seeds, plugin)
         return
     from comface_bench.baselines.comface import build_topology
     from comface_bench.baselines.networks import build_backbone, feature_width
@@ -353,13 +363,13 @@ def export(
     from comface_bench.comface.pretrain.folder import TrainingFolder
     from comface_bench.core.registry import load_plugin_file
 
-    if source.suffix == ".json":
-        raise UsageError(f"{source} is a record", "Its models lie beside it; as ONNX: --onnx")
-    opened = TrainingFolder(source)
+    if records := [path for path in source if path.suffix == ".json"]:
+        raise UsageError(f"{records[0]} is a record", "Its models lie beside it; as ONNX: --onnx")
+    opened = [TrainingFolder(path) for path in source]
     for path in plugin:
         load_plugin_file(path)
-    facts = opened.read()
-    name, first = facts["settings"]["backbone"], first_start(facts, str(opened.facts))
+    facts = opened[0].read()
+    name, first = facts["settings"]["backbone"], first_start(facts, str(opened[0].facts))
     target = out or Path(f"comface-{name.replace('/', '-')}.safetensors")
     if target.suffix != ".safetensors":
         raise UsageError(f"--out {target}: not called .safetensors")

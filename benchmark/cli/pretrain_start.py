@@ -176,6 +176,8 @@ def _start_file(file: Path, settings: Settings) -> Start:
     name = str(facts["backbone"])
     preprocess: Any = getattr(backbone, "preprocess", IMAGENET)
     kept = {key: facts.get(key) for key in ("epoch", "settings", "corpora", "start")}
+    if "mean_of" in facts:
+        kept["mean_of"] = facts["mean_of"]
     width = first.feature_dim if first else feature_width(name)
     return Start(backbone, width, preprocess, name, {"sha256": digest_file(file), **kept})
 

@@ -12,11 +12,12 @@ from safetensors.torch import load_file, save_file
 from comface_bench.baselines.networks import build_backbone
 from comface_bench.comface.corpus.plan import CorpusPlan
 from comface_bench.comface.export import export, shared_head, task_head_starts
-from comface_bench.comface.facts import read_facts
+from comface_bench.comface.facts import MethodStart, read_facts
 from comface_bench.comface.model import ComFace
 from comface_bench.comface.pretrain.folder import TrainingFolder
 from comface_bench.comface.pretrain.settings import Settings
-from comface_bench.core.errors import DataMissingError, WeightsFormatError
+from comface_bench.core.card import MethodCard, Preprocess
+from comface_bench.core.errors import DataMissingError, UsageError, WeightsFormatError
 from comface_bench.engine.encoder import load_method
 
 NAMES = ("age", "weight", "smile", "au4")
@@ -79,7 +80,7 @@ def trained(tmp_path_factory):
 @pytest.fixture(scope="module")
 def exported(trained, tmp_path_factory):
     out = tmp_path_factory.mktemp("out") / "comface-resnet18.safetensors"
-    return export(trained[0], build_backbone("resnet18"), 512, out)
+    return export([trained[0]], build_backbone("resnet18"), 512, out)
 
 
 def test_heads_answer_in_alpha_on_the_backbones_own_features(trained, exported):
@@ -160,10 +161,10 @@ def test_nothing_to_export_yet(tmp_path):
     folder = TrainingFolder(tmp_path / "run")
     folder.begin({"settings": {}, "corpora": {}})
     with pytest.raises(DataMissingError, match="no epoch is done yet"):
-        export(folder, build_backbone("resnet18"), 512, tmp_path / "out.safetensors")
+        export([folder], build_backbone("resnet18"), 512, tmp_path / "out.safetensors")
     with pytest.raises(DataMissingError, match="holds no pre-training"):
         export(
-            TrainingFolder(tmp_path / "none"), build_backbone("resnet18"), 512, tmp_path / "out.safetensors"
+            [TrainingFolder(tmp_path / "none")], build_backbone("resnet18"), 512, tmp_path / "out.safetensors"
         )
 
 
@@ -175,7 +176,7 @@ def test_only_rendered_faces_are_nobodys(trained, tmp_path):
     other = TrainingFolder(tmp_path / "run")
     other.begin(facts)
     shutil.copy(folder.best, other.best)
-    _, card = export(other, build_backbone("resnet18"), 512, tmp_path / "out.safetensors")
+    _, card = export([other], build_backbone("resnet18"), 512, tmp_path / "out.safetensors")
     assert "photograph" not in card.read_text()  # StyleGAN has learnt from photographs
     assert "torchrun --nproc-per-node=2 -m comface_bench pretrain --config" in card.read_text()
     assert "| 1 | 1.2500 |" in card.read_text()  # of the best epoch's own line: the log is empty
@@ -194,7 +195,7 @@ def scaled(trained, tmp_path, name, factor):
 
 def test_what_float16_cannot_hold_is_float32(trained, tmp_path):
     other, variances = scaled(trained, tmp_path, "backbone.bn1.running_var", 1e6)
-    path, _ = export(other, build_backbone("resnet18"), 512, tmp_path / "out.safetensors")
+    path, _ = export([other], build_backbone("resnet18"), 512, tmp_path / "out.safetensors")
     stored = load_file(path)
     assert torch.equal(stored["backbone.bn1.running_var"], variances)
     assert stored["backbone.bn1.running_mean"].dtype == torch.float16
@@ -205,8 +206,81 @@ def test_what_float16_cannot_hold_is_float32(trained, tmp_path):
 def test_a_weight_that_is_not_finite_is_refused(trained, tmp_path):
     other, _ = scaled(trained, tmp_path, "backbone.conv1.weight", float("inf"))
     with pytest.raises(WeightsFormatError, match=r"backbone\.conv1\.weight"):
-        export(other, build_backbone("resnet18"), 512, tmp_path / "out.safetensors")
+        export([other], build_backbone("resnet18"), 512, tmp_path / "out.safetensors")
     assert not (tmp_path / "out.safetensors").exists()
+
+
+START = MethodStart.of("a", MethodCard("a", 1, ":b", "x"), "ab" * 32, 512, Preprocess()).as_json()
+
+
+def begin_seed(trained, root, seed, start=START, freeze="norms", **settings):
+    """A folder of a training from a start, with a network of the seed's."""
+    folder, _ = trained
+    facts = folder.read()
+    own = {**facts["settings"], "seed": seed, "freeze": freeze, **settings}
+    other = TrainingFolder(root / f"seed{seed}")
+    other.begin({**facts, "settings": own, "start": start})
+    network = ComFace(build_backbone("resnet18", 3), 512, 8, NAMES)
+    with torch.no_grad():
+        generator = torch.Generator().manual_seed(seed)
+        for parameter in network.parameters():
+            parameter += 0.01 * torch.randn(parameter.shape, generator=generator)
+    torch.save({"line": epoch(1 + seed, 1.0 - seed / 10), "model": network.state_dict()}, other.best)
+    other.append_line(epoch(1 + seed, 1.0 - seed / 10))
+    return other, network
+
+
+def test_several_trainings_give_the_mean_of_their_weights(trained, tmp_path):
+    made = [begin_seed(trained, tmp_path, seed) for seed in (0, 1, 5)]
+    path, card = export([one for one, _ in made], build_backbone("resnet18"), 512, tmp_path / "m.safetensors")
+    stored = load_file(path)
+    for name, tensor in stored.items():
+        part, _, rest = name.partition(".")
+        own = [
+            5.0 * network.head_weights()[rest] if part == "heads" else network.state_dict()[name]
+            for _, network in made
+        ]
+        expected = sum(one.double() for one in own) / 3 if tensor.is_floating_point() else own[0]
+        assert torch.allclose(tensor.double(), expected.double(), rtol=1e-3, atol=1e-6), name
+    assert read_facts(path)["mean_of"] == [{"seed": n, "epoch": n + 1} for n in (0, 1, 5)]
+    text = card.read_text()
+    for said in (
+        "epoch 1 of seed 0, 2 of seed 1, 6 of seed 5: the mean of all weights",
+        "pretrain --config settings.toml --corpus corpus0 --from a -o seed=5 --out seed5",
+        "    comface-bench export seed0 seed1 seed5\n",
+        "## Curve, seed 1",
+        "| 6 | 0.5000 |",
+    ):
+        assert said in text, said
+    assert len((tmp_path / "m.log.jsonl").read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("seed", "other", "said"),
+    [
+        (1, {"learning_rate": 0.5}, "differ in settings.learning_rate"),
+        (1, {"start": {**START, "weights": "cd" * 32}}, "differ in start"),
+        (0, {}, "seeds 0, 0: a training counts once"),
+    ],
+)
+def test_other_trainings_have_no_mean(trained, tmp_path, seed, other, said):
+    folders = [
+        begin_seed(trained, tmp_path / "a", 0)[0],
+        begin_seed(trained, tmp_path / "b", seed, **other)[0],
+    ]
+    with pytest.raises(UsageError, match=said):
+        export(folders, build_backbone("resnet18"), 512, tmp_path / "m.safetensors")
+    assert not (tmp_path / "m.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("both", "said"),
+    [({"start": {}}, "began at random weights"), ({"freeze": ""}, "20 batch norms of each training")],
+)
+def test_networks_that_lie_far_apart_have_no_mean(trained, tmp_path, both, said):
+    folders = [begin_seed(trained, tmp_path, seed, **both)[0] for seed in (0, 1)]
+    with pytest.raises(UsageError, match=said):
+        export(folders, build_backbone("resnet18"), 512, tmp_path / "m.safetensors")
 
 
 def change(exported, path, drop="", **metadata):
