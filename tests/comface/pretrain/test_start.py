@@ -247,6 +247,27 @@ def test_a_network_of_timm_with_a_file_of_ones_own(call, words, tmp_path):
     assert 0 < max(map(float, moved)) < 0.1
 
 
+def test_the_mean_of_two_trainings_is_a_network_and_a_start_for_other_people(call, words, tmp_path):
+    mean, folders = tmp_path / "mean.safetensors", [tmp_path / "seed0", tmp_path / "seed1"]
+    torch.save(timm.create_model("test_efficientnet", pretrained=False).state_dict(), tmp_path / "mine.pth")
+    start = ["--from", f"timm/test_efficientnet+checkpoint={tmp_path / 'mine.pth'}", "-o", "freeze=norms"]
+
+    def train(out, *more):
+        return call(*[str(out) if word == str(tmp_path / "run") else word for word in words], *more)
+
+    for seed, folder in enumerate(folders):
+        assert train(folder, *start, "-o", f"seed={seed}")[0] == 0
+    status, _, err = call("export", *folders, "--out", mean)
+    assert status == 0, err
+    assert [one["seed"] for one in read_facts(mean)["mean_of"]] == [0, 1]
+    assert load_method("comface", checkpoint=mean)(torch.rand(2, 3, 32, 32)).isfinite().all()
+    for seed in (0, 1):
+        status, _, err = train(tmp_path / "next", "--from", mean, "-o", f"seed={seed}")
+        assert status == 2 and "held others out" in err and "--first N" in err
+    status, _, err = call("export", *folders, "--onnx")
+    assert status == 2 and "--onnx: 2 records" in err
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
