@@ -60,18 +60,27 @@ def task_head_starts(attributes: tuple[str, ...], generators: set[str]) -> dict[
 
 
 def export(
-    folders: Sequence[TrainingFolder], backbone: nn.Module, feature_dim: int, out: Path
+    folders: Sequence[TrainingFolder],
+    backbone: nn.Module,
+    feature_dim: int,
+    out: Path,
+    start: Mapping[str, Tensor] | None = None,
+    start_share: float = 0.0,
 ) -> tuple[Path, Path]:
-    """Write the best network of a training, or the mean of those of several.
+    """Write the best network of a training, or a mean of several trainings, or of these and their start.
 
     Networks that learnt from one start lie close enough for the mean of their weights to be one, too, and it
-    tends to err less than each (Wortsman et al., "Model soups", ICML 2022).
+    tends to err less than each (Wortsman et al., "Model soups", ICML 2022). On the line from the start to
+    what was trained lie networks that have learnt most of it and forgotten little (Wortsman et al., "Robust
+    fine-tuning of zero-shot models", CVPR 2022).
 
     Args:
         folders: The trainings'; they may still go on. Several differ in nothing but their seeds.
         backbone: Of the trainings' topology; overwritten.
         feature_dim: Its feature's size D.
         out: File to write, `.safetensors`; the card's name is the same with `.md`.
+        start: The backbone that the trainings started from.
+        start_share: Its share in the backbone's weights, 0 to less than 1; heads are the trainings'.
 
     Returns:
         The two files; the trainings' logs, one after the other, lie beside them as `.log.jsonl`. Floating
@@ -81,14 +90,16 @@ def export(
     Raises:
         DataMissingError: No epoch is done yet.
         DataFormatError: The state of the best one is damaged.
-        UsageError: Of several trainings there is no mean.
+        UsageError: Of several trainings, or of one and its start, there is no mean.
         WeightsFormatError: A weight isn't finite.
     """
     from safetensors.torch import save
 
     trainings = [_read_best(folder) for folder in folders]
     facts, settings = trainings[0].facts, trainings[0].facts["settings"]
-    _require_mean(folders, trainings, backbone)
+    _require_alike(folders, trainings)
+    if len(trainings) > 1 or start_share:
+        _require_averages(settings, backbone)
     own = tuple(facts["attributes"]) if settings["heads"] == "attribute" else ()
     network = ComFace(backbone, feature_dim, settings["projection_dim"], own)
     several: list[dict[str, Tensor]] = []
@@ -114,8 +125,14 @@ def export(
             {"seed": training.facts["settings"]["seed"], "epoch": training.line["epoch"]}
             for training in trainings
         ]
+    mean = _mean(several, [1.0] * len(several))
+    if start is not None and start_share:
+        facts_of_file["start_share"] = start_share
+        learnt = {name: mean[f"backbone.{name}"] for name in start}
+        mixed = _mean([learnt, start], [1 - start_share, start_share])
+        mean |= {f"backbone.{name}": tensor for name, tensor in mixed.items()}
     data = save(
-        {name: _to_stored(name, tensor) for name, tensor in _mean(several).items()},
+        {name: _to_stored(name, tensor) for name, tensor in mean.items()},
         {KIND: json.dumps(facts_of_file, sort_keys=True)},
     )
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -138,14 +155,12 @@ def _read_best(folder: TrainingFolder) -> ExportedTraining:
     return ExportedTraining(facts, best["line"], folder.lines(), best["model"])
 
 
-def _require_mean(
-    folders: Sequence[TrainingFolder], trainings: Sequence[ExportedTraining], backbone: nn.Module
-) -> None:
-    """Make sure that several trainings have a mean.
+def _require_alike(folders: Sequence[TrainingFolder], trainings: Sequence[ExportedTraining]) -> None:
+    """Make sure that the networks of several trainings lie close to each other.
 
     Raises:
-        UsageError: They began elsewhere, learnt from other faces or by other settings, or each took averages
-            of its own in batch norm, which aren't those of the mean.
+        UsageError: They began elsewhere or each at weights of its own, or learnt from other faces or by other
+            settings.
     """
     if len(trainings) == 1:
         return
@@ -171,25 +186,34 @@ def _require_mean(
             "the trainings began at random weights, which differ by seed: their networks have no mean",
             "Let all begin at the same: pretrain --from METHOD or --from FILE",
         )
-    frozen = choose_frozen(backbone, first["settings"].get("freeze", ""))
+
+
+def _require_averages(settings: Mapping[str, Any], backbone: nn.Module) -> None:
+    """Make sure that batch norms need no averages of a mean of weights, which nobody has taken.
+
+    Raises:
+        UsageError: The training took some.
+    """
+    frozen = choose_frozen(backbone, settings.get("freeze", ""))
     if moving := list_moving_averages(backbone, frozen):
         raise UsageError(
-            f"{format_count(len(moving), 'batch norm')} of each training took averages of its own,"
-            " which aren't those of a mean of weights",
+            f"{format_count(len(moving), 'batch norm')} took averages in training, which aren't those of a"
+            " mean of weights",
             "Train with -o freeze=norms",
         )
 
 
-def _mean(several: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Return the mean of each tensor, in float64; counters are the first's."""
+def _mean(several: Sequence[Mapping[str, Tensor]], shares: Sequence[float]) -> dict[str, Tensor]:
+    """Return the weighted mean of each tensor, in float64; counters are the first's."""
     if len(several) == 1:
         return dict(several[0])
-    return {
-        name: torch.stack([one[name].double() for one in several]).mean(dim=0).to(tensor.dtype)
-        if tensor.is_floating_point()
-        else tensor
-        for name, tensor in several[0].items()
-    }
+    mean: dict[str, Tensor] = {}
+    for name, tensor in several[0].items():
+        mean[name] = tensor
+        if tensor.is_floating_point():
+            summed = sum(share * one[name].double() for share, one in zip(shares, several, strict=True))
+            mean[name] = (torch.as_tensor(summed) / sum(shares)).to(tensor.dtype)
+    return mean
 
 
 def shared_head(tensors: Mapping[str, Tensor], path: Path) -> Tensor:

@@ -53,7 +53,7 @@ def write_card(
         trainings: The training, or all whose mean the file holds.
     """
     facts, several = trainings[0].facts, len(trainings) > 1
-    settings = exported["settings"]
+    settings, share = exported["settings"], exported.get("start_share", 0)
     corpora, before = facts["corpora"].values(), list(earlier_trainings(facts))
     seen_before = [corpus for training in before for corpus in training["corpora"].values()]
     first = first_start(facts, name)
@@ -76,6 +76,14 @@ def write_card(
         + ", ".join(f"{one.line['epoch']}{f' of seed {one.seed}' if several else ''}" for one in trainings)
         + (": the mean of all weights; each has" if several else ",")
         + " the lowest validation loss",
+        *(
+            [
+                f"- {1 - share:g} of the backbone's weights are of that, {share:g} the start's; the heads are"
+                " those that were trained"
+            ]
+            if share
+            else []
+        ),
         "- Versions: "
         + ", ".join(" ".join(pair) for pair in facts["environment"]["versions"].items() if pair[1]),
         "",
@@ -100,11 +108,7 @@ def write_card(
             + (f" -o seed={training.seed} --out seed{training.seed}" if several else "")
             for training in trainings
         ),
-        *(
-            [f"    comface-bench export {' '.join(f'seed{one.seed}' for one in trainings)}"]
-            if several
-            else []
-        ),
+        *([f"    {_export_command(trainings, before, first, share)}"] if several or share else []),
         "",
         "with the settings below; the "
         + ("trainings' logs lie, one after the other," if several else "training's log lies")
@@ -208,6 +212,19 @@ def _method_section(start: MethodStart) -> list[str]:
         ),
         "",
     ]
+
+
+def _export_command(
+    trainings: Sequence[ExportedTraining],
+    before: Sequence[Mapping[str, Any]],
+    first: MethodStart | None,
+    share: float,
+) -> str:
+    folders = [f"seed{one.seed}" for one in trainings] if len(trainings) > 1 else ["pretraining"]
+    start = "start.safetensors" if before or first is None else first.method
+    return f"comface-bench export {' '.join(folders)}" + (
+        f" --from {start} --start-share {share:g}" if share else ""
+    )
 
 
 def _program(processes: int) -> str:

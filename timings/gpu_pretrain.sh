@@ -10,7 +10,8 @@
 #       bash timings/gpu_pretrain.sh
 #
 # Corpora are rendered one after the other, each whole, for 45 % of the time; what is there then is learnt from. An
-# epoch is timed first, and the training gets as many as fit. START names what it starts from, as --from does.
+# epoch is timed first, and the training gets as many as fit. START names what it starts from, as --from does; its batch
+# norms are held fast then (docs/transfer.md).
 set -euo pipefail
 
 OUT=${OUT:?name the folder for what is brought back}
@@ -30,7 +31,8 @@ while ((${#corpora[@]} == 0 || $(passed) + longest < ALL * 45 / 100)); do
     start=$(passed)
     corpus="$WORK/faces$first"
     $BENCH synth corpus --out "$corpus" --attributes age,weight,smile --identities "$PEOPLE" --alphas 8 --seed 22 \
-        --first "$first" -o nuisance=on -o size="$SIZE" -o device="$DEVICE" --workers "$WORKERS"
+        --first "$first" -o nuisance=on -o ageless=hair-colour,hair-loss,hairstyle,beard,skin,glasses,clothes \
+        -o size="$SIZE" -o device="$DEVICE" --workers "$WORKERS"
     corpora+=(--corpus "$corpus")
     first=$((first + PEOPLE))
     took=$(($(passed) - start))
@@ -52,7 +54,7 @@ validation_pairs = 1000
 SETTINGS
 train() { # folder, epochs, most seconds
     timeout --signal=INT "$3" $BENCH pretrain --config "$WORK/run.toml" "${corpora[@]}" --out "$1" -o epochs="$2" --device "$DEVICE" \
-        --threads "$WORKERS" ${START:+--from "$START"}
+        --threads "$WORKERS" ${START:+--from "$START" -o freeze=norms}
 }
 start=$(passed)
 train "$WORK/measure" 1 "$ALL"

@@ -17,6 +17,8 @@ from comface_bench.core.errors import MissingExtraError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from torch import Tensor
+
     from comface_bench.cli.pretrain_start import Start
     from comface_bench.comface.pretrain.faces import FaceDataset
     from comface_bench.comface.pretrain.folder import TrainingFolder
@@ -329,6 +331,21 @@ def export(
             help="File to write; by default comface-BACKBONE.safetensors, or TASK-METHOD.onnx, here.",
         ),
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="METHOD|FILE", help="With --start-share: as of pretrain.", show_default=False
+        ),
+    ] = None,
+    start_share: Annotated[
+        float,
+        typer.Option(
+            metavar="SHARE",
+            min=0.0,
+            max=1.0,
+            help="Share of the start in the backbone's weights, below 1: less is forgotten.",
+        ),
+    ] = 0.0,
     onnx: Annotated[
         bool,
         typer.Option("--onnx", help="Write a record's model, backbone and head, as ONNX (extra: onnx)."),
@@ -375,8 +392,40 @@ def export(
         raise UsageError(f"--out {target}: not called .safetensors")
     backbone = build_topology(first) if first else build_backbone(name, None)
     width = first.feature_dim if first else feature_width(name)
-    for path in write(opened, backbone, width, target):
+    begun = _read_start(facts, source[0], start, start_share, plugin)
+    for path in write(opened, backbone, width, target, begun, start_share):
         typer.echo(path)
+
+
+def _read_start(
+    facts: Mapping[str, Any], folder: Path, start: str | None, share: float, plugin: list[Path]
+) -> Mapping[str, Tensor] | None:
+    """Return the backbone that a training started from, where its weights are to have a share.
+
+    Raises:
+        UsageError: The share or the start is missing, or it is another's start.
+    """
+    from comface_bench.cli.pretrain_start import divide_words, open_start
+    from comface_bench.comface.pretrain.settings import Settings
+    from comface_bench.core.registry import method_registry
+
+    if start is None and not share:
+        return None
+    if start is None or not 0 < share < 1:
+        raise UsageError(
+            f"--start-share {share:g}: not above 0 and below 1" if start else "--start-share needs the start",
+            "comface-bench export DIR --from METHOD|FILE --start-share 0.5",
+        )
+    methods = method_registry(plugin)
+    settings = Settings.from_mapping(facts["settings"], str(folder))
+    found = open_start(settings, start, methods, divide_words({}, start, methods)[1])
+    key = "sha256" if "sha256" in found.facts else "weights"
+    if not found.facts[key] or found.facts[key] != facts.get("start", {}).get(key):
+        raise UsageError(
+            f"--from {start}: the training in {folder} didn't start from its weights",
+            "Give what its pretrain had for --from; drawn weights can't have a share.",
+        )
+    return found.backbone.state_dict()
 
 
 def _export_onnx(

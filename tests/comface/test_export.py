@@ -273,9 +273,27 @@ def test_other_trainings_have_no_mean(trained, tmp_path, seed, other, said):
     assert not (tmp_path / "m.safetensors").exists()
 
 
+def test_the_start_has_a_share_of_the_backbone_and_none_of_the_heads(trained, tmp_path):
+    folder, network = begin_seed(trained, tmp_path, 0)
+    start = build_backbone("resnet18", 4).state_dict()
+    path, card = export([folder], build_backbone("resnet18"), 512, tmp_path / "m.safetensors", start, 0.25)
+    stored = load_file(path)
+    for name, own in network.backbone.state_dict().items():
+        expected = 0.75 * own.double() + 0.25 * start[name].double() if own.is_floating_point() else own
+        assert torch.allclose(stored[f"backbone.{name}"].double(), expected.double(), rtol=1e-3, atol=1e-6)
+    assert torch.allclose(stored["heads.age"].float(), 5.0 * network.head_weights()["age"], rtol=1e-3)
+    assert read_facts(path)["start_share"] == 0.25
+    text = card.read_text()
+    assert "0.75 of the backbone's weights are of that, 0.25 the start's" in text
+    assert "    comface-bench export pretraining --from a --start-share 0.25\n" in text
+    moved, _ = begin_seed(trained, tmp_path, 1, freeze="")
+    with pytest.raises(UsageError, match="20 batch norms took averages"):
+        export([moved], build_backbone("resnet18"), 512, tmp_path / "n.safetensors", start, 0.25)
+
+
 @pytest.mark.parametrize(
     ("both", "said"),
-    [({"start": {}}, "began at random weights"), ({"freeze": ""}, "20 batch norms of each training")],
+    [({"start": {}}, "began at random weights"), ({"freeze": ""}, "20 batch norms took averages")],
 )
 def test_networks_that_lie_far_apart_have_no_mean(trained, tmp_path, both, said):
     folders = [begin_seed(trained, tmp_path, seed, **both)[0] for seed in (0, 1)]

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import timm
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from comface_bench.baselines.comface import build_topology
 from comface_bench.cli.pretrain_start import divide_words, open_start
@@ -264,6 +264,22 @@ def test_the_mean_of_two_trainings_is_a_network_and_a_start_for_other_people(cal
     for seed in (0, 1):
         status, _, err = train(tmp_path / "next", "--from", mean, "-o", f"seed={seed}")
         assert status == 2 and "held others out" in err and "--first N" in err
+    half = ["--from", start[1], "--start-share", "0.5", "--out", tmp_path / "half.safetensors"]
+    assert call("export", *folders, *half)[0] == 0
+    own = torch.load(tmp_path / "mine.pth", weights_only=True)
+    learnt, mixed = load_file(mean), load_file(tmp_path / "half.safetensors")
+    name = "conv_stem.weight"
+    halfway = (learnt[f"backbone.{name}"].float() + own[name]) / 2
+    assert torch.allclose(mixed[f"backbone.{name}"].float(), halfway, rtol=2e-3, atol=1e-5)
+    assert not torch.equal(mixed[f"backbone.{name}"], learnt[f"backbone.{name}"])
+    for wrong, said in (
+        (["--start-share", "0.5"], "--start-share needs the start"),
+        (["--from", start[1]], "--start-share 0: not above 0 and below 1"),
+        (["--from", mean, "--start-share", "0.5"], "didn't start from its weights"),
+        (["--from", "scratch", "--start-share", "0.5"], "didn't start from its weights"),
+    ):
+        status, _, err = call("export", *folders, *wrong)
+        assert status == 2 and said in err
     status, _, err = call("export", *folders, "--onnx")
     assert status == 2 and "--onnx: 2 records" in err
 
