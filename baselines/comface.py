@@ -1,16 +1,19 @@
 """ComFace: pre-trained on pairs of synthetic faces of one identity.
 
-Weights ship for ResNet-18. A file of one's own is what `comface-bench export` writes: `backbone.*` and a head
-for each attribute, with metadata that say which head a task starts from. Where its training started from
+Weights ship for ResNet-18, which has seen nothing but renderings, and for EfficientNet-Lite0, which started
+from ImageNet's photographs. A file of one's own is what `comface-bench export` writes: `backbone.*` and a
+head for each attribute, with metadata that say which head a task starts from. Where its training started from
 another method (`pretrain --from METHOD`), the backbone is that method's, and so is what its card says of it.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from comface_bench.baselines import efficientnet_lite as lite
 from comface_bench.baselines.networks import BACKBONES, FEATURES, build_backbone
 from comface_bench.core.card import MethodCard, Preprocess
 from comface_bench.core.errors import BenchError, PluginError, WeightsFormatError, WeightsMissingError
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 
 SHIPS = "resnet18"
 
-CARD = MethodCard(
+RESNET = MethodCard(
     name="comface",
     version=2,
     build=":build",
@@ -48,6 +51,26 @@ CARD = MethodCard(
 )
 
 
+LITE0 = dataclasses.replace(
+    RESNET,
+    name="comface-lite0",
+    version=1,
+    backbone=lite.LITE0.backbone,
+    feature=lite.LITE0.feature,
+    feature_dim=lite.LITE0.feature_dim,
+    preprocess=lite.LITE0.preprocess,
+    options={},
+    pretrained_head=False,
+    trained_on=(*RESNET.trained_on, *lite.LITE0.trained_on),
+    supervision=(*RESNET.supervision, *lite.LITE0.supervision),
+    summary="As comface, from a start that has seen photographs: efficientnet-lite0, its norms frozen.",
+    licence="Apache-2.0 (this project's implementation, efficientnet-lite0 and what was learnt)",
+    training_scale="31k after 1.28M of efficientnet-lite0",
+)
+
+CARDS = (RESNET, LITE0)
+
+
 def find_weights(card: MethodCard, options: Mapping[str, str]) -> Path | None:
     """Return the weights that ship.
 
@@ -56,7 +79,7 @@ def find_weights(card: MethodCard, options: Mapping[str, str]) -> Path | None:
     """
     from comface_bench.comface.weights import shipped_weights
 
-    path = shipped_weights(options["backbone"])
+    path = shipped_weights(options.get("backbone", lite.LITE0.name))
     if path is None:
         raise WeightsMissingError(
             f"{card.name}: weights ship for {SHIPS}, not for {options['backbone']}; the authors publish none",
@@ -67,7 +90,7 @@ def find_weights(card: MethodCard, options: Mapping[str, str]) -> Path | None:
 
 
 OF_WEIGHTS = (
-    *("backbone", "feature", "feature_dim", "preprocess", "options"),
+    *("backbone", "feature", "feature_dim", "preprocess", "options", "pretrained_head"),
     *("trained_on", "labels_of", "supervision", "group"),
 )
 """Facts of the card that weights of one's own may change, as `configure_method` does."""
@@ -114,7 +137,7 @@ def build(options: Mapping[str, str], weights: Path | None, seed: int) -> nn.Mod
         )
     tensors = read_tensors(weights)
     backbone = build_topology(start) if start else build_backbone(facts["backbone"], None)
-    load_strictly(backbone, select_backbone(tensors, weights, ("backbone.",), CARD.dropped_keys), weights)
+    load_strictly(backbone, select_backbone(tensors, weights, ("backbone.",), RESNET.dropped_keys), weights)
     heads: Any = backbone
     heads.head_weight = shared_head(tensors, weights)
     heads.head_weights = task_heads(tensors, facts, weights)

@@ -119,7 +119,8 @@ class MethodStart:
         """Return the card of ComFace's weights with what they have from this start.
 
         Whom and what the start has seen counts beside the rendered faces: a start that was taught ages makes
-        weights that were, and a task that it was trained on is marked or refused.
+        weights that were, and a task that it was trained on is marked or refused. Their heads aren't offered
+        as a start: on photographs a drawn one does better (docs/transfer.md).
         """
         return dataclasses.replace(
             card,
@@ -127,6 +128,7 @@ class MethodStart:
             feature=self.feature,
             feature_dim=self.feature_dim,
             preprocess=self.preprocess,
+            pretrained_head=False,
             # The file says which backbone it holds.
             options={name: values for name, values in card.options.items() if name != "backbone"},
             trained_on=tuple(dict.fromkeys((*card.trained_on, *self.trained_on))),
