@@ -290,7 +290,8 @@ def build_encoder(
             f"{entry.card.name} declares a pre-trained pair head but builds none",
             "Give the module an attribute `head_weight`, (D,), or leave pretrained_head out of the card.",
         )
-    # Channels last is how convolutions are fastest, on both kinds of device; other layers don't mind.
+    # Channels last is how convolutions are fastest, on both kinds of device. Others give the same, but for
+    # group_norm: on a CPU it loses digits where a mean is large (findings/torch-group-norm-channels-last.sh).
     encoder = Encoder(entry.card.name, backbone, preprocess, entry.card.chip)
     return encoder.to(memory_format=torch.channels_last)
 
