@@ -20,7 +20,7 @@ include_patterns = [
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "examples/notebooks/*",
-    "comface/weights/comface-resnet18.md",
+    "comface/weights/*.md",
     "leaderboards/results/leaderboard/**",
     "leaderboards/studies/**",
 ]
