@@ -7,7 +7,7 @@ open_clip has to be asked which repository a tag is in.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -263,7 +263,8 @@ def make_plan(request: Request) -> Plan:
     """
     plan = draft_plan(request, OpenTasks())
     plan.check_any()
-    return choose_units(plan, request.units)
+    once = without_repeats(plan.cells, set())
+    return choose_units(dataclasses.replace(plan, cells=tuple(once)), request.units)
 
 
 def draft_plan(request: Request, opened: OpenTasks) -> Plan:
@@ -570,6 +571,25 @@ class _Planner:
         if explicit and not self._request.skip_missing:
             raise error
         self.skips.append(Skip(label, error.message, error.hint))
+
+
+def without_repeats(cells: Iterable[PlannedRecord], seen: set[str]) -> list[PlannedRecord]:
+    """Leave out units that were seen before; all become seen.
+
+    Requests may overlap, and two names or paths may mean one thing.
+    """
+    left = []
+    for cell in cells:
+        keys = {unit.key() for unit in cell.units}
+        left += narrow_all([cell], keys - seen) if keys & seen else [cell]
+        seen |= keys
+    return left
+
+
+def narrow_all(cells: Iterable[PlannedRecord], keys: Set[str]) -> list[PlannedRecord]:
+    """Return cells with only the units of some keys, without those that have none."""
+    narrowed = (cell.narrow(lambda unit: unit.key() in keys) for cell in cells)
+    return [cell for cell in narrowed if cell.units]
 
 
 def choose_units(plan: Plan, keys: Collection[str]) -> Plan:
