@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from comface_bench.core.card import Family, MethodCard, TaskCard
 from comface_bench.core.errors import (
@@ -48,6 +48,9 @@ from comface_bench.data.task import Task, open_task
 from comface_bench.results.models import ModelFiles
 from comface_bench.results.store import ResultStore
 from comface_bench.stats.metrics import metric_registry
+
+if TYPE_CHECKING:
+    from comface_bench.results.schema import Record
 
 DEFAULT_PROTOCOL = "linear"
 DEFAULT_RESULTS = Path("results")
@@ -286,19 +289,14 @@ def draft_plan(request: Request, opened: OpenTasks) -> Plan:
     return Plan(cells, tuple(planner.skips))
 
 
-def describe_data_change(cell: PlannedRecord) -> str:
-    """Say what is other in a cell's data than in its stored record's; empty without a record of other data.
+def describe_data_change(cell: PlannedRecord, record: Record) -> str:
+    """Say what is other in a cell's data than in those of a record; empty where they are the same.
 
     All that a record itself tells is how many people there were. More is known where the table of its data
     is kept (`comface_bench.data.changes`).
     """
-    store = ResultStore(cell.request.results)
-    try:
-        record = store.load(cell.task.name, cell.protocol.name, cell.method_name)
-    except BenchError:
-        return ""
     table = cell.task.table
-    if record is None or record.task.manifest_digest == table.digest:
+    if record.task.manifest_digest == table.digest:
         return ""
     kept = read_table(record.task.manifest_digest)
     if kept is not None and (told := describe_changes(kept, DataTable.of(table))):

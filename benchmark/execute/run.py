@@ -749,7 +749,8 @@ class GroupRunner:
         return ImageSource.unaugmented(self._images, size, self._machine, self._image_keys)
 
     def _open_record(self, cell: PlannedRecord, feature_dim: int, parameters: int) -> RecordWriter:
-        change = describe_data_change(cell)
+        from comface_bench.results.record import load_record
+
         writer = self._store.open(
             describe_task(cell.task),
             describe_method(cell, feature_dim, parameters),
@@ -760,8 +761,11 @@ class GroupRunner:
         if writer.set_aside is not None:
             kept = writer.set_aside.name
             told = f"an earlier record, of other settings or damaged, is kept as {kept}"
-            if change:
-                told = f"{cell.label}: the data changed since its record ({change}); that is kept as {kept}"
+            with contextlib.suppress(ResultError):  # A damaged one says nothing.
+                if change := describe_data_change(cell, load_record(writer.set_aside)):
+                    told = (
+                        f"{cell.label}: the data changed since its record ({change}); that is kept as {kept}"
+                    )
             self._report(Event("notice", told))
         return writer
 

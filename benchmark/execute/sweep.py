@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -304,7 +305,8 @@ def explain(cell: PlannedRecord) -> dict[str, str]:
         return {}
     from comface_bench.results.history import explain_misses
 
-    return explain_misses(ResultStore(cell.request.results), cell.missing, describe_data_change(cell))
+    changed = functools.partial(describe_data_change, cell)
+    return explain_misses(ResultStore(cell.request.results), cell.missing, changed)
 
 
 def run_batch(batch: Batch, report: Report = ignore) -> BatchResult:
