@@ -7,8 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from comface_bench.cli.pretrain import describe_training
 from comface_bench.cli.transfer_report import open_rendered
 from comface_bench.comface.corpus.layout import Layout
+from comface_bench.comface.corpus.read import Corpus
+from comface_bench.comface.pretrain.settings import Settings
 from comface_bench.comface.synthesis.generator import GENERATORS
 from comface_bench.core.protocol import resolve_protocol
 
@@ -252,6 +255,15 @@ def test_a_checkpoint_that_was_moved(call, words, made, grey, tmp_path, whole_li
     assert contents(made) == before
     (moved,) = events(made, "moved")
     assert moved["checkpoint"] == [str(grey), str(tmp_path / "copy.bin")]
+
+
+def test_what_is_told_of_a_pre_training_names_no_place_of_the_checkpoint(made, grey):
+    with Corpus(made) as corpus:
+        assert corpus.description.arguments == {"checkpoint": str(grey)}
+        faces = SimpleNamespace(corpora=[corpus], digests=["ab"], attributes=("au1",), people=4)
+        machine = SimpleNamespace(device=SimpleNamespace(type="cpu"), precision="float32")
+        facts = describe_training(Settings(), faces, machine, 1, {})
+    assert facts["corpora"]["0"]["arguments"] == {"checkpoint": "PATH"}
 
 
 def test_another_device_and_batch(call, made):
