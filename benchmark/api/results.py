@@ -247,11 +247,11 @@ class Results(Sequence["Record"]):
         return draw_forest(entries, arranged, name, shown.methods, ax)
 
     def __repr__(self) -> str:
-        counted = {"record": self, "method": self.methods, "task": self.tasks, "protocol": self.protocols}
-        said = [format_count(len(some), noun) for noun, some in counted.items()]
+        names = {"method": self.methods, "task": self.tasks, "protocol": self.protocols}
+        said = [format_count(len(some), kind) for kind, some in names.items()]
         if failed := sum(len(record.failures) for record in self):
             said.append(f"{format_count(failed, 'unit')} failed")
-        return short_repr("Results", str(self.folder), *said)
+        return short_repr("Results", str(self.folder), format_count(len(self), "record"), *said)
 
     def _repr_html_(self) -> str:
         from comface_bench.stats.metrics import describe_metric
