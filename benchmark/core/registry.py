@@ -345,6 +345,7 @@ class Registry(Generic[CardT]):
             self._refuse_known(card.name, origin, entries, families)
             entries[card.name] = Entry.of(card, origin, module)
         if hasattr(module, "FAMILY"):
+            self._refuse_known(module.FAMILY, origin, entries, families)
             families.append(Family(module.FAMILY, module.EXAMPLE, origin, module))
 
     def _refuse_known(
