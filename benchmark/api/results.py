@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from comface_bench.core.display import html_table, short_repr, text_table, visible
+from comface_bench.core.display import format_count, html_table, short_repr, text_table, visible
 from comface_bench.core.errors import ResultError, UsageError
 from comface_bench.core.names import choose_names
 from comface_bench.results.store import ResultStore, no_record_in, require_results
@@ -247,12 +247,11 @@ class Results(Sequence["Record"]):
         return draw_forest(entries, arranged, name, shown.methods, ax)
 
     def __repr__(self) -> str:
-        counts = ((self.methods, "method"), (self.tasks, "task"), (self.protocols, "protocol"))
-        said = [f"{len(names)} {kind}{'' if len(names) == 1 else 's'}" for names, kind in counts]
+        names = {"method": self.methods, "task": self.tasks, "protocol": self.protocols}
+        said = [format_count(len(some), kind) for kind, some in names.items()]
         if failed := sum(len(record.failures) for record in self):
-            said.append(f"{failed} unit{'' if failed == 1 else 's'} failed")
-        records = f"{len(self)} record{'' if len(self) == 1 else 's'}"
-        return short_repr("Results", str(self.folder), records, *said)
+            said.append(f"{format_count(failed, 'unit')} failed")
+        return short_repr("Results", str(self.folder), format_count(len(self), "record"), *said)
 
     def _repr_html_(self) -> str:
         from comface_bench.stats.metrics import describe_metric

@@ -278,13 +278,14 @@ def describe_training(
     settings: Settings, faces: FaceDataset, machine: Machine, processes: int, origin: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Describe a training: settings, corpora and start, which decide it, and the machine of its beginning."""
+    from comface_bench.comface.synthesis.generator import without_paths
     from comface_bench.results.environment import describe_environment
 
     corpora = {
         str(number): {
             "generator": corpus.description.generator["name"],
             "licence": corpus.description.generator["licence"],
-            "arguments": corpus.description.arguments,
+            "arguments": without_paths(corpus.description.arguments),
             "plan": corpus.description.plan.as_json(),
             "images": corpus.description.plan.images,
             "sha256": digest,

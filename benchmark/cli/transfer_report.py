@@ -309,6 +309,7 @@ def _open_set(folder: Path | None, card: TaskCard, protocol: Probe) -> Rendered:
 
 
 def _open_corpus(folder: Path, target: str, protocol: Probe) -> Rendered:
+    from comface_bench.comface.corpus.layout import Layout, corpus_digest
     from comface_bench.comface.corpus.read import Corpus
     from comface_bench.comface.export import task_head_starts
 
@@ -329,16 +330,21 @@ def _open_corpus(folder: Path, target: str, protocol: Probe) -> Rendered:
         labels * scale,
         np.repeat(corpus.identities[records], plan.alphas),
         np.arange(len(places), dtype=np.int64),
-        _CorpusPixels(corpus, attribute, places, protocol),
+        _CorpusPixels(corpus, corpus_digest(Layout(folder), attribute), places, protocol),
     )
 
 
 class _CorpusPixels:
-    """Images of a corpus, shown as photographs are: whole, or the face cut out of them."""
+    """Images of a corpus, shown as photographs are: whole, or the face cut out of them.
 
-    def __init__(
-        self, corpus: Corpus, attribute: str, places: Sequence[tuple[int, int]], protocol: Probe
-    ) -> None:
+    Args:
+        corpus: The corpus.
+        made: Digest of its images and of which these are.
+        places: Of these images: record and place in it.
+        protocol: Says how they are shown.
+    """
+
+    def __init__(self, corpus: Corpus, made: str, places: Sequence[tuple[int, int]], protocol: Probe) -> None:
         from comface_bench.core.digest import digest
         from comface_bench.data.alignment import open_aligner
         from comface_bench.data.image_store import stored_size
@@ -347,8 +353,7 @@ class _CorpusPixels:
         self._aligner = open_aligner(protocol.chip) if protocol.align != "none" else None
         self._size = stored_size(protocol.image_size)
         shown = [self._size, self._aligner.describe()] if self._aligner else []
-        made = [corpus.description.key, corpus.description.version, attribute]
-        self.key: str = digest(["corpus", *made, *shown])[:32]
+        self.key: str = digest(["corpus", made, *shown])[:32]
 
     def __len__(self) -> int:
         return len(self._places)

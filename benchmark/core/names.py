@@ -51,7 +51,7 @@ _NO_SIGN = (
     " change into its folder and name the file alone."
 )
 
-_DEVICE = re.compile(r"auto|(cpu|cuda)(:(0|[1-9][0-9]*))?")
+_DEVICE = re.compile(r"auto|(cpu|cuda)(:(0|[1-9][0-9]?))?")  # torch counts no further than 127
 
 
 def check_device(name: str) -> None:

@@ -330,11 +330,7 @@ class Registry(Generic[CardT]):
     def _offered(self) -> dict[str, PluginName]:
         offered: dict[str, PluginName] = {}
         for plugin in installed_plugins(self._group) if self._plugins else []:
-            entries, families = self._declared
-            of_family = (family for family in families if plugin.name.startswith(family.prefix))
-            known = entries.get(plugin.name) or offered.get(plugin.name) or next(of_family, None)
-            if known is not None:
-                raise self._duplicate(plugin.name, known.origin, plugin.origin)
+            self._refuse_known(plugin.name, plugin.origin, {**self._declared[0], **offered}, self.families())
             offered[plugin.name] = plugin
         return offered
 
@@ -346,17 +342,27 @@ class Registry(Generic[CardT]):
         families: list[Family[CardT]],
     ) -> None:
         for card in declared_cards(module, self._card_type):
-            if card.name in entries:
-                raise self._duplicate(card.name, entries[card.name].origin, origin)
+            self._refuse_known(card.name, origin, entries, families)
             entries[card.name] = Entry.of(card, origin, module)
         if hasattr(module, "FAMILY"):
+            self._refuse_known(module.FAMILY, origin, entries, families)
             families.append(Family(module.FAMILY, module.EXAMPLE, origin, module))
 
-    def _duplicate(self, name: str, first: str, second: str) -> DuplicateNameError:
-        return DuplicateNameError(
-            f"two {self.kind}s are called {name!r}: one of {first}, one of {second}",
-            "Rename one, or remove a plugin.",
-        )
+    def _refuse_known(
+        self,
+        name: str,
+        origin: str,
+        known: Mapping[str, Entry[CardT] | PluginName],
+        families: Iterable[Family[CardT]],
+    ) -> None:
+        """Refuse a name that another origin has, alone or with all of a family."""
+        of_family = (family for family in families if name.startswith(family.prefix))
+        other = known.get(name) or next(of_family, None)
+        if other is not None:
+            raise DuplicateNameError(
+                f"two {self.kind}s are called {name!r}: one of {other.origin}, one of {origin}",
+                "Rename one, or remove a plugin.",
+            )
 
     def names(self) -> dict[str, str]:
         """Return every fixed name with its origin, sorted; plugins are named, not loaded."""

@@ -62,10 +62,7 @@ def choose_machine(device: str = "auto", precision: str = "auto", trains: bool =
     check_device(device)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise UsageError(f"no device is called {device!r}", "Use auto, cpu, cuda or cuda:N.") from error
+    chosen = torch.device(device)
     if chosen.type == "cuda" and not (
         torch.cuda.is_available() and (chosen.index or 0) < torch.cuda.device_count()
     ):

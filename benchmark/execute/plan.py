@@ -7,10 +7,10 @@ open_clip has to be asked which repository a tag is in.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from comface_bench.core.card import Family, MethodCard, TaskCard
 from comface_bench.core.errors import (
@@ -48,6 +48,9 @@ from comface_bench.data.task import Task, open_task
 from comface_bench.results.models import ModelFiles
 from comface_bench.results.store import ResultStore
 from comface_bench.stats.metrics import metric_registry
+
+if TYPE_CHECKING:
+    from comface_bench.results.schema import Record
 
 DEFAULT_PROTOCOL = "linear"
 DEFAULT_RESULTS = Path("results")
@@ -263,7 +266,8 @@ def make_plan(request: Request) -> Plan:
     """
     plan = draft_plan(request, OpenTasks())
     plan.check_any()
-    return choose_units(plan, request.units)
+    once = without_repeats(plan.cells, set())
+    return choose_units(dataclasses.replace(plan, cells=tuple(once)), request.units)
 
 
 def draft_plan(request: Request, opened: OpenTasks) -> Plan:
@@ -285,19 +289,14 @@ def draft_plan(request: Request, opened: OpenTasks) -> Plan:
     return Plan(cells, tuple(planner.skips))
 
 
-def describe_data_change(cell: PlannedRecord) -> str:
-    """Say what is other in a cell's data than in its stored record's; empty without a record of other data.
+def describe_data_change(cell: PlannedRecord, record: Record) -> str:
+    """Say what is other in a cell's data than in those of a record; empty where they are the same.
 
     All that a record itself tells is how many people there were. More is known where the table of its data
     is kept (`comface_bench.data.changes`).
     """
-    store = ResultStore(cell.request.results)
-    try:
-        record = store.load(cell.task.name, cell.protocol.name, cell.method_name)
-    except BenchError:
-        return ""
     table = cell.task.table
-    if record is None or record.task.manifest_digest == table.digest:
+    if record.task.manifest_digest == table.digest:
         return ""
     kept = read_table(record.task.manifest_digest)
     if kept is not None and (told := describe_changes(kept, DataTable.of(table))):
@@ -570,6 +569,25 @@ class _Planner:
         if explicit and not self._request.skip_missing:
             raise error
         self.skips.append(Skip(label, error.message, error.hint))
+
+
+def without_repeats(cells: Iterable[PlannedRecord], seen: set[str]) -> list[PlannedRecord]:
+    """Leave out units that were seen before; all become seen.
+
+    Requests may overlap, and two names or paths may mean one thing.
+    """
+    left = []
+    for cell in cells:
+        keys = {unit.key() for unit in cell.units}
+        left += narrow_all([cell], keys - seen) if keys & seen else [cell]
+        seen |= keys
+    return left
+
+
+def narrow_all(cells: Iterable[PlannedRecord], keys: Set[str]) -> list[PlannedRecord]:
+    """Return cells with only the units of some keys, without those that have none."""
+    narrowed = (cell.narrow(lambda unit: unit.key() in keys) for cell in cells)
+    return [cell for cell in narrowed if cell.units]
 
 
 def choose_units(plan: Plan, keys: Collection[str]) -> Plan:

@@ -126,26 +126,30 @@ def run_plan(plan: Plan, request: Request, report: Report = ignore) -> Finished:
             unstarted.append(error)
             if len(unstarted) == len(groups) and all(cell.missing for cell in plan.cells):
                 raise unstarted[0] from None
-            failed += [(unit, error) for cell in group for unit in cell.missing]
-            reason = describe_error(error)
             for cell in group:
-                report(Event("failure", f"{cell.label}: {reason}", cell.method_name, cell.task.name))
+                failed += _fail_cell(cell, cell.missing, error, report)
     records = []
     for cell in plan.cells:
         try:
             record = _load_current(store, cell, report)
         except ResultError as error:
             known = {unit.key() for unit, _ in failed}
-            lost = [(unit, error) for unit in cell.units if unit.key() not in known]
-            failed += lost
-            if lost:
-                report(Event("failure", f"{cell.label}: {error.message}", cell.method_name, cell.task.name))
+            if lost := [unit for unit in cell.units if unit.key() not in known]:
+                failed += _fail_cell(cell, lost, error, report)
             continue
         if record is not None:
             records.append(record)
             report(_record_event(cell, record))
             _remove_states(request.results, cell, record)
     return Finished(tuple(records), tuple(failed))
+
+
+def _fail_cell(
+    cell: PlannedRecord, units: Iterable[Unit], error: Exception, report: Report
+) -> list[tuple[Unit, Exception]]:
+    """Report a failure of a cell as a whole; return its units with the error."""
+    report(Event("failure", f"{cell.label}: {describe_error(error)}", cell.method_name, cell.task.name))
+    return [(unit, error) for unit in units]
 
 
 def _as_error(fault: Exception | SystemExit, name: str) -> Exception:
@@ -344,7 +348,7 @@ class GroupRunner:
         """Run all units; return those that failed.
 
         Raises:
-            Exception: The group can't start: its method can't be built, or its images can't be read.
+            Exception: The group can't start: its method can't be built, or its images or only record be read.
         """
         from comface_bench.engine.precision import choose_machine
 
@@ -366,7 +370,13 @@ class GroupRunner:
         self._images = self._open_images()
         work = []
         for cell in self._cells:
-            writer = self._open_record(cell, feature_dim, parameters)
+            try:
+                writer = self._open_record(cell, feature_dim, parameters)
+            except (ResultError, OSError) as error:
+                if isinstance(error, StorageError) or len(self._cells) == 1:
+                    raise
+                self._failed += _fail_cell(cell, cell.missing, error, self._report_to)
+                continue
             for unit in cell.units:
                 # What a killed run had staged is merged by now and needs no second run, unless asked for.
                 stored = writer.finished.get((unit.fold, unit.seed)) == unit.key() and not self._request.again
@@ -609,7 +619,8 @@ class GroupRunner:
             message=shared,
             hint=self._without_paths(hint),
         )
-        with self._storing(item):
+        # A record that can't be read any more stays as it is.
+        with self._storing(item), contextlib.suppress(ResultError):
             item.writer.fail(failure)
         self._journal.write("failure", unit, error=shared)
         self._failed.append((unit, error))
@@ -738,7 +749,8 @@ class GroupRunner:
         return ImageSource.unaugmented(self._images, size, self._machine, self._image_keys)
 
     def _open_record(self, cell: PlannedRecord, feature_dim: int, parameters: int) -> RecordWriter:
-        change = describe_data_change(cell)
+        from comface_bench.results.record import load_record
+
         writer = self._store.open(
             describe_task(cell.task),
             describe_method(cell, feature_dim, parameters),
@@ -749,8 +761,11 @@ class GroupRunner:
         if writer.set_aside is not None:
             kept = writer.set_aside.name
             told = f"an earlier record, of other settings or damaged, is kept as {kept}"
-            if change:
-                told = f"{cell.label}: the data changed since its record ({change}); that is kept as {kept}"
+            with contextlib.suppress(ResultError):  # A damaged one says nothing.
+                if change := describe_data_change(cell, load_record(writer.set_aside)):
+                    told = (
+                        f"{cell.label}: the data changed since its record ({change}); that is kept as {kept}"
+                    )
             self._report(Event("notice", told))
         return writer
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -31,6 +32,8 @@ from comface_bench.execute.plan import (
     choose_units,
     describe_data_change,
     draft_plan,
+    narrow_all,
+    without_repeats,
 )
 from comface_bench.results.store import ResultStore
 
@@ -164,29 +167,13 @@ def arrange(
         shard: As for `make_sweep`.
     """
     seen: set[str] = set()
-    parts = [_without_repeats(cells, seen) for cells in planned]
+    parts = [without_repeats(cells, seen) for cells in planned]
     if shard is not None:
         chosen = _choose(_families(parts), shard)
-        parts = [_narrow(cells, chosen) for cells in parts]
+        parts = [narrow_all(cells, chosen) for cells in parts]
     cells = tuple(cell for part in parts for cell in part)
     estimates = estimate_seconds(cells)
     return Sweep(cells, tuple(_batches(_families(parts), estimates)), skips, estimates)
-
-
-def _without_repeats(cells: Iterable[PlannedRecord], seen: set[str]) -> list[PlannedRecord]:
-    """Leave out units that were seen before, since requests may overlap; all become seen."""
-    left = []
-    for cell in cells:
-        keys = {unit.key() for unit in cell.units}
-        left += _narrow([cell], keys - seen) if keys & seen else [cell]
-        seen |= keys
-    return left
-
-
-def _narrow(cells: Iterable[PlannedRecord], keys: Set[str]) -> list[PlannedRecord]:
-    """Return cells with only the units of some keys, without those that have none."""
-    narrowed = (cell.narrow(lambda unit: unit.key() in keys) for cell in cells)
-    return [cell for cell in narrowed if cell.units]
 
 
 _Work = tuple[PlannedRecord, Unit]
@@ -318,7 +305,8 @@ def explain(cell: PlannedRecord) -> dict[str, str]:
         return {}
     from comface_bench.results.history import explain_misses
 
-    return explain_misses(ResultStore(cell.request.results), cell.missing, describe_data_change(cell))
+    changed = functools.partial(describe_data_change, cell)
+    return explain_misses(ResultStore(cell.request.results), cell.missing, changed)
 
 
 def run_batch(batch: Batch, report: Report = ignore) -> BatchResult:

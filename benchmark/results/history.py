@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,13 +63,15 @@ def _reused(unit: dict[str, Any]) -> bool:
     return "units_sharing_features" in details and details.get("images_per_second") is None
 
 
-def explain_misses(store: ResultStore, units: Collection[Unit], data_change: str = "") -> dict[str, str]:
+def explain_misses(
+    store: ResultStore, units: Collection[Unit], data_change: Callable[[Record], str]
+) -> dict[str, str]:
     """Say of units of one record, none of which is finished, why each has to run.
 
     Args:
         store: Where the record is.
         units: The units.
-        data_change: What is known of a change of the data.
+        data_change: Says what is known of how a record's data changed.
 
     Returns:
         Key → reason.
@@ -83,8 +85,8 @@ def explain_misses(store: ResultStore, units: Collection[Unit], data_change: str
         return dict.fromkeys((unit.key() for unit in units), NEVER)
     changes = _changes(record, one)
     outdated = f"{', '.join(changes)} changed" if changes else "its settings changed"
-    if data_change and _THE_DATA in changes:
-        outdated += f" ({data_change})"
+    if _THE_DATA in changes and (told := data_change(record)):
+        outdated += f" ({told})"
     stored = {(unit.fold, unit.seed): unit.key for unit in record.units}
     failures = {(failure.fold, failure.seed): failure for failure in record.failures}
 

@@ -214,20 +214,39 @@ def _is_safetensors(head: bytes, size: int) -> bool:
 
 
 def _check_archive(path: Path) -> None:
-    """Refuse programs, and what torch never writes: compressed, overlapping or too large members."""
+    """Refuse programs, what torch never writes (compressed, overlapping, too large members), and damage."""
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
-    if any(member.filename.endswith("/constants.pkl") for member in members):
-        raise _unreadable(
-            path,
-            "it is a TorchScript archive, a program with weights inside",
-            "Programs are never run. docs/weights.md says how to take the weights out on a machine where you"
-            " trust it.",
-        )
-    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-        raise ValueError("a member is compressed")
-    if sum(member.file_size for member in members) > path.stat().st_size:
-        raise ValueError("the members are larger than the file")
+        if any(member.filename.endswith("/constants.pkl") for member in members):
+            raise _unreadable(
+                path,
+                "it is a TorchScript archive, a program with weights inside",
+                "Programs are never run. docs/weights.md says how to take the weights out on a machine where"
+                " you trust it.",
+            )
+        if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+            raise ValueError("a member is compressed")
+        if sum(member.file_size for member in members) > path.stat().st_size:
+            raise ValueError("the members are larger than the file")
+        for member in members:
+            # torch itself compares none, and can be told to write none (`set_crc32_options`).
+            if member.CRC and not _is_whole(archive, member):
+                raise _unreadable(
+                    path,
+                    f"{member.filename} in it isn't as it was written",
+                    "It was damaged on its way or on the disk: fetch or copy it again.",
+                )
+
+
+def _is_whole(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bool:
+    """Return whether a member has the bytes whose CRC-32 the archive states."""
+    try:
+        with archive.open(member) as stream:
+            while stream.read(1 << 20):
+                pass
+    except zipfile.BadZipFile:
+        return False
+    return True
 
 
 def _tensor(path: Path, name: object, value: Any) -> Any:

@@ -7,7 +7,7 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from comface_bench.core.errors import UnknownNameError
+from comface_bench.core.errors import ELSEWHERE, UnknownNameError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -139,3 +139,8 @@ def with_absolute_paths(options: Mapping[str, str]) -> dict[str, str]:
         key: str(Path(text).expanduser().absolute()) if key in PATH_OPTIONS else text
         for key, text in options.items()
     }
+
+
+def without_paths(options: Mapping[str, str]) -> dict[str, str]:
+    """Take the paths out of a generator's options, which others may read: they may name people."""
+    return {key: ELSEWHERE if key in PATH_OPTIONS else text for key, text in options.items()}

@@ -1,12 +1,19 @@
 """`synth`: what `corpus`, `check`, `sheets`, `statistics` and `render` print, and their exit statuses."""
 
 import json
+import shutil
 import sys
+from types import SimpleNamespace
 
 import pytest
 
+from comface_bench.cli.pretrain import describe_training
+from comface_bench.cli.transfer_report import open_rendered
 from comface_bench.comface.corpus.layout import Layout
+from comface_bench.comface.corpus.read import Corpus
+from comface_bench.comface.pretrain.settings import Settings
 from comface_bench.comface.synthesis.generator import GENERATORS
+from comface_bench.core.protocol import resolve_protocol
 
 GREY = '''
 """Plain grey faces from a "checkpoint", whose first byte is their level."""
@@ -250,6 +257,15 @@ def test_a_checkpoint_that_was_moved(call, words, made, grey, tmp_path, whole_li
     assert moved["checkpoint"] == [str(grey), str(tmp_path / "copy.bin")]
 
 
+def test_what_is_told_of_a_pre_training_names_no_place_of_the_checkpoint(made, grey):
+    with Corpus(made) as corpus:
+        assert corpus.description.arguments == {"checkpoint": str(grey)}
+        faces = SimpleNamespace(corpora=[corpus], digests=["ab"], attributes=("au1",), people=4)
+        machine = SimpleNamespace(device=SimpleNamespace(type="cpu"), precision="float32")
+        facts = describe_training(Settings(), faces, machine, 1, {})
+    assert facts["corpora"]["0"]["arguments"] == {"checkpoint": "PATH"}
+
+
 def test_another_device_and_batch(call, made):
     before = contents(made)
     cut(made)
@@ -329,6 +345,23 @@ def test_transfer_reads_a_corpus_and_says_what_it_cannot_take(call, make_ages, t
     assert code == 2 and "moves nothing that is the target age" in err and "au1, au12, smile" in err
     assert call(*words, "--directions", "0")[0] == 2 and call(*words, "--directions", "3:faces")[0] == 2
     assert call(*words, "-o", "mirror=mean")[0] == 2
+
+
+def test_other_pixels_of_one_card_are_other_renderings(call, words, made, monkeypatch):
+    """Features of them that are kept belong to the pixels."""
+    task, protocol = (
+        SimpleNamespace(card=SimpleNamespace(target="au12")),
+        resolve_protocol("probe", "expression", {}),
+    )
+    keys, card = [open_rendered(made, task, protocol).store.key], Layout(made).description.read_bytes()
+    copy = shutil.copytree(made, made.with_name("copy"))
+    grey = sys.modules["grey_generator"].Grey
+    monkeypatch.setattr(grey, "render", lambda *asked, render=grey.render: render(*asked) // 2)
+    shutil.rmtree(made)
+    assert call(*words("-o", "checkpoint=grey.bin"))[0] == 0
+    assert Layout(made).description.read_bytes() == card
+    keys += [open_rendered(folder, task, protocol).store.key for folder in (copy, made)]
+    assert keys[0] == keys[1] != keys[2]
 
 
 def test_transfer_refuses_a_network_that_was_taught_the_labels(call, make_ages, tmp_path):

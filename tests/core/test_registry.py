@@ -459,6 +459,14 @@ def test_an_entry_point_never_hides_behind_a_family(install, registry_of, group,
     assert "theirs_module" not in sys.modules
 
 
+@pytest.mark.parametrize("text", [METHOD, 'FAMILY = {name!r}\nEXAMPLE = "timm/resnet18"\n'])
+def test_a_file_never_takes_a_name_of_a_family(plugin_file, text):
+    path = plugin_file("timm/resnet", text=text)
+    told = f"two methods are called 'timm/resnet': one of comface-bench, one of {path}"
+    with pytest.raises(DuplicateNameError, match=told):
+        method_registry([path], plugins=False).get("timm/resnet18")
+
+
 def test_two_entry_points_of_one_name_are_refused_with_both_origins(install):
     for module in ("one_module", "two_module"):
         install("theirs", module, METHOD.format(name="theirs", backbone="net"))

@@ -38,7 +38,7 @@ def test_similarities_and_heads_are_never_in_tf32(two_gpus, precision):
     assert torch.backends.cudnn.allow_tf32 is (precision != "float32")
 
 
-@pytest.mark.parametrize("asked", ["cuda:2", "tpu", "mps"])
+@pytest.mark.parametrize("asked", ["cuda:2", "cuda:99", "cuda:4294967296", "tpu", "mps"])
 def test_a_device_that_is_not_there_is_said(two_gpus, asked):
     with pytest.raises(UsageError, match=asked):
         choose_machine(asked)

@@ -79,6 +79,18 @@ def test_a_checkpoint_is_named_by_its_content_not_its_path(make_request: MakeReq
     assert other.checkpoint_digest is None
 
 
+def test_what_is_asked_for_in_two_ways_runs_once(make_request: MakeRequest, tmp_path: Path) -> None:
+    files = [tmp_path / f"{name}.safetensors" for name in ("one", "other")]
+    for file in files:
+        file.write_bytes(b"weights")
+    methods = [f"imagenet+checkpoint={file}" for file in files]
+    plan = make_plan(
+        make_request(methods=[*methods, "tiny", "tiny+mode=tiny"], tasks=["age", "age+split=balanced-4"])
+    )
+    assert [cell.method.card.name for cell in plan.cells] == ["imagenet", "tiny"]
+    assert plan.cells[0].weights == files[0]
+
+
 def test_files_of_the_same_tensors_have_one_name_and_key(make_request: MakeRequest, tmp_path: Path) -> None:
     import torch
     from safetensors.torch import save_file

@@ -132,6 +132,37 @@ def test_a_record_that_cannot_be_read_hides_no_other(
     assert path.exists()
 
 
+@pytest.mark.parametrize("what", ["newer", "folder", "newer meanwhile"])
+def test_a_record_that_cannot_be_read_keeps_no_other_of_its_group_from_running(
+    make_request: MakeRequest, again_task: Path, what: str
+) -> None:
+    plugins = [*make_request().plugin_files, again_task]
+    request = make_request(tasks=["age", "age-again"], plugin_files=plugins)
+    (record,) = run(make_request(folds=[0])).records
+    path = ResultStore(request.results).record_path(record.task.name, record.protocol.name, "tiny")
+    newer = path.read_text().replace('"schema_version": 3', '"schema_version": 99')
+    events: list[Event] = []
+
+    def spoil(event: Event) -> None:
+        if event.kind == "epoch":
+            path.write_text(newer)
+        events.append(event)
+
+    plan = make_plan(request)
+    if what == "newer":
+        path.write_text(newer)
+    elif what == "folder":
+        path.unlink()
+        path.mkdir()
+    finished = run_plan(plan, request, spoil if what == "newer meanwhile" else events.append)
+    (other,) = finished.records
+    assert other.task.name.startswith("age-again")
+    assert other.summary.complete
+    assert {unit.task_name for unit, _ in finished.failed} == {record.task.name}
+    assert all(str(path) in event.text for event in events if event.kind == "failure")
+    assert path.is_dir() if what == "folder" else path.read_text() == newer
+
+
 @pytest.mark.parametrize("protocol", ["linear", "finetune"])
 def test_a_kill_after_the_record_leaves_no_state_for_good(
     make_request: MakeRequest, monkeypatch: pytest.MonkeyPatch, protocol: str

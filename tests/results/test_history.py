@@ -56,7 +56,7 @@ def test_units_that_found_their_features_are_no_measure_of_time(store, made, mak
 
 
 def explain(store, *units):
-    return list(explain_misses(store, units).values())
+    return list(explain_misses(store, units, lambda _: "").values())
 
 
 def test_what_never_ran(store, made, make_unit):
@@ -72,7 +72,7 @@ def test_what_is_known_of_a_change_of_the_data_is_added(store, made, make_unit):
         ({"split_digest": digest("other")}, "the folds changed"),
     ):
         unit = make_unit(**changes)
-        assert explain_misses(store, [unit], "2 images added") == {unit.key(): reason}
+        assert explain_misses(store, [unit], lambda _: "2 images added") == {unit.key(): reason}
 
 
 def test_what_failed_before(store, made, make_unit):

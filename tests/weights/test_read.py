@@ -269,6 +269,22 @@ def test_archives_that_torch_did_not_write_but_could_have_are_read(tmp_path):
     assert_same(read_tensors(rewrite(save(tmp_path / "a.pth", TENSORS), lambda name, data: data)), TENSORS)
 
 
+@pytest.mark.parametrize("checksums", [True, False])
+def test_a_changed_number_is_found_where_there_are_checksums(tmp_path, monkeypatch, checksums):
+    monkeypatch.setattr(torch.serialization, "get_crc32_options", lambda: checksums)
+    path = save(tmp_path / "a.pth", {"a": torch.ones(2000), "b": torch.ones(3)})
+    read_tensors(path)
+    whole = path.read_bytes()
+    at = whole.index(torch.ones(2000).numpy().tobytes()) + 4001
+    path.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
+    if checksums:
+        with pytest.raises(WeightsFormatError, match="data/0 in it isn't as it was written") as caught:
+            read_tensors(path)
+        assert "copy it again" in caught.value.hint
+    else:
+        assert read_tensors(path)["a"][1000] != 1
+
+
 def test_a_compressed_member_is_refused(tmp_path):
     zeros = {"a": torch.zeros(1_000_000)}
     path = rewrite(save(tmp_path / "a.pth", zeros), lambda name, data: data, zipfile.ZIP_DEFLATED)
