@@ -18,6 +18,7 @@ from comface_bench.comface.pretrain.step import accumulate_gradients, split_chun
 from comface_bench.comface.pretrain.validate import ValidationResult, validate
 from comface_bench.core.card import IMAGENET
 from comface_bench.core.errors import DataFormatError, UnitError, UsageError
+from comface_bench.core.unit import seed_for
 from comface_bench.engine.checkpoint import TrainingCheckpoint, write_tensors
 
 if TYPE_CHECKING:
@@ -200,6 +201,10 @@ class Trainer:
             self.processes,
             self.machine,
             self._features,
+            # Dropout, which some starts have, is a function of the step like all else.
+            seed_for(
+                "dropout", f"pre-training/step {self._step}", self.processes.rank, self.settings.seed
+            ),
         )
         found: dict[str, Tensor | None] = losses._asdict()
         if self._weights is not None:
