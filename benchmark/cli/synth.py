@@ -252,7 +252,8 @@ def quality(
     if idle:
         names = ", ".join(f"--{name}" for name in sorted(idle))
         raise UsageError(
-            f"{names} has no effect {'with' if identity is not None else 'without'} --identity", "Leave it out."
+            f"{names} has no effect {'with' if identity is not None else 'without'} --identity",
+            "Leave it out.",
         )
     if identity is not None:
         _report_people(folder, identity, split_list([task]) if task else [], data, records, device, as_json)

@@ -202,9 +202,7 @@ class Trainer:
             self.machine,
             self._features,
             # Dropout, which some starts have, is a function of the step like all else.
-            seed_for(
-                "dropout", f"pre-training/step {self._step}", self.processes.rank, self.settings.seed
-            ),
+            seed_for("dropout", f"pre-training/step {self._step}", self.processes.rank, self.settings.seed),
         )
         found: dict[str, Tensor | None] = losses._asdict()
         if self._weights is not None:

@@ -141,7 +141,8 @@ class LatentGenerator:
         if strange := [name for name in self._editing.layers if name not in known]:
             meant = did_you_mean(strange[0], known)
             raise UsageError(
-                f"layers of {strange[0]!r}: nobody knows its direction.{meant}", f"There are {', '.join(known)}."
+                f"layers of {strange[0]!r}: nobody knows its direction.{meant}",
+                f"There are {', '.join(known)}.",
             )
         self._path = find_checkpoint(family.published, checkpoint)
         self._boundaries = find_boundaries(family.boundaries, folders, attributes)
