@@ -123,7 +123,7 @@ def run(
                 fold=fold,
                 seed=seed,
             )
-            content.add(_result(unit, rows, task.card.metrics, protocol.epochs), unit_text(rows))
+            content.add(_result(unit, rows, task.card.metrics, getattr(protocol, "epochs", 0)), unit_text(rows))
     path = ResultStore(results).record_path(task.name, protocol.name, method)
     path.parent.mkdir(parents=True, exist_ok=True)
     predictions, record = content.files()
