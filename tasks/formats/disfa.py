@@ -70,9 +70,7 @@ def read_disfa(root: Path) -> Iterator[dict[str, Any] | Note]:
         frames, loose, "an image outside of a subject's folder", "Put it where it belongs.", problems
     )
     rendered = (root.parent / _ABOUT_RENDERED).is_file()
-    label_folders, frame_folders = (
-        find_subjects(folder, problems, rendered) for folder in (labels, frames)
-    )
+    label_folders, frame_folders = (find_subjects(folder, problems, rendered) for folder in (labels, frames))
     label_set: LabelSet[int] = LabelSet("frame", _parse_label_file, problems)
     lines: dict[str, int] = {}
     for subject, folder in list(frame_folders.items()):
