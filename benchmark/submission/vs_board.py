@@ -70,7 +70,7 @@ def check_plausibility(
     Args:
         own: Predictions of the record in question.
         others: Predictions of other records; only ones of the same task count.
-        exact: The protocol draws nothing, so that all seeds of a network may have the same answers.
+        exact: The protocol draws nothing, so that all seeds of a fold may have the same answers.
     """
     for (fold, seed), (pairs, y, yhat) in sorted(own.units.items()):
         place = f"predictions, fold {fold}, seed {seed}"
@@ -91,7 +91,7 @@ def check_plausibility(
                     break
         for (other_fold, other_seed), (other_pairs, _, other) in sorted(own.units.items()):
             if (
-                not exact
+                not (exact and other_fold == fold)
                 and (other_fold, other_seed) < (fold, seed)
                 and other_pairs == pairs
                 and _is_affine_copy(yhat, other)
