@@ -201,6 +201,7 @@ def statistics(
 
 @app.command()
 def quality(
+    context: typer.Context,
     folder: Annotated[
         Path | None, typer.Argument(metavar="[DIR]", help="Folder of the corpus.", show_default=False)
     ] = None,
@@ -246,6 +247,14 @@ def quality(
     one person's images, and whether an attribute changes a person less than being somebody else does.
     Nothing is written then.
     """
+    scoring = {"steps", "size", "rate", "passes", "seed", "histogram"}
+    idle = _given_options(context) & (scoring if identity is not None else {"records", "data"})
+    if idle:
+        names = ", ".join(f"--{name}" for name in sorted(idle))
+        raise UsageError(
+            f"{names} has no effect {'with' if identity is not None else 'without'} --identity",
+            "Leave it out.",
+        )
     if identity is not None:
         _report_people(folder, identity, split_list([task]) if task else [], data, records, device, as_json)
         return

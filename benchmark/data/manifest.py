@@ -282,7 +282,8 @@ def _label(row: Mapping[str, Any], column: str, problems: ProblemList) -> float:
     if value is None:
         return math.nan
     try:
-        number = float(value)
+        # Python would read 7_5 as 75.
+        number = float(value.replace("_", "x") if isinstance(value, str) else value)
     except (TypeError, ValueError):
         problems.add(row_place(row), f"{column} is {value!r}, not a number", _UNKNOWN)
         return math.nan

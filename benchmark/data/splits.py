@@ -459,8 +459,13 @@ def check_people(
     clashes: dict[tuple[str, str], list[tuple[int, int]]] = {}
     notes: Counter[str] = Counter()
     pairs = _find_repeats(table.contents) if equal is None else _pair_up(equal)
-    for rows in pairs:
-        people = table.subjects[rows[0]], table.subjects[rows[1]]
+    labelled: dict[int, int] = {}
+    for first, row in pairs:
+        people = table.subjects[first], table.subjects[row]
+        rows = first, row
+        if labels is not None and people[0] == people[1] and labels[row] == labels[row]:
+            # One without a label says nothing of the labels of the others: they are held to each other.
+            rows = labelled.setdefault(first, first if labels[first] == labels[first] else row), row
         differ = labels is not None and abs(labels[rows[0]] - labels[rows[1]]) > 0
         if people[0] != people[1] or (differ and not table.video):
             if "equal-images" not in allowed:

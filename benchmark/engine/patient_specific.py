@@ -187,9 +187,11 @@ def _identify(
         for model in patients.epochs
     ]
     weighed = [float(labels[row]) for model in patients.epochs for row in model.test_rows]
+    pairs = job.task.pairs(job.fold, "validation")
+    judged = [[int(row) for row in rows] for rows in (pairs.x, pairs.y)]
     place = [job.task.card.data, job.task.seed_name, job.fold, job.seed, ENGINE_EPOCH]
     values = protocol.pretraining_facts()
-    return digest([network, values, machine, shown, taught, chosen, weighed, place])
+    return digest([network, values, machine, shown, taught, chosen, weighed, judged, place])
 
 
 def _pretrain(job: Job, patients: Patients, context: RunContext, source: ImageSource) -> Pretrained:

@@ -11,6 +11,7 @@ import hashlib
 import importlib.resources
 import io
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -174,7 +175,7 @@ class ArchiveMember:
             return (self._source / self._key).read_bytes()
         try:
             return self._source.read(self._key)
-        except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
+        except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError) as error:
             raise DataFormatError(
                 f"{self.where}: can't be unpacked ({error})", "Get the archive again."
             ) from error

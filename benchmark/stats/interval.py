@@ -78,8 +78,8 @@ class MeasuredErrors:
         window = self._window(estimate)
         errors = np.sort(self._error[window])
         count = len(errors)
-        # Ranks from 1, of both tails.
-        outside = math.floor((count + 1) * (1 - level) / 2)
+        # Ranks from 1, of both tails; 1 - 0.9 is less than 0.1 by rounding.
+        outside = math.floor(round((count + 1) * (1 - level) / 2, 9))
         low, high = max(outside, 1) - 1, min(count + 1 - outside, count) - 1
         pairs, people = (len(np.unique(numbers[window])) for numbers in (self._pair, self._people))
         return MeasuredError(float(errors[low]), float(errors[high]), pairs, people)

@@ -147,7 +147,8 @@ def _compare(
     expected = _expect(answered, all_pictures)
     with np.errstate(invalid="ignore", divide="ignore"):
         excess = answered[:, REACH] / all_pictures[:, REACH] - expected
-    interval = interval_of(excess[1:])
+    # All resamples of one person are that person.
+    interval = interval_of(excess[1:]) if len(hits) > 1 else Interval(None, None, None, "one subject")
     flagged = pictures >= FEWEST and interval.low is not None and interval.low > MARGIN
     shares = tuple(
         float(one / count) if count else None for one, count in zip(answered[0], all_pictures[0], strict=True)

@@ -517,8 +517,9 @@ def _unpack_predictions(data: bytes) -> tuple[str | None, int]:
     if not data.startswith(GZIP_HEADER):
         return "isn't a plain gzip file without name, time and comment", 0
     limit = min(UNPACKED_BYTES, COMPRESSION_RATIO * len(data))
+    gzip = zlib.decompressobj(wbits=31)
     try:
-        table = zlib.decompressobj(wbits=31).decompress(data, limit + 1)
+        table = gzip.decompress(data, limit + 1)
     except zlib.error as error:
         return f"not a whole gzip file ({error})", 0
     if len(table) > limit:
@@ -527,4 +528,7 @@ def _unpack_predictions(data: bytes) -> tuple[str | None, int]:
         )
     if not table.startswith(f"{HEADER}\n".encode()):
         return f"isn't a table with the header {HEADER}", len(table)
+    # Readers would go on with a second file behind the first, beyond every cap.
+    if not gzip.eof or gzip.unused_data:
+        return f"not one whole gzip file{': bytes behind it' if gzip.eof else ''}", len(table)
     return None, len(table)

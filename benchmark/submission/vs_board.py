@@ -62,12 +62,15 @@ def collect_predictions(label: str, task: str, rows: Iterable[Prediction]) -> Re
     return RecordPredictions(label, task, found)
 
 
-def check_plausibility(own: RecordPredictions, others: Sequence[RecordPredictions]) -> Iterator[FieldProblem]:
+def check_plausibility(
+    own: RecordPredictions, others: Sequence[RecordPredictions], exact: bool = False
+) -> Iterator[FieldProblem]:
     """Yield predictions that no method makes: the truth itself, a constant, or another record's.
 
     Args:
         own: Predictions of the record in question.
         others: Predictions of other records; only ones of the same task count.
+        exact: The protocol draws nothing, so that all seeds of a fold may have the same answers.
     """
     for (fold, seed), (pairs, y, yhat) in sorted(own.units.items()):
         place = f"predictions, fold {fold}, seed {seed}"
@@ -88,7 +91,8 @@ def check_plausibility(own: RecordPredictions, others: Sequence[RecordPrediction
                     break
         for (other_fold, other_seed), (other_pairs, _, other) in sorted(own.units.items()):
             if (
-                (other_fold, other_seed) < (fold, seed)
+                not (exact and other_fold == fold)
+                and (other_fold, other_seed) < (fold, seed)
                 and other_pairs == pairs
                 and _is_affine_copy(yhat, other)
             ):
@@ -143,7 +147,8 @@ def read_peers(results: Path, task: str, unchecked: list[str]) -> list[Peer]:
 def check_beside(record: Record, own: RecordPredictions, peers: Sequence[Peer]) -> Iterator[FieldProblem]:
     """Compare a record with others of its task; what lies at its own place is passed over."""
     others = [peer for peer in peers if peer.label != own.label]
-    yield from check_plausibility(own, [peer.predictions for peer in others])
+    exact = "epochs" not in record.protocol.values  # as `probe`
+    yield from check_plausibility(own, [peer.predictions for peer in others], exact)
     for peer in others:
         task = peer.record.task
         if peer.record.provenance.kind == "ours" and task.split == record.task.split:

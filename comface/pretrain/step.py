@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from comface_bench.engine.checkpoint import seeded
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -105,6 +107,7 @@ def accumulate_gradients(
     processes: ProcessGroup,
     machine: Machine,
     pull: FeaturePull | None = None,
+    seed: int = 0,
 ) -> StepLosses:
     """Add the gradient of the whole batch's loss to the parameters' gradients.
 
@@ -119,12 +122,13 @@ def accumulate_gradients(
         processes: Of the training; each has as many pairs.
         machine: Precision of the backbone.
         pull: Towards the features of the start, if they are distilled.
+        seed: Of what this process drops in the step, in both passes alike.
     """
     single, contrast = len(chunks) == 1, settings.inter_weight > 0
     outputs: list[PairOutput] = []
     with contextlib.nullcontext() if single else _without_gradient(network):
-        for chunk in chunks:
-            with machine.autocast():
+        for number, chunk in enumerate(chunks):
+            with machine.autocast(), seeded(seed + number, machine.device):
                 outputs.append(network(*chunk))
     predicted = processes.gather(torch.cat([one.changes.detach() for one in outputs])).requires_grad_()
     intra = change_loss(predicted, changes, settings.change_scale)
@@ -148,7 +152,7 @@ def accumulate_gradients(
             if single:
                 output = outputs[0]
             else:
-                with machine.autocast():
+                with machine.autocast(), seeded(seed + number, machine.device):
                     output = network(*chunk)
             ends, gradients = [output.changes], [change]
             if contrast:

@@ -17,6 +17,7 @@ from comface_bench.comface.pretrain.settings import learning_rate, stage_at
 from comface_bench.comface.pretrain.step import accumulate_gradients, split_chunks
 from comface_bench.comface.pretrain.validate import ValidationResult, validate
 from comface_bench.core.card import IMAGENET
+from comface_bench.core.digest import digest
 from comface_bench.core.errors import DataFormatError, UnitError, UsageError
 from comface_bench.engine.checkpoint import TrainingCheckpoint, write_tensors
 
@@ -200,6 +201,8 @@ class Trainer:
             self.processes,
             self.machine,
             self._features,
+            # Dropout, which some starts have, is a function of the step like all else.
+            int(digest(["dropout", settings.seed, self.processes.rank, self._step])[:15], 16),
         )
         found: dict[str, Tensor | None] = losses._asdict()
         if self._weights is not None:

@@ -22,6 +22,7 @@ from comface_bench.comface.synthesis.checkpoints import find_checkpoint, read_ch
 from comface_bench.comface.synthesis.editing import Editing
 from comface_bench.comface.synthesis.generator import ALPHAS, PEOPLE, GeneratorCard
 from comface_bench.core.errors import UsageError, WeightsFormatError
+from comface_bench.core.names import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -136,6 +137,13 @@ class LatentGenerator:
         family = self.family
         folders = direction_folders(family.published.generator, boundaries)
         self._editing = editing or family.editing
+        known = [spec.attribute for spec in family.boundaries]
+        if strange := [name for name in self._editing.layers if name not in known]:
+            meant = did_you_mean(strange[0], known)
+            raise UsageError(
+                f"layers of {strange[0]!r}: nobody knows its direction.{meant}",
+                f"There are {', '.join(known)}.",
+            )
         self._path = find_checkpoint(family.published, checkpoint)
         self._boundaries = find_boundaries(family.boundaries, folders, attributes)
         self._device = _choose_device(device)

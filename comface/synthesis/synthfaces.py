@@ -106,7 +106,8 @@ def render_synthfaces(
         workers: Processes; with more than one, the caller's main module must be importable.
 
     Raises:
-        UsageError: An unknown set, a path in `only` that isn't in the set, or a count out of range.
+        UsageError: An unknown set, a path in `only` that isn't in the set, a count out of range, or a folder
+            with files that aren't of this set, which its readers would take for some of it.
         MissingExtraError: anny isn't installed.
     """
     counts = Counts(disfa_subjects, disfa_frames, edema_patients, edema_days, fgnet_subjects, fgnet_ages)
@@ -117,6 +118,10 @@ def render_synthfaces(
         if unknown:
             raise UsageError(f"not an image of this set: {unknown[0]}")
         shots = [shot for shot in shots if shot.path in only]
+    else:
+        known = {*tables, *(shot.path for shot in shots)}
+        if strange := sorted(name for name, _ in _files(out) if name not in known):
+            raise UsageError(f"{out / strange[0]} isn't a file of this set", "Name an empty folder.")
     for done, (shot, image) in enumerate(zip(shots, _rendered(shots, size, workers), strict=True), start=1):
         path = out / shot.path
         path.parent.mkdir(parents=True, exist_ok=True)

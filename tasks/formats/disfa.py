@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,14 +62,15 @@ def read_disfa(root: Path) -> Iterator[dict[str, Any] | Note]:
     problems = ProblemList()
     labels = find_folder(root, LABEL_FOLDERS, problems, _LAYOUT)
     frames = find_folder(root, ("frames",), problems, _PREPARE)
-    excluded: dict[str, dict[int, str]] = {subject: {} for subject in LABEL_LINES}
+    excluded: dict[str, dict[int, str]] = defaultdict(dict)
     for exclusion in read_exclusions(root, LABEL_LINES, problems):
         excluded[exclusion.subject] |= dict.fromkeys(exclusion.frames, exclusion.reason)
     loose = list_folder(frames)[1]
     reject_images(
         frames, loose, "an image outside of a subject's folder", "Put it where it belongs.", problems
     )
-    label_folders, frame_folders = find_subjects(labels, problems), find_subjects(frames, problems)
+    rendered = (root.parent / _ABOUT_RENDERED).is_file()
+    label_folders, frame_folders = (find_subjects(folder, problems, rendered) for folder in (labels, frames))
     label_set: LabelSet[int] = LabelSet("frame", _parse_label_file, problems)
     lines: dict[str, int] = {}
     for subject, folder in list(frame_folders.items()):
@@ -128,7 +130,7 @@ def _whole(text: str) -> int | None:
 
 def _note_differences(lines: Mapping[str, int], unmatched: list[str]) -> Iterator[Note]:
     """Yield notes on differences from the published data set that are no mistakes."""
-    other = {subject: count for subject, count in lines.items() if count not in (0, LABEL_LINES[subject])}
+    other = {subject: count for subject, count in lines.items() if count not in (0, LABEL_LINES.get(subject))}
     if other:
         counts = set(other.values())
         listed = [f"{subject} {count:,}" for subject, count in other.items()]
@@ -152,16 +154,24 @@ Counted on the lists of CVI-SZU/ME-GraphAU (`data/DISFA/list`, commit dda53cb).
 _FRAME = re.compile(r"([0-9]{1,9})\.(?:jpe?g|png)", re.IGNORECASE)
 
 
-def find_subjects(folder: Path, problems: ProblemList) -> dict[str, Path]:
+_ABOUT_RENDERED = "synthfaces.json"
+"""Lies beside the folder of a set that `synth render` made."""
+
+_RENDERED = re.compile(r"SN[1-9][0-9]{2}")
+"""People of such a set beyond DISFA's 27."""
+
+
+def find_subjects(folder: Path, problems: ProblemList, rendered: bool = False) -> dict[str, Path]:
     """Return the folders of known subjects, sorted.
 
     Args:
         folder: Where they lie.
+        rendered: Whether they may be of a rendered set, which has as many people as were asked for.
         problems: Receives every other folder that isn't hidden, as its contents would be ignored silently.
     """
     found = {}
     for path in list_folder(folder)[0]:
-        if path.name in LABEL_LINES:
+        if path.name in LABEL_LINES or (rendered and _RENDERED.fullmatch(path.name)):
             found[path.name] = path
         else:
             problems.add(

@@ -143,7 +143,7 @@ def test_an_image_must_be_a_file(root, image):
         Manifest.from_rows("d", root, rows(image=image, where="table.csv:2"))
 
 
-@pytest.mark.parametrize("value", ["heavy", "", float("nan"), float("inf"), [1]], ids=repr)
+@pytest.mark.parametrize("value", ["heavy", "", "7_5", float("nan"), float("inf"), [1]], ids=repr)
 def test_labels_that_are_no_finite_numbers_are_refused(root, value):
     with pytest.raises(DataFormatError, match=r"table\.csv:2: kg is .*, not a (finite )?number"):
         Manifest.from_rows("d", root, rows(kg=value, where="table.csv:2"))

@@ -162,6 +162,14 @@ def test_a_picture_with_two_labels_is_named_and_with_one_is_noted():
     assert check(["A", "A"], "xx", [1, float("nan")])[0] == []
 
 
+def test_copies_without_a_label_hide_none_of_two():
+    ((where, message, _),), notes = check(["A"] * 5, "xxxxx", [np.nan, 1, np.nan, 1, 2.5])
+    assert (where, message) == ("t.csv:6", "4.png is the same picture as 1.png, but its pain is 2.5, not 1")
+    assert notes == ["images that equal another one of the same person: 3"]
+    # Nor people: the one without a label is of somebody else.
+    assert len(check(["A", "B", "B"], "xxx", [np.nan, 1, 1])[0]) == 1
+
+
 def test_groups_of_equal_images_may_be_given():
     problems = ProblemList()
     check_people(table(["A", "A", "B", "C"]), "pain", "", problems, equal=[(0, 3), (1, 2)])

@@ -274,7 +274,7 @@ def test_two_runs_are_bit_equal_and_settings_share_one_pre_training(task, call_r
     assert not np.array_equal(first[1].predictions, first[3].predictions)
 
 
-@pytest.mark.parametrize("other", ["weights", "task", "learning_rate"])
+@pytest.mark.parametrize("other", ["weights", "task", "pairs", "learning_rate"])
 def test_another_pre_training_is_not_taken_for_this_one(task, make_encoder, call_run, other):
     plain = call_run(days=2)
     encoder, changed, options = make_encoder(), task, {}
@@ -284,6 +284,8 @@ def test_another_pre_training_is_not_taken_for_this_one(task, make_encoder, call
     elif other == "task":
         teacher = task.table.subjects.index(task.folds[0].train[0])
         changed = relabelled(task, {teacher: 80.0})
+    elif other == "pairs":  # by which epochs are chosen
+        changed = dataclasses.replace(task, card=dataclasses.replace(task.card, test_pairs_per_subject=2))
     else:
         options = {"learning_rate": 0.002}
     outcome = call_run(task=changed, encoder=encoder, shared=True, days=2, **options)

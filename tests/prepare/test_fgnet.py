@@ -28,8 +28,8 @@ def source(tmp_path, make_fgnet, monkeypatch):
     return tmp_path / "source"
 
 
-def pack(folder, path):
-    with zipfile.ZipFile(path, "w") as archive:
+def pack(folder, path, compression=zipfile.ZIP_STORED):
+    with zipfile.ZipFile(path, "w", compression) as archive:
         for file in sorted(folder.rglob("*")):
             archive.write(file, file.relative_to(folder))
     return path
@@ -92,11 +92,14 @@ def test_member_that_grows_without_bounds_is_refused(source, tmp_path):
         prepare_fgnet(tmp_path / "bomb.zip", tmp_path / "data")
 
 
-def test_damaged_archive_is_reported(source, tmp_path):
-    path = pack(source, tmp_path / "FGNET.zip")
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_damaged_archive_is_reported(source, tmp_path, compression):
+    path = pack(source, tmp_path / "FGNET.zip", compression)
     content = bytearray(path.read_bytes())
-    at = content.index(b"\xff\xd8") + 40
-    content[at] ^= 255
+    with zipfile.ZipFile(path) as archive:
+        place = archive.getinfo("FGNET/images/001a02.jpg")
+    at = place.header_offset + 30 + len(place.filename)
+    content[at : at + 40] = b"\xff" * 40
     path.write_bytes(content)
     with pytest.raises(DataFormatError, match="can't be unpacked"):
         prepare_fgnet(path, tmp_path / "data")

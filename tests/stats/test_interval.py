@@ -51,6 +51,14 @@ def test_intervals_cover_as_often_as_they_say_at_small_and_large_changes(level: 
     assert widths[large].mean() > 2 * widths[~large].mean()
 
 
+@pytest.mark.parametrize(("pairs", "level", "rank"), [(2190, 0.9, 11), (2090, 0.8, 21), (2390, 0.95, 6)])
+def test_ranks_are_whole_where_they_should_be(pairs: int, level: float, rank: int) -> None:
+    """Of 219 errors, 220 · 0.05 = 11 ranks lie outside on either side."""
+    found = MeasuredErrors(np.arange(pairs), np.zeros(pairs), [0] * pairs).near(0.0, level)
+    size = pairs // 10
+    assert (found.pairs, found.high - found.low) == (size, size + 1 - 2 * rank)
+
+
 def test_exchanged_estimates_have_exchanged_intervals() -> None:
     measured = MeasuredErrors(*make(900, 4), [0] * 900, both_ways=True)
     one, other = measured.near(6.0, 0.95), measured.near(-6.0, 0.95)

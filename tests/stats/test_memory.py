@@ -91,6 +91,11 @@ def test_one_person_alone_flags_nobody(people):
     found = find_exact_answers(answers(ages, errors), ages, subjects, 0, "x")[0]
     assert found.interval.low < MARGIN
     assert not found.flagged
+    # Nor where there is nobody else: all resamples are that person.
+    lone = find_exact_answers(answers(ages[:40], 0 * ages[:40]), ages[:40], [7] * 40, 0, "x")[0]
+    assert lone.excess > MARGIN
+    assert (lone.interval.low, lone.interval.reason) == (None, "one subject")
+    assert not lone.flagged
 
 
 def test_what_has_no_answer_is_refused():

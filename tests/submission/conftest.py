@@ -123,7 +123,8 @@ def run(
                 fold=fold,
                 seed=seed,
             )
-            content.add(_result(unit, rows, task.card.metrics, protocol.epochs), unit_text(rows))
+            epochs = getattr(protocol, "epochs", 0)
+            content.add(_result(unit, rows, task.card.metrics, epochs), unit_text(rows))
     path = ResultStore(results).record_path(task.name, protocol.name, method)
     path.parent.mkdir(parents=True, exist_ok=True)
     predictions, record = content.files()

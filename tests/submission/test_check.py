@@ -269,8 +269,12 @@ def test_answers_of_another_row_of_the_board(made, tmp_path):
 
 
 def test_answers_of_one_seed_given_twice(made, tmp_path):
-    path = made.run(tmp_path, seeds=(0, 1), predict=lambda y, chance: 0.4 * y + (hash(y) % 17))
+    twice = {"seeds": (0, 1), "predict": lambda y, chance: 0.4 * y + (hash(y) % 17)}
+    path = made.run(tmp_path, **twice)
     assert "the answers of seed 0 once more" in made.messages(made.check(made.members_of(path)))
+    # A closed form draws nothing: all seeds of a network have the same answers.
+    path = made.run(tmp_path, **twice, protocol=resolve_protocol("probe", "age"))
+    assert made.check(made.members_of(path)).ok
 
 
 def test_true_changes_of_ones_own(made, tmp_path, monkeypatch):

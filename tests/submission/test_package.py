@@ -295,6 +295,9 @@ def test_records_that_are_something_else(made, data, reason):
         (packed(bytes(3 * 10**7)), "times its size"),
         (packed(HEADER + b"1-2-3" * 10**6), "times its size"),
         (packed(HEADER)[:10] + b"not deflated", "not a whole gzip file"),
+        (packed(HEADER)[:-3], "not one whole gzip file"),
+        # Whoever reads the table would read on, beyond the cap.
+        (packed(HEADER) + packed(bytes(3 * 10**7)), "bytes behind it"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -26,6 +26,7 @@ from comface_bench.comface.pretrain.step import (
     contrastive_loss,
     split_chunks,
 )
+from comface_bench.engine.checkpoint import seeded
 from comface_bench.engine.precision import Machine
 
 PAIRS, WIDTH = 8, 6
@@ -44,9 +45,16 @@ class Smooth(nn.Module):
         return torch.tanh(self.layer(images)).mean(dim=(2, 3))
 
 
-def make(heads=("a", "b"), batch_norm=False, contrast=True):
+class Dropping(Smooth):
+    """The same with dropout, which some of the networks have that a training starts from."""
+
+    def forward(self, images):
+        return nn.functional.dropout(super().forward(images), 0.4, self.training)
+
+
+def make(heads=("a", "b"), batch_norm=False, contrast=True, backbone=Smooth):
     torch.manual_seed(0)
-    network = ComFace(Smooth(), WIDTH, 4, heads, contrast).double()
+    network = ComFace(backbone(), WIDTH, 4, heads, contrast).double()
     if not batch_norm:
         network.norm = nn.Identity()
         network.projector[1] = nn.Identity()
@@ -110,6 +118,23 @@ def test_parts_give_the_gradient_of_the_whole(chunk, inter, intra):
     losses = found(network, settings, chunk)
     assert (losses.inter is None) == (inter == 0)
     close(gradients(network), reference)
+
+
+@pytest.mark.parametrize("chunk", [0, 3])
+def test_what_is_dropped_is_dropped_in_both_passes(chunk):
+    """Against autograd over the same masks at once."""
+    network, reference = make(backbone=Dropping), make(backbone=Dropping)
+    found(network, SETTINGS, chunk)
+    images, own, identities, changes = draw()
+    outputs = []
+    for number, part in enumerate(split_chunks(images, own, chunk)):
+        with seeded(number, CPU.device):
+            outputs.append(reference(*part))
+    inter = contrastive_loss(step.join_projections(outputs), identities, SETTINGS.temperature)
+    answers = torch.cat([output.changes for output in outputs])
+    intra = change_loss(answers, changes, SETTINGS.change_scale)
+    (SETTINGS.inter_weight * inter + SETTINGS.intra_weight * intra).backward()
+    close(gradients(network), gradients(reference))
 
 
 @pytest.mark.parametrize("chunk", [0, 3])

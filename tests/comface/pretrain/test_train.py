@@ -45,6 +45,13 @@ class Net(nn.Module):
         return self.layers(images).mean(dim=(2, 3))
 
 
+class Dropping(Net):
+    """The same with dropout, as AdaFace has it."""
+
+    def forward(self, images):
+        return nn.functional.dropout(super().forward(images), 0.4, self.training)
+
+
 def prepare(corpus, root, settings, ranks=None, backbone=None, precision="float32", **options):
     ranks = ranks or ProcessGroup()
     faces, folder = FaceDataset([corpus], settings), TrainingFolder(root)
@@ -113,15 +120,15 @@ def test_a_stopped_training_goes_on_to_the_same_weights(corpus, tmp_path, unbrok
 
 @pytest.mark.parametrize(
     "options",
-    [{"freeze": "1"}, {"l2_start": 0.1}, {"distill": 3.0}, {"inter_weight": 0.0}, {"head_rate": 5.0}],
-    ids=lambda options: next(iter(options)),
+    [{"freeze": "1"}, {"l2_start": 0.1}, {"distill": 3.0}, {"inter_weight": 0.0}, {"head_rate": 5.0}, {}],
+    ids=lambda options: next(iter(options), "dropout"),
 )
 def test_a_training_that_keeps_to_its_start_goes_on_to_the_same_weights(corpus, tmp_path, options, unbroken):
-    settings = dataclasses.replace(FAST, epochs=2, **options)
-    whole = prepare(corpus, tmp_path / "whole", settings)
+    settings, net = dataclasses.replace(FAST, epochs=2, **options), Net if options else Dropping
+    whole = prepare(corpus, tmp_path / "whole", settings, backbone=net())
     lines = []
     curve = whole.run(lines.append)
-    stopped = prepare(corpus, tmp_path / "run", settings, save_seconds=0.0)
+    stopped = prepare(corpus, tmp_path / "run", settings, backbone=net(), save_seconds=0.0)
     take = stopped._take
 
     def stop(*arguments):
@@ -132,7 +139,7 @@ def test_a_training_that_keeps_to_its_start_goes_on_to_the_same_weights(corpus, 
     stopped._take = stop
     with pytest.raises(KeyboardInterrupt):
         stopped.run(lambda line: None)
-    resumed = prepare(corpus, tmp_path / "run", settings)
+    resumed = prepare(corpus, tmp_path / "run", settings, backbone=net())
     assert resumed.run(lambda line: None) == curve
     same(weights(resumed), weights(whole))
     first = lines[0]

@@ -152,6 +152,8 @@ def test_the_command_looks_at_tasks(call, network):
         (["DIR", "--identity", "dlib-face+feature=pooled"], "threshold"),
         (["DIR", "--task", "synth-age"], "--identity"),
         ([], "folder"),
+        (["DIR", "--identity", "dlib-face", "--histogram", "q.png"], "--histogram has no effect with"),
+        (["DIR", "--records", "2"], "--records has no effect without"),
     ],
 )
 def test_what_it_cannot_look_at_is_said(call, words, said):

@@ -167,6 +167,16 @@ def test_nonsense_is_refused_before_anything_is_written(tmp_path: Path, options:
     assert not (tmp_path / "out").exists()
 
 
+def test_images_of_another_set_are_not_mixed_with_it(tmp_path: Path) -> None:
+    """Of another seed, subject 001 is somebody else."""
+    other = tmp_path / "FGNET/images/001A70.JPG"
+    other.parent.mkdir(parents=True)
+    other.write_bytes(b"")
+    with pytest.raises(UsageError, match=r"001A70\.JPG isn't a file of this set"):
+        render_synthfaces(tmp_path, sets=["fgnet"], fgnet_subjects=1, fgnet_ages=70)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [other]
+
+
 def test_without_anny_the_hint_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     # Not the head that another test built.
     monkeypatch.setattr(head_model, "load_head", head_model.load_head.__wrapped__)

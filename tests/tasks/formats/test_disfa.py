@@ -197,6 +197,19 @@ def test_a_missing_folder_is_reported_at_once(root, folder, hint):
         list(read_disfa(root / "nowhere"))
 
 
+def test_a_rendered_set_may_have_more_people(tmp_path, make_disfa):
+    """`synth render --disfa-subjects 28` makes SN100, too."""
+    root = make_disfa(tmp_path / "DISFA", ["SN001", "SN100"])
+    with pytest.raises(DataProblemsError, match="DISFA has no subject SN100"):
+        rows(root)
+    (tmp_path / "synthfaces.json").write_text("{}")
+    assert [row["subject"] for row in rows(root)] == 3 * ["SN001"] + 3 * ["SN100"]
+    assert notes(root)[0].startswith("label files of 2 subjects ")
+    (root / "frames" / "SN099").mkdir()
+    with pytest.raises(DataProblemsError, match="DISFA has no subject SN099"):
+        rows(root)
+
+
 def test_what_differs_from_the_published_set_is_noted(tmp_path, make_disfa):
     root = make_disfa(tmp_path, list(LABEL_LINES)[:4])
     labels(root, 1, "SN002").parent.rename(root / "aside")

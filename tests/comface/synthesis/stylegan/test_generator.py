@@ -273,6 +273,7 @@ def test_options_come_as_text(checkpoint, tmp_path):
         ({"noise": "random"}, "takes no 'noise'"),
         ({"device": "abacus"}, "device=abacus isn't there"),
         ({"psi": "x"}, "isn't understood"),
+        ({"layers": "agee:0-3"}, "layers of 'agee': .* Did you mean age"),
         ({"boundaries": "/nowhere"}, "is no folder"),
     ],
 )
