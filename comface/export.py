@@ -16,7 +16,6 @@ from comface_bench.comface.synthesis.anny.attributes import (
     TISSUE_PER_ALPHA,
     YEARS_PER_ALPHA,
 )
-from comface_bench.core.display import format_count
 from comface_bench.core.errors import DataMissingError, UsageError, WeightsFormatError
 from comface_bench.core.files import replace_file
 from comface_bench.engine.checkpoint import load_tensors
@@ -197,8 +196,8 @@ def _require_averages(settings: Mapping[str, Any], backbone: nn.Module) -> None:
     frozen = choose_frozen(backbone, settings.get("freeze", ""))
     if moving := list_moving_averages(backbone, frozen):
         raise UsageError(
-            f"{format_count(len(moving), 'batch norm')} took averages in training, which aren't those of a"
-            " mean of weights",
+            f"batch norms, {len(moving)} of them, took averages in training, which aren't those of a mean of"
+            " weights",
             "Train with -o freeze=norms",
         )
 

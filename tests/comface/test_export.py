@@ -287,13 +287,13 @@ def test_the_start_has_a_share_of_the_backbone_and_none_of_the_heads(trained, tm
     assert "0.75 of the backbone's weights are of that, 0.25 the start's" in text
     assert "    comface-bench export pretraining --from a --start-share 0.25\n" in text
     moved, _ = begin_seed(trained, tmp_path, 1, freeze="")
-    with pytest.raises(UsageError, match="20 batch norms took averages"):
+    with pytest.raises(UsageError, match="batch norms, 20 of them, took averages"):
         export([moved], build_backbone("resnet18"), 512, tmp_path / "n.safetensors", start, 0.25)
 
 
 @pytest.mark.parametrize(
     ("both", "said"),
-    [({"start": {}}, "began at random weights"), ({"freeze": ""}, "20 batch norms took averages")],
+    [({"start": {}}, "began at random weights"), ({"freeze": ""}, "batch norms, 20 of them, took averages")],
 )
 def test_networks_that_lie_far_apart_have_no_mean(trained, tmp_path, both, said):
     folders = [begin_seed(trained, tmp_path, seed, **both)[0] for seed in (0, 1)]
