@@ -27,7 +27,7 @@ import torch
 from comface_bench.baselines.networks import build_backbone, feature_width
 from comface_bench.comface.pretrain import train
 from comface_bench.comface.pretrain.distributed import ProcessGroup
-from comface_bench.comface.pretrain.faces import FaceDataset
+from comface_bench.comface.pretrain.faces import FaceDataset, ImagePairs
 from comface_bench.comface.pretrain.folder import TrainingFolder
 from comface_bench.comface.pretrain.loader import load_batches
 from comface_bench.comface.pretrain.settings import Settings, override_settings
@@ -114,31 +114,39 @@ def main() -> None:
         optimizer: Any = trainer._optimizer
         optimizer.step = clock.timed("optimiser", optimizer.step)
         make_views = train.augmented_images  # type: ignore[attr-defined]
-        views, take = clock.timed("views", make_views), clock.timed("waiting", lambda: next(steps))
+        views = clock.timed("views", make_views)
 
         def whole() -> None:
             train.augmented_images = views  # type: ignore[attr-defined]
-            batch, drawn = take()
-            trainer._take(batch, drawn, 1, size, 1e-4)
+            take_turn(trainer, clock.timed("waiting", next))
             train.augmented_images = make_views  # type: ignore[attr-defined]
 
-        kinds = {"whole": whole, "bare": lambda: bare(alone, images, machine)}
+        def take_turn(one: Trainer, take: Callable[..., Any]) -> None:
+            # Images of this turn alone: those of the next would be decoded at the cost of the other kind.
+            drawn = list(itertools.islice(steps, TURN))
+            loading = iter(load_batches(faces, drawn, threads=2))
+            for pairs_of_step in drawn:
+                one._take(take(loading), pairs_of_step, 1, size, 1e-4)
+
+        def alone_turn() -> None:
+            for _ in range(TURN):
+                bare(alone, images, machine)
+
+        kinds: dict[str, Callable[[], None]] = {"whole": whole, "bare": alone_turn}
         if other is not None:
-            kinds["changed"] = lambda: void(other._take(*next(steps), 1, size, 1e-4))
+            kinds["changed"] = lambda: take_turn(other, next)
         turns: list[dict[str, Spent]] = []
         began = time.perf_counter()
         while time.perf_counter() - began < seconds or len(turns) < 3:
             turn = {}
-            for kind, step in kinds.items():
+            for kind, run_turn in kinds.items():
                 start = Spent.now()
-                for _ in range(TURN):
-                    step()
+                run_turn()
                 wait(machine)
                 turn[kind] = Spent.now() - start
             turns.append(turn)
             if len(turns) == 1:  # it has chosen kernels
                 clock.spent.clear()
-        steps.close()
     report(turns[1:], clock, f"{size} pixels, {pairs} pairs, {machine.device}, {machine.precision}", pairs)
     if changed:
         for name, part in PARTS.items():
@@ -147,15 +155,10 @@ def main() -> None:
             print(f"{name}: a step with {words} takes {statistics.median(more):.3f} of one without")
 
 
-def void(_: object) -> None:
-    """Drop what a call returns."""
-
-
-def draw(faces: FaceDataset, settings: Settings) -> Iterator[tuple[Any, Any]]:
-    """Yield batches of one epoch after the other, each with its pairs."""
+def draw(faces: FaceDataset, settings: Settings) -> Iterator[ImagePairs]:
+    """Yield the pairs of each step, of one epoch after the other."""
     for epoch in itertools.count(1):
-        pairs = split_batches(faces.draw(settings, epoch, settings.curriculum[0]), settings.batch_size)
-        yield from zip(load_batches(faces, pairs, threads=2), pairs, strict=True)
+        yield from split_batches(faces.draw(settings, epoch, settings.curriculum[0]), settings.batch_size)
 
 
 PARTS = {"by the clock": "wall", "of the processor": "cpu"}
