@@ -102,10 +102,10 @@ def export(
     own = tuple(facts["attributes"]) if settings["heads"] == "attribute" else ()
     network = ComFace(backbone, feature_dim, settings["projection_dim"], own)
     several: list[dict[str, Tensor]] = []
+    scale = settings["change_scale"]
     for training in trainings:
         network.load_state_dict(training.model)
         tensors = {f"backbone.{name}": value.clone() for name, value in backbone.state_dict().items()}
-        scale = settings["change_scale"]
         tensors |= {f"heads.{name}": scale * weight for name, weight in network.head_weights().items()}
         several.append(tensors)
     generators = {corpus["generator"] for corpus in facts["corpora"].values()}
@@ -121,8 +121,7 @@ def export(
     }
     if len(trainings) > 1:
         facts_of_file["mean_of"] = [
-            {"seed": training.facts["settings"]["seed"], "epoch": training.line["epoch"]}
-            for training in trainings
+            {"seed": training.seed, "epoch": training.line["epoch"]} for training in trainings
         ]
     mean = _mean(several, [1.0] * len(several))
     if start is not None and start_share:
@@ -168,14 +167,14 @@ def _require_alike(folders: Sequence[TrainingFolder], trainings: Sequence[Export
         other = [
             key for key in ("start", "corpora", "attributes") if training.facts.get(key) != first.get(key)
         ]
-        settings = {**training.facts["settings"], "seed": first["settings"]["seed"]}
+        settings = {**training.facts["settings"], "seed": trainings[0].seed}
         other += [f"settings.{key}" for key in settings if settings[key] != first["settings"].get(key)]
         if other:
             raise UsageError(
                 f"{folder.root} and {folders[0].root} have no mean: they differ in {', '.join(other)}",
                 "Trainings of one start, the same corpora and settings, and other seeds have: -o seed=N",
             )
-    seeds = [training.facts["settings"]["seed"] for training in trainings]
+    seeds = [training.seed for training in trainings]
     if len(set(seeds)) < len(seeds):
         raise UsageError(
             f"seeds {', '.join(map(str, seeds))}: a training counts once", "Name each folder once."
